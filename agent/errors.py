@@ -9,8 +9,16 @@ class ConfigError(AgentError):
     """The configuration cannot be used. The command ends with exit status 78 (EX_CONFIG); systemd does not restart on it."""
 
 
+class StateDirectoryError(AgentError):
+    """The state directory cannot be used. The message names it and what to do."""
+
+
 class JournalError(AgentError):
     """The journal cannot be read or written. Nothing may be acknowledged until it can be."""
+
+
+class JournalDamagedError(JournalError):
+    """What the journal holds cannot be what was written. It is set aside, never repaired in silence."""
 
 
 class RequestRefused(AgentError):  # noqa: N818 - "refused" is the word for an answer on /rejected

@@ -1,18 +1,124 @@
 """What can happen. Everything is one of these, in one inbox; `decide` answers each.
 
-`jitter` is a number in [0, 1) drawn where the event is made, so that `decide` needs no randomness of its own.
+`ticket` names the request that an answer belongs to: an answer nobody waits for any more is ignored. `jitter` is a
+number in [0, 1) drawn where the event is made, so that `decide` needs no randomness of its own.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from agent.core.job import AttemptId, AttemptResult
+from agent.core.job import AttemptId, AttemptResult, ExecutionId, ExecutionStatus, Outcome, Plan, Refusal
+from agent.core.state import Execution
+
+
+@dataclass(frozen=True, slots=True)
+class JournalOpened:
+    """The journal can be read and written. `executions` are those under way, `settled` the outcomes of the recent past."""
+
+    executions: tuple[Execution, ...] = ()
+    settled: Mapping[ExecutionId, Outcome] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """The connection is up, and every subscription that was asked for has been answered."""
+
+    jitter: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnected:
+    """The connection went away, or was never there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Notified:
+    """The service sent a notification: a hint, never the truth. `is_complete`: a list (notify), not its head (notify-next)."""
+
+    namespace: str
+    pending: tuple[ExecutionId, ...]
+    is_complete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """The answer to a `Fetch`, IN_PROGRESS first. `is_complete`: as much of the list as the service shows, not its head."""
+
+    namespace: str
+    ticket: int
+    pending: tuple[ExecutionId, ...]
+    is_complete: bool
+    jitter: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class FetchFailed:
+    """A `Fetch` was refused or not answered in time."""
+
+    namespace: str
+    ticket: int
+    code: str
+    jitter: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """The answer to a `Describe`. `agent_id` is the detail `agent`; `verdict` what we make of the document."""
+
+    execution: ExecutionId
+    ticket: int
+    status: ExecutionStatus
+    version: int
+    agent_id: str
+    verdict: Plan | Refusal
+    operation: str = ""
+    at: float = 0.0
+    jitter: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class DescribeFailed:
+    """A `Describe` was refused with `code`, or not answered in time (`code` empty)."""
+
+    execution: ExecutionId
+    ticket: int
+    code: str
+    jitter: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateAccepted:
+    """The service accepted an `Update`."""
+
+    execution: ExecutionId
+    ticket: int
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateFailed:
+    """An `Update` was refused with `code`, or not answered in time (`code` empty): it may or may not have been applied.
+
+    `current` is the status that the service says the execution has, where it says so.
+    """
+
+    execution: ExecutionId
+    ticket: int
+    code: str
+    current: ExecutionStatus | None = None
+    jitter: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class AttemptStarted:
     """The attempt's directory exists and its supervisor was started (or found alive again after an agent restart)."""
+
+    attempt: AttemptId
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptNeverStarted:
+    """After an agent restart: the attempt was about to be started and has no directory, so it was not."""
 
     attempt: AttemptId
 
@@ -36,4 +142,13 @@ class AttemptEnded:
     result: AttemptResult
 
 
-AttemptEvent: TypeAlias = AttemptStarted | AttemptProgressed | AttemptEnded
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """The time that `next_deadline` named has come."""
+
+
+AttemptEvent: TypeAlias = AttemptStarted | AttemptNeverStarted | AttemptProgressed | AttemptEnded
+Answer: TypeAlias = Described | DescribeFailed | UpdateAccepted | UpdateFailed
+Event: TypeAlias = (
+    JournalOpened | Connected | Disconnected | Notified | Listed | FetchFailed | Answer | AttemptEvent | Tick
+)

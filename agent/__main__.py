@@ -1,0 +1,62 @@
+"""The command line: finds the command and hands over. Only the command asked for is imported.
+
+Exit status: 0 done; 1 it ran, and the answer is no (a job did not succeed, a check failed, the agent gave up); 2 wrong
+usage; 69 a service that is needed is not there; 70 an internal error; 73 the state directory cannot be used;
+78 the configuration cannot be used (sysexits.h).
+"""
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+from agent.errors import AgentError, ConfigError, StateDirectoryError
+
+EX_FAILED = 1
+EX_USAGE = 2
+EX_CANTCREAT = 73
+EX_CONFIG = 78
+
+COMMANDS = {
+    "run": "serve this device's jobs until told to stop (--once: those that are pending)",
+    "check": "say what is wrong with the configuration, the device's files and its way to AWS",
+    "status": "show the connection, the namespaces, what runs, and the last problems",
+    "jobs": "list the last executions with outcome, duration and reason",
+    "pending": "list what AWS holds for this thing, over HTTPS with the device's certificate",
+    "demo": "run real jobs against a local AWS IoT Jobs: no account, no configuration",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status. Entry point of the script `iot-jobs-agent`."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in {"-h", "--help", "help"}:
+        print(_usage())
+        return 0 if words else EX_USAGE
+    if words[0] == "--version":
+        from importlib.metadata import version  # noqa: PLC0415 - slow to import, and only this needs it
+
+        print(version("iot-jobs-agent"))
+        return 0
+    if words[0] not in COMMANDS:
+        print(f"iot-jobs-agent: there is no command {words[0]!r}\n\n{_usage()}", file=sys.stderr)
+        return EX_USAGE
+    try:
+        command = importlib.import_module(f"agent.commands.{words[0]}")
+        status: int = command.main(words[1:])
+    except AgentError as error:
+        print(f"iot-jobs-agent: {error}", file=sys.stderr)
+        return EX_CONFIG if isinstance(error, ConfigError) else EX_CANTCREAT if isinstance(error, StateDirectoryError) else EX_FAILED
+    except KeyboardInterrupt:
+        return 130
+    return status
+
+
+def _usage() -> str:
+    lines = [f"  {name:<10}{summary}" for name, summary in COMMANDS.items()]
+    return "\n".join(
+        ["usage: iot-jobs-agent COMMAND [OPTION ...]", "", *lines, "", "iot-jobs-agent COMMAND --help says more."]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

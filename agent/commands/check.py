@@ -1,0 +1,96 @@
+"""`iot-jobs-agent check`: everything that can be found wrong before the first job, each with the fix."""
+
+import asyncio
+import datetime
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from agent import config
+from agent.commands import options
+
+EX_CONFIG = 78
+EARLIEST = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)  # no clock is right that shows less than our own age
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print one line a finding: 0 all is well, 78 the configuration is wrong, 1 something else is."""
+    parser = options.parser("check", "Check configuration, files, clock, handlers, and the way to AWS.")
+    options.add_config(parser)
+    parser.add_argument("--offline", action="store_true", help="do not try to reach AWS")
+    chosen = parser.parse_args(arguments)
+    found = config.problems(chosen.config)
+    for problem in found:
+        print(f"wrong  {problem}")
+    if found:
+        print(f"{len(found)} problem{'s' if len(found) > 1 else ''} in {chosen.config}; nothing else was checked")
+        return EX_CONFIG
+    settings = config.load(chosen.config)
+    print(f"ok     configuration {chosen.config}")
+    findings = [_state_directory(settings.agent.state_directory), _clock()]
+    findings += asyncio.run(_running_checks(settings, is_offline=chosen.offline))
+    for is_ok, line in findings:
+        print(f"{'ok    ' if is_ok else 'wrong '} {line}")
+    return 0 if all(is_ok for is_ok, _ in findings) else 1
+
+
+def _state_directory(directory: Path) -> tuple[bool, str]:
+    nearest = next(path for path in (directory, *directory.parents) if path.exists())
+    if os.access(nearest, os.W_OK | os.X_OK):
+        return True, f"state directory {directory}"
+    return False, f"agent.state_directory: {nearest} cannot be written by this user; make it the agent's user's."
+
+
+def _clock() -> tuple[bool, str]:
+    now = datetime.datetime.now(datetime.UTC)
+    if now >= EARLIEST:
+        return True, f"clock {now:%Y-%m-%d %H:%M:%S} UTC"
+    return False, f"the clock says {now:%Y-%m-%d}: certificates will not be valid yet; let it synchronise first."
+
+
+async def _running_checks(settings: config.Config, *, is_offline: bool) -> list[tuple[bool, str]]:
+    findings = await _handlers(settings)
+    if not is_offline:
+        findings += [await _mqtt_port(settings), await _https(settings)]
+    return findings
+
+
+async def _handlers(settings: config.Config) -> list[tuple[bool, str]]:
+    from agent.catalog import Catalog  # noqa: PLC0415 - a wrong configuration is told without it
+
+    catalog = Catalog(settings)
+    await catalog.refresh()
+    findings = []
+    for name, offer in sorted(catalog.offers().items()):
+        if offer.unavailable:
+            findings.append((False, f"handlers.enabled: {name} is unavailable: {offer.unavailable}"))
+        else:
+            findings.append((True, f"handler {name}"))
+    return findings or [(False, "handlers.enabled: is empty, every job will be REJECTED; name the handlers to allow.")]
+
+
+async def _mqtt_port(settings: config.Config) -> tuple[bool, str]:
+    aws = settings.aws
+    try:
+        async with asyncio.timeout(aws.connect_timeout_s):
+            _, writer = await asyncio.open_connection(aws.endpoint, aws.port)
+        writer.close()
+    except (OSError, TimeoutError) as error:
+        why = str(error) or "no answer"
+        return False, f"aws.endpoint: {aws.endpoint} port {aws.port} cannot be reached ({why}); check network and name."
+    return True, f"MQTT endpoint {aws.endpoint} port {aws.port} answers"
+
+
+async def _https(settings: config.Config) -> tuple[bool, str]:
+    from agent.aws import list_over_https  # noqa: PLC0415 - a wrong configuration is told without the SDK
+    from agent.errors import RequestRefused, RequestUnanswered  # noqa: PLC0415 - as above
+
+    aws = settings.aws
+    where = f"https://{aws.https_endpoint}:{aws.https_port}"
+    try:
+        await list_over_https(aws, "")
+    except RequestRefused as error:
+        return False, f"{where} refuses the certificate's policy ({error}); allow iotjobsdata:GetPendingJobExecutions."
+    except RequestUnanswered as error:
+        return False, f"the certificate did not get through: {error}; check that it is active and not expired."
+    return True, f"{where} accepts the certificate and lists jobs of {aws.thing_name}"

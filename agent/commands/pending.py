@@ -1,0 +1,39 @@
+"""`iot-jobs-agent pending`: what AWS holds for this thing, asked over HTTPS with the device's certificate."""
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Sequence
+
+from agent import config
+from agent.aws import list_over_https
+from agent.commands import options
+from agent.errors import RequestRefused, RequestUnanswered
+from agent.messages import Json
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print the pending executions: 0, or 69 if the service did not answer."""
+    parser = options.parser("pending", "List the executions that AWS holds for this thing (at most the first 10 or 15).")
+    options.add_config(parser)
+    options.add_json(parser)
+    parser.add_argument("--namespace", default="", metavar="NAMESPACE_ID", help="default: the default namespace")
+    chosen = parser.parse_args(arguments)
+    settings = config.load(chosen.config)
+    try:
+        answer = asyncio.run(list_over_https(settings.aws, chosen.namespace))
+    except (RequestRefused, RequestUnanswered) as error:
+        print(f"iot-jobs-agent: the list cannot be had: {error}", file=sys.stderr)
+        return 69
+    print(json.dumps(answer, indent=2) if chosen.json else _text(answer))
+    return 0
+
+
+def _text(answer: Json) -> str:
+    lines = []
+    for key, status in (("inProgressJobs", "IN_PROGRESS"), ("queuedJobs", "QUEUED")):
+        for entry in answer.get(key) or []:
+            queued = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.get("queuedAt", 0)))
+            lines.append(f"{status:<11}  queued {queued}  {entry.get('jobId')}#{entry.get('executionNumber', 1)}")
+    return "\n".join(lines) or "nothing pending"

@@ -1,0 +1,37 @@
+"""`iot-jobs-agent run`: the daemon itself."""
+
+import asyncio
+import gc
+from collections.abc import Sequence
+
+from agent import config, logs, state_directory
+from agent.commands import options
+from agent.daemon import Daemon
+from agent.errors import JournalError
+from agent.systemd import Notifier
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Serve until SIGTERM (0), or with `--once` until nothing is pending: 0 all succeeded, 1 otherwise."""
+    parser = options.parser("run", "Serve this device's jobs. Ends on SIGTERM within seconds; running handlers go on.")
+    options.add_config(parser)
+    parser.add_argument("--once", action="store_true", help="handle what is pending, then exit: 0 all succeeded, 1 not")
+    chosen = parser.parse_args(arguments)
+    settings = config.load(chosen.config)
+    logs.configure(settings.agent.log_level, settings.agent.log_format)
+    state_directory.prepare(settings.agent.state_directory)
+    lock = state_directory.lock(settings.agent.state_directory)
+    try:
+        return asyncio.run(_serve(settings, once=chosen.once))
+    except JournalError as error:
+        logs.get_logger().error("the journal failed, ending so that the next start recovers", why=str(error))
+        return 1
+    finally:
+        state_directory.unlock(lock)
+
+
+async def _serve(settings: config.Config, *, once: bool) -> int:
+    daemon = Daemon(settings, Notifier.from_environ())
+    gc.freeze()  # what was imported stays: no use in looking at it again and again
+    await daemon.run(once=once)
+    return 0 if daemon.tally.succeeded == daemon.tally.settled or not once else 1

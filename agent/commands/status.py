@@ -1,0 +1,47 @@
+"""`iot-jobs-agent status`: what the agent last said of itself."""
+
+import json
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from agent import config, state_directory
+from agent.commands import options
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print the status: 0 if the agent runs and is connected, 1 otherwise."""
+    parser = options.parser("status", "Show what the agent last said of itself: 0 if it runs and is connected, else 1.")
+    options.add_config(parser)
+    options.add_json(parser)
+    chosen = parser.parse_args(arguments)
+    directory = config.load(chosen.config).agent.state_directory
+    status = state_directory.read_status(directory)
+    status["is_running"] = state_directory.is_locked(directory)
+    print(json.dumps(status, indent=2) if chosen.json else _text(status))
+    return 0 if status["is_running"] and status["connection"]["is_connected"] else 1
+
+
+def _text(status: dict[str, Any]) -> str:
+    connection = status["connection"]
+    lines = [
+        f"agent      {'running, pid ' + str(status['pid']) if status['is_running'] else 'not running'}",
+        f"thing      {status['thing_name']}",
+        f"connection {'up since ' + _when(connection['since']) if connection['is_connected'] else 'down'}",
+    ]
+    if status["degraded"]:
+        lines.append(f"degraded   {status['degraded']}")
+    for queue in status["namespaces"]:
+        name = queue["namespace"] or "(default)"
+        lines.append(f"namespace  {name}: {', '.join(queue['pending']) or 'nothing pending'}")
+    for execution in status["executions"]:
+        shown = [execution["execution"], execution["operation"], execution["phase"], execution.get("progress", "")]
+        lines.append(f"execution  {'  '.join(part for part in shown if part)}")
+    for error in status["errors"]:
+        facts = ", ".join(f"{key}={value}" for key, value in error.items() if key not in {"at", "what"} and value)
+        lines.append(f"problem    {_when(error['at'])}  {error['what']}  {facts}")
+    return "\n".join(lines)
+
+
+def _when(at: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))

@@ -1,0 +1,31 @@
+"""How long to wait before asking again, and what a refusal means. Durations in seconds."""
+
+from dataclasses import replace
+
+from agent.core.state import Call
+
+SHORTEST_S = 1.0
+LONGEST_S = 30.0
+LONGEST_THROTTLED_S = 640.0
+HOPELESS_S = 3600.0
+
+THROTTLED = "RequestThrottled"
+UNANSWERED = ""
+
+# The service no longer has the execution, or calls it over (developer guide, page jobs-api, "ErrorCode").
+OVER = frozenset({"InvalidStateTransition", "TerminalStateReached", "ResourceNotFound"})
+
+# We said something wrong; saying it again will not help.
+HOPELESS = frozenset({"InvalidRequest", "InvalidJson", "InvalidTopic", "VersionMismatch"})
+
+
+def delay_s(failures: int, jitter: float, code: str = UNANSWERED) -> float:
+    """Return the wait after the `failures`-th failure in a row: doubled each time, capped, then 50 to 100 % of it."""
+    cap = LONGEST_THROTTLED_S if code == THROTTLED else LONGEST_S
+    return min(cap, SHORTEST_S * 2.0 ** min(failures - 1, 20)) * (0.5 + jitter / 2)
+
+
+def again(call: Call, now: float, jitter: float, code: str = UNANSWERED) -> Call:
+    """Return the call after one more failure: due again once the back-off is over."""
+    failures = call.failures + 1
+    return replace(call, ticket=0, failures=failures, retry_at=now + delay_s(failures, jitter, code))

@@ -1,0 +1,123 @@
+"""Rules from the first look at an execution to the start of a step: judge, claim, prepare."""
+
+import math
+from dataclasses import replace
+
+from agent.core import backoff
+from agent.core.effects import Effect, Note, StartAttempt
+from agent.core.events import Described, DescribeFailed, UpdateFailed
+from agent.core.job import AttemptId, ExecutionStatus, Outcome, Plan, Refusal, Step
+from agent.core.queues import dropped, left_alone
+from agent.core.settling import outcome_reached, over
+from agent.core.state import Claiming, Execution, Judging, Preparing, Reporting, Running, State
+
+Turn = tuple[State, list[Effect]]
+
+STEP_TIMER_SLACK_MINUTES = 15
+STEP_TIMER_LONGEST_MINUTES = 10080
+
+
+def step_timeout_minutes(step: Step, remaining_s: float | None = None) -> int:
+    """Return stepTimeoutInMinutes: what is left of the step's deadline, its grace, and time for an outage (1 to 10080)."""
+    left_s = step.timeout_s if remaining_s is None else max(0.0, remaining_s)
+    return min(STEP_TIMER_LONGEST_MINUTES, math.ceil((left_s + step.grace_s) / 60) + STEP_TIMER_SLACK_MINUTES)
+
+
+def on_described_while_judging(state: State, execution: Execution, event: Described, now: float) -> Turn:
+    """Decide from what the service says whether this is ours to run, ours to close, or none of our business."""
+    if event.status.is_terminal:
+        return dropped(state, execution.id, now), []
+    execution = replace(execution, operation=event.operation)
+    if event.status is ExecutionStatus.IN_PROGRESS:
+        return _on_found_in_progress(state, execution, event, now)
+    match event.verdict:
+        case Refusal(reason):
+            outcome = Outcome(ExecutionStatus.REJECTED, reason, "document-refused")
+            return outcome_reached(state, execution, outcome, version=event.version)
+        case Plan() as plan:
+            execution = replace(execution, claimed_at=event.at)
+            return state.with_phase(execution, Claiming(plan, event.version)), []
+
+
+def _on_found_in_progress(state: State, execution: Execution, event: Described, now: float) -> Turn:
+    """Nothing in the journal, yet IN_PROGRESS: with our id we forgot it, otherwise another agent works on it."""
+    if event.agent_id != state.settings.agent_id:
+        note = Note(execution.id, "left to another agent", event.agent_id or "it gave no id")
+        return left_alone(state, execution.id, now), [note]
+    known = state.settled.get(execution.id)
+    if known is not None:
+        return state.with_phase(execution, Reporting(known)), []
+    reason = "this agent lost its journal while the job ran; whether it ran to its end is not known"
+    return outcome_reached(state, execution, Outcome(ExecutionStatus.FAILED, reason, "journal-lost"))
+
+
+def on_described_while_claiming(
+    state: State, execution: Execution, phase: Claiming, event: Described, now: float
+) -> Turn:
+    """The fate of our claim was in doubt: find out."""
+    if event.status is ExecutionStatus.IN_PROGRESS and event.agent_id == state.settings.agent_id:
+        return _on_ours(state, execution, Preparing(phase.plan), event, now)
+    return on_described_while_judging(state.with_phase(execution, Judging()), execution, event, now)
+
+
+def on_claimed(state: State, execution: Execution, phase: Claiming) -> Turn:
+    """The service accepted the claim: fetch a fresh document, then start."""
+    return state.with_phase(execution, Preparing(phase.plan)), [Note(execution.id, "claimed")]
+
+
+def on_claim_failed(state: State, execution: Execution, phase: Claiming, event: UpdateFailed, now: float) -> Turn:
+    """Find out how things stand; where the service calls it over, let go; where the fault is ours, leave it alone."""
+    if event.code in backoff.OVER:
+        return dropped(state, execution.id, now), []
+    if event.code in backoff.HOPELESS and event.code != "VersionMismatch":
+        note = Note(execution.id, "claim refused", event.code, is_problem=True)
+        return left_alone(state, execution.id, now), [note]
+    call = backoff.again(phase.call, now, event.jitter, event.code)
+    if event.code == "VersionMismatch" and call.failures == 1:
+        call = replace(call, retry_at=now)
+    return state.with_phase(execution, replace(phase, version=0, call=call)), []
+
+
+def on_described_while_preparing(
+    state: State, execution: Execution, phase: Preparing, event: Described, now: float
+) -> Turn:
+    """The fresh document is here: start the step, unless the execution is no longer ours."""
+    if event.status.is_terminal:
+        return over(state, execution, Outcome(event.status, "the service ended it"), now)
+    if event.status is ExecutionStatus.QUEUED:
+        # An answer older than our claim: the service is eventually consistent here.
+        call = backoff.again(phase.call, now, event.jitter)
+        return state.with_phase(execution, replace(phase, call=call)), []
+    if event.agent_id != state.settings.agent_id:
+        return over(state, execution, Outcome(ExecutionStatus.REMOVED, "another agent took it over"), now)
+    return _on_ours(state, execution, phase, event, now)
+
+
+def _on_ours(state: State, execution: Execution, phase: Preparing, event: Described, now: float) -> Turn:
+    """Start the next step of an execution that the service knows as ours."""
+    match event.verdict:
+        case Refusal(reason):
+            status = ExecutionStatus.FAILED if phase.results else ExecutionStatus.REJECTED
+            return outcome_reached(state, execution, Outcome(status, reason, "document-refused"))
+        case Plan(steps=steps) as plan:
+            if [s.name for s in steps] != [s.name for s in phase.plan.steps]:
+                reason = "the document's steps are not those that were claimed"
+                return outcome_reached(state, execution, Outcome(ExecutionStatus.FAILED, reason, "document-changed"))
+            step = steps[phase.step]
+            running = Running(plan.bare, phase.step, phase.number, phase.results)
+            if phase.step:
+                running = replace(running, report_at=now)  # a new step: say so, and renew the step timer
+            attempt = AttemptId(execution.id, phase.step, phase.number)
+            return state.with_phase(execution, running), [StartAttempt(attempt, step)]
+
+
+def on_describe_failed(
+    state: State, execution: Execution, phase: Judging | Claiming | Preparing, event: DescribeFailed, now: float
+) -> Turn:
+    """Not there any more: let go. Anything else: ask again after a back-off."""
+    if event.code in backoff.OVER:
+        if isinstance(phase, Preparing):
+            return over(state, execution, Outcome(ExecutionStatus.REMOVED, f"the service answered {event.code}"), now)
+        return dropped(state, execution.id, now), []
+    call = backoff.again(phase.call, now, event.jitter, event.code)
+    return state.with_phase(execution, replace(phase, call=call)), []

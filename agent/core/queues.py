@@ -1,0 +1,136 @@
+"""Rules of the pending lists: when to ask for them, what a notification is worth, which execution is taken on next."""
+
+from dataclasses import replace
+
+from agent.core import backoff
+from agent.core.effects import Effect, Fetch
+from agent.core.events import FetchFailed, Listed, Notified
+from agent.core.job import ExecutionId
+from agent.core.state import Call, Execution, Judging, Preparing, Queue, Reporting, Running, State
+
+DOUBTS = 5
+
+
+def on_connected(state: State) -> State:
+    """Ask every namespace for its whole list, and whatever was waiting for its turn again at once."""
+    queues = {
+        ns: replace(state.queues.get(ns, Queue()), ticket=0, fetch_at=0.0, is_complete=True, is_known=False, failures=0)
+        for ns in state.settings.namespaces
+    }
+    return replace(state, is_connected=True, queues=queues)
+
+
+def on_notified(state: State, event: Notified, now: float) -> State:
+    """Take the hint: look at what it names, and doubt what it no longer names."""
+    queue = state.queues.get(event.namespace)
+    if queue is None:
+        return state
+    if event.is_complete:
+        pending = event.pending
+        state = _probe_missing(state, event.namespace, pending, now)
+    else:
+        pending = (*event.pending, *(known for known in queue.pending if known not in event.pending))
+    doubts = DOUBTS if event.pending else queue.doubts
+    return state.with_queue(event.namespace, replace(queue, pending=pending, doubts=doubts))
+
+
+def on_listed(state: State, event: Listed, now: float) -> State:
+    """Believe the answer; ask again at the next poll, or soon if a notification promised more."""
+    queue = state.queues.get(event.namespace)
+    if queue is None or queue.ticket != event.ticket:
+        return state
+    next_at = now + state.settings.poll_interval_s * (0.9 + event.jitter / 5)
+    if event.is_complete:
+        state = _probe_missing(state, event.namespace, event.pending, now)
+        listed = frozenset(event.pending)
+        foreign = frozenset(f for f in state.foreign if f.namespace != event.namespace or f in listed)
+        state = replace(state, foreign=foreign)
+    is_served = any(e not in state.executions and e not in state.foreign for e in event.pending)
+    is_blocked = not event.is_complete and bool(event.pending) and not is_served
+    doubts = 0 if is_served or not queue.doubts else queue.doubts - 1
+    if is_blocked:
+        next_at = now
+    elif doubts:
+        next_at = now + backoff.delay_s(DOUBTS - doubts, event.jitter)
+    behind = () if event.is_complete or not event.pending else queue.pending
+    listed_queue = Queue(
+        pending=(*event.pending, *(e for e in behind if e not in event.pending)),
+        fetch_at=next_at,
+        is_complete=is_blocked or not doubts,
+        is_known=True,
+        doubts=doubts,
+    )
+    return state.with_queue(event.namespace, listed_queue)
+
+
+def on_fetch_failed(state: State, event: FetchFailed, now: float) -> State:
+    """Ask again after a back-off."""
+    queue = state.queues.get(event.namespace)
+    if queue is None or queue.ticket != event.ticket:
+        return state
+    failures = queue.failures + 1
+    fetch_at = now + backoff.delay_s(failures, event.jitter, event.code)
+    return state.with_queue(event.namespace, replace(queue, ticket=0, failures=failures, fetch_at=fetch_at))
+
+
+def dropped(state: State, gone: ExecutionId, now: float, *, refetch: bool = True) -> State:
+    """Stop tracking `gone`, and ask what is next: at once, or if it was doubtful, after a moment."""
+    state = state.without_execution(gone)
+    queue = state.queues.get(gone.namespace)
+    if queue is None:
+        return state
+    pending = tuple(e for e in queue.pending if e != gone)
+    fetch_at = now if refetch else queue.fetch_at
+    return state.with_queue(gone.namespace, replace(queue, pending=pending, fetch_at=fetch_at, is_complete=not queue.is_known))
+
+
+def left_alone(state: State, other: ExecutionId, now: float) -> State:
+    """Leave `other` to the agent it belongs to, for as long as the service lists it."""
+    state = dropped(state, other, now, refetch=False)
+    return replace(state, foreign=state.foreign | {other})
+
+
+def due_fetches(state: State, now: float) -> tuple[State, list[Effect]]:
+    """Send the fetches whose time has come. Reports go first: until they are answered, what is pending is not known."""
+    effects: list[Effect] = []
+    if any(isinstance(e.phase, Reporting) and e.phase.call.ticket for e in state.executions.values()):
+        return state, effects
+    for namespace, queue in state.queues.items():
+        if queue.ticket or queue.fetch_at is None or queue.fetch_at > now:
+            continue
+        ticket = state.last_ticket + 1
+        effects.append(Fetch(namespace, ticket, queue.is_complete))
+        state = replace(state, last_ticket=ticket).with_queue(namespace, replace(queue, ticket=ticket, fetch_at=None))
+    return state, effects
+
+
+def taken_on(state: State) -> State:
+    """Fill the free slots with pending executions, in the service's order and round-robin between namespaces."""
+    while state.slots_free > 0 and (chosen := _next_candidate(state)) is not None:
+        state = replace(state, turn=state.turn + 1).with_execution(Execution(chosen, Judging()))
+    return state
+
+
+def _next_candidate(state: State) -> ExecutionId | None:
+    namespaces = state.settings.namespaces
+    for offset in range(len(namespaces)):
+        queue = state.queues.get(namespaces[(state.turn + offset) % len(namespaces)], Queue())
+        for candidate in queue.pending:
+            if candidate not in state.executions and candidate not in state.foreign:
+                return candidate
+    return None
+
+
+def _probe_missing(state: State, namespace: str, listed: tuple[ExecutionId, ...], now: float) -> State:
+    """Ask after every execution of ours that a list no longer names: there is no other sign of a cancellation."""
+    for execution in state.executions.values():
+        if execution.id.namespace != namespace or execution.id in listed:
+            continue
+        match execution.phase:
+            case Running(probe=None) as phase:
+                state = state.with_phase(execution, replace(phase, probe=Call(retry_at=now)))
+            case Preparing(call=Call(ticket=0)) as phase:
+                state = state.with_phase(execution, replace(phase, call=replace(phase.call, retry_at=now)))
+            case _:
+                pass
+    return state

@@ -1,0 +1,74 @@
+"""Rules of the end: an outcome is journalled, sent until the service has it or calls the execution over, then settled."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from agent.core import backoff
+from agent.core.effects import Effect, ForgetAttempts, Note, Settle
+from agent.core.events import UpdateFailed
+from agent.core.job import ExecutionId, ExecutionStatus, Outcome, StatusDetails
+from agent.core.queues import dropped
+from agent.core.state import Execution, Judging, Reporting, State
+
+Turn = tuple[State, list[Effect]]
+
+REMEMBERED = 200
+
+
+def outcome_reached(
+    state: State, execution: Execution, outcome: Outcome, details: StatusDetails | None = None, version: int = 0
+) -> Turn:
+    """Start reporting `outcome`. `version` guards a rejection straight from QUEUED, which is a claim as well."""
+    note = Note(execution.id, outcome.status.lower(), outcome.reason, is_problem=outcome.status == ExecutionStatus.FAILED)
+    return state.with_phase(execution, Reporting(outcome, details or {}, version)), [note]
+
+
+def over(state: State, execution: Execution, outcome: Outcome, now: float) -> Turn:
+    """Close an execution that the service ended: nothing more is sent, what we know goes into the history."""
+    return _settled(state, execution, outcome, now, was_accepted=False)
+
+
+def on_report_accepted(state: State, execution: Execution, phase: Reporting, now: float) -> Turn:
+    """The service has the outcome."""
+    return _settled(state, execution, phase.outcome, now, was_accepted=True)
+
+
+def on_report_failed(state: State, execution: Execution, phase: Reporting, event: UpdateFailed, now: float) -> Turn:
+    """Send it again, send it otherwise, or accept that the service has the last word."""
+    outcome = phase.outcome
+    if event.current is not None and event.current == outcome.status:
+        return _settled(state, execution, outcome, now, was_accepted=True)
+    if event.code == "VersionMismatch" and phase.version:
+        return state.with_phase(execution, Judging()), []
+    if event.code == "InvalidStateTransition" and _may_fail_instead(outcome, event):
+        failed = replace(outcome, status=ExecutionStatus.FAILED)
+        return state.with_phase(execution, Reporting(failed, phase.details)), []
+    if event.code in backoff.OVER:
+        ended = Outcome(event.current or ExecutionStatus.REMOVED, "the service ended it first")
+        return _settled(state, execution, ended, now, was_accepted=False)
+    if event.code == "InvalidRequest" and not phase.is_bare:
+        return state.with_phase(execution, replace(phase, is_bare=True, call=replace(phase.call, ticket=0))), []
+    if event.code in backoff.HOPELESS:
+        call = replace(phase.call, ticket=0, failures=phase.call.failures + 1, retry_at=now + backoff.HOPELESS_S)
+        note = Note(execution.id, "outcome cannot be reported", event.code, is_problem=True)
+        return state.with_phase(execution, replace(phase, is_unreportable=True, call=call)), [note]
+    call = backoff.again(phase.call, now, event.jitter, event.code)
+    return state.with_phase(execution, replace(phase, call=call)), []
+
+
+def _may_fail_instead(outcome: Outcome, event: UpdateFailed) -> bool:
+    """Tell whether the service takes no REJECTED from here, but would take FAILED."""
+    return outcome.status is ExecutionStatus.REJECTED and event.current is ExecutionStatus.IN_PROGRESS
+
+
+def _settled(state: State, execution: Execution, outcome: Outcome, now: float, *, was_accepted: bool) -> Turn:
+    settle = Settle(execution.id, execution.operation, outcome, execution.claimed_at, was_accepted)
+    state = dropped(state, execution.id, now)
+    state = replace(state, settled=remembered(state.settled, execution.id, outcome))
+    return state, [settle, ForgetAttempts(execution.id)]
+
+
+def remembered(settled: Mapping[ExecutionId, Outcome], new: ExecutionId, outcome: Outcome) -> dict[ExecutionId, Outcome]:
+    """Return the outcomes of the recent past with one more, the oldest forgotten."""
+    kept = {**{k: v for k, v in settled.items() if k != new}, new: outcome}
+    return dict(list(kept.items())[-REMEMBERED:])

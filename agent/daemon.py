@@ -1,0 +1,339 @@
+"""The loop: event, decide, perform. The only file that performs effects.
+
+Everything that happens arrives as an event in one inbox and is answered by `agent.core.decide`. Effects go through one
+queue, in order: those that act on the world wait until the journal effects before them are on the disk, while the loop
+goes on. Requests run as tasks and come back as events. Start-up and shutdown order is in `run`.
+"""
+
+import asyncio
+import os
+import random
+import signal
+import time
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, assert_never
+
+from agent import logs, messages, state_directory
+from agent.attempts import Attempts, LaunchFacts
+from agent.aws import Cloud
+from agent.catalog import Catalog
+from agent.config_keys import Config
+from agent.core.decide import decide, is_idle, next_deadline
+from agent.core.effects import (
+    JOURNAL,
+    Describe,
+    Effect,
+    Fetch,
+    Forget,
+    ForgetAttempts,
+    Note,
+    Save,
+    Settle,
+    StartAttempt,
+    StopAttempt,
+    Update,
+)
+from agent.core.events import (
+    AttemptNeverStarted,
+    Described,
+    DescribeFailed,
+    Event,
+    FetchFailed,
+    JournalOpened,
+    Listed,
+    Tick,
+    UpdateAccepted,
+    UpdateFailed,
+)
+from agent.core.job import ExecutionStatus
+from agent.core.state import Settings, State
+from agent.errors import JournalDamagedError, JournalError, RequestRefused, RequestUnanswered
+from agent.journal import Journal, Recovered
+from agent.judge import UNREADABLE, Judge
+from agent.launchers import plain
+from agent.status import StatusBoard
+from agent.systemd import Notifier
+
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
+
+JOURNAL_PROBE_S = 30.0
+STATUS_DELAY_S = 0.5
+
+
+@dataclass(slots=True)
+class Tally:
+    """What `run --once` answers for."""
+
+    settled: int = 0
+    succeeded: int = 0
+
+
+class Daemon:
+    """One agent. Make it inside a running loop, then `run` it once."""
+
+    def __init__(self, config: Config, notifier: Notifier) -> None:
+        directory = config.agent.state_directory
+        self._config = config
+        self._notifier = notifier
+        self._log: FilteringBoundLogger = logs.get_logger()
+        self._directory = directory
+        self._inbox: asyncio.Queue[Event] = asyncio.Queue()
+        self._batches: asyncio.Queue[tuple[Effect, ...]] = asyncio.Queue()
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._status_timer: asyncio.TimerHandle | None = None
+        self._requests: set[asyncio.Task[None]] = set()
+        self._idle = asyncio.Event()
+        self._stop = asyncio.Event()
+        self._journal = Journal(directory)
+        self._board = StatusBoard(config.aws.thing_name)
+        self._judge = Judge(config, Catalog(config.handlers, config, directory))
+        self._cloud = Cloud(config.aws, config.namespaces_served, self._inbox.put_nowait, self._log.info, self._warn)
+        self._attempts = Attempts(directory, plain, self._inbox.put_nowait)
+        self._state = State(
+            Settings(
+                agent_id=state_directory.agent_id(directory),
+                namespaces=config.namespaces_served,
+                max_concurrent=config.agent.max_concurrent,
+                poll_interval_s=config.agent.poll_interval_s,
+                progress_interval_s=config.agent.progress_interval_s,
+            )
+        )
+        self.tally = Tally()
+
+    async def run(self, *, once: bool = False) -> None:
+        """Serve until SIGTERM or SIGINT; with `once`, until everything pending is settled. Handlers go on running.
+
+        Raises:
+            JournalError: the journal failed under way. Nothing was acknowledged that it does not hold.
+        """
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, self._stop.set)
+        self._attempts.open()
+        opening = asyncio.create_task(self._open_journal())
+        tasks = {
+            opening,
+            asyncio.create_task(self._decide_all()),
+            asyncio.create_task(self._perform_all()),
+            asyncio.create_task(self._cloud.run()),
+            asyncio.create_task(self._feed_watchdog()),
+        }
+        ends = {asyncio.create_task(self._stop.wait())}
+        if once:
+            ends.add(asyncio.create_task(self._idle.wait()))
+        try:
+            while True:
+                done, _ = await asyncio.wait(tasks | ends, return_when=asyncio.FIRST_COMPLETED)
+                if done & ends:
+                    break
+                for task in done:
+                    task.result()
+                tasks -= done
+        finally:
+            self._notifier.stopping()
+            self._log.info("stopping, handlers go on")
+            await self._shut_down(tasks | ends)
+
+    async def _shut_down(self, tasks: set[asyncio.Task[Any]]) -> None:
+        for task in tasks | self._requests:
+            task.cancel()
+        await self._cloud.close()
+        self._attempts.close()
+        self._journal.thread.shutdown(wait=True)
+        self._journal.close()
+        self._write_status()
+
+    async def _open_journal(self) -> None:
+        """Open the journal, now or as soon as the disk allows it; READY either way, so that the connection is there."""
+        ready = False
+        while True:
+            try:
+                recovered = await self._loop.run_in_executor(self._journal.thread, self._opened)
+            except JournalError as error:
+                self._board.degraded = f"{error}; nothing is claimed until it can be used"
+                self._log.error("degraded: the journal cannot be used", why=str(error))
+                self._board.add_error("degraded", {"why": str(error)})
+            else:
+                break
+            if not ready:
+                self._notifier.ready(self._board.line(self._state))
+                ready = True
+            self._show_status()
+            await asyncio.sleep(JOURNAL_PROBE_S)
+        self._board.degraded = ""
+        self._recover(recovered)
+        if not ready:
+            self._notifier.ready(self._board.line(self._state))
+
+    def _opened(self) -> Recovered:
+        """On the journal's thread. A damaged journal is set aside: what it held is FAILED journal-lost, never run again."""
+        try:
+            return self._journal.open()
+        except JournalDamagedError as error:
+            aside = self._journal.set_aside()
+            self._log.error("journal damaged, set aside", why=str(error), file=str(aside))
+            return self._journal.open()
+
+    def _recover(self, recovered: Recovered) -> None:
+        """Tell the core what was under way, and find the attempts again."""
+        self._inbox.put_nowait(JournalOpened(recovered.executions, recovered.settled))
+        attempts = [a for e in recovered.executions if (a := e.attempt) is not None]
+        for never_started in self._attempts.reattach(attempts):
+            self._inbox.put_nowait(AttemptNeverStarted(never_started))
+
+    async def _decide_all(self) -> None:
+        while True:
+            event = await self._inbox.get()
+            now = time.monotonic()
+            self._state, effects = decide(self._state, event, now)
+            if effects:
+                self._batches.put_nowait(effects)
+            self._arm_timer(now)
+            self._show_status()
+            if is_idle(self._state) and self._inbox.empty() and self._batches.empty():
+                self._idle.set()
+
+    def _arm_timer(self, now: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        deadline = next_deadline(self._state, now)
+        if deadline is not None:
+            self._timer = self._loop.call_later(max(0.0, deadline - now), self._inbox.put_nowait, Tick())
+
+    async def _perform_all(self) -> None:
+        """Perform batch after batch, in order. A journal that fails ends the agent: the next one recovers."""
+        while True:
+            effects = await self._batches.get()
+            journal = [e for e in effects if isinstance(e, JOURNAL)]
+            if journal:
+                await self._loop.run_in_executor(self._journal.thread, self._journal.write, journal)
+            for effect in effects:
+                await self._perform(effect)
+
+    async def _perform(self, effect: Effect) -> None:  # noqa: C901 - one line an effect, the type checker sees that none is missing
+        match effect:
+            case Fetch():
+                self._ask(self._fetch(effect))
+            case Describe():
+                self._ask(self._describe(effect))
+            case Update():
+                self._ask(self._update(effect))
+            case StartAttempt(attempt, step):
+                await self._attempts.start(attempt, step, LaunchFacts(self._config.aws.thing_name))
+            case StopAttempt(attempt):
+                self._attempts.stop(attempt)
+            case ForgetAttempts(execution):
+                self._attempts.forget(execution)
+            case Note():
+                self._say(effect)
+            case Settle():
+                self._count(effect)
+            case Save() | Forget():
+                pass
+            case _:
+                assert_never(effect)
+
+    def _ask(self, request: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(request)
+        self._requests.add(task)
+        task.add_done_callback(self._answered)
+
+    def _answered(self, task: asyncio.Task[None]) -> None:
+        self._requests.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # A defect of ours. Every expected failure became an event; end, so that it is seen and the next one recovers.
+            self._log.error("internal error", exc_info=error)
+            os._exit(70)
+
+    async def _fetch(self, effect: Fetch) -> None:
+        try:
+            pending, is_complete = await self._cloud.pending(effect.namespace, is_complete=effect.is_complete)
+        except (RequestRefused, RequestUnanswered, messages.MalformedMessageError) as error:
+            self._warn("the pending list cannot be had", namespace=effect.namespace, why=str(error))
+            self._post(FetchFailed(effect.namespace, effect.ticket, _code(error), random.random()))  # noqa: S311 - jitter
+            return
+        self._post(Listed(effect.namespace, effect.ticket, pending, is_complete, random.random()))  # noqa: S311 - jitter
+
+    async def _describe(self, effect: Describe) -> None:
+        verdict, operation = UNREADABLE, ""
+        try:
+            try:
+                found = await self._cloud.describe(effect.execution)
+                verdict, operation = await self._judge.verdict(found)
+            except messages.MalformedMessageError:
+                found = await self._cloud.describe(effect.execution, with_document=False)
+        except (RequestRefused, RequestUnanswered, messages.MalformedMessageError) as error:
+            self._log.debug("describe failed", execution=str(effect.execution), why=str(error))
+            self._post(DescribeFailed(effect.execution, effect.ticket, _code(error), random.random()))  # noqa: S311 - jitter
+            return
+        self._post(
+            Described(
+                effect.execution,
+                effect.ticket,
+                found.status,
+                found.version,
+                found.agent_id,
+                verdict,
+                operation,
+                time.time(),
+                random.random(),  # noqa: S311 - jitter
+            )
+        )
+
+    async def _update(self, effect: Update) -> None:
+        try:
+            await self._cloud.update(effect)
+        except (RequestRefused, RequestUnanswered, messages.MalformedMessageError) as error:
+            current = messages.current_status(error) if isinstance(error, RequestRefused) else None
+            self._log.debug("update failed", execution=str(effect.execution), why=str(error))
+            self._post(UpdateFailed(effect.execution, effect.ticket, _code(error), current, random.random()))  # noqa: S311 - jitter
+            return
+        self._post(UpdateAccepted(effect.execution, effect.ticket))
+
+    def _post(self, event: Event) -> None:
+        self._inbox.put_nowait(event)
+
+    def _say(self, note: Note) -> None:
+        execution = self._state.executions.get(note.execution)
+        facts = {"execution": str(note.execution), "operation": execution.operation if execution else ""}
+        if note.why:
+            facts["why"] = note.why
+        if note.is_problem:
+            self._warn(note.what, **facts)
+        else:
+            self._log.info(note.what, **facts)
+
+    def _warn(self, what: str, /, **facts: Any) -> None:
+        self._log.warning(what, **facts)
+        self._board.add_error(what, facts)
+
+    def _count(self, settle: Settle) -> None:
+        self.tally.settled += 1
+        self.tally.succeeded += settle.outcome.status is ExecutionStatus.SUCCEEDED and settle.was_accepted
+        self._log.info("settled", execution=str(settle.execution), status=settle.outcome.status, known=settle.was_accepted)
+
+    async def _feed_watchdog(self) -> None:
+        interval_s = self._notifier.watchdog_interval_s
+        while interval_s:
+            self._notifier.watchdog()
+            await asyncio.sleep(interval_s)
+
+    def _show_status(self) -> None:
+        """Write the status file soon: not once an event, for the flash's sake."""
+        if self._status_timer is None:
+            self._status_timer = self._loop.call_later(STATUS_DELAY_S, self._write_status)
+
+    def _write_status(self) -> None:
+        self._status_timer = None
+        self._notifier.status(self._board.line(self._state))
+        try:
+            state_directory.write_status(self._directory, self._board.content(self._state))
+        except OSError as error:
+            self._log.warning("status file not written", why=str(error))
+
+
+def _code(error: Exception) -> str:
+    """Return AWS's code of a refusal; silence and nonsense have none."""
+    return error.code if isinstance(error, RequestRefused) else ""

@@ -1,0 +1,273 @@
+"""Durable state: SQLite, on a thread of its own, so that a slow disk never stalls the loop.
+
+Decided by measurement (docs/decisions.md): WAL with synchronous=FULL, pragmas read back, a checksum in each row, since
+SQLite does not see bit rot. A write that fails is never repeated: what reached the disk is unknown, so the agent ends,
+and the next one recovers.
+"""
+
+import contextlib
+import json
+import os
+import sqlite3
+import time
+import zlib
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from agent.core.effects import Forget, JournalEffect, Save, Settle
+from agent.core.job import ExecutionId, ExecutionStatus, Outcome
+from agent.core.state import Claiming, Execution, Phase, Preparing, Reporting, Running, Stopping
+from agent.errors import JournalDamagedError, JournalError
+
+SCHEMA_VERSION = 1
+HISTORY_KEPT = 200
+FILE_NAME = "journal.sqlite"
+
+_SCHEMA = """
+CREATE TABLE execution (
+    namespace TEXT NOT NULL, job_id TEXT NOT NULL, execution_number INTEGER NOT NULL,
+    operation TEXT NOT NULL, claimed_at REAL NOT NULL, phase TEXT NOT NULL, state TEXT NOT NULL, checksum INTEGER NOT NULL,
+    PRIMARY KEY (namespace, job_id, execution_number)
+) WITHOUT ROWID, STRICT;
+CREATE TABLE history (
+    entry INTEGER PRIMARY KEY,
+    namespace TEXT NOT NULL, job_id TEXT NOT NULL, execution_number INTEGER NOT NULL,
+    operation TEXT NOT NULL, status TEXT NOT NULL, reason TEXT NOT NULL, code TEXT NOT NULL,
+    was_accepted INTEGER NOT NULL, claimed_at REAL NOT NULL, settled_at REAL NOT NULL, checksum INTEGER NOT NULL
+) STRICT;
+"""
+
+_PHASES: dict[str, type[Phase]] = {
+    kind.__name__.lower(): kind for kind in (Claiming, Preparing, Running, Stopping, Reporting)
+}
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryEntry:
+    """One settled execution. Times are epoch seconds; `claimed_at` 0 where it never got so far."""
+
+    execution: ExecutionId
+    operation: str
+    outcome: Outcome
+    was_accepted: bool
+    claimed_at: float
+    settled_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """What the journal knew when it was opened."""
+
+    executions: tuple[Execution, ...] = ()
+    history: tuple[HistoryEntry, ...] = field(default=())
+
+    @property
+    def settled(self) -> dict[ExecutionId, Outcome]:
+        """The outcomes of the recent past, oldest first."""
+        return {entry.execution: entry.outcome for entry in self.history if entry.was_accepted}
+
+
+class Journal:
+    """The journal of one state directory. `open`, `write` and `close` block: run them on `thread`."""
+
+    def __init__(self, state_directory: Path) -> None:
+        self.path = state_directory / FILE_NAME
+        self.thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
+        self._database: sqlite3.Connection | None = None
+
+    def open(self) -> Recovered:
+        """Open or create the journal and return what it knows.
+
+        Raises:
+            JournalDamagedError: what it holds cannot be what was written (see `set_aside`).
+            JournalError: it cannot be read or written now.
+        """
+        with _as_journal_error(self.path):
+            database = _connect(self.path)
+            try:
+                recovered = _recover(database)
+            except BaseException:
+                database.close()
+                raise
+            _sync_directory(self.path.parent)
+        self._database = database
+        return recovered
+
+    def set_aside(self) -> Path:
+        """Rename a damaged journal, for people to look at, and return its new name."""
+        aside = self.path.with_name(f"{FILE_NAME}.damaged-{int(time.time())}")
+        with _as_journal_error(self.path):
+            for suffix in ("", "-wal", "-shm"):
+                with contextlib.suppress(FileNotFoundError):
+                    self.path.with_name(FILE_NAME + suffix).rename(aside.with_name(aside.name + suffix))
+            _sync_directory(self.path.parent)
+        return aside
+
+    def write(self, effects: Sequence[JournalEffect]) -> None:
+        """Make all of `effects` durable, or none of them; on return they are on the disk.
+
+        Raises:
+            JournalError: what reached the disk is unknown. Do not write again; end, and recover.
+        """
+        if self._database is None:
+            raise JournalError(f"{self.path} is not open")
+        with _as_journal_error(self.path), _transaction(self._database) as database:
+            for effect in effects:
+                _apply(database, effect)
+
+    def close(self) -> None:
+        """Close the journal; what was written stays."""
+        if self._database is not None:
+            self._database.close()
+            self._database = None
+
+
+def read_history(state_directory: Path, limit: int = HISTORY_KEPT) -> list[HistoryEntry]:
+    """Return the last `limit` settled executions, newest first, beside a running agent or without one.
+
+    Raises:
+        JournalError: there is no journal, or it cannot be read.
+    """
+    path = state_directory / FILE_NAME
+    if not path.exists():
+        raise JournalError(f"there is no journal in {state_directory}: has the agent run here?")
+    with _as_journal_error(path), contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
+        return _history(database)[::-1][:limit]
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    """Open the database with the pragmas that were measured, and see that they are in force."""
+    database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    os.chmod(path, 0o600)
+    mode = database.execute("PRAGMA journal_mode=WAL").fetchone()[0]
+    database.execute("PRAGMA synchronous=FULL")
+    synchronous = database.execute("PRAGMA synchronous").fetchone()[0]
+    if (mode, synchronous) != ("wal", 2):
+        raise JournalError(f"{path}: the disk takes no write-ahead log (journal_mode {mode}, synchronous {synchronous})")
+    found = database.execute("PRAGMA user_version").fetchone()[0]
+    if found > SCHEMA_VERSION:
+        raise JournalError(f"{path} was written by a newer version (schema {found}, known {SCHEMA_VERSION}): install that one")
+    if found == 0:
+        with _transaction(database):
+            for statement in _SCHEMA.split(";"):
+                database.execute(statement)
+            database.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+    with _transaction(database):  # a disk that cannot be written is found now, not at the first job
+        database.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+    return database
+
+
+def _recover(database: sqlite3.Connection) -> Recovered:
+    executions = []
+    for row in database.execute(
+        "SELECT namespace, job_id, execution_number, operation, claimed_at, phase, state, checksum FROM execution"
+    ):
+        *fields, checksum = row
+        if checksum != _checksum(fields):
+            raise JournalDamagedError("a row of the journal is damaged: its checksum is wrong")
+        namespace, job_id, number, operation, claimed_at, phase, state = fields
+        executions.append(Execution(ExecutionId(namespace, job_id, number), decoded(phase, state), operation, claimed_at))
+    return Recovered(tuple(executions), tuple(_history(database)))
+
+
+def _history(database: sqlite3.Connection) -> list[HistoryEntry]:
+    """Return the entries whose checksum is right, oldest first; a damaged one is only a memory, and left out."""
+    entries = []
+    for row in database.execute(
+        "SELECT namespace, job_id, execution_number, operation, status, reason, code, was_accepted, claimed_at,"
+        " settled_at, checksum FROM history ORDER BY entry"
+    ):
+        *fields, checksum = row
+        if checksum != _checksum(fields):
+            continue
+        namespace, job_id, number, operation, status, reason, code, was_accepted, claimed_at, settled_at = fields
+        outcome = Outcome(ExecutionStatus(status), reason, code)
+        execution = ExecutionId(namespace, job_id, number)
+        entries.append(HistoryEntry(execution, operation, outcome, bool(was_accepted), claimed_at, settled_at))
+    return entries
+
+
+def _apply(database: sqlite3.Connection, effect: JournalEffect) -> None:
+    match effect:
+        case Save(execution):
+            phase, state = encoded(execution.phase)
+            fields = [*_key(execution.id), execution.operation, execution.claimed_at, phase, state]
+            database.execute("REPLACE INTO execution VALUES (?, ?, ?, ?, ?, ?, ?, ?)", [*fields, _checksum(fields)])
+        case Forget(execution):
+            _remove(database, execution)
+        case Settle(execution, operation, outcome, claimed_at, was_accepted):
+            _remove(database, execution)
+            fields = [*_key(execution), operation, outcome.status.value, outcome.reason, outcome.code]
+            fields += [int(was_accepted), claimed_at, time.time()]
+            database.execute(
+                "INSERT INTO history VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", [*fields, _checksum(fields)]
+            )
+            database.execute("DELETE FROM history WHERE entry <= (SELECT max(entry) FROM history) - ?", [HISTORY_KEPT])
+
+
+def encoded(phase: Phase) -> tuple[str, str]:
+    """Return the phase's name and its JSON text; what stands at its default is left out."""
+    kind = type(phase)
+    return kind.__name__.lower(), TypeAdapter(kind).dump_json(phase, exclude_defaults=True).decode()
+
+
+def decoded(name: str, text: str) -> Phase:
+    """Return the phase that `encoded` made.
+
+    Raises:
+        JournalDamagedError: not a phase this version knows.
+    """
+    try:
+        return TypeAdapter(_PHASES[name]).validate_json(text)
+    except (KeyError, ValidationError):
+        raise JournalDamagedError(f"a row of the journal holds no phase this version knows: {name!r}") from None
+
+
+def _key(execution: ExecutionId) -> list[Any]:
+    return [execution.namespace, execution.job_id, execution.execution_number]
+
+
+def _remove(database: sqlite3.Connection, execution: ExecutionId) -> None:
+    database.execute(
+        "DELETE FROM execution WHERE namespace = ? AND job_id = ? AND execution_number = ?", _key(execution)
+    )
+
+
+def _checksum(fields: Sequence[Any]) -> int:
+    return zlib.crc32(json.dumps(list(fields)).encode())
+
+
+@contextlib.contextmanager
+def _transaction(database: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    database.execute("BEGIN IMMEDIATE")
+    try:
+        yield database
+        database.execute("COMMIT")
+    except BaseException:
+        with contextlib.suppress(sqlite3.Error):
+            database.execute("ROLLBACK")
+        raise
+
+
+@contextlib.contextmanager
+def _as_journal_error(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        # SQLite says "malformed" and "not a database" as DatabaseError itself, what the disk does as OperationalError.
+        kind = JournalDamagedError if type(error) is sqlite3.DatabaseError else JournalError
+        raise kind(f"{path}: {error}") from error
+
+
+def _sync_directory(directory: Path) -> None:
+    """Make the names in `directory` durable, that of a new database among them."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

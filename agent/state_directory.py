@@ -1,0 +1,139 @@
+"""What the agent keeps beside its journal: the lock of the one agent, the installation's id, the status file."""
+
+import fcntl
+import json
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from agent.errors import StateDirectoryError
+
+LOCK = "agent.lock"
+AGENT_ID = "agent-id"
+STATUS = "status.json"
+
+
+def prepare(directory: Path) -> None:
+    """Make the directory if it is missing, for the agent's user alone.
+
+    Raises:
+        StateDirectoryError: it cannot be made.
+    """
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise StateDirectoryError(
+            f"agent.state_directory {directory} cannot be made ({error.strerror}): make it, owned by the agent's user"
+        ) from None
+
+
+def lock(directory: Path) -> int:
+    """Hold the directory for this process until it ends, and return the descriptor that does so.
+
+    Raises:
+        StateDirectoryError: another agent holds it.
+    """
+    descriptor = _open_lock(directory)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise StateDirectoryError(
+            f"another agent runs on {directory}: stop it, or give this one an agent.state_directory of its own"
+        ) from None
+    return descriptor
+
+
+def unlock(descriptor: int) -> None:
+    """Let go of the directory."""
+    os.close(descriptor)
+
+
+def is_locked(directory: Path) -> bool:
+    """Tell whether an agent runs on the directory."""
+    try:
+        descriptor = _open_lock(directory, os.O_RDONLY)
+    except StateDirectoryError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def agent_id(directory: Path) -> str:
+    """Return this installation's id, made and on the disk before it is first used: it marks what we claim as ours.
+
+    It is kept outside the journal, so that a lost journal does not make our own executions look like another agent's.
+
+    Raises:
+        StateDirectoryError: it cannot be read or made.
+    """
+    path = directory / AGENT_ID
+    try:
+        known = path.read_text().strip()
+    except FileNotFoundError:
+        known = ""
+    except (OSError, UnicodeDecodeError):
+        raise StateDirectoryError(f"{path} cannot be read: let the agent's user read it") from None
+    if known:
+        return known
+    made = secrets.token_hex(8)
+    try:
+        write_durably(path, f"{made}\n".encode())
+    except OSError as error:
+        raise StateDirectoryError(f"{path} cannot be written ({error.strerror}): free or repair the disk") from None
+    return made
+
+
+def write_durably(path: Path, data: bytes) -> None:
+    """Replace the file at once and for good: fsync, rename, fsync of the directory. Raises OSError."""
+    scratch = path.with_name(f".{path.name}.new")
+    with scratch.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    scratch.replace(path)
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def write_status(directory: Path, status: Mapping[str, Any]) -> None:
+    """Replace the status file. Not durable: after a power cut there is nothing true in it. Raises OSError."""
+    scratch = directory / f".{STATUS}.new"
+    scratch.write_text(json.dumps(status, indent=2))
+    scratch.replace(directory / STATUS)
+
+
+def read_status(directory: Path) -> dict[str, Any]:
+    """Return what the agent last wrote.
+
+    Raises:
+        StateDirectoryError: it never ran here, or the file cannot be read.
+    """
+    path = directory / STATUS
+    try:
+        status: dict[str, Any] = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise StateDirectoryError(f"{path} does not exist: has the agent run here, and with this config?") from None
+    except (OSError, ValueError) as error:
+        raise StateDirectoryError(f"{path} cannot be read ({error}): run this as the agent's user or as root") from None
+    return status
+
+
+def _open_lock(directory: Path, flags: int = os.O_RDWR | os.O_CREAT) -> int:
+    path = directory / LOCK
+    try:
+        return os.open(path, flags | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StateDirectoryError(
+            f"{path} cannot be opened ({error.strerror}): let the agent's user own {directory}"
+        ) from None

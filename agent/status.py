@@ -1,0 +1,69 @@
+"""What people see of the agent at a glance: the status file's content and systemd's status line."""
+
+import os
+import time
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+from agent.core.state import Execution, Preparing, Running, State, Stopping, current_step
+
+ERRORS_KEPT = 10
+
+
+class StatusBoard:
+    """Gathers what the status file says. Times are epoch seconds."""
+
+    def __init__(self, thing_name: str) -> None:
+        self._thing_name = thing_name
+        self._errors: deque[dict[str, Any]] = deque(maxlen=ERRORS_KEPT)
+        self._started_at = time.time()
+        self._connected_since: float | None = None
+        self.degraded = ""
+
+    def add_error(self, what: str, facts: Mapping[str, Any]) -> None:
+        """Keep a problem among the last ones."""
+        self._errors.append({"at": round(time.time(), 3), "what": what, **facts})
+
+    def line(self, state: State) -> str:
+        """Return the one line for `systemctl status`."""
+        if self.degraded:
+            return f"degraded: {self.degraded}"
+        connection = "connected" if state.is_connected else "not connected"
+        return f"{connection}, {len(state.executions)} executions under way"
+
+    def content(self, state: State) -> dict[str, Any]:
+        """Return the status file's content."""
+        if state.is_connected and self._connected_since is None:
+            self._connected_since = time.time()
+        if not state.is_connected:
+            self._connected_since = None
+        return {
+            "thing_name": self._thing_name,
+            "pid": os.getpid(),
+            "started_at": round(self._started_at, 3),
+            "written_at": round(time.time(), 3),
+            "connection": {"is_connected": state.is_connected, "since": self._connected_since},
+            "degraded": self.degraded,
+            "namespaces": [
+                {"namespace": ns, "pending": [str(e) for e in queue.pending], "is_known": queue.is_known}
+                for ns, queue in state.queues.items()
+            ],
+            "executions": [_execution(e) for e in state.executions.values()],
+            "left_alone": [str(e) for e in state.foreign],
+            "errors": list(self._errors),
+        }
+
+
+def _execution(execution: Execution) -> dict[str, Any]:
+    phase = execution.phase
+    shown: dict[str, Any] = {
+        "execution": str(execution.id),
+        "operation": execution.operation,
+        "phase": type(phase).__name__.lower(),
+    }
+    if isinstance(phase, Preparing | Running | Stopping):
+        shown["step"] = f"{current_step(phase).name}, {phase.step + 1}/{len(phase.plan.steps)}"
+    if isinstance(phase, Running):
+        shown["progress"] = phase.progress
+    return shown

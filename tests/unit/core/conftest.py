@@ -1,0 +1,60 @@
+"""The playbook: a test of the core is a script of what is heard and what is done, which reads like a sequence diagram."""
+
+import pytest
+
+from agent.core.decide import decide, next_deadline
+from agent.core.effects import Effect, Note, Save
+from agent.core.events import Event, JournalOpened
+from agent.core.job import ExecutionId, ExecutionStatus, Plan, Step, StepKind
+from agent.core.state import Phase, Settings, State
+
+JOB = ExecutionId("", "job-1", 1)
+
+
+class Agent:
+    """The core, its state, and the time."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.state = State(settings)
+        self.now = 0.0
+        self.all_effects: tuple[Effect, ...] = ()
+
+    def hears(self, event: Event, *, at: float | None = None) -> list[Effect]:
+        """Decide on `event`; the effects but for the journal's saves and the notes for people."""
+        self.now = self.now if at is None else at
+        self.state, self.all_effects = decide(self.state, event, self.now)
+        return [e for e in self.all_effects if not isinstance(e, Save | Note)]
+
+    @property
+    def saved(self) -> list[Phase]:
+        """The phases that the last decision journalled."""
+        return [e.execution.phase for e in self.all_effects if isinstance(e, Save)]
+
+    @property
+    def notes(self) -> list[str]:
+        return [e.what for e in self.all_effects if isinstance(e, Note)]
+
+    @property
+    def ticket(self) -> int:
+        """The last request's."""
+        return self.state.last_ticket
+
+    @property
+    def deadline(self) -> float | None:
+        return next_deadline(self.state, self.now)
+
+    def phase(self, execution: ExecutionId = JOB) -> Phase:
+        return self.state.executions[execution].phase
+
+
+@pytest.fixture
+def plan() -> Plan:
+    return Plan((Step("greet", "greet", StepKind.HANDLER, timeout_s=60, argv=("/h/greet",), input='{"word": "hi"}'),))
+
+
+@pytest.fixture
+def agent() -> Agent:
+    """An agent with an empty journal, not connected yet."""
+    new = Agent(Settings("me"))
+    new.hears(JournalOpened())
+    return new

@@ -1,0 +1,247 @@
+"""What holds whatever happens, in whatever order: random lives of an agent, with answers lost, late, doubled or wrong."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from agent.core.decide import decide, next_deadline
+from agent.core.effects import JOURNAL, Describe, Fetch, Forget, Save, Settle, StartAttempt, StopAttempt, Update
+from agent.core.events import (
+    AttemptEnded,
+    AttemptNeverStarted,
+    AttemptProgressed,
+    AttemptStarted,
+    Connected,
+    Described,
+    DescribeFailed,
+    Disconnected,
+    FetchFailed,
+    JournalOpened,
+    Listed,
+    Notified,
+    Tick,
+    UpdateAccepted,
+    UpdateFailed,
+)
+from agent.core.job import (
+    AttemptId,
+    AttemptResult,
+    Ending,
+    ExecutionId,
+    ExecutionStatus,
+    Plan,
+    Refusal,
+    Step,
+    StepKind,
+)
+from agent.core.state import Execution, Reporting, Running, Settings, State, Stopping
+from agent.journal import decoded, encoded
+
+NAMESPACES = ("", "team-a")
+EXECUTIONS = [ExecutionId(ns, f"job-{n}", k) for ns in NAMESPACES for n in range(2) for k in (1, 2)]
+PLANS = [
+    Plan((Step("only", "h", StepKind.HANDLER),)),
+    Plan((Step("one", "h", StepKind.COMMAND, ignore_failure=True), Step("two", "h", StepKind.COMMAND))),
+]
+CODES = [
+    "", "InternalError", "RequestThrottled", "Surprise", "InvalidRequest", "InvalidTopic", "VersionMismatch",
+    "InvalidStateTransition", "TerminalStateReached", "ResourceNotFound",
+]  # fmt: skip
+RESULTS = [
+    AttemptResult(Ending.EXITED, code=0),
+    AttemptResult(Ending.EXITED, code=3),
+    AttemptResult(Ending.SIGNALED, signal=9),
+    AttemptResult(Ending.LOST),
+]
+
+
+@dataclass
+class World:
+    """The agent's journal and processes as its effects left them, and the promises that are checked on the way."""
+
+    state: State
+    journal: dict[ExecutionId, Execution] = field(default_factory=dict)
+    alive: set[AttemptId] = field(default_factory=set)
+    started: set[AttemptId] = field(default_factory=set)
+    settled: set[ExecutionId] = field(default_factory=set)
+    in_flight: dict[int, Any] = field(default_factory=dict)
+    now: float = 0.0
+
+    def hears(self, event: Any) -> None:
+        self.state, effects = decide(self.state, event, self.now)
+        acts = False
+        for effect in effects:
+            assert not (isinstance(effect, JOURNAL) and acts), "an act came before a journal effect"
+            acts = acts or not isinstance(effect, JOURNAL)
+            self.performs(effect)
+        assert len(self.alive) <= self.state.settings.max_concurrent
+        self.nothing_is_forgotten()
+
+    def performs(self, effect: Any) -> None:
+        match effect:
+            case Save(execution):
+                name, text = encoded(execution.phase)
+                assert decoded(name, text) == execution.phase, "a phase did not survive the journal"
+                assert execution.durable == execution
+                self.journal[execution.id] = execution
+            case Forget(execution):
+                del self.journal[execution]
+            case Settle(execution=execution):
+                del self.journal[execution]
+                assert not any(a.execution == execution for a in self.alive), "settled while a handler is alive"
+                self.started = {a for a in self.started if a.execution != execution}
+            case StartAttempt(attempt=attempt):
+                phase = self.journal[attempt.execution].phase
+                assert isinstance(phase, Running), "started without a journalled intent"
+                assert (phase.step, phase.number) == (attempt.step, attempt.number)
+                assert attempt not in self.started, "an attempt was started twice"
+                self.started.add(attempt)
+                self.alive.add(attempt)
+            case StopAttempt(attempt=attempt):
+                assert isinstance(self.journal[attempt.execution].phase, Stopping)
+            case Update():
+                self.in_flight[effect.ticket] = effect
+                kept = self.journal.get(effect.execution)
+                assert kept is not None, "the service was told of something that is not in the journal"
+                if effect.status is not ExecutionStatus.IN_PROGRESS:
+                    assert isinstance(kept.phase, Reporting)
+                    assert kept.phase.outcome.status == effect.status
+            case Describe() | Fetch():
+                self.in_flight[effect.ticket] = effect
+
+    def nothing_is_forgotten(self) -> None:
+        """Every execution waits for an answer, for a process, or for a time that `next_deadline` knows."""
+        if not (self.state.is_connected and self.state.is_journal_usable):
+            return
+        deadline = next_deadline(self.state, self.now)
+        for execution in self.state.executions.values():
+            phase = execution.phase
+            if isinstance(phase, Running | Stopping):
+                assert execution.attempt in self.started
+            elif not phase.call.ticket:
+                assert phase.call.retry_at > self.now
+                assert deadline is not None
+                assert deadline <= phase.call.retry_at
+
+
+def verdicts() -> st.SearchStrategy[Any]:
+    return st.one_of(st.sampled_from(PLANS), st.just(Refusal("no")))
+
+
+def answer(draw: Any, request: Any) -> Any:
+    """Any answer to a request, right or wrong, that the service or the network may give."""
+    jitter = draw(st.sampled_from([0.0, 0.5, 0.99]))
+    match request:
+        case Fetch(namespace=ns, ticket=ticket):
+            if draw(st.booleans()):
+                return FetchFailed(ns, ticket, draw(st.sampled_from(CODES)), jitter)
+            pending = draw(st.lists(st.sampled_from([e for e in EXECUTIONS if e.namespace == ns]), unique=True))
+            return Listed(ns, ticket, tuple(pending), draw(st.booleans()), jitter)
+        case Describe(execution=execution, ticket=ticket):
+            if draw(st.integers(0, 3)) == 0:
+                return DescribeFailed(execution, ticket, draw(st.sampled_from(CODES)), jitter)
+            status = draw(st.sampled_from(["QUEUED", "QUEUED", "IN_PROGRESS", "IN_PROGRESS", *ExecutionStatus]))
+            agent_id = draw(st.sampled_from(["me", "me", "other", ""]))
+            return Described(execution, ticket, ExecutionStatus(status), 1, agent_id, draw(verdicts()), "h", 1.0, jitter)
+        case Update(execution=execution, ticket=ticket):
+            if draw(st.booleans()):
+                return UpdateAccepted(execution, ticket)
+            current = draw(st.none() | st.sampled_from(list(ExecutionStatus)))
+            return UpdateFailed(execution, ticket, draw(st.sampled_from(CODES)), current, jitter)
+
+
+def event(draw: Any, world: World) -> Any:
+    kind = draw(st.sampled_from(["answer"] * 6 + ["attempt"] * 3 + ["notified", "tick", "connection", "restart", "stale"]))
+    if kind == "answer" and world.in_flight:
+        ticket = draw(st.sampled_from(sorted(world.in_flight)))
+        return answer(draw, world.in_flight[ticket] if draw(st.integers(0, 9)) == 0 else world.in_flight.pop(ticket))
+    if kind == "attempt" and world.alive:
+        attempt = draw(st.sampled_from(sorted(world.alive)))
+        what = draw(st.sampled_from(["started", "progress", "ended"]))
+        if what == "ended":
+            world.alive.discard(attempt)
+            return AttemptEnded(attempt, draw(st.sampled_from(RESULTS)))
+        return AttemptStarted(attempt) if what == "started" else AttemptProgressed(attempt, 5, "x", {"a": "b"}, 60.0)
+    if kind == "notified":
+        namespace = draw(st.sampled_from([*NAMESPACES, "unserved"]))
+        pending = [e for e in draw(st.lists(st.sampled_from(EXECUTIONS), unique=True)) if e.namespace == namespace]
+        return Notified(namespace, tuple(pending), draw(st.booleans()))
+    if kind == "connection":
+        return draw(st.sampled_from([Connected(), Disconnected()]))
+    if kind == "stale":
+        return UpdateAccepted(draw(st.sampled_from(EXECUTIONS)), 0)
+    world.now = next_deadline(world.state, world.now) or world.now + 1
+    return Tick()
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(st.data(), st.integers(1, 3), st.integers(20, 120))
+def test_the_promises_hold_whatever_happens(data: Any, max_concurrent: int, length: int) -> None:
+    config = Settings("me", NAMESPACES, max_concurrent)
+    world = World(State(config))
+    world.hears(JournalOpened())
+    world.hears(Connected())
+    for _ in range(length):
+        if data.draw(st.integers(0, 30)) == 0:
+            restart(world, config)
+        else:
+            world.hears(event(data.draw, world))
+
+
+def restart(world: World, config: Settings) -> None:
+    """The agent is killed and starts again: it has its journal, and finds its attempts by their directories."""
+    world.state, world.in_flight = State(config), {}
+    known = tuple(world.journal.values())
+    world.hears(JournalOpened(known))
+    for execution in known:
+        attempt = execution.attempt
+        if attempt is None:
+            continue
+        if attempt not in world.started:
+            world.hears(AttemptNeverStarted(attempt))
+        elif attempt in world.alive:
+            world.hears(AttemptStarted(attempt))
+        else:
+            world.hears(AttemptEnded(attempt, AttemptResult(Ending.LOST)))
+    world.hears(Connected())
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_once_the_service_answers_everything_pending_is_settled(data: Any) -> None:
+    """Liveness: after any prelude, a service that answers rightly brings the agent to rest with every outcome told."""
+    config = Settings("me", NAMESPACES, max_concurrent=2)
+    world = World(State(config))
+    world.hears(JournalOpened())
+    world.hears(Connected())
+    for _ in range(data.draw(st.integers(0, 40))):
+        world.hears(event(data.draw, world))
+    world.hears(Disconnected())
+    world.hears(Connected())
+    for _ in range(600):
+        if world.in_flight:
+            world.hears(right_answer(world, world.in_flight.pop(min(world.in_flight))))
+        elif world.alive:
+            world.hears(AttemptEnded(world.alive.pop(), RESULTS[0]))
+        elif world.state.executions:
+            world.now = next_deadline(world.state, world.now) or world.now
+            world.hears(Tick())
+        else:
+            break
+    assert world.state.executions == {}
+    assert world.journal == {}
+
+
+def right_answer(world: World, request: Any) -> Any:
+    match request:
+        case Fetch(namespace=ns, ticket=ticket):
+            return Listed(ns, ticket, (), is_complete=True)
+        case Describe(execution=execution, ticket=ticket):
+            kept = world.journal.get(execution)
+            status = ExecutionStatus.IN_PROGRESS if kept else ExecutionStatus.CANCELED
+            plan = getattr(kept.phase, "plan", PLANS[0]) if kept else PLANS[0]
+            return Described(execution, ticket, status, 1, "me", plan)
+        case Update(execution=execution, ticket=ticket):
+            return UpdateAccepted(execution, ticket)
