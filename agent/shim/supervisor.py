@@ -22,7 +22,7 @@ from agent.shim.files import (
     write_all,
     write_durably,
 )
-from agent.shim.processes import PR_SET_CHILD_SUBREAPER, descendants, prctl, send
+from agent.shim.processes import PR_SET_CHILD_SUBREAPER, Process, descendants, prctl, send
 from agent.shim.said import LINE_BYTES, Said, understood
 from agent.shim.start import reason_of, started
 
@@ -35,6 +35,7 @@ TAIL_BYTES = CHUNK_BYTES = 65536
 RESULT_BYTES = 32768
 TAILS_EVERY_S = 30.0
 SWEEP_S = 10.0
+FREEZE_ROUNDS = 20
 DRAIN_CHUNKS = 16  # 1 MiB, the largest pipe an ordinary user may have
 CONTROL_FD = 3
 
@@ -177,9 +178,15 @@ class Supervisor:
         """Ask every process to go; from now on the deadline is that of the grace."""
         self.cause = cause
         self.deadline = now + self.spec["grace_s"]
-        for each in descendants(os.getpid()):
+        family: dict[int, Process] = {}
+        for _ in range(FREEZE_ROUNDS):  # held still, so that none is born unseen and never asked
+            fresh = [each for each in descendants(os.getpid()) if each.pid not in family]
+            if not fresh:
+                break
+            family |= {each.pid: each for each in fresh if send(each, signal.SIGSTOP)}
+        for each in family.values():
             send(each, signal.SIGTERM)
-            send(each, signal.SIGCONT)  # a stopped process cannot heed it
+            send(each, signal.SIGCONT)
 
     def sweep(self) -> tuple[int, int]:
         """Kill every process below us until none is left: how many beside the handler were, and are still, there."""
@@ -247,10 +254,12 @@ def handler_result(path: str) -> dict[str, Any]:
         return {}
     except OSError as error:
         return {"bad_result": f"the result file cannot be read: {error.strerror}"}
-    with os.fdopen(fd, "rb") as file:
+    try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             return {"bad_result": "the result file is not a regular file"}
-        data = file.read(RESULT_BYTES + 1)
+        data = os.read(fd, RESULT_BYTES + 1)
+    finally:
+        os.close(fd)
     if len(data) > RESULT_BYTES:
         return {"bad_result": f"the result file is longer than {RESULT_BYTES} bytes"}
     try:
