@@ -143,6 +143,7 @@ class AttemptResult:
     `code` is the exit code (EXITED), `signal` the signal number (SIGNALED), `swept` the number of processes that were
     left behind and killed, `unswept` of those that could not be. `handler_result` is the handler's own result file,
     parsed, or None; `bad_result` says why it could not be. `stdout` and `stderr` are the last part of the output, raw.
+    `notes` are remarks of the supervisor, such as a line on fd 3 that was ignored.
     """
 
     ending: Ending
@@ -156,6 +157,7 @@ class AttemptResult:
     reason: str = ""
     stdout: str = ""
     stderr: str = ""
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

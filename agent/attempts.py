@@ -1,0 +1,277 @@
+"""Attempts: each is started at most once, watched to its end, stopped on demand, and found again after a restart.
+
+The directory is the truth. None: never started. One with `result.json`: over. One whose lock is held: alive. Any other:
+lost. All methods belong to the loop's thread and return at once; what may take long (fsync, starting a process, a
+sweep, removing a tree) is done by one thread, in order, so that a sweep never meets a shim that was just started.
+"""
+
+import asyncio
+import contextlib
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from agent import attempt_directory, orphans
+from agent.attempt_directory import Facts, Position
+from agent.core.events import AttemptEnded, AttemptEvent, AttemptStarted
+from agent.core.job import AttemptId, AttemptResult, Ending, ExecutionId, Step
+from agent.errors import AgentError
+from agent.launchers import Launcher
+from agent.shim import files
+from agent.shim.processes import PR_SET_CHILD_SUBREAPER, prctl
+
+PLAIN_NAME = re.compile(r"[a-zA-Z0-9_-]*\.[a-zA-Z0-9_-]+\.[0-9]+")
+LOOK_AGAIN_S = 0.02
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Watch:
+    """An attempt that is not over, as far as we know."""
+
+    attempt: AttemptId
+    directory: Path
+    position: Position = field(default_factory=Position)
+    pid: int = 0
+    pidfd: int | None = None
+    control: int | None = None
+    is_stop_wanted: bool = False
+
+
+class Attempts:
+    """The attempts of one agent, below `state_directory`; `post` takes events, on the loop's thread."""
+
+    def __init__(self, state_directory: Path, launcher: Launcher, post: Callable[[AttemptEvent], None]) -> None:
+        self._state = state_directory.resolve()
+        self._attempts = self._state / "attempts"
+        self._jobs = self._state / "jobs"
+        self._trash = self._state / "trash"
+        self._launcher = launcher
+        self._post = post
+        self._watches: dict[AttemptId, Watch] = {}
+        self._shims: set[int] = set()
+        self._wake: int | None = None
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="attempts")
+
+    def open(self) -> None:
+        """Make the directories and the wake-up, adopt orphans from now on. In the running loop. Raises OSError."""
+        for directory in (self._state, self._attempts, self._jobs, self._trash):
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        wake = self._state / files.WAKE
+        with contextlib.suppress(FileExistsError):
+            os.mkfifo(wake, 0o600)
+        self._wake = os.open(wake, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        prctl(PR_SET_CHILD_SUBREAPER, 1)
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._wake, self._woken)
+        self._thread.submit(_empty, self._trash)
+
+    def close(self) -> None:
+        """Stop watching. Handlers run on; another agent finds them with `reattach`. Idempotent."""
+        for watch in self._watches.values():
+            self._let_go(watch)
+        self._watches.clear()
+        if self._wake is not None:
+            self._loop.remove_reader(self._wake)
+            os.close(self._wake)
+            self._wake = None
+        self._thread.shutdown(wait=False)
+
+    def start(self, attempt: AttemptId, step: Step, facts: Facts) -> None:
+        """Start an attempt, at most once: AgentError if its directory exists.
+
+        Posts AttemptStarted, then AttemptProgressed as the handler speaks, then AttemptEnded; the latter alone if it
+        cannot be started.
+        """
+        directory = self._attempts / attempt.directory_name
+        if not PLAIN_NAME.fullmatch(_execution_name(attempt.execution)):
+            return self._unstartable(attempt, "its job id is not one that AWS IoT allows")
+        try:
+            directory.mkdir(mode=0o700)
+        except FileExistsError:
+            raise AgentError(f"the attempt {attempt.directory_name} was started before") from None
+        except OSError as error:
+            return self._unstartable(attempt, error.strerror or str(error))
+        watch = self._watches[attempt] = Watch(attempt, directory)
+        self._in_thread(partial(self._launch, watch, step, facts), partial(self._launched, watch))
+        return None
+
+    def stop(self, attempt: AttemptId) -> None:
+        """Ask the attempt's shim to end it: SIGTERM, grace, SIGKILL. Idempotent; nothing happens if it is over."""
+        watch = self._watches.get(attempt)
+        if watch is None:
+            return
+        watch.is_stop_wanted = True
+        if watch.pidfd is None:  # not started yet: asked as soon as it is
+            return
+        with contextlib.suppress(OSError):  # the FIFO is full of requests, or gone with the attempt
+            if watch.control is None:  # kept open: what is written stays there until the shim comes to read it
+                watch.control = os.open(watch.directory / files.CONTROL, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+            os.write(watch.control, b"s")
+
+    def reattach(self, attempts: Iterable[AttemptId]) -> set[AttemptId]:
+        """Find attempts of an earlier agent again; the set of those that were never started.
+
+        Of the others is posted what start would post: AttemptStarted if it is alive, what the handler said so far as
+        one AttemptProgressed, AttemptEnded when it is over.
+        """
+        return {attempt for attempt in attempts if not self._found(attempt)}
+
+    def forget(self, execution: ExecutionId, keeps_results: bool = False) -> None:
+        """Remove the execution's JOB_DIR and its attempts' directories (results and output stay if `keeps_results`)."""
+        name = _execution_name(execution)
+        leaving = [self._jobs / name]
+        if not keeps_results:
+            leaving += self._attempts.glob(f"{name}.*.*")
+        for path in leaving:
+            _throw(path, self._trash)
+        self._thread.submit(_empty, self._trash)
+
+    def _found(self, attempt: AttemptId) -> bool:
+        directory = self._attempts / attempt.directory_name
+        if not directory.is_dir():
+            return False
+        watch = self._watches[attempt] = Watch(attempt, directory)
+        self._look(watch)
+        return True
+
+    def _look(self, watch: Watch) -> None:
+        """Decide what became of a shim that we did not start."""
+        if self._watches.get(watch.attempt) is not watch:
+            return None
+        lock = attempt_directory.claim(watch.directory)
+        if lock is not None:
+            return self._over(watch, lock)
+        pid = attempt_directory.read_shim_pid(watch.directory)
+        try:
+            pidfd = os.pidfd_open(pid)
+        except (OSError, ValueError):  # it has just begun, or has just ended
+            self._loop.call_later(LOOK_AGAIN_S, self._look, watch)
+            return None
+        lock = attempt_directory.claim(watch.directory)
+        if lock is not None:  # it ended before the descriptor was ours, which may be of another process
+            os.close(pidfd)
+            return self._over(watch, lock)
+        return self._follow(watch, pid, pidfd)
+
+    def _launch(self, watch: Watch, step: Step, facts: Facts) -> int:
+        """In the thread: make everything ready and durable, then start the shim."""
+        job_directory = self._jobs / _execution_name(watch.attempt.execution)
+        if facts.phase == "run" and facts.reason not in {"first", "retry"}:
+            _throw(job_directory, self._trash)  # a rerun finds nothing of what was cut short
+        job_directory.mkdir(mode=0o700, exist_ok=True)
+        attempt_directory.fill(watch.directory, job_directory, watch.attempt, step, facts)
+        attempt_directory.sync(self._jobs)
+        attempt_directory.sync(self._attempts)
+        pid = self._launcher(watch.directory)
+        self._shims.add(pid)
+        return pid
+
+    def _launched(self, watch: Watch, future: "asyncio.Future[int]") -> None:
+        error = future.exception()
+        if self._watches.get(watch.attempt) is not watch:  # closed meanwhile
+            return None
+        if isinstance(error, OSError):
+            del self._watches[watch.attempt]
+            attempt_directory.discard(watch.directory)
+            return self._unstartable(watch.attempt, error.strerror or str(error))
+        pid = future.result()
+        return self._follow(watch, pid, os.pidfd_open(pid))
+
+    def _follow(self, watch: Watch, pid: int, pidfd: int) -> None:
+        watch.pid, watch.pidfd = pid, pidfd
+        self._loop.add_reader(pidfd, self._exited, watch)
+        self._post(AttemptStarted(watch.attempt))
+        self._read(watch)
+        if watch.is_stop_wanted:
+            self.stop(watch.attempt)
+
+    def _woken(self) -> None:
+        """Read what the handlers said; who woke us does not matter."""
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._wake or 0, 65536)
+        for watch in self._watches.values():
+            self._read(watch)
+
+    def _read(self, watch: Watch) -> None:
+        event, watch.position = attempt_directory.read_progress(watch.directory, watch.attempt, watch.position)
+        if event is not None:
+            self._post(event)
+
+    def _exited(self, watch: Watch) -> None:
+        """Learn that the shim is gone."""
+        self._let_go(watch)
+        with contextlib.suppress(ChildProcessError):  # one that an earlier agent started is not our child
+            os.waitpid(watch.pid, 0)
+        self._shims.discard(watch.pid)
+        self._over(watch, attempt_directory.claim(watch.directory))
+
+    def _over(self, watch: Watch, lock: int | None) -> None:
+        """Tell how an attempt ended, which no shim supervises any more; `lock` keeps a late one from starting it."""
+        self._read(watch)
+        result = attempt_directory.read_result(watch.directory)
+        if result is None:
+            self._in_thread(partial(self._clear, watch), partial(self._ended, watch, lock))
+        else:
+            self._end(watch, lock, result)
+
+    def _clear(self, watch: Watch) -> AttemptResult:
+        """In the thread: let nothing of a lost attempt live on."""
+        token = attempt_directory.read_token(watch.directory)
+        swept, unswept = orphans.sweep(token, self._shims.__contains__)
+        reason = "interrupted: its supervisor ended without a result"
+        return attempt_directory.lost(watch.directory, reason, swept, unswept)
+
+    def _ended(self, watch: Watch, lock: int | None, future: "asyncio.Future[AttemptResult]") -> None:
+        self._end(watch, lock, future.result())
+
+    def _end(self, watch: Watch, lock: int | None, result: AttemptResult) -> None:
+        attempt_directory.discard(watch.directory)
+        if lock is not None:
+            os.close(lock)
+        if self._watches.get(watch.attempt) is watch:
+            del self._watches[watch.attempt]
+            self._post(AttemptEnded(watch.attempt, result))
+
+    def _unstartable(self, attempt: AttemptId, why: str) -> None:
+        reason = f"the attempt could not be prepared: {why}"
+        self._post(AttemptEnded(attempt, AttemptResult(Ending.UNSTARTABLE, reason=reason)))
+
+    def _let_go(self, watch: Watch) -> None:
+        if watch.pidfd is not None:
+            self._loop.remove_reader(watch.pidfd)
+            os.close(watch.pidfd)
+            watch.pidfd = None
+        if watch.control is not None:
+            os.close(watch.control)
+            watch.control = None
+
+    def _in_thread(self, job: Callable[[], T], then: Callable[["asyncio.Future[T]"], None]) -> None:
+        self._loop.run_in_executor(self._thread, job).add_done_callback(then)
+
+
+def _execution_name(execution: ExecutionId) -> str:
+    return f"{execution.namespace}.{execution.job_id}.{execution.execution_number}"
+
+
+def _throw(path: Path, trash: Path) -> None:
+    """Make a tree vanish at once; its space comes back when the trash is emptied."""
+    with contextlib.suppress(FileNotFoundError):
+        path.rename(trash / secrets.token_hex(8))
+
+
+def _empty(trash: Path) -> None:
+    """Remove what was thrown away, also what a handler made unreadable. What stays is tried again next time."""
+    for path in trash.iterdir():
+        for directory, _, _ in os.walk(path):
+            with contextlib.suppress(OSError):
+                Path(directory).chmod(0o700)
+        shutil.rmtree(path, ignore_errors=True)

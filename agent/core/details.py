@@ -1,0 +1,109 @@
+"""Status details: what the service is told about an execution beside its status, in a form that it accepts.
+
+The service takes at most ten pairs; a value has 1 to 1,024 characters, none of Unicode's category C, which includes
+line breaks (AWS IoT Jobs data plane API, DetailsValue). Details replace those of the update before, so all are sent.
+"""
+
+import json
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+LIMIT = 1024
+ELLIPSIS = "…"
+NOTHING = "-"
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What is known of an execution, for people. What is empty or None is left out.
+
+    `step` counts from 0, `steps` are (name, result) of those that are over, `details` the handler's own.
+    """
+
+    agent: str = ""
+    operation: str = ""
+    step_name: str = ""
+    step: int = 0
+    step_count: int = 1
+    attempt: int = 1
+    progress: float | None = None
+    message: str = ""
+    result: str = ""
+    reason: str = ""
+    stdout: str = ""
+    stderr: str = ""
+    details: Mapping[str, str] = field(default_factory=dict)
+    steps: tuple[tuple[str, str], ...] = ()
+
+
+def legal(text: str, keeps_end: bool = False) -> str:
+    """Make any text one that the service accepts; of a long one the beginning, or the end, is kept.
+
+    Runs of what is not allowed become one space. Length is counted in UTF-16 units, so that it fits however the
+    service counts.
+    """
+    words = "".join(" " if unicodedata.category(each)[0] == "C" else each for each in text)
+    return cut(" ".join(words.split()), LIMIT, keeps_end=keeps_end) or NOTHING
+
+
+def cut(text: str, limit: int, keeps_end: bool = False) -> str:
+    """Shorten a text to `limit` UTF-16 units, with a mark where something is missing."""
+    if units(text) <= limit:
+        return text
+    kept: list[str] = []
+    room = limit - units(ELLIPSIS)
+    for each in reversed(text) if keeps_end else text:
+        room -= units(each)
+        if room >= 0:
+            kept.append(each)
+    return ELLIPSIS + "".join(reversed(kept)) if keeps_end else "".join(kept) + ELLIPSIS
+
+
+def units(text: str) -> int:
+    """Count UTF-16 units."""
+    return sum(2 if each > "\uffff" else 1 for each in text)
+
+
+def status_details(told: Told) -> dict[str, str]:
+    """Compose the details of an update: at most ten pairs, each legal, of output the end."""
+    pairs = {
+        "agent": legal(told.agent) if told.agent else "",
+        "operation": legal(told.operation) if told.operation else "",
+        "step": _step(told),
+        "progress": _progress(told),
+        "result": legal(told.result) if told.result else "",
+        "reason": legal(told.reason) if told.reason else "",
+        "stdout": legal(told.stdout, keeps_end=True) if told.stdout.strip() else "",
+        "stderr": legal(told.stderr, keeps_end=True) if told.stderr.strip() else "",
+        "details": _object(told.details) if told.details else "",
+        "steps": legal(", ".join(f"{name}={result}" for name, result in told.steps)) if told.steps else "",
+    }
+    return {key: value for key, value in pairs.items() if value}
+
+
+def _step(told: Told) -> str:
+    if not told.step_name:
+        return ""
+    return legal(f"{cut(told.step_name, 256)}, {told.step + 1}/{told.step_count}, attempt {told.attempt}")
+
+
+def _progress(told: Told) -> str:
+    percent = f"{told.progress:g} %" if told.progress is not None else ""
+    return legal(f"{percent} {told.message}") if percent or told.message else ""
+
+
+def _object(details: Mapping[str, str]) -> str:
+    """Write the handler's own details as one JSON object that still is one when it had to be shortened."""
+    kept: dict[str, str] = {}
+    for number, (key, value) in enumerate(details.items()):
+        grown = kept | {legal(key): legal(value)}
+        missing = {ELLIPSIS: f"{len(details) - number} more"}
+        if units(_json(grown)) > LIMIT - units(_json(missing)):
+            return _json(kept | missing)
+        kept = grown
+    return _json(kept)
+
+
+def _json(details: Mapping[str, str]) -> str:
+    return json.dumps(details, ensure_ascii=False, separators=(",", ":"))

@@ -1,0 +1,135 @@
+"""From how an attempt ended to what it means: the one place that says what counts as success.
+
+Exited with 0, by itself, with nothing of it left alive, and no word of the handler to the contrary. All else is not.
+"""
+
+import json
+import signal
+from collections.abc import Mapping
+from typing import Any, assert_never
+
+from agent.core.job import AttemptResult, Ending, ExecutionStatus, Outcome
+
+KNOWN_OUTCOMES = ("succeeded", "failed", "rejected", "retry", "reboot")
+OWN_CODES = frozenset({"internal-error"})  # given by our worker on a handler's behalf
+BY_WORD = {
+    "succeeded": (ExecutionStatus.SUCCEEDED, "", ""),
+    "failed": (ExecutionStatus.FAILED, "failed", ""),
+    "rejected": (ExecutionStatus.REJECTED, "rejected", ""),
+    "retry": (ExecutionStatus.FAILED, "retry-unsupported", "asked to be tried again later: "),
+    "reboot": (ExecutionStatus.FAILED, "reboot-not-allowed", "asked for a reboot, which is not allowed: "),
+    "reboot now": (ExecutionStatus.FAILED, "reboot-unsupported", "asked for a reboot: "),
+}
+
+
+def outcome_of(result: AttemptResult, may_reboot: bool = False) -> Outcome:
+    """Judge one attempt. `may_reboot` says that manifest and config both allow it."""
+    outcome = _by_ending(result, may_reboot)
+    if result.unswept and outcome.status is ExecutionStatus.SUCCEEDED:
+        reason = f"{_processes(result.unswept)} of it could not be killed"
+        return Outcome(ExecutionStatus.FAILED, reason, "unswept", outcome.details)
+    return outcome
+
+
+def ending_in_words(result: AttemptResult) -> str:
+    """Say how an attempt ended, how long it took and what was swept: the status detail `result`."""
+    words = [_ending(result)]
+    if result.ending not in {Ending.LOST, Ending.UNSTARTABLE}:
+        words.append(f"after {result.duration_s:.1f} s")
+    extra = [f"{_processes(result.swept)} left behind and killed"] if result.swept else []
+    extra += [f"{_processes(result.unswept)} could not be killed"] if result.unswept else []
+    return "; ".join([" ".join(words), *extra, *result.notes])
+
+
+def _ending(result: AttemptResult) -> str:
+    match result.ending:
+        case Ending.EXITED:
+            return f"exited with code {result.code}"
+        case Ending.SIGNALED:
+            return f"killed by {_signal(result.signal or 0)}"
+        case Ending.DEADLINE:
+            return "stopped at its deadline"
+        case Ending.STOPPED:
+            return "stopped on request"
+        case Ending.UNSTARTABLE:
+            return "could not be started"
+        case Ending.LOST:
+            return "interrupted"
+    assert_never(result.ending)
+
+
+def _by_ending(result: AttemptResult, may_reboot: bool) -> Outcome:
+    if result.ending is Ending.EXITED and result.code == 0:
+        return _by_word(result, may_reboot)
+    said = _text(result.handler_result, "reason")
+    if result.ending is Ending.EXITED:
+        said = said or _last_line(result.stderr)
+    reason = ": ".join(filter(None, [_ending(result), result.reason, said]))
+    code = {Ending.EXITED: "exit-code", Ending.SIGNALED: "signal"}.get(result.ending, result.ending.value)
+    return Outcome(ExecutionStatus.FAILED, reason, code, _details(result.handler_result))
+
+
+def _by_word(result: AttemptResult, may_reboot: bool) -> Outcome:
+    """Judge an exit 0 by the handler's result file."""
+    wrong = result.bad_result or _wrong(result.handler_result)
+    if wrong:
+        return Outcome(ExecutionStatus.FAILED, wrong, "bad-result")
+    word = _text(result.handler_result, "outcome") or "succeeded"
+    if word == "reboot" and may_reboot:
+        word = "reboot now"
+    status, code, prefix = BY_WORD[word]
+    said = _text(result.handler_result, "reason")
+    if status is not ExecutionStatus.SUCCEEDED:
+        said = prefix + (said or _last_line(result.stderr) or "the handler gave no reason")
+    own = _text(result.handler_result, "code")
+    if word == "failed" and own in OWN_CODES:
+        code = own
+    return Outcome(status, said, code, _details(result.handler_result))
+
+
+def _wrong(said: Mapping[str, Any] | None) -> str:
+    """Say what is wrong with a handler's result, if anything is."""
+    if said is None:
+        return ""
+    if said.get("outcome", "succeeded") not in KNOWN_OUTCOMES:
+        return f"the result file's outcome is none of {', '.join(KNOWN_OUTCOMES)}"
+    if not isinstance(said.get("reason", ""), str):
+        return "the result file's reason is not a string"
+    if not isinstance(said.get("details", {}), dict):
+        return "the result file's details are not an object"
+    return ""
+
+
+def _text(said: Mapping[str, Any] | None, member: str) -> str:
+    value = (said or {}).get(member)
+    return value.strip() if isinstance(value, str) else ""
+
+
+def _details(said: Mapping[str, Any] | None) -> dict[str, str]:
+    details = (said or {}).get("details")
+    if not isinstance(details, dict):
+        return {}
+    return {key: value if isinstance(value, str) else _json(value) for key, value in details.items()}
+
+
+def _json(value: Any) -> str:
+    try:
+        return json.dumps(value)
+    except RecursionError:
+        return "nested too deeply"
+
+
+def _last_line(output: str) -> str:
+    lines = [line.strip() for line in output.splitlines()]
+    return next((line for line in reversed(lines) if line), "")
+
+
+def _processes(count: int) -> str:
+    return "1 process" if count == 1 else f"{count} processes"
+
+
+def _signal(number: int) -> str:
+    try:
+        return f"signal {number} ({signal.Signals(number).name})"
+    except ValueError:
+        return f"signal {number}"

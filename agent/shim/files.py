@@ -1,0 +1,75 @@
+"""The files of an attempt's directory: their names, what is in them, and how they are written.
+
+`spec.json`, read once, under the lock:
+    argv, env, cwd, stdin (a file)      what is started, and where
+    timeout_s, max_timeout_s, grace_s
+    kind                                "handler" (fd 3, result file, checkpoint) or "command" (none of them)
+    handler_result, checkpoint, wake    paths: the handler's result, its last checkpoint, the agent's wake-up FIFO
+    token                               JOB_TOKEN, by which the agent finds what is left of an attempt without shim
+
+`result.json`, written last; without it, and with the lock free, the attempt was interrupted:
+    ending                              exited signaled deadline stopped unstartable
+    code, signal, duration_s, swept, unswept, handler_result, bad_result, reason, notes
+
+`events.jsonl`: what the handler said on fd 3, merged and written at most four times a second, a line each:
+    progress, message, details, deadline (monotonic seconds, after an extension)
+At EVENTS_BYTES it is replaced (a new inode) by one line that holds all of it: a flood cannot fill the disk.
+
+A stop is any byte in the FIFO `control`, which stays there until a shim reads it. The wake-up is a FIFO too, not a
+datagram: its path may have any length, and a reader that is gone or slow is an error at once (ENXIO, EAGAIN).
+"""
+
+from __future__ import annotations
+
+import os
+
+LOCK = "lock"  # held while the shim lives; holds the shim's pid and, once it runs, the handler's
+SPEC = "spec.json"
+JOB = "job.json"
+SETTINGS = "settings.json"
+RESULT = "result.json"
+EVENTS = "events.jsonl"
+STDOUT = "stdout"
+STDERR = "stderr"
+CONTROL = "control"
+LOG = "shim.log"
+CHECKPOINT = "checkpoint.json"  # in the job's directory, which outlives the attempt
+WAKE = "wake"  # in the state directory
+
+
+def write_durably(path: str, data: bytes) -> None:
+    """Replace a file so that power loss at any instant leaves the old or the new one. Raises OSError."""
+    fresh = path + ".new"
+    fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        write_all(fd, data)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    os.rename(fresh, path)
+    directory = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """Write all of it, or raise OSError."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def wake(path: str) -> None:
+    """Tell the agent, if there is one, that there is something to read."""
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:  # nobody listens
+        return
+    try:
+        os.write(fd, b"\n")
+    except OSError:  # it has been told often enough
+        pass
+    finally:
+        os.close(fd)

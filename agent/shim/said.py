@@ -1,0 +1,100 @@
+"""What the handler says on fd 3: which lines count, and how they reach the agent without ever filling the disk."""
+
+from __future__ import annotations
+
+import json
+import os
+
+from agent.shim.files import EVENTS, wake, write_all
+
+TYPE_CHECKING = False  # `typing` would cost a quarter of the start
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+LINE_BYTES = 4096
+EVENTS_BYTES = 262144
+DETAILS_BYTES = 8192
+EVENTS_EVERY_S = 0.25
+
+FORMS: dict[str, Callable[[Any], bool]] = {
+    "progress": lambda v: type(v) in {int, float} and 0 <= v <= 100,  # noqa: PLR2004 - per cent
+    "message": lambda v: isinstance(v, str),
+    "details": lambda v: isinstance(v, dict),
+    "checkpoint": lambda v: isinstance(v, str),
+    "extend_s": lambda v: type(v) in {int, float} and 0 < v < 1e9,  # noqa: PLR2004 - NaN and 1e400 are no time
+}
+
+
+def understood(line: bytes) -> dict[str, Any]:
+    """Judge one line: its known members, or ValueError with the reason. Details and a checkpoint come as text."""
+    if len(line) > LINE_BYTES:
+        raise ValueError(f"longer than {LINE_BYTES} bytes")
+    try:
+        said = json.loads(line.decode())
+        if not isinstance(said, dict):
+            raise ValueError("not a JSON object")  # noqa: TRY004, TRY301 - one error for all that a line can be
+        if isinstance(details := said.get("details"), dict):
+            said["details"] = {k: v if isinstance(v, str) else json.dumps(v) for k, v in details.items()}
+        if "checkpoint" in said:
+            said["checkpoint"] = json.dumps(said["checkpoint"])
+    except (ValueError, RecursionError):
+        raise ValueError("not a JSON object that can be read") from None
+    for member, is_right in FORMS.items():
+        if member in said and not is_right(said[member]):
+            raise ValueError(f"{member} is not what it should be")
+    return {member: said[member] for member in FORMS if member in said}
+
+
+class Said:
+    """What the handler said on fd 3: `merged` is all of it, `fresh` what is not in the file yet."""
+
+    def __init__(self, wake: str) -> None:
+        self.wake = wake
+        self.merged: dict[str, Any] = {}
+        self.fresh: dict[str, Any] = {}
+        self.size = 0
+        self.due_at = 0.0
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        """Keep the first of each kind for the result."""
+        if text not in self.notes:
+            self.notes.append(text)
+
+    def add(self, said: Mapping[str, Any]) -> None:
+        """Merge one line: the last word of each member counts, details add up."""
+        for kept in (self.merged, self.fresh):
+            kept.update((k, said[k]) for k in ("progress", "message", "deadline") if k in said)
+        if details := said.get("details"):
+            grown = {**self.merged.get("details", {}), **details}
+            if len(json.dumps(grown)) > DETAILS_BYTES:
+                self.note(f"details beyond {DETAILS_BYTES} bytes were dropped")
+                return
+            self.merged["details"] = grown
+            self.fresh["details"] = {**self.fresh.get("details", {}), **details}
+
+    def flush(self, now: float) -> None:
+        """Append what is fresh and wake the agent; after an error, and when the file is full, start the file anew."""
+        if not self.fresh:
+            return
+        self.due_at = now + EVENTS_EVERY_S
+        is_anew = self.size >= EVENTS_BYTES
+        data = json.dumps(self.merged if is_anew else self.fresh).encode() + b"\n"
+        self.size = EVENTS_BYTES  # if what follows fails
+        try:
+            flags = os.O_TRUNC if is_anew else os.O_APPEND
+            name = EVENTS + ".new" if is_anew else EVENTS
+            fd = os.open(name, os.O_WRONLY | os.O_CREAT | flags | os.O_CLOEXEC, 0o600)
+            try:
+                write_all(fd, data)
+                self.size = os.fstat(fd).st_size
+            finally:
+                os.close(fd)
+            if is_anew:
+                os.rename(name, EVENTS)
+        except OSError as error:
+            self.note(f"progress could not be kept: {error.strerror}")
+        else:
+            self.fresh = {}
+            wake(self.wake)

@@ -1,0 +1,76 @@
+"""How the handler's process is started: what it has, and nothing else."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import signal
+
+from agent.shim.processes import PR_SET_PDEATHSIG, prctl
+
+TYPE_CHECKING = False  # `typing` would cost a quarter of the start
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+
+def reason_of(error: OSError, program: str) -> str:
+    """Say why a program could not be started, in words that lead to the fix."""
+    words = error.strerror or str(error)
+    if error.errno == errno.EACCES:
+        words = "not executable for this user"
+    elif error.errno == errno.ENOEXEC:
+        words = "neither a program for this machine nor a script with a #! line"
+    elif error.errno == errno.ENOENT and os.path.exists(program):
+        words = "the interpreter named in its first line does not exist"
+    return f"cannot start {program}: {words}"
+
+
+def become(spec: Mapping[str, Any], descriptors: Mapping[int, int], shim: int) -> None:
+    """In the child: turn into the handler. Returns only by raising OSError."""
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != shim:
+        os._exit(1)
+    os.setsid()
+    for target, fd in descriptors.items():
+        os.dup2(fd, target)
+    for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGHUP, signal.SIGINT):  # those that the shim ignores
+        signal.signal(number, signal.SIG_DFL)
+    os.chdir(spec["cwd"])
+    os.execvpe(spec["argv"][0], spec["argv"], spec["env"])  # noqa: S606 - a shell is what must not be there
+
+
+def started(spec: Mapping[str, Any], outputs: Mapping[int, int]) -> int:
+    """Start the handler with these write ends; its pid, or OSError if it cannot be started."""
+
+    def high(fd: int) -> int:
+        """Move a descriptor out of the way of those that the handler is given."""
+        try:
+            return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 16)
+        finally:
+            os.close(fd)
+
+    descriptors = {0: high(os.open(spec["stdin"], os.O_RDONLY | os.O_CLOEXEC))}
+    descriptors |= {target: high(fd) for target, fd in outputs.items()}
+    reader, writer = os.pipe()
+    writer = high(writer)
+    shim = os.getpid()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            become(spec, descriptors, shim)
+        except OSError as error:
+            os.write(writer, b"%d" % (error.errno or errno.EINVAL))
+        except ValueError:  # NUL or a lone surrogate in an argument
+            os.write(writer, b"%d" % errno.EINVAL)
+        finally:
+            os._exit(127)
+    for fd in (writer, *descriptors.values()):
+        os.close(fd)
+    number = os.read(reader, 16)
+    os.close(reader)
+    if number:
+        os.waitpid(pid, 0)
+        raise OSError(int(number), os.strerror(int(number)))
+    return pid

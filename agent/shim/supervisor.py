@@ -1,0 +1,313 @@
+"""Supervises one handler process, from its start to the moment when nothing of it is left."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import select
+import signal
+import stat
+import sys
+import time
+
+from agent.shim.files import (
+    CONTROL,
+    LOCK,
+    RESULT,
+    SPEC,
+    STDERR,
+    STDOUT,
+    wake,
+    write_all,
+    write_durably,
+)
+from agent.shim.processes import PR_SET_CHILD_SUBREAPER, Process, descendants, prctl, send
+from agent.shim.said import LINE_BYTES, Said, understood
+from agent.shim.start import reason_of, started
+
+TYPE_CHECKING = False  # `typing` would cost a quarter of the start
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+TAIL_BYTES = CHUNK_BYTES = 65536
+RESULT_BYTES = 32768
+TAILS_EVERY_S = 30.0
+SWEEP_S = 10.0
+FREEZE_ROUNDS = 20
+DRAIN_CHUNKS = 16  # 1 MiB, the largest pipe an ordinary user may have
+CONTROL_FD = 3
+
+
+class Tail:
+    """The last TAIL_BYTES of an output, in memory; on disk now and then, for who looks, and at the end."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.data = bytearray()
+        self.is_new = False
+
+    def feed(self, chunk: bytes) -> None:
+        """Add what was read."""
+        self.data += chunk
+        self.is_new |= bool(chunk)
+        if len(self.data) > 4 * TAIL_BYTES:
+            del self.data[:-TAIL_BYTES]
+
+    def keep(self, is_last: bool) -> None:
+        """Write what there is, durably if it is the last time. A full disk costs the output, not the attempt."""
+        if not self.is_new and not (is_last and self.data):
+            return
+        self.is_new = False
+        try:
+            fd = os.open(self.name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            try:
+                write_all(fd, bytes(self.data[-TAIL_BYTES:]))
+                if is_last:
+                    os.fsync(fd)
+            finally:
+                os.close(fd)
+        except OSError as error:
+            sys.stderr.write(f"{self.name}: {error.strerror}\n")
+
+
+class Supervisor:
+    """One attempt, from its start to the moment when nothing of it is left."""
+
+    def __init__(self, spec: Mapping[str, Any]) -> None:
+        self.spec = spec
+        self.said = Said(spec["wake"])
+        self.tails = {1: Tail(STDOUT), 2: Tail(STDERR)}
+        self.readers: dict[int, int] = {}  # our end -> the handler's number
+        self.line = b""
+        self.pid = 0
+        self.status: int | None = None  # of the handler, as waitpid gives it
+        self.cause = ""  # why it has to end, if it has to
+        self.is_interrupted = False
+        self.began = time.monotonic()
+        self.deadline = self.began + spec["timeout_s"]
+        self.tails_at = self.began + TAILS_EVERY_S
+        self.poller = select.poll()
+        self.control = os.open(CONTROL, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        self.signals, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGTERM, self.interrupt)
+        for fd in (self.control, self.signals):
+            self.poller.register(fd, select.POLLIN)
+
+    def interrupt(self, *_: object) -> None:
+        """Take SIGTERM: the machine or the service manager wants us gone. The attempt is stopped, without a result."""
+        self.is_interrupted = True
+
+    def start(self) -> None:
+        """Start the handler. Raises OSError if that is impossible."""
+        writers = {}
+        for number in (1, 2, CONTROL_FD) if self.spec["kind"] == "handler" else (1, 2):
+            reader, writers[number] = os.pipe()
+            os.set_blocking(reader, False)
+            self.readers[reader] = number
+            self.poller.register(reader, select.POLLIN)
+        self.pid = started(self.spec, writers)
+
+    def run(self) -> dict[str, Any]:
+        """Supervise until the end, sweep, and tell how it was."""
+        while not self.is_over():
+            self.turn()
+        ended_at = time.monotonic()
+        swept, unswept = self.sweep()
+        for _ in range(DRAIN_CHUNKS):
+            for reader in tuple(self.readers):
+                self.read(reader)
+        self.hear(b"\n")  # an unfinished line is a line
+        self.said.flush(time.monotonic())
+        ending: dict[str, Any] = {"ending": self.cause}
+        if not self.cause and self.status is not None:
+            code = os.waitstatus_to_exitcode(self.status)
+            ending = {"ending": "signaled", "signal": -code} if code < 0 else {"ending": "exited", "code": code}
+        duration = {"duration_s": round(ended_at - self.began, 3)}
+        return {**ending, **duration, "swept": swept, "unswept": unswept, "notes": self.said.notes}
+
+    def is_over(self) -> bool:
+        """Over is a handler that ended by itself, or one that had to end and whose family went, or had its time."""
+        is_childless = self.reap()
+        if self.cause:
+            return is_childless or time.monotonic() >= self.deadline
+        return self.status is not None
+
+    def reap(self) -> bool:
+        """Collect every dead child, ours or adopted. True if there is no child left, which is certain knowledge."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return True
+            if pid == 0:
+                return False
+            if pid == self.pid:
+                self.status = status
+
+    def turn(self) -> None:
+        """Wait for one thing to happen, or for the time of one to come, and answer it."""
+        due = min(self.deadline, self.tails_at, *([self.said.due_at] if self.said.fresh else []))
+        ready = self.poller.poll(max(0.0, due - time.monotonic()) * 1000 + 1)
+        is_asked = False
+        for fd, _ in ready:
+            if fd == self.signals:
+                os.read(fd, CHUNK_BYTES)
+            elif fd == self.control:
+                is_asked = bool(os.read(fd, CHUNK_BYTES)) or is_asked
+            else:
+                self.read(fd)
+        now = time.monotonic()
+        if now >= self.said.due_at:
+            self.said.flush(now)
+        if now >= self.tails_at:
+            self.tails_at = now + TAILS_EVERY_S
+            self.keep_tails()
+        self.reap()
+        if self.status is not None or self.cause:
+            return
+        if self.is_interrupted:
+            self.end("interrupted", now)
+        elif is_asked or now >= self.deadline:
+            self.end("stopped" if is_asked else "deadline", now)
+
+    def end(self, cause: str, now: float) -> None:
+        """Ask every process to go; from now on the deadline is that of the grace."""
+        self.cause = cause
+        self.deadline = now + self.spec["grace_s"]
+        family: dict[int, Process] = {}
+        for _ in range(FREEZE_ROUNDS):  # held still, so that none is born unseen and never asked
+            fresh = [each for each in descendants(os.getpid()) if each.pid not in family]
+            if not fresh:
+                break
+            family |= {each.pid: each for each in fresh if send(each, signal.SIGSTOP)}
+        for each in family.values():
+            send(each, signal.SIGTERM)
+            send(each, signal.SIGCONT)
+
+    def sweep(self) -> tuple[int, int]:
+        """Kill every process below us until none is left: how many beside the handler were, and are still, there."""
+        until = time.monotonic() + SWEEP_S
+        killed: set[int] = set()
+        while not self.reap():
+            left = descendants(os.getpid())
+            if time.monotonic() > until:
+                return len(killed), max(1, len(left))
+            killed.update(each.pid for each in left if send(each, signal.SIGKILL) and each.pid != self.pid)
+            if any(fd == self.signals for fd, _ in self.poller.poll(10)):
+                os.read(self.signals, CHUNK_BYTES)
+        return len(killed), 0
+
+    def read(self, reader: int) -> None:
+        """Take what an output holds, at most one chunk of it."""
+        number = self.readers[reader]
+        try:
+            chunk = os.read(reader, CHUNK_BYTES)
+        except BlockingIOError:
+            return
+        if number == CONTROL_FD:
+            self.hear(chunk)
+        else:
+            self.tails[number].feed(chunk)
+        if not chunk:
+            self.poller.unregister(reader)
+            del self.readers[reader]
+            os.close(reader)
+
+    def hear(self, chunk: bytes) -> None:
+        """Cut fd 3 into lines and heed them; a line too long is never kept whole."""
+        lines = (self.line + chunk).split(b"\n")
+        self.line = lines.pop()[: LINE_BYTES + 1]
+        checkpoint = None
+        for line in filter(None, lines):
+            try:
+                heard = understood(line)
+            except ValueError as error:
+                self.said.note(f"a line on fd 3 was ignored: {error}")
+                continue
+            checkpoint = heard.get("checkpoint", checkpoint)
+            if "extend_s" in heard and not self.cause:
+                wanted = time.monotonic() + heard["extend_s"]
+                self.deadline = max(self.deadline, min(wanted, self.began + self.spec["max_timeout_s"]))
+                heard["deadline"] = self.deadline
+            self.said.add(heard)
+        if checkpoint is not None:  # durable before anything is read, or told the agent, that was said after it
+            try:
+                write_durably(self.spec["checkpoint"], checkpoint.encode())
+            except OSError as error:
+                self.said.note(f"a checkpoint could not be kept: {error.strerror}")
+
+    def keep_tails(self, is_last: bool = False) -> None:
+        """Write the outputs' tails."""
+        for tail in self.tails.values():
+            tail.keep(is_last)
+
+
+def handler_result(path: str) -> dict[str, Any]:
+    """Read what the handler left in its result file, as a member of `result.json`. It may be anything."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        return {"bad_result": f"the result file cannot be read: {error.strerror}"}
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            return {"bad_result": "the result file is not a regular file"}
+        data = os.read(fd, RESULT_BYTES + 1)
+    finally:
+        os.close(fd)
+    if len(data) > RESULT_BYTES:
+        return {"bad_result": f"the result file is longer than {RESULT_BYTES} bytes"}
+    try:
+        text = data.decode()
+        is_object = isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        return {"bad_result": "the result file is not JSON"}
+    return {"handler_result": text} if is_object else {"bad_result": "the result file is not a JSON object"}
+
+
+def supervise() -> int:
+    """Run the attempt of the current directory; the exit status: 0 with a result, 1 without."""
+    lock = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    if os.path.exists(RESULT):
+        return 1
+    with open(SPEC, "rb") as file:
+        spec = json.load(file)
+    os.pwrite(lock, b"%d\n" % os.getpid(), 0)
+    prctl(PR_SET_CHILD_SUBREAPER, 1)
+    for number in (signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    supervisor = Supervisor(spec)
+    try:
+        try:
+            supervisor.start()
+        except OSError as error:
+            result: dict[str, Any] = {"ending": "unstartable", "reason": reason_of(error, spec["argv"][0])}
+        else:
+            os.pwrite(lock, b"%d\n%d\n" % (os.getpid(), supervisor.pid), 0)
+            result = supervisor.run()
+    finally:  # whatever surprised us, nothing of the attempt outlives us
+        supervisor.sweep()
+    supervisor.keep_tails(is_last=True)
+    if supervisor.cause == "interrupted":
+        return 1
+    if spec["handler_result"]:
+        result |= handler_result(spec["handler_result"])
+    write_durably(RESULT, json.dumps(result).encode())
+    wake(spec["wake"])
+    return 0
+
+
+def main(directory: str) -> int:
+    """Supervise the attempt whose directory this is. What goes wrong without a result is in the log file."""
+    os.chdir(directory)
+    try:
+        return supervise()
+    except OSError as error:
+        sys.stderr.write(f"no result: {error}\n")
+        return 1

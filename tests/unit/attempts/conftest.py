@@ -1,0 +1,113 @@
+"""Real attempts for tests: a state directory, an `Attempts` on the test's loop, and what it posts, in order."""
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from agent.attempts import Attempts
+from agent.attempt_directory import Facts
+from agent.core.events import AttemptEnded, AttemptEvent, AttemptProgressed, AttemptStarted
+from agent.core.job import AttemptId, AttemptResult, ExecutionId, Step, StepKind
+from agent.launchers import Launcher, plain
+
+ATTEMPT = AttemptId(ExecutionId("", "job-1", 1), 0, 1)
+FACTS = Facts(thing_name="thing-1")
+WITHIN_S = 15.0
+
+
+@dataclass
+class Story:
+    """Everything that one agent's attempts posted, and ways to wait for more of it."""
+
+    state: Path
+    launcher: Launcher = plain
+    events: list[AttemptEvent] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.attempts = Attempts(self.state, self.launcher, self._post)
+        self._news = asyncio.Event()
+        self.attempts.open()
+
+    def _post(self, event: AttemptEvent) -> None:
+        self.events.append(event)
+        self._news.set()
+
+    async def until(self, is_so: Callable[[], object], within_s: float = WITHIN_S) -> None:
+        async with asyncio.timeout(within_s):
+            while not is_so():
+                self._news.clear()
+                await self._news.wait()
+
+    async def started(self, attempt: AttemptId = ATTEMPT) -> None:
+        await self.until(lambda: AttemptStarted(attempt) in self.events)
+
+    async def said(self, message: str) -> None:
+        await self.until(lambda: any(e.message == message for e in self.progressed))
+
+    async def ended(self, attempt: AttemptId = ATTEMPT) -> AttemptResult:
+        await self.until(lambda: any(isinstance(e, AttemptEnded) and e.attempt == attempt for e in self.events))
+        (end,) = [e for e in self.events if isinstance(e, AttemptEnded) and e.attempt == attempt]
+        return end.result
+
+    @property
+    def progressed(self) -> list[AttemptProgressed]:
+        return [e for e in self.events if isinstance(e, AttemptProgressed)]
+
+    def directory(self, attempt: AttemptId = ATTEMPT) -> Path:
+        return self.state / "attempts" / attempt.directory_name
+
+    def job_directory(self) -> Path:
+        return self.state / "jobs" / ".job-1.1"
+
+    @staticmethod
+    def step(script: str, **changes: object) -> Step:
+        """Make a step that runs a shell script, under protocol 1 unless told otherwise."""
+        argv = ("/bin/sh", "-c", script, "sh")
+        members = {"timeout_s": 20.0, "max_timeout_s": 20.0, "grace_s": 5.0, "kind": StepKind.HANDLER, "argv": argv}
+        return Step(name="step", handler="shell", **{**members, **changes})
+
+    def start(self, script: str, attempt: AttemptId = ATTEMPT, facts: Facts = FACTS, **changes: object) -> None:
+        self.attempts.start(attempt, self.step(script, **changes), facts)
+
+    async def run(self, script: str, **changes: object) -> AttemptResult:
+        self.start(script, **changes)
+        return await self.ended()
+
+    async def python(self, script: str, **changes: object) -> AttemptResult:
+        return await self.run("", argv=(sys.executable, "-I", "-c", script), **changes)
+
+    def pid_of_shim(self) -> int:
+        return int((self.directory() / "lock").read_text().split()[0])
+
+    def alive(self) -> list[int]:
+        """Tell which processes have a token of these attempts in their environment."""
+        found = []
+        for path in Path("/proc").glob("[0-9]*/environ"):
+            with contextlib.suppress(OSError):
+                if f"JOB_DIR={self.state}".encode() in path.read_bytes():
+                    found.append(int(path.parent.name))
+        return found
+
+
+@pytest.fixture
+def new_story(tmp_path: Path) -> Iterator[Callable[..., Story]]:
+    """Make an agent on the test's state directory; a second one is the agent after a restart."""
+    stories: list[Story] = []
+
+    def make(launcher: Launcher = plain) -> Story:
+        stories.append(Story(tmp_path / "state", launcher))
+        return stories[-1]
+
+    yield make
+    for story in stories:
+        story.attempts.close()
+
+
+@pytest.fixture
+async def story(new_story: Callable[..., Story]) -> Story:
+    return new_story()

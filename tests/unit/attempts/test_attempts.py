@@ -1,0 +1,277 @@
+"""The agent's side of attempts: stories of starting, stopping, dying and coming back."""
+
+import errno
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from agent.attempt_directory import Facts
+from agent.core.events import AttemptEnded, AttemptStarted
+from agent.core.job import AttemptId, Ending, ExecutionId
+from agent.errors import AgentError
+from agent.launchers import plain
+from agent.shim import files
+
+if TYPE_CHECKING:
+    from conftest import Story
+
+ATTEMPT = AttemptId(ExecutionId("", "job-1", 1), 0, 1)
+UP = 'echo \'{"message": "up"}\' >&3; '
+ORPHAN = "setsid sh -c 'setsid sleep 1000 & echo $! > pid; exec sleep 1000' & while [ ! -s pid ]; do :; done; "
+CLEARED = "env -i setsid /bin/sh -c 'echo $$ > bare; exec sleep 1000' & while [ ! -s bare ]; do :; done; "
+
+
+async def test_an_attempt_is_told_to_have_started_and_then_to_have_ended(story: "Story") -> None:
+    result = await story.run("exit 0")
+    assert story.events == [AttemptStarted(ATTEMPT), AttemptEnded(ATTEMPT, result)]
+    assert result.ending is Ending.EXITED
+
+
+async def test_the_directory_exists_before_the_shim_is_started(new_story: "Callable[..., Story]") -> None:
+    seen: list[bool] = []
+
+    def launcher(directory: Path) -> int:
+        seen.append((directory / files.SPEC).exists() and (directory / files.JOB).exists())
+        return plain(directory)
+
+    await new_story(launcher).run("exit 0")
+    assert seen == [True]
+
+
+async def test_an_attempt_is_never_started_twice(story: "Story") -> None:
+    result = await story.run("echo once >> ledger")
+    with pytest.raises(AgentError, match="was started before"):
+        story.start("echo twice >> ledger")
+    assert (story.job_directory() / "ledger").read_text() == "once\n"
+    assert story.events == [AttemptStarted(ATTEMPT), AttemptEnded(ATTEMPT, result)]
+
+
+async def test_what_may_hold_secrets_goes_when_the_attempt_is_over(story: "Story") -> None:
+    await story.run("exit 0", input='{"url": "canary"}')
+    kept = [p.name for p in story.directory().iterdir()]
+    assert sorted(kept) == ["lock", "result.json", "shim.log"]
+
+
+async def test_a_directory_that_cannot_be_made_is_told_as_unstartable(story: "Story") -> None:
+    (story.state / "attempts").rmdir()
+    result = await story.run("exit 0")
+    assert result.ending is Ending.UNSTARTABLE
+    assert "No such file or directory" in result.reason
+
+
+async def test_a_shim_that_cannot_be_started_is_told_as_unstartable(new_story: "Callable[..., Story]") -> None:
+    def launcher(_: Path) -> int:
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    result = await new_story(launcher).run("exit 0")
+    assert (result.ending, "temporarily unavailable" in result.reason) == (Ending.UNSTARTABLE, True)
+
+
+async def test_a_job_id_that_leads_elsewhere_makes_no_directory(story: "Story") -> None:
+    hostile = AttemptId(ExecutionId("", "../../x", 1), 0, 1)
+    story.start("exit 0", attempt=hostile)
+    assert (await story.ended(hostile)).ending is Ending.UNSTARTABLE
+    assert list((story.state / "attempts").iterdir()) == []
+
+
+async def test_a_stop_ends_the_whole_family(story: "Story") -> None:
+    story.start(ORPHAN + UP + "wait")
+    await story.said("up")
+    story.attempts.stop(ATTEMPT)
+    story.attempts.stop(ATTEMPT)
+    assert (await story.ended()).ending is Ending.STOPPED
+    assert not story.alive()
+
+
+async def test_a_stop_right_after_the_start_is_not_lost(story: "Story") -> None:
+    story.start("sleep 1000")
+    story.attempts.stop(ATTEMPT)
+    assert (await story.ended()).ending is Ending.STOPPED
+
+
+async def test_a_stop_that_comes_too_late_changes_nothing(story: "Story") -> None:
+    await story.run("exit 0")
+    story.attempts.stop(ATTEMPT)
+    assert [type(e) for e in story.events] == [AttemptStarted, AttemptEnded]
+
+
+async def test_a_killed_shim_takes_everything_with_it(story: "Story") -> None:
+    story.start(ORPHAN + CLEARED + UP + "wait")
+    await story.said("up")
+    bare = Path("/proc", (story.job_directory() / "bare").read_text().strip())
+    assert bare.exists()
+    os.kill(story.pid_of_shim(), signal.SIGKILL)
+    result = await story.ended()
+    assert (result.ending, result.unswept) == (Ending.LOST, 0)
+    assert result.swept >= 3
+    assert not story.alive()
+    assert not bare.exists()
+
+
+async def test_a_shim_that_is_asked_to_go_stops_its_handler_and_leaves_no_result(story: "Story") -> None:
+    story.start("trap 'exit 0' TERM; " + UP + "while :; do sleep 0.01; done")
+    await story.said("up")
+    os.kill(story.pid_of_shim(), signal.SIGTERM)
+    assert (await story.ended()).ending is Ending.LOST
+    assert not (story.directory() / files.RESULT).exists()
+    assert not story.alive()
+
+
+async def test_a_lost_shim_does_not_cost_another_attempt_its_life(story: "Story") -> None:
+    other = replace(ATTEMPT, execution=ExecutionId("", "job-2", 1))
+    story.start(UP + "sleep 1000")
+    story.start('mkfifo go; echo \'{"message": "ready"}\' >&3; read word < go; exit 7', other)
+    await story.said("up")
+    await story.said("ready")
+    os.kill(story.pid_of_shim(), signal.SIGKILL)
+    assert (await story.ended()).ending is Ending.LOST
+    (story.state / "jobs" / ".job-2.1" / "go").write_text("\n")
+    assert (await story.ended(other)).code == 7
+
+
+async def test_an_attempt_goes_on_while_no_agent_is_there_and_is_found_again(new_story: "Callable[..., Story]") -> None:
+    first = new_story()
+    first.start("mkfifo go; " + UP + 'read word < go; echo "$word"; echo \'{"progress": 80}\' >&3; exit 7')
+    await first.said("up")
+    first.attempts.close()
+    second = new_story()
+    assert second.attempts.reattach([ATTEMPT]) == set()
+    assert second.events[0] == AttemptStarted(ATTEMPT)
+    assert second.progressed[0].message == "up"
+    (second.job_directory() / "go").write_text("heard\n")
+    result = await second.ended()
+    assert (result.code, result.stdout) == (7, "heard\n")
+    assert second.progressed[-1].progress == 80
+
+
+async def test_an_attempt_that_was_found_again_can_be_stopped(new_story: "Callable[..., Story]") -> None:
+    first = new_story()
+    first.start(UP + "sleep 1000")
+    await first.said("up")
+    first.attempts.close()
+    second = new_story()
+    second.attempts.reattach([ATTEMPT])
+    second.attempts.stop(ATTEMPT)
+    assert (await second.ended()).ending is Ending.STOPPED
+
+
+async def test_an_attempt_that_ended_while_no_agent_was_there_is_told_with_what_it_said(
+    new_story: "Callable[..., Story]",
+) -> None:
+    first = new_story()
+    first.start(
+        "mkfifo go; " + UP + "read word < go; echo '{\"progress\": 1}' >&3; echo '{\"progress\": 2}' >&3; exit 3"
+    )
+    await first.said("up")
+    pid = first.pid_of_shim()
+    first.attempts.close()
+    (first.job_directory() / "go").write_text("\n")
+    os.waitpid(pid, 0)
+    second = new_story()
+    assert second.attempts.reattach([ATTEMPT]) == set()
+    (said,) = second.progressed
+    assert (said.message, said.progress) == ("up", 2)
+    assert (await second.ended()).code == 3
+
+
+async def test_a_shim_killed_while_no_agent_was_there_is_lost_and_its_family_killed(
+    new_story: "Callable[..., Story]",
+) -> None:
+    first = new_story()
+    first.start(ORPHAN + UP + "wait")
+    await first.said("up")
+    pid = first.pid_of_shim()
+    first.attempts.close()
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    second = new_story()
+    assert second.attempts.reattach([ATTEMPT]) == set()
+    assert (await second.ended()).ending is Ending.LOST
+    assert not second.alive()
+
+
+async def test_an_attempt_without_directory_was_never_started(story: "Story") -> None:
+    assert story.attempts.reattach([ATTEMPT]) == {ATTEMPT}
+    assert story.events == []
+
+
+async def test_a_directory_in_which_nothing_was_started_is_lost(story: "Story") -> None:
+    story.directory().mkdir()
+    assert story.attempts.reattach([ATTEMPT]) == set()
+    assert (await story.ended()).ending is Ending.LOST
+
+
+async def test_a_shim_that_comes_after_its_attempt_was_given_up_starts_nothing(
+    new_story: "Callable[..., Story]",
+) -> None:
+    late: list[Path] = []
+
+    def launcher(directory: Path) -> int:
+        late.append(directory)
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    story = new_story(launcher)
+    await story.run("echo started > ledger")
+    _, status = os.waitpid(plain(late[0]), 0)
+    assert os.waitstatus_to_exitcode(status) == 1
+    assert not (story.job_directory() / "ledger").exists()
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "{", "[]", '{"ending": "exited"}', '{"ending": "exited", "code": "0"}', '{"ending": "exited", "code": 0, "swept": -1}',
+     '{"ending": "stopped", "code": 0}', '{"ending": "lost"}', '{"ending": "signaled", "signal": 0}', "[" * 100000],
+)  # fmt: skip
+async def test_a_torn_or_forged_result_is_none(story: "Story", content: str) -> None:
+    story.directory().mkdir()
+    (story.directory() / files.RESULT).write_text(content)
+    story.attempts.reattach([ATTEMPT])
+    assert (await story.ended()).ending is Ending.LOST
+
+
+@pytest.mark.parametrize("line", ["{", "[1]", '{"details": 1}', '{"deadline": "x"}', '{"progress": 1e400}', "\udcff"])
+async def test_a_torn_or_forged_event_is_skipped(story: "Story", line: str) -> None:
+    text = line + '\n{"progress": 5}\n{"progress": 6'
+    story.directory().mkdir()
+    (story.directory() / files.EVENTS).write_text(text, errors="surrogateescape")
+    story.attempts.reattach([ATTEMPT])
+    await story.ended()
+    assert [e.progress for e in story.progressed] == [5]
+
+
+async def test_a_rerun_finds_an_empty_job_directory_and_a_resume_the_one_it_left(story: "Story") -> None:
+    await story.run("echo '{\"checkpoint\": 1}' >&3; echo kept > file")
+    resume, rerun = replace(ATTEMPT, number=2), replace(ATTEMPT, number=3)
+    story.start('echo "$1" $JOB_REASON $(ls)', resume, Facts("thing-1", "resume", "reboot"))
+    assert (await story.ended(resume)).stdout == "resume reboot checkpoint.json file\n"
+    story.start('echo "$1" $JOB_REASON $(ls)', rerun, Facts("thing-1", "run", "power-loss"))
+    assert (await story.ended(rerun)).stdout == "run power-loss\n"
+
+
+async def test_what_is_forgotten_is_gone_even_if_it_was_made_unreadable(story: "Story") -> None:
+    await story.run("mkdir d; echo x > d/f; chmod 000 d")
+    story.attempts.forget(ATTEMPT.execution)
+    story.attempts.forget(ATTEMPT.execution)
+    story.attempts._thread.submit(int).result()
+    for name in ("attempts", "jobs", "trash"):
+        assert list((story.state / name).iterdir()) == []
+
+
+async def test_results_may_stay_when_the_job_directory_goes(story: "Story") -> None:
+    await story.run("echo output")
+    story.attempts.forget(ATTEMPT.execution, keeps_results=True)
+    assert not story.job_directory().exists()
+    assert (story.directory() / files.STDOUT).read_text() == "output\n"
+
+
+async def test_nothing_is_kept_open_for_an_attempt_that_is_over(story: "Story") -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    story.start("sleep 1000")
+    story.attempts.stop(ATTEMPT)
+    await story.ended()
+    assert len(os.listdir("/proc/self/fd")) == before

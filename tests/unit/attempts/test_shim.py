@@ -1,0 +1,273 @@
+"""What becomes of a handler under the shim: real processes, seen through what the agent is told."""
+
+import ast
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import agent.shim
+from agent.core.job import Ending, StepKind
+
+if TYPE_CHECKING:
+    from conftest import Story
+
+ORPHAN = "setsid sh -c 'setsid sleep 1000 & echo $! > pid; exec sleep 1000' & while [ ! -s pid ]; do :; done; "
+STUBBORN = "trap '' TERM; echo '{\"message\": \"up\"}' >&3; while :; do sleep 1000; done"
+
+
+@pytest.mark.parametrize("code", [0, 1, 3, 100, 127, 255])
+async def test_an_exit_code_is_told_verbatim(story: "Story", code: int) -> None:
+    result = await story.run(f"exit {code}")
+    assert (result.ending, result.code, result.signal) == (Ending.EXITED, code, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "number"), [("KILL", 9), ("SEGV", 11), ("TERM", 15), ("ABRT", 6), ("PIPE", 13), ("HUP", 1)]
+)
+async def test_a_death_by_signal_is_no_exit(story: "Story", name: str, number: int) -> None:
+    result = await story.run(f"ulimit -c 0; kill -{name} $$")
+    assert (result.ending, result.code, result.signal) == (Ending.SIGNALED, None, number)
+
+
+async def test_the_environment_is_clean_and_says_what_the_contract_says(
+    story: "Story", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SECRET", "of the agent")
+    result = await story.python("import json, os; print(json.dumps(dict(os.environ)))", timeout_s=12.5)
+    said = json.loads(result.stdout)
+    assert said.pop("JOB_TOKEN")
+    assert {said.pop(name) for name in ("PATH", "LANG", "TMPDIR")}
+    job, attempt = str(story.job_directory()), str(story.directory())
+    said.pop("LC_CTYPE", None)  # Python's own, where the locale is C
+    assert said == {
+        "HOME": job,
+        "JOB_DIR": job,
+        "JOB_PROTOCOL": "1",
+        "JOB_ID": "job-1",
+        "JOB_EXECUTION_NUMBER": "1",
+        "JOB_NAMESPACE": "",
+        "JOB_THING_NAME": "thing-1",
+        "JOB_STEP": "0",
+        "JOB_ATTEMPT": "1",
+        "JOB_PHASE": "run",
+        "JOB_REASON": "first",
+        "JOB_DEADLINE_S": "13",
+        "JOB_SETTINGS_FILE": f"{attempt}/settings.json",
+        "JOB_FILE": f"{attempt}/job.json",
+        "JOB_CONTROL_FD": "3",
+        "JOB_RESULT_FILE": f"{job}/.result.0.1",
+    }
+
+
+async def test_the_params_are_on_stdin_and_in_a_file_that_nobody_else_may_read(story: "Story") -> None:
+    script = 'cat; cmp "$JOB_FILE" - < /proc/self/fd/0; cat "$JOB_FILE" "$JOB_SETTINGS_FILE"; stat -c %a "$JOB_FILE" "$JOB_SETTINGS_FILE" "$JOB_DIR"'
+    result = await story.run(script, input='{"a": "ä"}', settings='{"s": 1}')
+    assert result.stdout == '{"a": "ä"}{"a": "ä"}{"s": 1}400\n400\n700\n'
+
+
+async def test_a_handler_has_its_phase_as_argument_and_four_descriptors(story: "Story") -> None:
+    result = await story.run('echo "$1"; cd /proc/self/fd; echo *; pwd -P >/dev/null')
+    assert result.stdout.splitlines()[0] == "run"
+    assert result.stdout.splitlines()[1].split()[:4] == ["0", "1", "2", "3"]
+
+
+async def test_a_plain_command_has_its_own_arguments_and_neither_fd_3_nor_a_result_file(story: "Story") -> None:
+    script = 'echo "$#"; [ -e /proc/self/fd/3 ] || echo closed; echo "${JOB_RESULT_FILE-none} ${JOB_CONTROL_FD-none}"'
+    result = await story.run(script, kind=StepKind.COMMAND)
+    assert result.stdout == "0\nclosed\nnone none\n"
+
+
+async def test_signals_are_as_a_program_expects_them(story: "Story") -> None:
+    result = await story.run("grep -E '^Sig(Blk|Ign)' /proc/self/status")
+    assert [line.split()[1] for line in result.stdout.splitlines()] == ["0" * 16, "0" * 16]
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda _: None, "No such file or directory"),
+        (lambda path: path.write_text("#!/bin/sh\n"), "not executable for this user"),
+        (lambda path: (path.write_text("#!/no/such\n"), path.chmod(0o700)), "the interpreter named in its first line does not exist"),
+        (lambda path: (path.write_bytes(b"\x7fELF nonsense"), path.chmod(0o700)), "neither a program for this machine nor a script"),
+        (lambda path: (path.write_text("echo no first line\n"), path.chmod(0o700)), "neither a program for this machine nor a script"),
+        (lambda path: path.mkdir(), "not executable for this user"),
+    ],
+)  # fmt: skip
+async def test_what_cannot_be_started_is_told_in_words(story: "Story", tmp_path: Path, make, reason: str) -> None:  # noqa: ANN001 - a file's maker
+    make(tmp_path / "handler")
+    result = await story.run("", argv=(str(tmp_path / "handler"),))
+    assert result.ending is Ending.UNSTARTABLE
+    assert reason in result.reason
+
+
+async def test_an_argument_that_no_program_can_have_is_unstartable(story: "Story") -> None:
+    assert (await story.run("", argv=("/bin/echo", "a\0b"))).ending is Ending.UNSTARTABLE
+
+
+async def test_what_a_handler_leaves_behind_is_swept_and_counted(story: "Story") -> None:
+    result = await story.run(ORPHAN + "exit 0")
+    assert (result.ending, result.code, result.swept, result.unswept) == (Ending.EXITED, 0, 2, 0)
+    assert not story.alive()
+
+
+async def test_a_child_without_token_that_keeps_the_pipes_open_blocks_nothing(story: "Story") -> None:
+    result = await story.run(
+        "env -i setsid /bin/sh -c 'echo $$ >pid; exec sleep 1000' & while [ ! -s pid ]; do :; done; echo done"
+    )
+    assert (result.code, result.swept, result.stdout) == (0, 1, "done\n")
+    assert not Path("/proc", (story.job_directory() / "pid").read_text().strip()).exists()
+
+
+async def test_a_lot_of_stderr_while_stdout_is_open_hangs_nothing(story: "Story") -> None:
+    result = await story.python("import sys; sys.stderr.write('e' * 204800 + 'end'); sys.stderr.flush(); print('out')")
+    assert (result.code, result.stdout) == (0, "out\n")
+    assert result.stderr == "e" * (65536 - 3) + "end"
+
+
+async def test_ten_megabytes_of_output_cost_no_more_than_their_tail(story: "Story") -> None:
+    result = await story.python("import sys\nfor i in range(10): sys.stdout.write(str(i) * 1048576)\nprint('end')")
+    assert result.stdout == "9" * (65536 - 4) + "end\n"
+    assert (story.directory() / "stdout").stat().st_size == 65536
+
+
+async def test_output_that_is_no_text_is_no_reason_to_fail(story: "Story") -> None:
+    result = await story.run(r"printf '\377\000a'; exit 0")
+    assert (result.code, result.stdout) == (0, "\ufffd\0a")
+
+
+async def test_a_closed_fd_3_is_no_reason_to_fail(story: "Story") -> None:
+    assert (await story.run("exec 3>&- 1>&- 2>&-; exit 0")).code == 0
+
+
+async def test_what_is_said_on_fd_3_is_told(story: "Story") -> None:
+    line = '{"progress": 40, "message": "copying", "details": {"slot": "B", "n": 1, "o": {"p": null}}, "other": 1}'
+    await story.run(f"echo '{line}' >&3; printf '{{\"progress\": 41.5}}' >&3")
+    assert story.progressed[0].message == "copying"
+    assert story.progressed[-1].progress == 41.5
+    assert {k: v for e in story.progressed for k, v in e.details.items()} == {"slot": "B", "n": "1", "o": '{"p": null}'}
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["nonsense", "[1]", '{"progress": "40"}', '{"progress": true}', '{"progress": 101}', '{"progress": NaN}', '{"extend_s": 1e400}',
+     '{"extend_s": -1}', '{"message": 1}', '{"details": []}', '{"progress": ' + "9" * 4000 + "}", '{"a": ' + "[" * 4000 + "}",
+     '{"details": {"a": ' + "[" * 2000 + "]" * 2000 + "}}", '{"checkpoint": ' + "[" * 2000 + "]" * 2000 + "}",
+     '{"message": "' + "a" * 4096 + '"}'],
+)  # fmt: skip
+async def test_a_malformed_line_is_noted_and_never_fatal(story: "Story", line: str) -> None:
+    result = await story.run(
+        'cat >&3; cat "$JOB_FILE" >&3; echo >&3; echo \'{"message": "after"}\' >&3', input=line + "\n"
+    )
+    assert result.code == 0
+    assert len(result.notes) == 1
+    assert "a line on fd 3 was ignored" in result.notes[0]
+    assert [e.message for e in story.progressed] == ["after"]
+
+
+async def test_bytes_that_are_no_text_and_a_line_of_a_megabyte_are_two_bad_lines(story: "Story") -> None:
+    result = await story.python(
+        "import os\nos.write(3, b'\\xff\\n')\nwith open(3, 'wb', closefd=False) as f:\n"
+        " f.write(b'x' * 1048576 + b'\\n' + b'{\"message\": \"after\"}\\n')\n"
+    )
+    assert (result.code, len(result.notes)) == (0, 2)
+    assert story.progressed[-1].message == "after"
+
+
+async def test_a_flood_on_fd_3_fills_no_disk_and_loses_no_last_word(story: "Story") -> None:
+    result = await story.python(
+        "with open(3, 'w', closefd=False) as f:\n"
+        ' for i in range(100000): print(\'{"progress": %d, "details": {"k%d": "v"}}\' % (i % 100, i % 30), file=f)\n'
+        ' print(\'{"message": "last"}\', file=f)\n'
+    )
+    assert result.code == 0
+    assert (story.progressed[-1].message, story.progressed[-1].progress) == ("last", 99.0)
+    assert (story.directory() / "events.jsonl").stat().st_size < 262144 + 8192
+    assert len({k for e in story.progressed for k in e.details}) == 30
+
+
+async def test_details_have_a_limit_that_is_said(story: "Story") -> None:
+    result = await story.python(
+        "with open(3, 'w', closefd=False) as f:\n for i in range(10): print('{\"details\": {\"k%d\": \"%s\"}}' % (i, 'v' * 2000), file=f)\n"
+    )
+    assert result.notes == ("details beyond 8192 bytes were dropped",)
+    assert len({k for e in story.progressed for k in e.details}) == 4
+
+
+async def test_a_checkpoint_lies_in_the_jobs_directory(story: "Story") -> None:
+    await story.run('echo \'{"checkpoint": {"copied": 3}}\' >&3; echo \'{"checkpoint": {"copied": 4}}\' >&3')
+    assert json.loads((story.job_directory() / "checkpoint.json").read_text()) == {"copied": 4}
+
+
+async def test_the_deadline_ends_a_handler_that_is_deaf_to_sigterm(story: "Story") -> None:
+    result = await story.run(ORPHAN + STUBBORN, timeout_s=0.3, grace_s=0.2)
+    assert (result.ending, result.code, result.unswept) == (Ending.DEADLINE, None, 0)
+    assert result.duration_s >= 0.5
+    assert not story.alive()
+
+
+async def test_an_exit_0_that_the_deadline_asked_for_is_no_success(story: "Story") -> None:
+    result = await story.run("trap 'exit 0' TERM; while :; do sleep 0.01; done", timeout_s=0.2)
+    assert (result.ending, result.code) == (Ending.DEADLINE, None)
+    assert result.duration_s < 4
+
+
+async def test_the_grace_is_for_the_whole_family(story: "Story") -> None:
+    script = "(trap 'echo saved; exit' TERM; echo '{\"message\": \"up\"}' >&3; while :; do sleep 0.01; done) & wait"
+    story.start(script, max_timeout_s=20)
+    await story.said("up")
+    story.attempts.stop(next(iter(story.attempts._watches)))
+    assert (await story.ended()).stdout == "saved\n"
+
+
+async def test_a_stopped_process_meets_its_deadline_too(story: "Story") -> None:
+    result = await story.run("kill -STOP $$; exit 0", timeout_s=0.2)
+    assert result.ending is Ending.DEADLINE
+
+
+async def test_an_extension_moves_the_deadline_up_to_the_longest_allowed(story: "Story") -> None:
+    result = await story.run("echo '{\"extend_s\": 600}' >&3; sleep 1000", timeout_s=0.4, max_timeout_s=0.8)
+    assert result.ending is Ending.DEADLINE
+    assert 0.8 <= result.duration_s < 4
+    (event,) = story.progressed
+    assert event.extend_s is not None
+    assert 0 < event.extend_s <= 0.8
+
+
+@pytest.mark.parametrize(
+    ("script", "parsed", "bad"),
+    [
+        (
+            'echo \'{"outcome": "failed", "reason": "r"}\' > "$JOB_RESULT_FILE"',
+            {"outcome": "failed", "reason": "r"},
+            "",
+        ),
+        ("true", None, ""),
+        (': > "$JOB_RESULT_FILE"', None, "not JSON"),
+        ('echo "[]" > "$JOB_RESULT_FILE"', None, "not a JSON object"),
+        ('mkfifo "$JOB_RESULT_FILE"', None, "not a regular file"),
+        ('mkdir "$JOB_RESULT_FILE"', None, "regular file"),
+        ('ln -s "$JOB_FILE" "$JOB_RESULT_FILE"', None, "cannot be read"),
+        ('head -c 32769 /dev/zero > "$JOB_RESULT_FILE"', None, "longer than 32768 bytes"),
+        ('head -c 30000 /dev/zero | tr "\\0" "[" > "$JOB_RESULT_FILE"', None, "not JSON"),
+        ('rm -rf "$JOB_DIR"', None, ""),
+    ],
+)
+async def test_the_result_file_may_hold_anything(story: "Story", script: str, parsed: object, bad: str) -> None:
+    result = await story.run(script)
+    assert result.code == 0
+    assert result.handler_result == parsed
+    assert bad in result.bad_result
+    assert bool(bad) == bool(result.bad_result)
+
+
+def test_the_shim_imports_the_standard_library_and_itself() -> None:
+    allowed = sys.stdlib_module_names | {"agent.shim"}
+    for path in Path(agent.shim.__file__).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            for name in names:
+                assert name.split(".")[0] in allowed or name.startswith("agent.shim."), f"{path.name} imports {name}"

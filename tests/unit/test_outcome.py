@@ -1,0 +1,112 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.core.job import AttemptResult, Ending, ExecutionStatus
+from agent.core.outcome import ending_in_words, outcome_of
+
+DONE = AttemptResult(Ending.EXITED, code=0)
+
+
+def exited(code: int = 0, **members: object) -> AttemptResult:
+    return AttemptResult(Ending.EXITED, code=code, **members)
+
+
+def said(**members: object) -> AttemptResult:
+    return exited(handler_result=members)
+
+
+PLAYBOOK = [
+    (exited(), "SUCCEEDED", "", ""),
+    (exited(swept=2), "SUCCEEDED", "", ""),
+    (exited(stderr="a warning"), "SUCCEEDED", "", ""),
+    (exited(unswept=1), "FAILED", "unswept", "1 process of it could not be killed"),
+    (exited(3), "FAILED", "exit-code", "exited with code 3"),
+    (exited(3, stderr="one\ntwo \n\n"), "FAILED", "exit-code", "exited with code 3: two"),
+    (exited(127, unswept=2), "FAILED", "exit-code", "exited with code 127"),
+    (exited(3, handler_result={"outcome": "succeeded", "reason": "r"}), "FAILED", "exit-code", "exited with code 3: r"),
+    (exited(3, handler_result={"outcome": "rejected"}), "FAILED", "exit-code", "exited with code 3"),
+    (exited(3, bad_result="no JSON"), "FAILED", "exit-code", "exited with code 3"),
+    (AttemptResult(Ending.SIGNALED, signal=9), "FAILED", "signal", "killed by signal 9 (SIGKILL)"),
+    (AttemptResult(Ending.SIGNALED, signal=40, stderr="x"), "FAILED", "signal", "killed by signal 40"),
+    (AttemptResult(Ending.SIGNALED), "FAILED", "signal", "killed by signal 0"),
+    (AttemptResult(Ending.DEADLINE), "FAILED", "deadline", "stopped at its deadline"),
+    (AttemptResult(Ending.STOPPED), "FAILED", "stopped", "stopped on request"),
+    (AttemptResult(Ending.UNSTARTABLE, reason="no file"), "FAILED", "unstartable", "could not be started: no file"),
+    (AttemptResult(Ending.LOST), "FAILED", "lost", "interrupted"),
+    (exited(bad_result="no JSON"), "FAILED", "bad-result", "no JSON"),
+    (said(), "SUCCEEDED", "", ""),
+    (said(outcome="succeeded", reason="all well"), "SUCCEEDED", "", "all well"),
+    (said(outcome="failed", reason="r"), "FAILED", "failed", "r"),
+    (said(outcome="failed", reason="r", code="internal-error"), "FAILED", "internal-error", "r"),
+    (said(outcome="failed", reason="r", code="lost"), "FAILED", "failed", "r"),
+    (said(outcome="rejected"), "REJECTED", "rejected", "the handler gave no reason"),
+    (exited(stderr="why", handler_result={"outcome": "rejected"}), "REJECTED", "rejected", "why"),
+    (said(outcome="retry", reason="r"), "FAILED", "retry-unsupported", "asked to be tried again later: r"),
+    (said(outcome="reboot", reason="r"), "FAILED", "reboot-not-allowed", "asked for a reboot, which is not allowed: r"),
+    (said(outcome="done"), "FAILED", "bad-result",
+     "the result file's outcome is none of succeeded, failed, rejected, retry, reboot"),
+    (said(outcome=["failed"]), "FAILED", "bad-result",
+     "the result file's outcome is none of succeeded, failed, rejected, retry, reboot"),
+    (said(reason=1), "FAILED", "bad-result", "the result file's reason is not a string"),
+    (said(details=[]), "FAILED", "bad-result", "the result file's details are not an object"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("result", "status", "code", "reason"), PLAYBOOK)
+def test_an_ending_means_what_the_contract_says(result: AttemptResult, status: str, code: str, reason: str) -> None:
+    outcome = outcome_of(result)
+    assert (outcome.status, outcome.code, outcome.reason) == (status, code, reason)
+
+
+def test_a_reboot_that_is_allowed_is_not_told_to_be_forbidden() -> None:
+    assert outcome_of(said(outcome="reboot"), may_reboot=True).code == "reboot-unsupported"
+
+
+def test_details_are_kept_as_text_whatever_the_ending() -> None:
+    details = {"slot": "B", "n": 1, "o": {"p": None}}
+    told = {"slot": "B", "n": "1", "o": '{"p": null}'}
+    assert outcome_of(said(details=details)).details == told
+    assert outcome_of(exited(1, handler_result={"details": details})).details == told
+    assert outcome_of(exited(1, handler_result={"details": 1})).details == {}
+
+
+def test_details_nested_too_deeply_are_no_reason_to_fall_over() -> None:
+    deep: list[object] = []
+    for _ in range(100_000):
+        deep = [deep]
+    assert outcome_of(said(details={"a": deep})).details == {"a": "nested too deeply"}
+
+
+@given(
+    st.builds(
+        AttemptResult,
+        ending=st.sampled_from(Ending),
+        code=st.none() | st.integers(0, 255),
+        unswept=st.integers(0, 2),
+        bad_result=st.sampled_from(["", "bad"]),
+        handler_result=st.none() | st.dictionaries(st.sampled_from(["outcome", "reason", "details"]), st.text()),
+    )
+)
+def test_only_an_exit_with_0_and_nothing_left_alive_succeeds(result: AttemptResult) -> None:
+    outcome = outcome_of(result)
+    if outcome.status is ExecutionStatus.SUCCEEDED:
+        assert (result.ending, result.code, result.unswept, result.bad_result) == (Ending.EXITED, 0, 0, "")
+    else:
+        assert outcome.reason
+        assert outcome.code
+
+
+@pytest.mark.parametrize(
+    ("result", "words"),
+    [
+        (exited(3, duration_s=1.26), "exited with code 3 after 1.3 s"),
+        (exited(swept=1, notes=("n",)), "exited with code 0 after 0.0 s; 1 process left behind and killed; n"),
+        (AttemptResult(Ending.DEADLINE, duration_s=9, unswept=2),
+         "stopped at its deadline after 9.0 s; 2 processes could not be killed"),
+        (AttemptResult(Ending.LOST, swept=2), "interrupted; 2 processes left behind and killed"),
+        (AttemptResult(Ending.UNSTARTABLE), "could not be started"),
+    ],
+)  # fmt: skip
+def test_an_ending_is_told_in_words(result: AttemptResult, words: str) -> None:
+    assert ending_in_words(result) == words
