@@ -66,4 +66,5 @@ def _execution(execution: Execution) -> dict[str, Any]:
         shown["step"] = f"{current_step(phase).name}, {phase.step + 1}/{len(phase.plan.steps)}"
     if isinstance(phase, Running):
         shown["progress"] = phase.progress
+        shown["message"] = phase.message
     return shown

@@ -35,7 +35,8 @@ def _text(status: dict[str, Any]) -> str:
         name = queue["namespace"] or "(default)"
         lines.append(f"namespace  {name}: {', '.join(queue['pending']) or 'nothing pending'}")
     for execution in status["executions"]:
-        shown = [execution["execution"], execution["operation"], execution["phase"], execution.get("progress", "")]
+        percent = f"{execution['progress']:g} %" if execution.get("progress") is not None else ""
+        shown = [execution["execution"], execution["operation"], execution["phase"], percent, execution.get("message")]
         lines.append(f"execution  {'  '.join(part for part in shown if part)}")
     for error in status["errors"]:
         facts = ", ".join(f"{key}={value}" for key, value in error.items() if key not in {"at", "what"} and value)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from agent.core import running
 from agent.core.claiming import step_timeout_minutes
-from agent.core.details import status_details
+from agent.core.details import Told, status_details
 from agent.core.effects import Describe, Effect, Update
 from agent.core.job import ExecutionStatus
 from agent.core.state import Call, Claiming, Execution, Judging, Phase, Preparing, Reporting, Running, State, Stopping
@@ -114,10 +114,11 @@ def _effect(
                 execution.id,
                 ticket,
                 ExecutionStatus.IN_PROGRESS,
-                status_details(agent=state.settings.agent_id, operation=execution.operation),
+                status_details(Told(agent=state.settings.agent_id, operation=execution.operation)),
                 expected_version=version,
                 step_timeout_minutes=step_timeout_minutes(plan.steps[0]),
             )
         case Reporting(outcome=outcome, details=details, version=version, is_bare=is_bare):
-            told = details or status_details(agent=state.settings.agent_id, reason=outcome.reason)
-            return Update(execution.id, ticket, outcome.status, None if is_bare else told, expected_version=version)
+            agent_id, operation = state.settings.agent_id, execution.operation
+            known = details or status_details(Told(agent=agent_id, operation=operation, reason=outcome.reason))
+            return Update(execution.id, ticket, outcome.status, None if is_bare else known, expected_version=version)

@@ -4,11 +4,11 @@ from dataclasses import replace
 
 from agent.core import backoff
 from agent.core.claiming import step_timeout_minutes
-from agent.core.details import result_text, status_details
+from agent.core.details import Told, status_details
 from agent.core.effects import Effect, Note, StopAttempt, Update
 from agent.core.events import AttemptEnded, AttemptProgressed, Described, DescribeFailed, UpdateFailed
 from agent.core.job import AttemptId, ExecutionStatus, Outcome, StatusDetails
-from agent.core.outcome import outcome_of
+from agent.core.outcome import ending_in_words, outcome_of
 from agent.core.settling import outcome_reached, over
 from agent.core.state import Execution, Preparing, Running, State, Stopping, current_step
 
@@ -21,55 +21,59 @@ def on_started(state: State, execution: Execution, phase: Running, now: float) -
         return state, []
     step = current_step(phase)
     running = replace(phase, started_at=now, deadline_s=step.timeout_s)
-    return state.with_phase(execution, running), [Note(execution.id, "started", step_label(execution, phase))]
+    return state.with_phase(execution, running), [Note(execution.id, "started", f"{step.name}, {phase.step + 1}/{len(phase.plan.steps)}")]
 
 
 def on_progressed(state: State, execution: Execution, phase: Running, event: AttemptProgressed, now: float) -> Turn:
     """Keep what the handler said, and send it: the first at once, then at most one update per interval."""
-    words = [] if event.progress is None else [f"{event.progress:g}%"]
-    progress = " ".join([*words, *([event.message] if event.message else [])])
     report_at = max(now, phase.reported_at + state.settings.progress_interval_s)
     running = replace(
         phase,
-        progress=progress or phase.progress,
+        progress=phase.progress if event.progress is None else event.progress,
+        message=phase.message if event.message is None else event.message,
         details={**phase.details, **event.details},
         report_at=report_at if phase.report_at is None else min(phase.report_at, report_at),
     )
     if event.extend_s is not None and phase.started_at is not None:
         longest_s = current_step(phase).max_timeout_s
         running = replace(running, deadline_s=min(longest_s, now - phase.started_at + event.extend_s))
-    return state.with_phase(execution, running), [Note(execution.id, "progress", progress)] if progress else []
+    return state.with_phase(execution, running), []
 
 
 def progress_update(state: State, execution: Execution, phase: Running, ticket: int, now: float) -> Update:
     """Return the update that carries the progress and renews the step timer."""
     elapsed_s = 0.0 if phase.started_at is None else now - phase.started_at
     remaining_s = None if phase.deadline_s is None else phase.deadline_s - elapsed_s
-    details = status_details(
-        agent=state.settings.agent_id,
-        operation=execution.operation,
-        step=step_label(execution, phase),
-        progress=phase.progress,
-        details=phase.details,
-        steps=phase.results,
-    )
+    details = status_details(told(state, execution, phase))
     minutes = step_timeout_minutes(current_step(phase), remaining_s)
     return Update(execution.id, ticket, ExecutionStatus.IN_PROGRESS, details, step_timeout_minutes=minutes)
 
 
-def step_label(execution: Execution, phase: Preparing | Running | Stopping) -> str:
-    """Return the detail `step`: `name, 1/1, attempt 1`."""
-    return f"{current_step(phase).name or execution.operation}, {phase.step + 1}/{len(phase.plan.steps)}, attempt {phase.number}"
+def told(state: State, execution: Execution, phase: Running) -> Told:
+    """Return what is known of a running step, for people."""
+    step = current_step(phase)
+    return Told(
+        agent=state.settings.agent_id,
+        operation=execution.operation,
+        step_name=step.name,
+        step=phase.step,
+        step_count=len(phase.plan.steps),
+        attempt=phase.number,
+        progress=phase.progress,
+        message=phase.message,
+        details=phase.details,
+        steps=phase.results,
+    )
 
 
 def on_ended(state: State, execution: Execution, phase: Running, event: AttemptEnded) -> Turn:
     """The step is over: on to the next one, or to the outcome."""
     step = current_step(phase)
     outcome = outcome_of(event.result)
-    results = (*phase.results, f"{step.name}={outcome.status}")
+    results = (*phase.results, (step.name, outcome.status.value))
     may_go_on = outcome.status is ExecutionStatus.SUCCEEDED or step.ignore_failure
     if may_go_on and phase.step + 1 < len(phase.plan.steps):
-        note = Note(execution.id, "step ended", results[-1])
+        note = Note(execution.id, "step ended", "=".join(results[-1]))
         return state.with_phase(execution, Preparing(phase.plan, phase.step + 1, 1, results)), [note]
     if may_go_on:
         outcome = replace(outcome, status=ExecutionStatus.SUCCEEDED)
@@ -77,21 +81,23 @@ def on_ended(state: State, execution: Execution, phase: Running, event: AttemptE
 
 
 def _last_details(
-    state: State, execution: Execution, phase: Running, event: AttemptEnded, outcome: Outcome, results: tuple[str, ...]
+    state: State,
+    execution: Execution,
+    phase: Running,
+    event: AttemptEnded,
+    outcome: Outcome,
+    results: tuple[tuple[str, str], ...],
 ) -> StatusDetails:
-    step = current_step(phase)
-    return status_details(
-        agent=state.settings.agent_id,
-        operation=execution.operation,
-        step=step_label(execution, phase),
-        progress=phase.progress,
-        result=result_text(event.result),
+    last = replace(
+        told(state, execution, phase),
+        result=ending_in_words(event.result),
         reason=outcome.reason,
-        stdout=event.result.stdout if step.include_stdout else "",
+        stdout=event.result.stdout if current_step(phase).include_stdout else "",
         stderr=event.result.stderr,
         details={**phase.details, **outcome.details},
         steps=results if len(phase.plan.steps) > 1 else (),
     )
+    return status_details(last)
 
 
 def on_stopped(state: State, execution: Execution, phase: Stopping, now: float) -> Turn:

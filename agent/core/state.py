@@ -49,12 +49,12 @@ class Claiming:
 
 @dataclass(frozen=True, slots=True)
 class Preparing:
-    """Claimed; a fresh document is being fetched for the next step. `results` are `name=result` of the steps before."""
+    """Claimed; a fresh document is being fetched for the next step. `results` are (name, result) of the steps before."""
 
     plan: Plan
     step: int = 0
     number: int = 1
-    results: tuple[str, ...] = ()
+    results: tuple[tuple[str, str], ...] = ()
     call: Call = Call()
 
 
@@ -62,17 +62,18 @@ class Preparing:
 class Running:
     """An attempt was started, or is about to be: its directory tells which.
 
-    `deadline_s` counts from `started_at` (monotonic; None: not known to have started). `probe` asks the service whether
+    `progress` is in percent. `deadline_s` counts from `started_at` (monotonic; None: not known to have started). `probe` asks the service whether
     the execution is still wanted; `report_at` is when progress is next sent (None: there is nothing new to say).
     """
 
     plan: Plan
     step: int
     number: int
-    results: tuple[str, ...] = ()
+    results: tuple[tuple[str, str], ...] = ()
     started_at: float | None = None
     deadline_s: float | None = None
-    progress: str = ""
+    progress: float | None = None
+    message: str = ""
     details: StatusDetails = field(default_factory=dict)
     report_at: float | None = None
     reported_at: float = float("-inf")

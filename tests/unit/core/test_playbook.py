@@ -167,7 +167,7 @@ class TestSteps:
         plan = two_steps()
         run(agent, plan)
         assert agent.hears(AttemptEnded(ATTEMPT, WELL)) == [Describe(JOB, agent.ticket)]
-        assert agent.saved == [Preparing(plan.bare, 1, 1, ("one=SUCCEEDED",))]
+        assert agent.saved == [Preparing(plan.bare, 1, 1, (("one", "SUCCEEDED"),))]
         started, progress = agent.hears(described(agent, IN_PROGRESS, plan, "me"))
         assert started == StartAttempt(AttemptId(JOB, 1, 1), plan.steps[1])
         assert progress.step_timeout_minutes == 76
@@ -353,13 +353,13 @@ class TestProgress:
     def test_the_first_is_sent_at_once_and_the_rest_once_an_interval(self, agent: Any, plan: Plan) -> None:
         run(agent, plan)
         [first] = agent.hears(AttemptProgressed(ATTEMPT, 10, "copying"), at=1)
-        assert (first.status, first.details["progress"]) == (IN_PROGRESS, "10% copying")
+        assert (first.status, first.details["progress"]) == (IN_PROGRESS, "10 % copying")
         agent.hears(UpdateAccepted(JOB, agent.ticket))
         assert agent.hears(AttemptProgressed(ATTEMPT, 20), at=2) == []
         assert agent.hears(AttemptProgressed(ATTEMPT, 30, details={"slot": "B"}), at=3) == []
         assert agent.deadline == 11
         [second] = agent.hears(Tick(), at=11)
-        assert second.details["progress"] == "30%"
+        assert second.details["progress"] == "30 % copying"
         assert "slot" in second.details["details"]
         assert agent.hears(Tick(), at=12) == []
 
@@ -378,7 +378,7 @@ class TestProgress:
         agent.hears(AttemptProgressed(ATTEMPT, 10), at=1)
         assert agent.hears(UpdateFailed(JOB, agent.ticket, "")) == []
         [again] = agent.hears(Tick(), at=agent.deadline)
-        assert again.details["progress"] == "10%"
+        assert again.details["progress"] == "10 %"
 
     def test_progress_that_was_worded_wrongly_is_dropped(self, agent: Any, plan: Plan) -> None:
         run(agent, plan)
