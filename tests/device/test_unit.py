@@ -1,5 +1,6 @@
 """The files for systemd, checked by systemd's own tools. No booted system is needed."""
 
+import json
 import re
 import shutil
 import stat
@@ -138,3 +139,21 @@ def test_tmpfiles_makes_the_directories_and_closes_the_credentials(tmp_path: Pat
         Path("credentials/private.key"): 0o600,
         Path("config.toml"): 0o640,
     }
+
+
+def test_the_installation_guide_names_files_that_exist_and_a_policy_that_parses() -> None:
+    guide = (SYSTEMD.parent / "docs" / "install.md").read_text()
+    for name in {*re.findall(r" (systemd/iot[a-z.-]+)", guide), *re.findall(r"config\.[a-z.]+\.toml", guide)}:
+        assert (SYSTEMD.parent / name).is_file(), name
+    blocks = re.findall(r"```json\n(.*?)```", guide, re.DOTALL)
+    assert len(blocks) == 1
+    actions = [statement["Action"] for statement in json.loads(blocks[0])["Statement"]]
+    assert actions == [
+        "iot:Connect",
+        "iot:Subscribe",
+        "iot:Receive",
+        "iot:Publish",
+        "iotjobsdata:GetPendingJobExecutions",
+    ]
+    program = settings()["ExecStart"][0].split()[0]
+    assert f"{program} check" in guide
