@@ -1,0 +1,250 @@
+"""AWS's two forms of job document: schema 1.0 with `steps`, and the older one with `operation` and `args`.
+
+Source: AWS IoT Developer Guide, "Managed job templates" and the schema of the AWS IoT Device Client. The console
+produces these, so members that a template leaves unset arrive as "" or not at all: both mean absent. Pure.
+"""
+
+import re
+import shlex
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from agent.core.job import Plan, Step
+from agent.errors import DocumentError
+from agent.offer import Offer, Rules, command_step, find, handler_step, shown
+
+_RUN_COMMAND = "run-command"
+_LONGEST_NAME = 64
+
+# What the args of a managed template mean to a built-in of that name. A name in _LISTS takes the rest of the args, each
+# a list separated by spaces.
+_TEMPLATE_PARAMS: Mapping[str, tuple[str, ...]] = {
+    "download-file": ("url", "path"),
+    "install-packages": ("packages",),
+    "remove-packages": ("packages",),
+    "start-services": ("services",),
+    "stop-services": ("services",),
+    "restart-services": ("services",),
+}
+_LISTS = frozenset({"packages", "services"})
+
+
+def plan_of_steps(document: Mapping[str, Any], offers: Mapping[str, Offer], rules: Rules) -> Plan:
+    """Schema 1.0, every step judged.
+
+    Raises:
+        DocumentError: naming the first member that cannot be accepted.
+    """
+    if document.get("version") != "1.0":
+        raise DocumentError('version: is not "1.0", the one that is known here; write a document of that version')
+    if document.get("conditions") not in (None, "", []):
+        raise DocumentError("conditions: are not supported here; remove them and target the job at a thing group")
+    if not document["steps"]:
+        raise DocumentError("steps: is empty; give at least one step")
+    include_stdout = _flag(document, "includeStdOut", "includeStdOut", default=True)
+    steps = [
+        _read_step(item, f"steps[{index}]", offers, rules, name=f"step-{index + 1}")
+        for index, item in enumerate(document["steps"])
+    ]
+    final = document.get("finalStep")
+    has_final = final not in (None, "", {})
+    if has_final:
+        steps.append(_read_step(final, "finalStep", offers, rules, name="final-step"))
+    return Plan(steps=tuple(replace(step, include_stdout=include_stdout) for step in steps), final_step=has_final)
+
+
+def plan_of_operation(document: Mapping[str, Any], offers: Mapping[str, Offer], rules: Rules) -> Plan:
+    """The older schema: one handler, with arguments.
+
+    Raises:
+        DocumentError: naming the member that cannot be accepted.
+    """
+    step = _handler(document, "operation", "", offers, rules, user="", name="")
+    return Plan(
+        steps=(
+            replace(
+                step,
+                allow_stderr=_line_count(document, "allowStdErr", "allowStdErr"),
+                include_stdout=_flag(document, "includeStdOut", "includeStdOut", default=True),
+            ),
+        )
+    )
+
+
+def _read_step(item: object, where: str, offers: Mapping[str, Offer], rules: Rules, *, name: str) -> Step:
+    where = f"{where}.action"
+    action = _object(item.get("action") if isinstance(item, dict) else None, where)
+    given = re.sub(r"[^\w .:-]", "-", _text(action, "name", where), flags=re.ASCII)[:_LONGEST_NAME]
+    user = _user(action, where, rules)
+    arguments = _object(action.get("input"), f"{where}.input")
+    match action.get("type"):
+        case "runHandler":
+            step = _handler(arguments, "handler", f"{where}.input.", offers, rules, user=user, name=given or name)
+        case "runCommand":
+            _must_be_own(user, where, rules)
+            step = _command(arguments, f"{where}.input", offers, rules, name=given or name)
+        case _:
+            raise DocumentError(f'{where}.type: is neither "runHandler" nor "runCommand"; use one of them')
+    return replace(
+        step,
+        allow_stderr=_line_count(action, "allowStdErr", f"{where}.allowStdErr"),
+        ignore_failure=_flag(action, "ignoreStepFailure", f"{where}.ignoreStepFailure", default=False),
+    )
+
+
+def _handler(
+    table: Mapping[str, Any],
+    member: str,
+    prefix: str,
+    offers: Mapping[str, Offer],
+    rules: Rules,
+    *,
+    user: str,
+    name: str,
+) -> Step:
+    """A script of a configured directory as a plain command, or a built-in with its args as params."""
+    asked = _text(table, member, prefix.removesuffix("."))
+    if not asked:
+        raise DocumentError(f"{prefix}{member}: is missing; name the handler to run")
+    offer = find(offers, asked.removesuffix(".sh"), where=f"{prefix}{member}")
+    args = _args(table, f"{prefix}args")
+    path = _text(table, "path", prefix.removesuffix("."))
+    _check_path(path, offer, f"{prefix}path", rules)
+    if offer.directory:
+        return command_step(offer, (*offer.argv, user, *args), name=name)
+    _must_be_own(user, prefix.removesuffix(".input."), rules)
+    return handler_step(offer, _params(offer.name, args, f"{prefix}args"), name=name)
+
+
+def _check_path(path: str, offer: Offer, where: str, rules: Rules) -> None:
+    if not path:
+        return
+    wanted = path.rstrip("/") or "/"
+    if wanted not in rules.directories:
+        raise DocumentError(f"{where}: is none of handlers.directories of this device; leave it out or add it there")
+    if wanted != offer.directory:
+        raise DocumentError(f"{where}: handler {shown(offer.name)} is not served from there; leave `path` out")
+
+
+def _params(handler: str, args: tuple[str, ...], where: str) -> dict[str, Any]:
+    names = _TEMPLATE_PARAMS.get(handler, ())
+    params: dict[str, Any] = {}
+    rest = list(args)
+    for name in names:
+        if name in _LISTS:
+            words = " ".join(rest).split()
+            rest = []
+            if words:
+                params[name] = words
+        elif rest:
+            value = rest.pop(0)
+            if value:
+                params[name] = value
+    if any(rest):
+        takes = f"at most {len(names)} args" if names else "no args; give it `params` beside `operation`"
+        raise DocumentError(f"{where}: handler {shown(handler)} takes {takes}")
+    return params
+
+
+def _command(table: Mapping[str, Any], where: str, offers: Mapping[str, Offer], rules: Rules, *, name: str) -> Step:
+    offer = find(offers, _RUN_COMMAND, where=where.removesuffix(".input") + ".type")
+    where = f"{where}.command"
+    argv = _split(_text(table, "command", where.removesuffix(".command")), where)
+    if not argv or not argv[0]:
+        raise DocumentError(f"{where}: is empty; give a program and its arguments, separated by commas")
+    _check_arguments(argv, where)
+    return command_step(offer, (_allowed(argv[0], where, rules), *argv[1:]), name=name)
+
+
+def _split(command: str, where: str) -> tuple[str, ...]:
+    r"""Arguments separated by commas, where `\,` is a comma; without such a separator, words as a shell splits them."""
+    parts = re.split(r"(?<!\\),", command)
+    if len(parts) > 1:
+        return tuple(part.strip().replace("\\,", ",") for part in parts)
+    try:
+        return tuple(shlex.split(command))
+    except ValueError:
+        raise DocumentError(f"{where}: has a quotation that does not end; close it") from None
+
+
+def _allowed(program: str, where: str, rules: Rules) -> str:
+    """The full path of a program that `[handler.run-command] programs` lists, asked for by path or by its last part."""
+    for listed in rules.programs:
+        if program == listed or ("/" not in program and program == listed.rpartition("/")[2]):
+            return listed
+    raise DocumentError(
+        f"{where}: program {shown(program)} is not allowed on this device; "
+        "add its path to handler.run-command.programs in its configuration"
+    )
+
+
+def _user(action: Mapping[str, Any], where: str, rules: Rules) -> str:
+    user = _text(action, "runAsUser", where)
+    if user and user != rules.own_user and user not in rules.run_as_users:
+        raise DocumentError(
+            f"{where}.runAsUser: is not allowed on this device; leave it out or add that user to "
+            "handlers.run_as_users in its configuration"
+        )
+    return user
+
+
+def _must_be_own(user: str, where: str, rules: Rules) -> None:
+    if user and user != rules.own_user:
+        raise DocumentError(
+            f"{where}.runAsUser: only a script can change the user, and this step is none; leave it out"
+        )
+
+
+def _args(table: Mapping[str, Any], where: str) -> tuple[str, ...]:
+    args = table.get("args")
+    if args in (None, ""):
+        return ()
+    if not isinstance(args, list) or not all(isinstance(arg, str) for arg in args):
+        raise DocumentError(f"{where}: is not an array of strings; write each argument as a string")
+    _check_arguments(args, where)
+    return tuple(args)
+
+
+def _check_arguments(args: "tuple[str, ...] | list[str]", where: str) -> None:
+    if any("\0" in arg for arg in args):
+        raise DocumentError(f"{where}: holds a NUL character, which no program can be given; remove it")
+
+
+def _object(value: object, where: str) -> dict[str, Any]:
+    if value is None:
+        raise DocumentError(f"{where}: is missing; add it")
+    if not isinstance(value, dict):
+        raise DocumentError(f"{where}: is not an object; write it as one")
+    return value
+
+
+def _text(table: Mapping[str, Any], key: str, where: str) -> str:
+    value = table.get(key)
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise DocumentError(f"{where}.{key}: is not a string; write it as one".removeprefix("."))
+    return value
+
+
+def _flag(table: Mapping[str, Any], key: str, where: str, *, default: bool) -> bool:
+    value = table.get(key)
+    if value in (None, ""):
+        return default
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.lower() in {"true", "false"}:
+        return value.lower() == "true"
+    raise DocumentError(f"{where}: is neither true nor false; write one of them")
+
+
+def _line_count(table: Mapping[str, Any], key: str, where: str) -> int | None:
+    value = table.get(key)
+    if value in (None, ""):
+        return None
+    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}", value):
+        return int(value)
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    raise DocumentError(f"{where}: is not a number of lines; write a whole number, 0 or more")

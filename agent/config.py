@@ -1,0 +1,207 @@
+"""The configuration: one TOML file, checked once and whole, frozen from then on.
+
+Owns reading it, the rules that span keys, and the wording of all problems: `KEY: what is wrong; what to do.`, one
+sentence each. The keys themselves are in `agent.config_keys`, the rules about PEM files in `agent.credentials`.
+"""
+
+import math
+import sys
+import tomllib
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from os import environ as process_environ
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ValidationError
+
+from agent.config_keys import SUBSCRIPTIONS_PER_CONNECTION, Agent, Aws, Config, Handlers, NamespaceEntry
+from agent.credentials import file_problem
+from agent.errors import ConfigError
+from agent.handler import Manifest
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+__all__ = ["Config", "load", "problems"]
+
+_LARGEST_BYTES = 1024 * 1024
+_MODELS: Mapping[str, type[BaseModel]] = {
+    "aws": Aws,
+    "agent": Agent,
+    "handlers": Handlers,
+    "namespaces": NamespaceEntry,
+}
+_WRITES_BELOW_ROOTS = ("write-file",)  # built-ins whose `roots` setting says where they may write
+
+
+def load(path: Path, environ: Mapping[str, str] = process_environ) -> Config:
+    """Read and check the file. Blocking.
+
+    Raises:
+        ConfigError: with the first problem, one sentence that names the key and the fix (`problems` has them all).
+    """
+    config, found = _read(path, environ)
+    if config is None or found:
+        raise ConfigError(found[0])
+    return config
+
+
+def problems(path: Path, environ: Mapping[str, str] = process_environ) -> list[str]:
+    """Everything that is wrong with the file, one sentence each, empty if nothing is. Blocking."""
+    return _read(path, environ)[1]
+
+
+def _read(path: Path, environ: Mapping[str, str]) -> tuple[Config | None, list[str]]:
+    try:
+        with path.open("rb") as file:
+            text = file.read(_LARGEST_BYTES).decode()
+        table = tomllib.loads(text)
+    except FileNotFoundError:
+        return None, [f"--config: {path} does not exist; copy config.example.toml there and edit it."]
+    except OSError as error:
+        reason = (error.strerror or "unreadable").lower()
+        return None, [f"--config: {path} cannot be read ({reason}); let the agent's user read it."]
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+        return None, [f"--config: {path} is not valid TOML ({_place(error)}); correct the file there."]
+    try:
+        config = Config.model_validate(table, context=dict(environ))
+    except ValidationError as error:
+        return None, [_sentence(detail) for detail in error.errors(include_url=False)]
+    return config, list(_cross_checks(config, path, environ))
+
+
+def _place(error: Exception) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return f"byte {error.start} is not UTF-8"
+    return "nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())
+
+
+def _sentence(error: "ErrorDetails") -> str:
+    """One of pydantic's findings in our form. The value itself is never repeated: it may be anything."""
+    location = [part for part in error["loc"] if part != "[key]"]
+    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).removeprefix(".")
+    match error["type"]:
+        case "missing":
+            return f"{key}: is missing; add it (config.example.toml shows it)."
+        case "extra_forbidden":
+            return f"{key}: is not a known key; {_spelling(location)}."
+        case "value_error":
+            return f"{key}: {error['ctx']['error']}."
+        case "model_type" | "dict_type":
+            return f"{key}: is not a table; write it as [{key}]."
+        case "string_pattern_mismatch":
+            return f"{key}: does not match {error['ctx']['pattern']}; use such a name."
+        case _:
+            wish = error["msg"].removeprefix("Input should be ").removeprefix("a valid ")
+            return f"{key}: is not valid; give {wish[0].lower()}{wish[1:]}."
+
+
+def _spelling(location: list[int | str]) -> str:
+    section = _MODELS.get(str(location[0]), Config) if len(location) > 1 else Config
+    close = get_close_matches(str(location[-1]), section.model_fields, n=1)
+    return f"did you mean {close[0]}" if close else "remove it (config.example.toml has all keys)"
+
+
+def _cross_checks(config: Config, path: Path, environ: Mapping[str, str]) -> Iterator[str]:
+    yield from _credential_problems(config, environ)
+    yield from _connection_problems(config)
+    yield from _namespace_problems(config)
+    for name in config.handler:
+        yield from _handler_problems(config, name)
+    yield from _program_problems(config)
+    yield from _root_problems(config, path)
+
+
+def _credential_problems(config: Config, environ: Mapping[str, str]) -> Iterator[str]:
+    directory = environ.get("CREDENTIALS_DIRECTORY", "")
+    credentials_directory = Path(directory) if directory else None
+    for key in ("certificate", "private_key", "root_ca"):
+        private = key == "private_key"
+        file = getattr(config.aws, key)
+        problem = file_problem(f"aws.{key}", file, private=private, credentials_directory=credentials_directory)
+        if problem:
+            yield problem
+
+
+def _connection_problems(config: Config) -> Iterator[str]:
+    if not config.aws.tls and not config.aws.endpoint_is_loopback:
+        yield "aws.tls: may be false for a loopback endpoint only; remove it, or set aws.endpoint to localhost."
+    if not config.namespaces_served:
+        yield "aws.default_namespace: is false and no other namespace is served; set it to true or add [[namespaces]]."
+    if config.subscriptions > SUBSCRIPTIONS_PER_CONNECTION:
+        way_out = " or set aws.api_text_topics to false" if config.aws.api_text_topics else ""
+        yield (
+            f"namespaces: {len(config.namespaces)} of them need {config.subscriptions} subscriptions and AWS IoT "
+            f"allows {SUBSCRIPTIONS_PER_CONNECTION} a connection; serve fewer{way_out}."
+        )
+
+
+def _namespace_problems(config: Config) -> Iterator[str]:
+    for identifier, count in Counter(entry.id for entry in config.namespaces).items():
+        if count > 1:
+            yield f"namespaces: {identifier} occurs {count} times; keep one."
+    for index, entry in enumerate(config.namespaces):
+        if entry.handler and entry.handler not in config.handlers.enabled:
+            yield f"namespaces[{index}].handler: {entry.handler} is not enabled; add it to handlers.enabled."
+
+
+def _handler_problems(config: Config, name: str) -> Iterator[str]:
+    if "name" in config.handler[name]:
+        yield f"handler.{name}.name: a handler cannot be renamed; remove this key."
+    try:
+        Manifest.model_validate({"name": name, **config.manifest_overrides(name)})
+    except ValidationError as error:
+        for detail in error.errors(include_url=False):
+            yield f"handler.{name}.{_sentence(detail)}"
+    for key, value in config.handler_settings(name).items():
+        if not _is_json(value):
+            yield f"handler.{name}.{key}: holds inf or nan, which JSON cannot carry; use an ordinary number."
+
+
+def _is_json(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(map(_is_json, value.values()))
+    if isinstance(value, list):
+        return all(map(_is_json, value))
+    return not isinstance(value, float) or math.isfinite(value)
+
+
+def _program_problems(config: Config) -> Iterator[str]:
+    settings = config.handler.get("run-command", {})
+    if "programs" in settings and not _is_path_list(settings["programs"]):
+        yield 'handler.run-command.programs: is not a list of absolute paths; write it like ["/usr/bin/uptime"].'
+
+
+def _is_path_list(value: object) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(item, str) and item.startswith("/") and "\0" not in item for item in value
+    )
+
+
+def _root_problems(config: Config, path: Path) -> Iterator[str]:
+    """No job may write where it could change what runs, what is allowed, or what is remembered (docs/security.md)."""
+    for name in _WRITES_BELOW_ROOTS:
+        roots = config.handler.get(name, {}).get("roots", [])
+        if not _is_path_list(roots):
+            yield f'handler.{name}.roots: is not a list of absolute paths; write it like ["/srv/data"].'
+            continue
+        for root in map(Path, roots):
+            what = _overlap(root.resolve(), config, path)
+            if what:
+                yield f"handler.{name}.roots: {root} overlaps {what}; choose a directory apart from it."
+
+
+def _overlap(root: Path, config: Config, path: Path) -> str:
+    files = {"the configuration": path, "the private key": config.aws.private_key}
+    for what, file in files.items():
+        if file.resolve().is_relative_to(root):
+            return f"{what} ({file})"
+    trees = [("a handler directory", directory) for directory in config.handlers.directories]
+    trees.append(("agent.state_directory", config.agent.state_directory))
+    trees += [("the installation", Path(sys.prefix)), ("the installation", Path(__file__).parent)]
+    for what, tree in trees:
+        if tree.resolve().is_relative_to(root) or root.is_relative_to(tree.resolve()):
+            return f"{what} ({tree})"
+    return ""

@@ -1,0 +1,199 @@
+"""The keys of the configuration: their names, units, defaults and limits, each for itself.
+
+`config.example.toml` is their reference for people. Nothing here touches a file; `agent.config` reads and cross-checks.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from datetime import date, time
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from agent.handler import HANDLER_NAME, Manifest
+
+SUBSCRIPTIONS_PER_CONNECTION = 50  # AWS IoT Core quotas, "Subscriptions per connection"
+_DEFAULT_SUBSCRIPTIONS = 5  # P/get/+ P/+/get/+ P/+/update/+ P/notify P/notify-next
+_NAMESPACED_SUBSCRIPTIONS = 2  # P/+/+/get/+ P/+/+/update/+, shared by all namespaces
+_EACH_NAMESPACE = 2  # P/notify-namespace-NS P/notify-next-namespace-NS
+_HOST_LABEL = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)")
+_USER_NAME = r"^[a-z_][a-z0-9_-]{0,31}$"
+MANIFEST_KEYS = frozenset(Manifest.model_fields) - {"name"}
+
+
+def _expanded(value: object, info: ValidationInfo) -> object:
+    """Put the value of ${CREDENTIALS_DIRECTORY} in: the one variable that a path may use."""
+    if not isinstance(value, str) or "${CREDENTIALS_DIRECTORY}" not in value:
+        return value
+    directory = (info.context or {}).get("CREDENTIALS_DIRECTORY", "")
+    if not directory:
+        msg = (
+            "uses ${CREDENTIALS_DIRECTORY}, which is not set; let systemd start the agent, "
+            "or set that variable to the directory of the files"
+        )
+        raise ValueError(msg)
+    return value.replace("${CREDENTIALS_DIRECTORY}", directory)
+
+
+def _absolute(path: Path) -> Path:
+    if not path.is_absolute() or "\0" in str(path):
+        raise ValueError("is not an absolute path; begin it with /")
+    return path
+
+
+def _host(name: str) -> str:
+    try:
+        ip_address(name)
+    except ValueError:
+        labels = name.removesuffix(".").split(".")
+        if len(name) > 253 or not all(_HOST_LABEL.fullmatch(label) for label in labels):  # noqa: PLR2004 - RFC 1035
+            msg = (
+                "is not a host name; give the endpointAddress that "
+                "`aws iot describe-endpoint --endpoint-type iot:Data-ATS` prints, without scheme, port or path"
+            )
+            raise ValueError(msg) from None
+    return name
+
+
+def _client_id(value: str) -> str:
+    if not 1 <= len(value.encode(errors="replace")) <= 128 or not value.isprintable() or value.startswith("$"):  # noqa: PLR2004 - AWS IoT Core quotas, "Client ID size"
+        raise ValueError("must be 1 to 128 bytes of printable text that does not begin with $; choose another one")
+    return value
+
+
+ConfigPath = Annotated[Path, Field(strict=False), BeforeValidator(_expanded), AfterValidator(_absolute)]
+Host = Annotated[str, AfterValidator(_host)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+HandlerName = Annotated[str, Field(pattern=HANDLER_NAME)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Aws(_Section):
+    """`[aws]`: where the service is and who this device is."""
+
+    endpoint: Host
+    port: Port = 8883
+    https_endpoint: Host = ""
+    https_port: Port = 8443
+    thing_name: str = Field(pattern=r"^[a-zA-Z0-9:_-]{1,128}$")
+    client_id: Annotated[str, AfterValidator(_client_id)] = ""
+    certificate: ConfigPath
+    private_key: ConfigPath
+    root_ca: ConfigPath
+    tls: bool = True
+    default_namespace: bool = True
+    api_text_topics: bool = True
+    keep_alive_s: int = Field(default=60, ge=5, le=1200)
+    connect_timeout_s: float = Field(default=10.0, gt=0, le=300)
+    request_timeout_s: float = Field(default=10.0, gt=0, le=300)
+
+    @model_validator(mode="after")
+    def _defaults_follow(self) -> Self:
+        object.__setattr__(self, "https_endpoint", self.https_endpoint or self.endpoint)
+        object.__setattr__(self, "client_id", self.client_id or self.thing_name)
+        return self
+
+    @property
+    def endpoint_is_loopback(self) -> bool:
+        """True if what is sent to `endpoint` never leaves this machine."""
+        try:
+            return ip_address(self.endpoint).is_loopback
+        except ValueError:
+            return self.endpoint == "localhost"
+
+
+class NamespaceEntry(_Section):
+    """One `[[namespaces]]`: served besides the default one, and bound to a handler if `handler` is set."""
+
+    id: str = Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")
+    handler: HandlerName | None = None
+
+
+class Agent(_Section):
+    """`[agent]`: how this process works."""
+
+    state_directory: ConfigPath = Path("/var/lib/iot-jobs-agent")
+    max_concurrent: int = Field(default=1, ge=1, le=16)
+    poll_interval_s: float = Field(default=1800.0, ge=1, le=86400)
+    progress_interval_s: float = Field(default=10.0, ge=0, le=3600)
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["auto", "json", "console"] = "auto"
+
+
+class Handlers(_Section):
+    """`[handlers]`: what may run here at all."""
+
+    enabled: Annotated[tuple[HandlerName, ...], Field(strict=False)] = ()
+    directories: Annotated[tuple[ConfigPath, ...], Field(strict=False)] = ()
+    run_as_users: Annotated[tuple[Annotated[str, Field(pattern=_USER_NAME)], ...], Field(strict=False)] = ()
+
+    @field_validator("enabled", "directories")
+    @classmethod
+    def _no_two_alike(cls, values: tuple[object, ...]) -> tuple[object, ...]:
+        for value, count in Counter(values).items():
+            if count > 1:
+                msg = f"names {value} {count} times; name it once"
+                raise ValueError(msg)
+        return values
+
+
+class Config(_Section):
+    """The whole file. What one key cannot tell alone is checked by `agent.config`."""
+
+    aws: Aws
+    namespaces: Annotated[tuple[NamespaceEntry, ...], Field(strict=False)] = ()
+    agent: Agent = Agent()
+    handlers: Handlers = Handlers()
+    handler: dict[HandlerName, dict[str, Any]] = Field(default_factory=dict)
+
+    @property
+    def namespaces_served(self) -> tuple[str, ...]:
+        """In the order of the file; "" is the default namespace and comes first."""
+        return (("",) if self.aws.default_namespace else ()) + tuple(entry.id for entry in self.namespaces)
+
+    @property
+    def subscriptions(self) -> int:
+        """How many subscriptions the connection will hold."""
+        each = _EACH_NAMESPACE + self.aws.api_text_topics
+        count = _DEFAULT_SUBSCRIPTIONS if self.aws.default_namespace else 0
+        return count + (_NAMESPACED_SUBSCRIPTIONS + each * len(self.namespaces) if self.namespaces else 0)
+
+    def bound_handler(self, namespace: str) -> str:
+        """The handler that gets every document of the namespace, or ""."""
+        return next((entry.handler or "" for entry in self.namespaces if entry.id == namespace), "")
+
+    def handler_settings(self, name: str) -> dict[str, Any]:
+        """The handler's own keys of `[handler.NAME]`, as JSON values (a TOML date or time becomes its ISO text)."""
+        section = self.handler.get(name, {})
+        return {key: _json_value(value) for key, value in section.items() if key not in MANIFEST_KEYS}
+
+    def manifest_overrides(self, name: str) -> dict[str, Any]:
+        """The keys of `[handler.NAME]` that replace what the manifest says."""
+        return {key: value for key, value in self.handler.get(name, {}).items() if key in MANIFEST_KEYS}
+
+
+def _json_value(value: Any) -> Any:
+    match value:
+        case Mapping():
+            return {str(key): _json_value(item) for key, item in value.items()}
+        case list():
+            return [_json_value(item) for item in value]
+        case date() | time():
+            return value.isoformat()
+        case _:
+            return value

@@ -1,0 +1,42 @@
+"""The three PEM files that make the device known to AWS IoT: are they there, readable, PEM, and private?
+
+Owns the rules about these files and reads them; never keeps, shows or parses what is in them.
+"""
+
+import stat
+from pathlib import Path
+
+_LARGEST_BYTES = 1024 * 1024
+_OTHERS = 0o007
+_GROUP = 0o070
+
+
+def file_problem(key: str, path: Path, *, private: bool, credentials_directory: Path | None) -> str:
+    """One sentence that names the config key and the fix, or "". Blocking: reads the file.
+
+    A private key may have no bit for others, and none for its group either, except under `credentials_directory`:
+    there systemd grants the service's user access by an ACL, whose mask shows as group bits (systemd.exec(5)).
+    """
+    try:
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode):
+            return f"{key}: {path} is not a regular file; name the PEM file itself."
+        with path.open("rb") as file:
+            content = file.read(_LARGEST_BYTES)
+    except FileNotFoundError:
+        return f"{key}: {path} does not exist; put the PEM file there or correct the path."
+    except OSError as error:
+        reason = (error.strerror or "unreadable").lower()
+        return f"{key}: {path} cannot be read ({reason}); let the agent's user read it."
+    wanted = b"PRIVATE KEY-----" if private else b"CERTIFICATE-----"
+    if b"-----BEGIN " not in content or wanted not in content:
+        noun = "private key" if private else "certificate"
+        return f"{key}: {path} holds no PEM {noun}; put the {noun} there as issued by AWS IoT, in PEM form."
+    return _privacy_problem(key, path, mode, credentials_directory) if private else ""
+
+
+def _privacy_problem(key: str, path: Path, mode: int, credentials_directory: Path | None) -> str:
+    inside = credentials_directory is not None and path.resolve().is_relative_to(credentials_directory.resolve())
+    if mode & _OTHERS or (mode & _GROUP and not inside):
+        return f"{key}: {path} is open to other users (mode {stat.S_IMODE(mode):04o}); run `chmod 600 {path}`."
+    return ""

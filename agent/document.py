@@ -1,0 +1,94 @@
+"""Job document -> plan, or DocumentError. Judges all of a document before anything of it runs.
+
+Owns which forms of document there are and in which order they are tried; AWS's own two are in `agent.aws_document`.
+Pure: what the device offers and allows comes as arguments. Reasons name members and handlers, never other values.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from agent.aws_document import plan_of_operation, plan_of_steps
+from agent.core.job import Plan
+from agent.errors import DocumentError
+from agent.offer import Namespace, Offer, Rules, find, handler_step
+
+LARGEST_BYTES = 32 * 1024  # AWS IoT Device Management quotas, "Job document size"
+_DEEPEST = 100  # far below Python's recursion limit, far above any sensible document
+_OLD_SCHEMA = frozenset({"operation", "args", "path", "allowStdErr", "includeStdOut"})
+
+
+def plan(document: object, *, size_bytes: int, namespace: Namespace, offers: Mapping[str, Offer], rules: Rules) -> Plan:
+    """Judge `document`, parsed JSON whose text had `size_bytes`. Accepts any value whatever.
+
+    `offers` are the enabled handlers by name. A document without steps of its own becomes a plan of one.
+
+    Raises:
+        DocumentError: with a reason that a person can act on.
+    """
+    if size_bytes > LARGEST_BYTES:
+        raise DocumentError(f"the document has {size_bytes} bytes; at most {LARGEST_BYTES} are allowed")
+    if not isinstance(document, dict):
+        raise DocumentError("the document is not a JSON object; write one with `operation` or with `steps`")
+    _check_json(document)
+    if namespace.handler:
+        offer = find(offers, namespace.handler, where=f"namespace {namespace.name}")
+        return Plan(steps=(handler_step(offer, document),))
+    if isinstance(document.get("steps"), list):
+        return plan_of_steps(document, offers, rules)
+    if _is_old_schema(document):
+        return plan_of_operation(document, offers, rules)
+    return _plan_of_one(document, offers)
+
+
+def _is_old_schema(document: dict[str, Any]) -> bool:
+    operation = document.get("operation")
+    return (
+        isinstance(operation, str)
+        and document.keys() <= _OLD_SCHEMA
+        and (isinstance(document.get("args"), list) or operation.endswith(".sh"))
+    )
+
+
+def _plan_of_one(document: dict[str, Any], offers: Mapping[str, Offer]) -> Plan:
+    """Our form, `operation` and `params`, or the flat one: all that is beside `operation` is the params."""
+    if "operation" not in document:
+        has = "`steps` is not an array" if "steps" in document else "the document has neither `operation` nor `steps`"
+        raise DocumentError(f"{has}; name the handler to run as `operation`, or give an array of `steps`")
+    operation = document["operation"]
+    if not isinstance(operation, str) or not operation:
+        raise DocumentError("`operation` is not the name of a handler; give it as a string")
+    offer = find(offers, operation, where="operation")
+    params = {key: value for key, value in document.items() if key != "operation"}
+    if params.keys() == {"params"} and isinstance(params["params"], dict):
+        params = params["params"]
+    return Plan(steps=(handler_step(offer, params),))
+
+
+def _check_json(document: object) -> None:
+    """Refuse what JSON text cannot carry to a handler, or what could exhaust a reader. Not recursive, on purpose."""
+    level: list[Any] = [document]
+    for _ in range(_DEEPEST):
+        if not level:
+            return
+        below: list[Any] = []
+        for value in level:
+            _check_scalar(value)
+            if isinstance(value, dict):
+                below += [*value.keys(), *value.values()]
+            elif isinstance(value, list):
+                below += value
+        level = below
+    raise DocumentError(f"the document is nested deeper than {_DEEPEST} levels; make it flatter")
+
+
+def _check_scalar(value: object) -> None:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise DocumentError("the document holds NaN or an infinite number; JSON has finite numbers only")
+    if isinstance(value, int) and value.bit_length() > 1024:  # noqa: PLR2004 - what a double can hold, RFC 8259 section 6
+        raise DocumentError("the document holds a number beyond 1e308; send it as a string")
+    if isinstance(value, str) and not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise DocumentError("the document holds half of a surrogate pair; send well-formed Unicode") from None

@@ -1,0 +1,120 @@
+"""Logging: structlog to stderr, one line an event, without secrets.
+
+Owns the form of a line and what may not be in it: queries of URLs (presigned ones are credentials) and private keys.
+Nobody logs the values of a job document; no filter could know them. structlog is imported on first use only.
+"""
+
+import logging
+import os
+import re
+import sys
+from collections.abc import Mapping, MutableMapping
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger, Processor
+
+_PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}  # syslog(3)
+_QUERY = re.compile(r"(\b[A-Za-z][A-Za-z0-9+.-]*://[^\s?#]*)[?#]\S*")
+_SIGNATURE = re.compile(r"(?i)\b(X-Amz-(?:Signature|Credential|Security-Token))=[^&\s]+")
+_PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL)
+
+
+def configure(
+    level: str = "info",
+    form: str = "auto",
+    *,
+    stream: TextIO | None = None,
+    environ: Mapping[str, str] = os.environ,
+) -> None:
+    """Send all that is logged from here on, by us or by libraries through `logging`, to `stream` (default: stderr).
+
+    `level` is debug, info, warning or error. `form` is json, console, or auto: console on a terminal, otherwise json.
+    Under systemd each line carries its priority in front (sd-daemon(3)). Idempotent.
+    """
+    import structlog  # noqa: PLC0415 - commands that log nothing start without it
+    import structlog.dev  # noqa: PLC0415 - as above
+
+    target = sys.stderr if stream is None else stream
+    threshold = logging.getLevelNamesMapping()[level.upper()]
+    as_json = form == "json" or (form == "auto" and not target.isatty())
+    renderer: Processor = (
+        structlog.processors.JSONRenderer(default=str)
+        if as_json
+        else structlog.dev.ConsoleRenderer(
+            colors=target.isatty(),
+            exception_formatter=structlog.dev.plain_traceback,  # the pretty one prints local variables
+        )
+    )
+    processors: list[Processor] = [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+        _redact,
+        _with_priority(renderer) if _is_journal(target, environ) else renderer,
+    ]
+    structlog.configure(
+        processors=processors,
+        wrapper_class=structlog.make_filtering_bound_logger(threshold),
+        logger_factory=structlog.WriteLoggerFactory(target),
+        cache_logger_on_first_use=False,
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [_Forward()]
+    root.setLevel(max(threshold, logging.WARNING))
+
+
+def get_logger(**context: Any) -> "FilteringBoundLogger":
+    """A logger that says `context` with every event. Event names are short and lower case; facts go to the members."""
+    import structlog  # noqa: PLC0415 - as above
+
+    logger: FilteringBoundLogger = structlog.get_logger(**context)
+    return logger
+
+
+def redacted(text: str) -> str:
+    """`text` without URL queries and fragments, AWS signatures and private keys."""
+    text = _PRIVATE_KEY.sub("[private key]", text)
+    return _SIGNATURE.sub(r"\1=[removed]", _QUERY.sub(r"\1?[removed]", text))
+
+
+class _Forward(logging.Handler):
+    """Gives what libraries log to structlog, so that it takes the same form and loses the same secrets."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        get_logger(library=record.name).log(record.levelno, record.getMessage(), exc_info=record.exc_info)
+
+
+def _redact(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    return {key: _redacted_value(value) for key, value in event.items()}
+
+
+def _redacted_value(value: Any) -> Any:
+    match value:
+        case None | bool() | int() | float():
+            return value
+        case str():
+            return redacted(value)
+        case Mapping():
+            return {redacted(str(key)): _redacted_value(item) for key, item in value.items()}
+        case list() | tuple() | set() | frozenset():
+            return [_redacted_value(item) for item in value]
+        case _:
+            return redacted(str(value))
+
+
+def _is_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:
+    """True if `stream` is the journal socket that systemd names in JOURNAL_STREAM (systemd.exec(5))."""
+    try:
+        status = os.fstat(stream.fileno())
+    except (OSError, ValueError):
+        return False
+    return environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
+
+
+def _with_priority(renderer: "Processor") -> "Processor":
+    def render(logger: Any, method: str, event: MutableMapping[str, Any]) -> str:
+        prefix = f"<{_PRIORITIES.get(event['level'], 6)}>"
+        return prefix + str(renderer(logger, method, event)).replace("\n", f"\n{prefix}")
+
+    return render
