@@ -6,12 +6,14 @@ import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from simulator import certificates, payloads
 from simulator.device_plane import Reply
 from simulator.jobs.execution import ExecutionStatus
 from simulator.jobs.notifications import Publication
 from simulator.jobs.store import JobStore, Settings
+from simulator.jobs.views import Json
 from simulator.mqtt import MqttFront, Send
 from simulator.refusals import Refused
 from simulator.rest import RestFront
@@ -34,6 +36,10 @@ class RunningSimulator:
     def store(self) -> JobStore:
         """The service's own record, to look at."""
         return self._service.store
+
+    def operate(self, operation: str, **members: Any) -> Json:
+        """Perform any operation of the control plane, spelled as for boto3 but without HTTP; raises Refused."""
+        return self._service.answer_operator(operation, members)
 
     def publish(self, topic: str, payload: bytes) -> None:
         """Publish any bytes as the broker: forged, malformed, late or repeated notifications and replies."""
