@@ -9,10 +9,11 @@ import logging
 import ssl
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 from amqtt.adapters import ReaderAdapter, StreamReaderAdapter, StreamWriterAdapter, WriterAdapter
-from amqtt.broker import Broker, Server
+from amqtt.broker import Broker, RetainedApplicationMessage, Server
 from amqtt.contexts import BrokerConfig, ListenerConfig, ListenerType
 from amqtt.mqtt.constants import QOS_0, QOS_1
 from amqtt.mqtt.protocol.broker_handler import BrokerProtocolHandler
@@ -89,6 +90,23 @@ class _Writer(StreamWriterAdapter):  # type: ignore[misc] # amqtt ships no types
         self._writer.transport.abort()
 
 
+@dataclass(frozen=True, slots=True)
+class _Delivery:
+    """One publication on its way to one session."""
+
+    session: Session
+    topic: str
+    payload: bytes
+    qos: int
+
+    def keep(self) -> None:
+        """Put it where amqtt keeps messages of a session that is away; QoS 0 and clean sessions get nothing later."""
+        if self.qos != QOS_0 and not self.session.clean_session:
+            self.session.retained_messages.put_nowait(
+                RetainedApplicationMessage(None, self.topic, self.payload, self.qos)
+            )
+
+
 class _JobsBroker(Broker):  # type: ignore[misc] # amqtt ships no types
     """amqtt's broker with what AWS IoT Core does otherwise."""
 
@@ -96,11 +114,34 @@ class _JobsBroker(Broker):  # type: ignore[misc] # amqtt ships no types
         super().__init__(config)
         self._answer = answer
         self._replies: set[asyncio.Task[Any]] = set()
+        self._deliveries: dict[asyncio.Task[Any], _Delivery] = {}
         self._served: dict[str, tuple[asyncio.Task[Any], _Writer]] = {}
 
     def publish(self, topic: str, payload: bytes) -> None:
-        """Queue an ordinary publication; without a QoS of its own it goes out at each subscription's."""
-        self._broadcast_queue.put_nowait({"session": None, "topic": topic, "data": payload})
+        """Publish to every subscription at its QoS.
+
+        amqtt's own way loses what is on its way to a persistent session when the connection breaks.
+        """
+        for topic_filter, subscriptions in self._subscriptions.items():
+            if self._matches(topic, topic_filter):
+                for session, qos in subscriptions:
+                    self._deliver(_Delivery(session, topic, payload, qos))
+
+    def _deliver(self, delivery: "_Delivery") -> None:
+        """Send to a client that is connected, or keep it for its persistent session."""
+        handler = self._get_handler(delivery.session)
+        if handler is None or delivery.session.transitions.state != "connected":
+            delivery.keep()
+            return
+        sending = handler.mqtt_publish(delivery.topic, delivery.payload, delivery.qos, retain=False)
+        task = asyncio.ensure_future(sending)
+        self._deliveries[task] = delivery
+        task.add_done_callback(self._delivered)
+
+    def _delivered(self, task: asyncio.Task[Any]) -> None:
+        delivery = self._deliveries.pop(task)
+        if task.cancelled() or task.exception() is not None:
+            delivery.keep()
 
     async def _authenticate(self, _session: Session, _listener: ListenerConfig) -> bool:
         """Any user name will do: the SDKs put their version there.
@@ -153,6 +194,12 @@ class _JobsBroker(Broker):  # type: ignore[misc] # amqtt ships no types
             message = queue.get_nowait()
             self._answer(message.topic, bytes(message.data), lambda _topic, _payload: None)
         await super()._handle_disconnect(client_session, handler, disconnect_waiter)
+        unacknowledged = [task for task, delivery in self._deliveries.items() if delivery.session is client_session]
+        for task in unacknowledged:
+            task.cancel()
+        if unacknowledged:
+            await asyncio.wait(unacknowledged)  # so that all is kept before the next connection asks for it
+        client_session.inflight_out.clear()  # what amqtt would send again is what was kept
         session, _ = self._sessions.get(client_session.client_id, (None, None))
         if client_session.clean_session and session is client_session:
             await self._delete_session(client_session.client_id)
@@ -192,8 +239,6 @@ class _JobsBroker(Broker):  # type: ignore[misc] # amqtt ships no types
 
     async def _publish_session_retained_messages(self, session: Session) -> None:
         """What was kept for a persistent session is no retained message, though amqtt marks it so."""
-        handler = self._get_handler(session)
-        while handler is not None and not session.retained_messages.empty():
+        while not session.retained_messages.empty():
             kept = session.retained_messages.get_nowait()
-            task = asyncio.ensure_future(handler.mqtt_publish(kept.topic, kept.data, kept.qos, retain=False))
-            self._tasks_queue.append(task)
+            self._deliver(_Delivery(session, kept.topic, bytes(kept.data), kept.qos))
