@@ -13,11 +13,17 @@ from simulator.server import running_simulator
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the simulator; the exit status is 0 after SIGTERM and SIGINT."""
+    """Run the simulator; the exit status is 0 after SIGTERM and SIGINT, 1 if a port is taken."""
     options = _parser().parse_args(arguments)
     level = logging.DEBUG if options.verbose else logging.WARNING
     logging.basicConfig(level=level, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
-    asyncio.run(_serve(options))
+    if not options.verbose:
+        logging.getLogger("amqtt").setLevel(logging.CRITICAL)  # its errors and warnings are about what clients send
+    try:
+        asyncio.run(_serve(options))
+    except OSError as error:
+        print(f"iot-jobs-simulator: cannot serve: {error}", file=sys.stderr)  # noqa: T201 - a person reads it
+        return 1
     return 0
 
 

@@ -15,7 +15,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -55,6 +54,8 @@ class SimulatorProcess:
 
     def stop(self) -> int:
         """End the process as systemd would; its exit status."""
+        self.iot.close()
+        self.jobs_data.close()
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(WAIT_S)
 
@@ -70,10 +71,12 @@ def boto3_client(service: str, http_url: str) -> Any:
     )
 
 
-def start_simulator(*arguments: str) -> SimulatorProcess:
-    """Start the command and return when it says that it is ready. Stop it with `stop`."""
+def _start(*arguments: str) -> SimulatorProcess:
     process = subprocess.Popen(
-        [sys.executable, "-m", "simulator", *arguments], stdout=subprocess.PIPE, text=True, env=os.environ | {"LC_ALL": "C"}
+        [sys.executable, "-m", "simulator", *arguments],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"LC_ALL": "C"},
     )
     assert process.stdout is not None
     with process.stdout:
@@ -86,11 +89,23 @@ def start_simulator(*arguments: str) -> SimulatorProcess:
 @pytest.fixture(scope="session")
 def simulator() -> Iterator[SimulatorProcess]:
     """A simulator process for the whole run. Other tests use it too: take names from `new_name`."""
-    running = start_simulator()
+    running = _start()
     yield running
-    running.iot.close()
-    running.jobs_data.close()
     assert running.stop() == 0
+
+
+@pytest.fixture
+def start_simulator() -> Iterator[Callable[..., SimulatorProcess]]:
+    """Starts further simulator processes, with arguments of the command, and ends those that still run."""
+    started: list[SimulatorProcess] = []
+
+    def start(*arguments: str) -> SimulatorProcess:
+        started.append(_start(*arguments))
+        return started[-1]
+
+    yield start
+    for running in started:
+        running.stop()
 
 
 @pytest.fixture(scope="session")
@@ -183,9 +198,7 @@ async def connect() -> AsyncIterator[Connect]:
         is_clean: bool = True,
         client_id: str = "",
     ) -> RawDevice:
-        connection = device_connection(
-            simulator, client_id or thing_name, is_secure=is_secure, is_clean=is_clean
-        )
+        connection = _connection(simulator, client_id or thing_name, is_secure=is_secure, is_clean=is_clean)
         device = RawDevice(thing_name, connection)
         await device.connect()
         devices.append(device)
@@ -196,10 +209,15 @@ async def connect() -> AsyncIterator[Connect]:
         await device.disconnect()
 
 
-def device_connection(
+@pytest.fixture
+def device_connection() -> Connect:
+    """Makes connections of the AWS SDK, not yet connected: `device_connection(simulator, client_id)`."""
+    return _connection
+
+
+def _connection(
     simulator: RunningSimulator | SimulatorProcess, client_id: str, *, is_secure: bool = True, is_clean: bool = True
 ) -> mqtt.Connection:
-    """A connection of the AWS SDK to a simulator, not yet connected."""
     if not is_secure:
         client = mqtt.Client()
         return mqtt.Connection(
@@ -214,13 +232,3 @@ def device_connection(
         client_id=client_id,
         clean_session=is_clean,
     )
-
-
-@asynccontextmanager
-async def raw_connection(port: int) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    """A TCP connection for bytes that no client library would send."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    try:
-        yield reader, writer
-    finally:
-        writer.close()

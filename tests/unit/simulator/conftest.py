@@ -33,8 +33,12 @@ class Cloud:
     def create_thing(self, name: str = "lamp") -> None:
         self.operate("CreateThing", thingName=name)
 
-    def create_job(self, job_id: str, document: str = '{"op":"x"}', things: tuple[str, ...] = ("lamp",), **more: Any) -> None:
-        self.operate("CreateJob", jobId=job_id, targets=[THING_ARN + name for name in things], document=document, **more)
+    def create_job(
+        self, job_id: str, document: str = '{"op":"x"}', things: tuple[str, ...] = ("lamp",), **more: Any
+    ) -> None:
+        self.operate(
+            "CreateJob", jobId=job_id, targets=[THING_ARN + name for name in things], document=document, **more
+        )
 
     def send(self, topic: str, payload: bytes) -> tuple[str, dict[str, Any]]:
         """A device's message; the reply's topic, less that of the request, and payload."""
@@ -59,10 +63,12 @@ class Cloud:
     def published(self, thing: str = "lamp") -> list[tuple[str, dict[str, Any]]]:
         """Notifications due since the last call, each as the end of its topic and its payload."""
         return [
-            (publication.topic.removeprefix(f"$aws/things/{thing}/jobs/"), json.loads(payloads.encode(publication.payload)))
+            (
+                publication.topic.removeprefix(f"$aws/things/{thing}/jobs/"),
+                json.loads(payloads.encode(publication.payload)),
+            )
             for publication in self.store.take_publications()
         ]
-
 
 
 @pytest.fixture(scope="session")

@@ -168,7 +168,9 @@ def test_vector_24_status_details_out_of_bounds_are_refused_and_change_nothing(s
     [b"[1,2]", b"{bad", b'"text"', b"\xff\xfe", b"null", b'{"a":NaN}', b"\xef\xbb\xbf{}", b"[" * 100_000, b"9" * 5000],
     ids=lambda payload: payload[:8],
 )
-@pytest.mark.parametrize("request_topic", ["get", "start-next", "J1/get", "J1/update", "$next/get", "J1/namespace-n/get"])
+@pytest.mark.parametrize(
+    "request_topic", ["get", "start-next", "J1/get", "J1/update", "$next/get", "J1/namespace-n/get"]
+)
 def test_vector_25_a_payload_that_is_no_json_object_is_refused_on_the_operations_topic(started, request_topic, payload):
     verdict, answer = started.send(f"$aws/things/lamp/jobs/{request_topic}", payload)
     assert (verdict, answer["code"]) == ("rejected", "InvalidJson")
