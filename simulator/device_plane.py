@@ -73,8 +73,6 @@ class DevicePlane:
         self._check_namespace(request.namespace)
         if "clientToken" in members and not isinstance(members["clientToken"], str):
             raise invalid("clientToken must be a string")
-        if request.operation == "UpdateJobExecution" and request.job_id == device.NEXT:
-            raise invalid("UpdateJobExecution needs a job id, $next is for DescribeJobExecution only")
         named = {"thingName": request.thing_name, "jobId": request.job_id}
         checked = self._api.check(request.operation, {**_lenient(members), **named})
         return self._perform(request.operation, checked, request.namespace, now, Verbatim)

@@ -28,11 +28,6 @@ class ServiceApi:
         self._model = ServiceModel(Loader().load_service_model(service, "service-2"), service)
         self._routes = sorted(self._all_routes(), key=lambda route: route[1].count("{"))
 
-    @property
-    def operations(self) -> tuple[str, ...]:
-        """Every operation that AWS has."""
-        return tuple(self._model.operation_names)
-
     def find_operation(self, method: str, raw_path: str) -> tuple[str, dict[str, str]] | None:
         """The operation behind method and path, with the members that the path holds, percent-decoded one by one."""
         segments = raw_path.split("/")
@@ -68,10 +63,6 @@ class ServiceApi:
     def error_status(self, exception: str) -> int:
         """The HTTP status of an exception."""
         return int(self._model.shape_for(exception).metadata["error"]["httpStatusCode"])
-
-    def enum(self, shape_name: str) -> tuple[str, ...]:
-        """The values of an enumeration."""
-        return tuple(self._model.shape_for(shape_name).enum)
 
     def _members(self, operation: str) -> Mapping[str, Any]:
         shape = self._model.operation_model(operation).input_shape

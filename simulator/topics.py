@@ -36,7 +36,7 @@ def _parse_below_jobs(thing_name: str, segments: list[str]) -> DeviceRequest:
             return DeviceRequest(thing_name, "StartNextPendingJobExecution")
         case [job_id, verb]:
             return DeviceRequest(thing_name, by_job.get(verb), job_id)
-        case [job_id, namespace, verb] if namespace.startswith(_NAMESPACE):
+        case [job_id, namespace, verb] if namespace.startswith(_NAMESPACE) and namespace != _NAMESPACE:
             return DeviceRequest(thing_name, by_job.get(verb), job_id, namespace.removeprefix(_NAMESPACE))
         case _:
             return DeviceRequest(thing_name, None)

@@ -85,7 +85,7 @@ def update(
     store: JobStore, thing_name: str, job_id: str, change: Update, now: float, *, namespace: str | None
 ) -> JobExecution:
     """UpdateJobExecution: contents, execution, number, version, transition are checked in this order, then applied."""
-    _check_update(job_id, change)
+    _check_update(change)
     execution = store.find_execution(thing_name, job_id, change.execution_number, namespace=namespace)
     if change.expected_version not in (None, execution.version):
         raise Refused(
@@ -108,9 +108,7 @@ def update(
     return execution
 
 
-def _check_update(job_id: str, change: Update) -> None:
-    if job_id == NEXT:
-        raise invalid("UpdateJobExecution needs a job id, $next is for DescribeJobExecution only")
+def _check_update(change: Update) -> None:
     if change.status in SERVICE_ONLY:
         raise invalid(f"Status {change.status} is set by the service only")
     _check_details(change.status_details)

@@ -1,7 +1,7 @@
 """Fixtures with a simulator in them. Two kinds, and a raw MQTT client for either.
 
-`simulator`: a process, one for the whole run, with boto3 clients; for tests that may block. Nothing is cleaned up between
-tests, so take names from `new_name`.
+`simulator`: a process, one for the whole run, with boto3 clients; for tests that may block. Nothing is cleaned up
+between tests, so take names from `new_name`.
 `sim`: in the test's own event loop, fresh for each test, for tests that are coroutines; it lets a test look into the
 service, wait for facts, publish as the broker and stop and start the broker.
 `connect`: raw MQTT 3.1.1 clients (`RawDevice`) over either port.
@@ -187,7 +187,7 @@ Connect = Callable[..., Any]
 
 @pytest.fixture
 async def connect() -> AsyncIterator[Connect]:
-    """Connects raw devices: `await connect(simulator, "lamp")`, with TLS unless `is_secure=False`. Disconnects them all."""
+    """Connects raw devices: `await connect(sim, "lamp")`, with TLS unless `is_secure=False`. Disconnects them all."""
     devices: list[RawDevice] = []
 
     async def connect_device(

@@ -1,37 +1,47 @@
 """Unmodified boto3 and the AWS CLI against the simulator, a process of its own."""
 
+from __future__ import annotations
+
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
 from botocore.exceptions import ClientError
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from conftest import SimulatorProcess
+
 
 @pytest.fixture
-def thing(simulator, new_name):
+def thing(simulator: SimulatorProcess, new_name: Callable[[str], str]) -> Any:
     """A new thing's name and ARN."""
     name = new_name("thing")
     return name, simulator.create_thing(name)
 
 
 @pytest.fixture
-def job(simulator, thing, new_name):
+def job(simulator: SimulatorProcess, thing: tuple[str, str], new_name: Callable[[str], str]) -> Any:
     """A new job for the thing."""
     return simulator.create_job(new_name("job"), thing[1], {"op": "x"}, description="for the lamp")
 
 
-def refusal(call, **arguments):
+def refusal(call: Callable[..., Any], **arguments: Any) -> Any:
     with pytest.raises(ClientError) as raised:
         call(**arguments)
     answer = raised.value.response
     return answer["Error"]["Code"], answer["ResponseMetadata"]["HTTPStatusCode"], answer["Error"]["Message"]
 
 
-def test_an_operator_creates_watches_and_cancels_a_job(simulator, thing, new_name):
+def test_an_operator_creates_watches_and_cancels_a_job(
+    simulator: SimulatorProcess, thing: tuple[str, str], new_name: Callable[[str], str]
+) -> None:
     name, arn = thing
     job_id = new_name("job")
     receipt = simulator.iot.create_job(
@@ -59,7 +69,9 @@ def test_an_operator_creates_watches_and_cancels_a_job(simulator, thing, new_nam
     assert (execution["status"], execution["forceCanceled"]) == ("CANCELED", True)
 
 
-def test_a_device_works_off_a_job_over_the_data_plane(simulator, thing, job):
+def test_a_device_works_off_a_job_over_the_data_plane(
+    simulator: SimulatorProcess, thing: tuple[str, str], job: str
+) -> None:
     name, _ = thing
     data = simulator.jobs_data
     assert [entry["jobId"] for entry in data.get_pending_job_executions(thingName=name)["queuedJobs"]] == [job]
@@ -86,7 +98,9 @@ def test_a_device_works_off_a_job_over_the_data_plane(simulator, thing, job):
     assert simulator.iot.describe_job(jobId=job)["job"]["status"] == "COMPLETED"
 
 
-def test_vector_19_a_wrong_version_is_a_typed_exception_and_next_is_found_percent_encoded(simulator, thing, job):
+def test_vector_19_a_wrong_version_is_a_typed_exception_and_next_is_found_percent_encoded(
+    simulator: SimulatorProcess, thing: tuple[str, str], job: str
+) -> None:
     name, _ = thing
     data = simulator.jobs_data
     with pytest.raises(data.exceptions.InvalidStateTransitionException, match="Expected version 9 but found version 1"):
@@ -94,7 +108,9 @@ def test_vector_19_a_wrong_version_is_a_typed_exception_and_next_is_found_percen
     assert data.describe_job_execution(thingName=name, jobId="$next")["execution"]["jobId"] == job
 
 
-def test_vector_20_the_same_path_answers_by_the_service_it_is_signed_for(simulator, thing, job):
+def test_vector_20_the_same_path_answers_by_the_service_it_is_signed_for(
+    simulator: SimulatorProcess, thing: tuple[str, str], job: str
+) -> None:
     name, _ = thing
     listed = simulator.iot.list_job_executions_for_thing(thingName=name)
     assert [entry["jobId"] for entry in listed["executionSummaries"]] == [job]
@@ -102,14 +118,18 @@ def test_vector_20_the_same_path_answers_by_the_service_it_is_signed_for(simulat
     assert ([entry["jobId"] for entry in pending["queuedJobs"]], pending["inProgressJobs"]) == ([job], [])
 
 
-def test_vector_28_the_document_is_a_string_over_http(simulator, thing, new_name):
+def test_vector_28_the_document_is_a_string_over_http(
+    simulator: SimulatorProcess, thing: tuple[str, str], new_name: Callable[[str], str]
+) -> None:
     job_id = new_name("job")
     simulator.iot.create_job(jobId=job_id, targets=[thing[1]], document='{ "op" : "x" }')
     described = simulator.jobs_data.describe_job_execution(thingName=thing[0], jobId=job_id)
     assert described["execution"]["jobDocument"] == '{ "op" : "x" }'
 
 
-def test_vector_21_what_boto3_lets_through_the_service_refuses(simulator, thing):
+def test_vector_21_what_boto3_lets_through_the_service_refuses(
+    simulator: SimulatorProcess, thing: tuple[str, str]
+) -> None:
     _, arn = thing
     create = simulator.iot.create_job
     good = {"jobId": "j", "targets": [arn], "document": "{}"}
@@ -144,7 +164,9 @@ def test_vector_21_what_boto3_lets_through_the_service_refuses(simulator, thing)
         ("documentParameters", {"a": "b"}),
     ],
 )
-def test_what_the_simulator_cannot_do_is_refused_by_name(simulator, thing, member, value):
+def test_what_the_simulator_cannot_do_is_refused_by_name(
+    simulator: SimulatorProcess, thing: tuple[str, str], member: str, value: Any
+) -> None:
     job = {"jobId": "j", "targets": [thing[1]], "document": "{}", member: value}
     code, _, message = refusal(simulator.iot.create_job, **job)
     assert code == "InvalidRequestException"
@@ -152,7 +174,7 @@ def test_what_the_simulator_cannot_do_is_refused_by_name(simulator, thing, membe
     assert "not supported" in message
 
 
-def test_operations_the_simulator_has_not_are_refused_by_name(simulator):
+def test_operations_the_simulator_has_not_are_refused_by_name(simulator: SimulatorProcess) -> None:
     code, status, message = refusal(simulator.iot.list_thing_types)
     assert (code, status, message) == (
         "InvalidRequestException",
@@ -161,7 +183,9 @@ def test_operations_the_simulator_has_not_are_refused_by_name(simulator):
     )
 
 
-def test_errors_are_the_typed_exceptions_of_the_service(simulator, thing, job):
+def test_errors_are_the_typed_exceptions_of_the_service(
+    simulator: SimulatorProcess, thing: tuple[str, str], job: str
+) -> None:
     name, arn = thing
     iot, data = simulator.iot, simulator.jobs_data
     with pytest.raises(iot.exceptions.ResourceAlreadyExistsException) as raised:
@@ -180,7 +204,9 @@ def test_errors_are_the_typed_exceptions_of_the_service(simulator, thing, job):
         data.describe_job_execution(thingName=name, jobId=job)
 
 
-def test_lists_come_in_pages_that_the_paginator_reads(simulator, thing, new_name):
+def test_lists_come_in_pages_that_the_paginator_reads(
+    simulator: SimulatorProcess, thing: tuple[str, str], new_name: Callable[[str], str]
+) -> None:
     name, arn = thing
     namespace = new_name("namespace")
     created = [simulator.create_job(new_name("job"), arn, {}, namespaceId=namespace) for _ in range(5)]
@@ -194,14 +220,14 @@ def test_lists_come_in_pages_that_the_paginator_reads(simulator, thing, new_name
     assert [entry["thingArn"] for entry in by_job] == [arn]
 
 
-def test_a_thing_name_with_colons_is_one_segment(simulator, new_name):
+def test_a_thing_name_with_colons_is_one_segment(simulator: SimulatorProcess, new_name: Callable[[str], str]) -> None:
     name = new_name("a:b")
     simulator.create_thing(name)
     assert simulator.iot.describe_thing(thingName=name)["thingName"] == name
     assert simulator.jobs_data.get_pending_job_executions(thingName=name)["queuedJobs"] == []
 
 
-def test_the_endpoints_are_the_simulators_own(simulator):
+def test_the_endpoints_are_the_simulators_own(simulator: SimulatorProcess) -> None:
     describe = simulator.iot.describe_endpoint
     assert describe(endpointType="iot:Data-ATS")["endpointAddress"] == f"localhost:{simulator.mqtts_port}"
     assert describe()["endpointAddress"] == f"localhost:{simulator.mqtts_port}"
@@ -209,14 +235,16 @@ def test_the_endpoints_are_the_simulators_own(simulator):
     assert refusal(describe, endpointType="iot:CredentialProvider")[0] == "InvalidRequestException"
 
 
-def test_another_services_scope_is_refused(simulator):
+def test_another_services_scope_is_refused(simulator: SimulatorProcess) -> None:
     session = {"region_name": "us-east-1", "aws_access_key_id": "a", "aws_secret_access_key": "b"}
     client = boto3.client("iot-data", endpoint_url=simulator.http_url, **session)
     assert refusal(client.get_thing_shadow, thingName="t")[:2] == ("InvalidSignatureException", 403)
     client.close()
 
 
-def test_the_aws_cli_drives_both_planes(simulator, thing, new_name):
+def test_the_aws_cli_drives_both_planes(
+    simulator: SimulatorProcess, thing: tuple[str, str], new_name: Callable[[str], str]
+) -> None:
     name, arn = thing
     environment = os.environ | {
         "AWS_ACCESS_KEY_ID": "a",
@@ -225,7 +253,7 @@ def test_the_aws_cli_drives_both_planes(simulator, thing, new_name):
         "AWS_ENDPOINT_URL": simulator.http_url,
     }
 
-    def aws(*arguments):
+    def aws(*arguments: Any) -> Any:
         command = [str(Path(sys.executable).parent / "aws"), *arguments, "--output", "json"]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
         return json.loads(done.stdout)

@@ -1,23 +1,33 @@
 """The command: one line when ready, files with the right modes, a quick and quiet end."""
 
+from __future__ import annotations
+
 import json
 import signal
 import socket
 import stat
 import subprocess
 import sys
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from conftest import SimulatorProcess
+
 
 WAIT_S = 10
 
 
 @pytest.fixture
-def command():
+def command() -> Any:
     """Starts the command; whatever still runs afterwards is killed."""
     running = []
 
-    def start(*arguments):
+    def start(*arguments: Any) -> Any:
         process = subprocess.Popen(
             [sys.executable, "-m", "simulator", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
@@ -31,7 +41,7 @@ def command():
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_says_one_line_and_ends_quietly_on_a_signal(command, number):
+def test_it_says_one_line_and_ends_quietly_on_a_signal(command: Callable[..., Any], number: int) -> None:
     process = command()
     ready = json.loads(process.stdout.readline())
     assert set(ready) == {"mqtt_port", "mqtts_port", "http_url", "https_port", "certificates"}
@@ -44,7 +54,9 @@ def test_it_says_one_line_and_ends_quietly_on_a_signal(command, number):
     assert (process.returncode, stdout, stderr) == (0, "", "")
 
 
-def test_it_takes_ports_and_a_directory_whose_certificates_it_keeps(command, start_simulator, tmp_path):
+def test_it_takes_ports_and_a_directory_whose_certificates_it_keeps(
+    command: Callable[..., Any], start_simulator: Callable[..., SimulatorProcess], tmp_path: Path
+) -> None:
     directory = tmp_path / "certificates"
     first = start_simulator("--certificates", str(directory))
     assert first.certificates == directory
@@ -60,7 +72,7 @@ def test_it_takes_ports_and_a_directory_whose_certificates_it_keeps(command, sta
     assert (directory / "ca.pem").read_bytes() == authority
 
 
-def test_a_port_in_use_is_told_in_a_sentence(command):
+def test_a_port_in_use_is_told_in_a_sentence(command: Callable[..., Any]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         process = command("--http-port", str(taken.getsockname()[1]))
         stdout, stderr = process.communicate(timeout=WAIT_S)

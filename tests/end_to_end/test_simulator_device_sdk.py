@@ -1,12 +1,23 @@
 """AWS's own device SDK as a device: an independent opinion on topics, payloads and notifications."""
 
+from __future__ import annotations
+
 import asyncio
 from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 import awsiot
 import pytest
 from awscrt import mqtt_request_response
 from awsiot import iotjobs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from awscrt import mqtt
+
+    from simulator.server import RunningSimulator
+
 
 WAIT_S = 10
 THING = "lamp"
@@ -16,7 +27,7 @@ THING_ARN = "arn:aws:iot:us-east-1:123456789012:thing/lamp"
 class SdkDevice:
     """IotJobsClientV2 with its futures awaited and its streams as queues."""
 
-    def __init__(self, connection):
+    def __init__(self, connection: mqtt.Connection) -> None:
         options = mqtt_request_response.ClientOptions(
             max_request_response_subscriptions=2, max_streaming_subscriptions=2, operation_timeout_in_seconds=WAIT_S
         )
@@ -24,23 +35,23 @@ class SdkDevice:
         self.loop = asyncio.get_running_loop()
         self.streams = []
 
-    async def get_pending(self):
+    async def get_pending(self) -> Any:
         request = iotjobs.GetPendingJobExecutionsRequest(thing_name=THING)
         return await asyncio.wrap_future(self.client.get_pending_job_executions(request))
 
-    async def start_next(self, **members):
+    async def start_next(self, **members: Any) -> Any:
         request = iotjobs.StartNextPendingJobExecutionRequest(thing_name=THING, **members)
         return (await asyncio.wrap_future(self.client.start_next_pending_job_execution(request))).execution
 
-    async def describe(self, job_id, **members):
+    async def describe(self, job_id: str, **members: Any) -> Any:
         request = iotjobs.DescribeJobExecutionRequest(thing_name=THING, job_id=job_id, **members)
         return (await asyncio.wrap_future(self.client.describe_job_execution(request))).execution
 
-    async def update(self, job_id, status, **members):
+    async def update(self, job_id: str, status: str, **members: Any) -> Any:
         request = iotjobs.UpdateJobExecutionRequest(thing_name=THING, job_id=job_id, status=status, **members)
         return await asyncio.wrap_future(self.client.update_job_execution(request))
 
-    async def listen(self, create_stream, request):
+    async def listen(self, create_stream: Callable[..., Any], request: Any) -> Any:
         """A queue of the stream's events, once the subscription stands."""
         events, established = asyncio.Queue(), asyncio.Event()
         options = awsiot.ServiceStreamOptions(
@@ -55,7 +66,7 @@ class SdkDevice:
 
 
 @pytest.fixture
-async def device(sim, device_connection):
+async def device(sim: RunningSimulator, device_connection: Callable[..., mqtt.Connection]) -> Any:
     sim.operate("CreateThing", thingName=THING)
     connection = device_connection(sim, THING)
     await asyncio.wrap_future(connection.connect())
@@ -68,22 +79,24 @@ async def device(sim, device_connection):
 
 
 @pytest.fixture
-async def changes(device):
+async def changes(device: SdkDevice) -> Any:
     request = iotjobs.JobExecutionsChangedSubscriptionRequest(thing_name=THING)
     return await device.listen(device.client.create_job_executions_changed_stream, request)
 
 
 @pytest.fixture
-async def nexts(device):
+async def nexts(device: SdkDevice) -> Any:
     request = iotjobs.NextJobExecutionChangedSubscriptionRequest(thing_name=THING)
     return await device.listen(device.client.create_next_job_execution_changed_stream, request)
 
 
-async def heard(events):
+async def heard(events: asyncio.Queue[Any]) -> Any:
     return await asyncio.wait_for(events.get(), WAIT_S)
 
 
-async def test_the_sdk_works_off_a_job_from_notification_to_end(sim, device, changes, nexts):
+async def test_the_sdk_works_off_a_job_from_notification_to_end(
+    sim: RunningSimulator, device: SdkDevice, changes: asyncio.Queue[Any], nexts: asyncio.Queue[Any]
+) -> None:
     pending = await device.get_pending()
     assert (len(pending.queued_jobs), len(pending.in_progress_jobs)) == (0, 0)
     assert await device.start_next() is None
@@ -113,7 +126,7 @@ async def test_the_sdk_works_off_a_job_from_notification_to_end(sim, device, cha
     await sim.wait_for_status(THING, "J1", "SUCCEEDED")
 
 
-async def test_the_sdk_reads_a_refusal_with_the_state_it_carries(sim, device):
+async def test_the_sdk_reads_a_refusal_with_the_state_it_carries(sim: RunningSimulator, device: SdkDevice) -> None:
     sim.operate("CreateJob", jobId="J1", targets=[THING_ARN], document="{}")
     await sim.wait_for_status(THING, "J1", "QUEUED")
     with pytest.raises(awsiot.V2ServiceException) as raised:
@@ -126,7 +139,9 @@ async def test_the_sdk_reads_a_refusal_with_the_state_it_carries(sim, device):
     assert raised.value.modeled_error.code == "ResourceNotFound"
 
 
-async def test_the_sdk_learns_of_a_cancellation_by_its_disappearance(sim, device, changes, nexts):
+async def test_the_sdk_learns_of_a_cancellation_by_its_disappearance(
+    sim: RunningSimulator, device: SdkDevice, changes: asyncio.Queue[Any], nexts: asyncio.Queue[Any]
+) -> None:
     sim.operate("CreateJob", jobId="J1", targets=[THING_ARN], document="{}")
     await heard(changes)
     await heard(nexts)
@@ -140,7 +155,9 @@ async def test_the_sdk_learns_of_a_cancellation_by_its_disappearance(sim, device
     assert raised.value.modeled_error.execution_state.status == "CANCELED"
 
 
-async def test_a_forged_notification_reaches_the_sdk_as_it_is(sim, device, nexts):
+async def test_a_forged_notification_reaches_the_sdk_as_it_is(
+    sim: RunningSimulator, device: SdkDevice, nexts: asyncio.Queue[Any]
+) -> None:
     sim.publish(f"$aws/things/{THING}/jobs/notify-next", b'{"timestamp":1,"execution":{"jobId":"forged"}}')
     assert (await heard(nexts)).execution.job_id == "forged"
     assert await device.start_next() is None

@@ -1,17 +1,25 @@
 """Devices over HTTP with their certificate, and bytes on the HTTP ports that are no requests."""
 
+from __future__ import annotations
+
 import http.client
 import json
 import socket
 import ssl
 import urllib.request
 from contextlib import closing, suppress
+from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError
 
 import pytest
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-def tls(simulator, *, shows_certificate=True):
+    from conftest import SimulatorProcess
+
+
+def tls(simulator: SimulatorProcess, *, shows_certificate: bool = True) -> Any:
     context = ssl.create_default_context(cafile=simulator.certificates / "ca.pem")
     if shows_certificate:
         context.load_cert_chain(simulator.certificates / "client.pem", simulator.certificates / "client.key")
@@ -19,12 +27,14 @@ def tls(simulator, *, shows_certificate=True):
 
 
 @pytest.fixture
-def call(simulator):
+def call(simulator: SimulatorProcess) -> Any:
     """Sends a request as a device; status and JSON of the answer."""
 
-    def send(method, path, body=None, name="127.0.0.1"):
+    def send(method: str, path: str, body: Any = None, name: str = "127.0.0.1") -> Any:
         data = json.dumps(body).encode() if body is not None else None
-        request = urllib.request.Request(f"https://{name}:{simulator.https_port}{path}", data, method=method)
+        request = urllib.request.Request(  # noqa: S310 - the scheme is in the line below
+            f"https://{name}:{simulator.https_port}{path}", data, method=method
+        )
         try:
             with urllib.request.urlopen(request, context=tls(simulator), timeout=10) as answer:
                 return answer.status, json.load(answer)
@@ -36,12 +46,14 @@ def call(simulator):
 
 
 @pytest.fixture
-def thing(simulator, new_name):
+def thing(simulator: SimulatorProcess, new_name: Callable[[str], str]) -> Any:
     name = new_name("thing")
     return name, simulator.create_thing(name)
 
 
-def test_a_device_with_a_certificate_works_off_a_job(simulator, call, thing, new_name):
+def test_a_device_with_a_certificate_works_off_a_job(
+    simulator: SimulatorProcess, call: Callable[..., Any], thing: tuple[str, str], new_name: Callable[[str], str]
+) -> None:
     name, arn = thing
     job_id = simulator.create_job(new_name("job"), arn, {"op": "x"})
     status, listed = call("GET", f"/things/{name}/jobs", name="localhost")
@@ -55,7 +67,9 @@ def test_a_device_with_a_certificate_works_off_a_job(simulator, call, thing, new
     assert call("GET", f"/things/{name}/jobs/%24next") == (200, {})
 
 
-def test_namespaces_are_apart_over_http_but_a_job_is_found_by_its_id(simulator, call, thing, new_name):
+def test_namespaces_are_apart_over_http_but_a_job_is_found_by_its_id(
+    simulator: SimulatorProcess, call: Callable[..., Any], thing: tuple[str, str], new_name: Callable[[str], str]
+) -> None:
     name, arn = thing
     job_id = simulator.create_job(new_name("job"), arn, {}, namespaceId="team")
     assert call("GET", f"/things/{name}/jobs")[1]["queuedJobs"] == []
@@ -68,7 +82,9 @@ def test_namespaces_are_apart_over_http_but_a_job_is_found_by_its_id(simulator, 
     assert call("GET", f"/things/{name}/jobs?namespaceId=a%20b")[0] == 400
 
 
-def test_a_wrong_version_shows_the_state_to_who_reads_the_body(simulator, call, thing, new_name):
+def test_a_wrong_version_shows_the_state_to_who_reads_the_body(
+    simulator: SimulatorProcess, call: Callable[..., Any], thing: tuple[str, str], new_name: Callable[[str], str]
+) -> None:
     name, arn = thing
     job_id = simulator.create_job(new_name("job"), arn, {})
     assert call("POST", f"/things/{name}/jobs/{job_id}", {"status": "FAILED", "expectedVersion": 7}) == (
@@ -94,17 +110,19 @@ def test_a_wrong_version_shows_the_state_to_who_reads_the_body(simulator, call, 
         ("POST", "/command-executions", {"targetArn": "a", "commandArn": "b"}),
     ],
 )
-def test_bad_requests_are_refused(call, thing, method, path, body):
+def test_bad_requests_are_refused(
+    call: Callable[..., Any], thing: tuple[str, str], method: str, path: str, body: Any
+) -> None:
     status, answer = call(method, path.format(thing[0]), body)
     assert (status, answer["type"]) == (400, "InvalidRequestException")
 
 
-def test_the_control_plane_is_not_on_the_devices_port(call, thing):
+def test_the_control_plane_is_not_on_the_devices_port(call: Callable[..., Any], thing: tuple[str, str]) -> None:
     assert call("GET", "/jobs") == (404, {"type": "UnknownOperationException", "message": "No operation has GET /jobs"})
     assert call("POST", f"/things/{thing[0]}", {})[0] == 404
 
 
-def test_a_client_without_certificate_is_not_served(simulator):
+def test_a_client_without_certificate_is_not_served(simulator: SimulatorProcess) -> None:
     connection = http.client.HTTPSConnection(
         "localhost", simulator.https_port, context=tls(simulator, shows_certificate=False), timeout=10
     )
@@ -113,15 +131,17 @@ def test_a_client_without_certificate_is_not_served(simulator):
         connection.getresponse()
 
 
-def test_an_unsigned_request_is_refused_on_the_signed_port(simulator):
+def test_an_unsigned_request_is_refused_on_the_signed_port(simulator: SimulatorProcess) -> None:
     with pytest.raises(HTTPError) as raised:
-        urllib.request.urlopen(f"{simulator.http_url}/jobs", timeout=10)
+        urllib.request.urlopen(f"{simulator.http_url}/jobs", timeout=10)  # noqa: S310 - it is the simulator's
     with raised.value as error:
         assert (error.code, json.load(error)["message"]) == (403, "Missing Authentication Token")
 
 
 @pytest.mark.parametrize("garbage", [b"\x00" * 100, b"GET\r\n\r\n", b"GET /%zz HTTP/9.9\r\n\r\n", b"\x16\x03\x01" * 50])
-def test_garbage_on_the_http_ports_does_not_stop_the_simulator(simulator, call, thing, garbage):
+def test_garbage_on_the_http_ports_does_not_stop_the_simulator(
+    simulator: SimulatorProcess, call: Callable[..., Any], thing: tuple[str, str], garbage: bytes
+) -> None:
     for port in (int(simulator.http_url.rsplit(":", 1)[1]), simulator.https_port):
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
         with closing(connection):

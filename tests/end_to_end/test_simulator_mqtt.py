@@ -1,29 +1,38 @@
 """The MQTT front, heard by a plain MQTT client."""
 
+from __future__ import annotations
+
 import asyncio
 import json
 import ssl
 from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from conftest import Connect, RawDevice
+
+    from simulator.server import RunningSimulator
+
 
 THING_ARN = "arn:aws:iot:us-east-1:123456789012:thing/lamp"
 CONNECT = b"\x10\x0f\x00\x04MQTT\x04\x02\x00\x1e\x00\x03foo"  # a clean session of the client "foo"
 
 
-def create_job(sim, job_id, **members):
+def create_job(sim: RunningSimulator, job_id: str, **members: Any) -> Any:
     sim.operate("CreateJob", jobId=job_id, targets=[THING_ARN], document='{"op":"x"}', **members)
 
 
 @pytest.fixture
-async def lamp(sim, connect):
+async def lamp(sim: RunningSimulator, connect: Connect) -> Any:
     """A connected thing that subscribed to nothing yet."""
     sim.operate("CreateThing", thingName="lamp")
     return await connect(sim, "lamp")
 
 
 @pytest.mark.parametrize("is_secure", [True, False], ids=["tls", "plain"])
-async def test_a_thing_works_off_its_jobs(sim, connect, is_secure):
+async def test_a_thing_works_off_its_jobs(sim: RunningSimulator, connect: Connect, is_secure: bool) -> None:
     sim.operate("CreateThing", thingName="lamp")
     device = await connect(sim, "lamp", is_secure=is_secure)
     await device.subscribe("notify", "notify-next")
@@ -39,14 +48,16 @@ async def test_a_thing_works_off_its_jobs(sim, connect, is_secure):
     await sim.wait_for_status("lamp", "J1", "SUCCEEDED")
 
 
-async def test_a_reply_is_heard_once_whether_or_not_the_client_subscribed(lamp):
+async def test_a_reply_is_heard_once_whether_or_not_the_client_subscribed(lamp: RawDevice) -> None:
     await lamp.ask("get", clientToken="before")
     await lamp.subscribe("get/+", "get/accepted", "+/get/+", "#")
     assert (await lamp.ask("get", clientToken="after"))["clientToken"] == "after"
     assert (await lamp.ask("get", clientToken="last"))["clientToken"] == "last"
 
 
-async def test_a_reply_goes_to_the_client_that_asked_and_to_no_other(sim, lamp, connect):
+async def test_a_reply_goes_to_the_client_that_asked_and_to_no_other(
+    sim: RunningSimulator, lamp: RawDevice, connect: Connect
+) -> None:
     eavesdropper = await connect(sim, "lamp", client_id="eavesdropper")
     await eavesdropper.subscribe("#")
     await lamp.ask("get")
@@ -54,7 +65,7 @@ async def test_a_reply_goes_to_the_client_that_asked_and_to_no_other(sim, lamp, 
     assert await eavesdropper.heard() == ("notify", "first thing heard")
 
 
-async def test_refusals_arrive_on_the_rejected_topic(lamp):
+async def test_refusals_arrive_on_the_rejected_topic(lamp: RawDevice) -> None:
     await lamp.send("get", b"[1]")
     topic, answer = await lamp.heard()
     assert (topic, answer["code"]) == ("get/rejected", "InvalidJson")
@@ -63,7 +74,7 @@ async def test_refusals_arrive_on_the_rejected_topic(lamp):
     assert (topic, answer["code"]) == ("get/the/moon/rejected", "InvalidTopic")
 
 
-async def test_wildcards_at_every_level_are_served(sim, lamp):
+async def test_wildcards_at_every_level_are_served(sim: RunningSimulator, lamp: RawDevice) -> None:
     await lamp.subscribe("+/+/get/+", "+/+/update/+", "+/get/+", "+/notify-namespace-team/", "notify-namespace-team")
     create_job(sim, "J1", namespaceId="team")
     assert [(await lamp.heard())[0] for _ in range(2)] == ["notify-namespace-team", "J1/notify-namespace-team/"]
@@ -72,7 +83,9 @@ async def test_wildcards_at_every_level_are_served(sim, lamp):
     await lamp.ask("J1/namespace-team/update", status="IN_PROGRESS")
 
 
-async def test_a_persistent_session_keeps_its_subscriptions_and_what_was_published_meanwhile(sim, connect):
+async def test_a_persistent_session_keeps_its_subscriptions_and_what_was_published_meanwhile(
+    sim: RunningSimulator, connect: Connect
+) -> None:
     sim.operate("CreateThing", thingName="lamp")
     device = await connect(sim, "lamp", is_clean=False)
     assert not device.session_was_present
@@ -88,7 +101,7 @@ async def test_a_persistent_session_keeps_its_subscriptions_and_what_was_publish
     assert len((await again.heard())[1]["jobs"]["QUEUED"]) == 3
 
 
-async def test_a_clean_session_leaves_nothing_behind(sim, connect):
+async def test_a_clean_session_leaves_nothing_behind(sim: RunningSimulator, connect: Connect) -> None:
     sim.operate("CreateThing", thingName="lamp")
     device = await connect(sim, "lamp", is_clean=True)
     await device.subscribe("notify")
@@ -100,7 +113,9 @@ async def test_a_clean_session_leaves_nothing_behind(sim, connect):
 
 
 @pytest.mark.parametrize("is_clean", [True, False], ids=["clean", "persistent"])
-async def test_a_new_connection_of_the_same_client_id_drops_the_older_one(sim, connect, is_clean):
+async def test_a_new_connection_of_the_same_client_id_drops_the_older_one(
+    sim: RunningSimulator, connect: Connect, is_clean: bool
+) -> None:
     sim.operate("CreateThing", thingName="lamp")
     async with asyncio.timeout(10):
         connect_packet = b"\x10\x10\x00\x04MQTT\x04" + bytes([2 if is_clean else 0]) + b"\x00\x1e\x00\x04lamp"
@@ -117,7 +132,7 @@ async def test_a_new_connection_of_the_same_client_id_drops_the_older_one(sim, c
     await newer.ask("get")
 
 
-async def test_a_client_without_certificate_is_not_served(sim):
+async def test_a_client_without_certificate_is_not_served(sim: RunningSimulator) -> None:
     context = ssl.create_default_context(cafile=sim.certificates / "ca.pem")
     received = b""
     with suppress(ssl.SSLError, ConnectionError):  # TLS 1.3 tells the client only when it reads, if at all
@@ -140,7 +155,9 @@ async def test_a_client_without_certificate_is_not_served(sim):
         b"\x30\x03\x00\x01a",
     ],
 )
-async def test_garbage_before_the_connection_does_not_stop_the_broker(sim, lamp, garbage):
+async def test_garbage_before_the_connection_does_not_stop_the_broker(
+    sim: RunningSimulator, lamp: RawDevice, garbage: bytes
+) -> None:
     async with asyncio.timeout(10):
         reader, writer = await asyncio.open_connection("127.0.0.1", sim.mqtt_port)
         writer.write(garbage)
@@ -151,7 +168,9 @@ async def test_garbage_before_the_connection_does_not_stop_the_broker(sim, lamp,
 
 
 @pytest.mark.parametrize("garbage", [b"\xf0\x00", b"\x00\x00", b"\x30\x03\x00\x09a", b"\x82\x00", b"\x32\x01\x00"])
-async def test_garbage_on_a_connection_does_not_stop_the_broker(sim, lamp, garbage):
+async def test_garbage_on_a_connection_does_not_stop_the_broker(
+    sim: RunningSimulator, lamp: RawDevice, garbage: bytes
+) -> None:
     async with asyncio.timeout(10):
         reader, writer = await asyncio.open_connection("127.0.0.1", sim.mqtt_port)
         writer.write(CONNECT + garbage)
@@ -161,7 +180,7 @@ async def test_garbage_on_a_connection_does_not_stop_the_broker(sim, lamp, garba
     await lamp.ask("get")
 
 
-async def test_the_broker_can_be_stopped_and_started_on_the_same_ports(sim, connect):
+async def test_the_broker_can_be_stopped_and_started_on_the_same_ports(sim: RunningSimulator, connect: Connect) -> None:
     sim.operate("CreateThing", thingName="lamp")
     ports = (sim.mqtt_port, sim.mqtts_port)
     reader, writer = await asyncio.open_connection("127.0.0.1", sim.mqtt_port)
@@ -178,7 +197,7 @@ async def test_the_broker_can_be_stopped_and_started_on_the_same_ports(sim, conn
     assert (sim.mqtt_port, sim.mqtts_port) == ports
 
 
-async def test_a_request_sent_right_before_the_disconnect_still_counts(sim):
+async def test_a_request_sent_right_before_the_disconnect_still_counts(sim: RunningSimulator) -> None:
     sim.operate("CreateThing", thingName="lamp")
     create_job(sim, "J1")
     await sim.wait_for_status("lamp", "J1", "QUEUED")
@@ -198,6 +217,6 @@ async def test_a_request_sent_right_before_the_disconnect_still_counts(sim):
     await sim.wait_for_status("lamp", "J1", "SUCCEEDED")
 
 
-async def test_waiting_for_a_status_in_vain_says_what_was_found(sim):
+async def test_waiting_for_a_status_in_vain_says_what_was_found(sim: RunningSimulator) -> None:
     with pytest.raises(TimeoutError, match="J1 on lamp is None, not QUEUED"):
         await sim.wait_for_status("lamp", "J1", "QUEUED", within_s=0.01)

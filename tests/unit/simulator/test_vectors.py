@@ -1,8 +1,13 @@
 """The service's worked examples, told as stories of one thing, without any network."""
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from conftest import Cloud
 
 
 def ids(notification: dict[str, Any]) -> dict[str, list[str]]:
@@ -10,7 +15,7 @@ def ids(notification: dict[str, Any]) -> dict[str, list[str]]:
 
 
 @pytest.fixture
-def started(cloud):
+def started(cloud: Cloud) -> Any:
     """J1 in progress, J2 queued, all notifications read."""
     cloud.create_job("J1")
     cloud.now += 1
@@ -20,7 +25,7 @@ def started(cloud):
     return cloud
 
 
-def test_vector_01_an_idle_thing_has_two_empty_lists_and_no_next_execution(cloud):
+def test_vector_01_an_idle_thing_has_two_empty_lists_and_no_next_execution(cloud: Cloud) -> None:
     now = int(cloud.now)
     assert cloud.accepted("get") == {"inProgressJobs": [], "queuedJobs": [], "timestamp": now}
     assert cloud.accepted("start-next", clientToken="t-1") == {"timestamp": now, "clientToken": "t-1"}
@@ -28,7 +33,7 @@ def test_vector_01_an_idle_thing_has_two_empty_lists_and_no_next_execution(cloud
     assert cloud.published() == []
 
 
-def test_vector_02_the_first_job_is_announced_in_the_list_and_as_next(cloud):
+def test_vector_02_the_first_job_is_announced_in_the_list_and_as_next(cloud: Cloud) -> None:
     cloud.create_job("J1", '{"op":"x"}')
     now = int(cloud.now)
     summary = {"jobId": "J1", "queuedAt": now, "lastUpdatedAt": now, "versionNumber": 1, "executionNumber": 1}
@@ -44,7 +49,7 @@ def test_vector_02_the_first_job_is_announced_in_the_list_and_as_next(cloud):
     ]
 
 
-def test_vector_03_a_second_job_behind_the_first_is_announced_in_the_list_only(cloud):
+def test_vector_03_a_second_job_behind_the_first_is_announced_in_the_list_only(cloud: Cloud) -> None:
     cloud.create_job("J1")
     cloud.published()
     cloud.create_job("J2")
@@ -52,7 +57,7 @@ def test_vector_03_a_second_job_behind_the_first_is_announced_in_the_list_only(c
     assert (topic, ids(payload)) == ("notify", {"QUEUED": ["J1", "J2"]})
 
 
-def test_vector_04_start_next_moves_the_first_job_in_silence_and_repeats_itself(cloud):
+def test_vector_04_start_next_moves_the_first_job_in_silence_and_repeats_itself(cloud: Cloud) -> None:
     cloud.create_job("J1")
     cloud.published()
     cloud.now += 60
@@ -65,14 +70,14 @@ def test_vector_04_start_next_moves_the_first_job_in_silence_and_repeats_itself(
     assert cloud.published() == []
 
 
-def test_vector_05_a_progress_update_is_accepted_in_silence_and_counts_the_version(started):
+def test_vector_05_a_progress_update_is_accepted_in_silence_and_counts_the_version(started: Cloud) -> None:
     answer = started.accepted("J1/update", status="IN_PROGRESS", statusDetails={"progress": "50"}, clientToken="t")
     assert answer == {"timestamp": int(started.now), "clientToken": "t"}
     assert started.accepted("J1/get")["execution"]["versionNumber"] == 3
     assert started.published() == []
 
 
-def test_vector_06_a_wrong_expected_version_is_answered_with_the_state_and_its_details(started):
+def test_vector_06_a_wrong_expected_version_is_answered_with_the_state_and_its_details(started: Cloud) -> None:
     started.accepted("J1/update", status="IN_PROGRESS", statusDetails={"progress": "50"})
     answer = started.rejected("J1/update", status="IN_PROGRESS", expectedVersion=2, clientToken="t")
     assert answer == {
@@ -84,7 +89,7 @@ def test_vector_06_a_wrong_expected_version_is_answered_with_the_state_and_its_d
     }
 
 
-def test_vector_07_the_end_of_the_first_job_is_announced_with_the_next_one(started):
+def test_vector_07_the_end_of_the_first_job_is_announced_with_the_next_one(started: Cloud) -> None:
     started.accepted("J1/update", status="IN_PROGRESS")
     assert started.accepted("J1/update", status="SUCCEEDED", expectedVersion="3") == {"timestamp": int(started.now)}
     [(topic, listed), (topic_of_next, following)] = started.published()
@@ -93,7 +98,7 @@ def test_vector_07_the_end_of_the_first_job_is_announced_with_the_next_one(start
     assert (following["execution"]["jobId"], following["execution"]["status"]) == ("J2", "QUEUED")
 
 
-def test_vector_08_what_is_over_cannot_be_updated_nor_described_by_the_device_but_by_operators(started):
+def test_vector_08_what_is_over_cannot_be_updated_nor_described_by_the_device_but_by_operators(started: Cloud) -> None:
     started.accepted("J1/update", status="IN_PROGRESS")
     started.accepted("J1/update", status="SUCCEEDED")
     started.published()
@@ -108,7 +113,7 @@ def test_vector_08_what_is_over_cannot_be_updated_nor_described_by_the_device_bu
 
 
 @pytest.fixture
-def overtaken(cloud):
+def overtaken(cloud: Cloud) -> Any:
     """J2 and J3 queued, J3 started out of turn; what that published is still to be read."""
     cloud.create_job("J2")
     cloud.create_job("J3")
@@ -117,21 +122,21 @@ def overtaken(cloud):
     return cloud
 
 
-def test_vector_09_a_job_started_out_of_turn_becomes_the_next_one(overtaken):
+def test_vector_09_a_job_started_out_of_turn_becomes_the_next_one(overtaken: Cloud) -> None:
     [(topic, payload)] = overtaken.published()
     assert topic == "notify-next"
     assert (payload["execution"]["jobId"], payload["execution"]["status"]) == ("J3", "IN_PROGRESS")
     assert overtaken.accepted("start-next")["execution"]["jobId"] == "J3"
 
 
-def test_vector_10_a_job_rejected_behind_the_first_changes_the_list_only(overtaken):
+def test_vector_10_a_job_rejected_behind_the_first_changes_the_list_only(overtaken: Cloud) -> None:
     overtaken.published()
     overtaken.accepted("J2/update", status="REJECTED")
     [(topic, payload)] = overtaken.published()
     assert (topic, ids(payload)) == ("notify", {"IN_PROGRESS": ["J3"]})
 
 
-def test_vector_12_cancelling_a_job_leaves_what_is_in_progress_alone(started):
+def test_vector_12_cancelling_a_job_leaves_what_is_in_progress_alone(started: Cloud) -> None:
     started.operate("CancelJob", jobId="J1")
     assert started.published() == []
     assert started.operate("DescribeJob", jobId="J1")["job"]["status"] == "CANCELED"
@@ -156,7 +161,7 @@ def test_vector_12_cancelling_a_job_leaves_what_is_in_progress_alone(started):
         "text",
     ],
 )
-def test_vector_24_status_details_out_of_bounds_are_refused_and_change_nothing(started, details):
+def test_vector_24_status_details_out_of_bounds_are_refused_and_change_nothing(started: Cloud, details: Any) -> None:
     before = started.accepted("J1/get")["execution"]
     assert started.rejected("J1/update", status="IN_PROGRESS", statusDetails=details)["code"] == "InvalidRequest"
     assert started.rejected("start-next", statusDetails=details)["code"] == "InvalidRequest"
@@ -171,13 +176,15 @@ def test_vector_24_status_details_out_of_bounds_are_refused_and_change_nothing(s
 @pytest.mark.parametrize(
     "request_topic", ["get", "start-next", "J1/get", "J1/update", "$next/get", "J1/namespace-n/get"]
 )
-def test_vector_25_a_payload_that_is_no_json_object_is_refused_on_the_operations_topic(started, request_topic, payload):
+def test_vector_25_a_payload_that_is_no_json_object_is_refused_on_the_operations_topic(
+    started: Cloud, request_topic: str, payload: bytes
+) -> None:
     verdict, answer = started.send(f"$aws/things/lamp/jobs/{request_topic}", payload)
     assert (verdict, answer["code"]) == ("rejected", "InvalidJson")
     assert set(answer) == {"code", "message", "timestamp"}
 
 
-def test_vector_28_the_document_is_an_object_over_mqtt_and_a_string_over_http(cloud):
+def test_vector_28_the_document_is_an_object_over_mqtt_and_a_string_over_http(cloud: Cloud) -> None:
     text = '{ "op": "x", "huge": 1e400 , "twice": 1, "twice": 2 }'
     cloud.create_job("J1", text)
     assert cloud.accepted("J1/get")["execution"]["jobDocument"] == {"op": "x", "huge": float("inf"), "twice": 2}
