@@ -32,11 +32,9 @@ def call(simulator: SimulatorProcess) -> Any:
 
     def send(method: str, path: str, body: Any = None, name: str = "127.0.0.1") -> Any:
         data = json.dumps(body).encode() if body is not None else None
-        request = urllib.request.Request(  # noqa: S310 - the scheme is in the line below
-            f"https://{name}:{simulator.https_port}{path}", data, method=method
-        )
+        request = urllib.request.Request(f"https://{name}:{simulator.https_port}{path}", data, method=method)
         try:
-            with urllib.request.urlopen(request, context=tls(simulator), timeout=10) as answer:
+            with urllib.request.urlopen(request, context=tls(simulator), timeout=10) as answer:  # noqa: S310 - https
                 return answer.status, json.load(answer)
         except HTTPError as error:
             with error:
