@@ -1,0 +1,41 @@
+"""Throwaway certificates: an authority, a server for localhost, and one client that may be any thing."""
+
+import ssl
+from pathlib import Path
+from typing import Final
+
+import trustme
+
+SERVER_NAMES: Final = ("localhost", "127.0.0.1")
+_FILES: Final = ("ca.pem", "server.pem", "server.key", "client.pem", "client.key")
+
+
+def provide(directory: Path) -> None:
+    """Write the files that are missing; a complete set is kept, so that devices survive a restart of the simulator."""
+    if all((directory / name).exists() for name in _FILES):
+        return
+    directory.mkdir(parents=True, exist_ok=True)
+    authority = trustme.CA()
+    server = authority.issue_cert(*SERVER_NAMES)
+    client = authority.issue_cert("any-thing.invalid", common_name="any thing")
+    _write(directory / "ca.pem", [authority.cert_pem], 0o644)
+    _write(directory / "server.pem", server.cert_chain_pems, 0o644)
+    _write(directory / "server.key", [server.private_key_pem], 0o600)
+    _write(directory / "client.pem", client.cert_chain_pems, 0o644)
+    _write(directory / "client.key", [client.private_key_pem], 0o600)
+
+
+def server_context(directory: Path) -> ssl.SSLContext:
+    """TLS for both device ports: a client must show a certificate of our authority, as AWS IoT Core demands."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(directory / "server.pem", directory / "server.key")
+    context.load_verify_locations(directory / "ca.pem")
+    context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+def _write(path: Path, blobs: list[trustme.Blob], mode: int) -> None:
+    """Create the file with its mode at once: a private key is never readable by others, not even for a moment."""
+    path.unlink(missing_ok=True)
+    path.touch(mode=mode, exist_ok=False)
+    path.write_bytes(b"".join(blob.bytes() for blob in blobs))

@@ -1,0 +1,151 @@
+"""The data plane: requests of devices, from MQTT topics and from HTTP, to the rules in `jobs.device` and back.
+
+Owns what differs between the two: envelope, leniency, and the document as an object or as a string (developer guide,
+pages jobs-mqtt-api and jobs-http-device-api). Does no I/O.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from simulator import payloads, topics
+from simulator.jobs import device, views
+from simulator.jobs.execution import ExecutionStatus, JobExecution
+from simulator.jobs.store import JobStore
+from simulator.jobs.views import Json, Verbatim
+from simulator.model import ServiceApi
+from simulator.refusals import Code, Refused, invalid
+
+OPERATIONS: Final = frozenset(
+    {"GetPendingJobExecutions", "StartNextPendingJobExecution", "DescribeJobExecution", "UpdateJobExecution"}
+)
+_FLAGS: Final = ("includeJobDocument", "includeJobExecutionState")
+# The API reference gives these a namespaceId in the query string, the model that botocore carries does not.
+_NAMESPACED_OVER_HTTP: Final = frozenset({"GetPendingJobExecutions", "StartNextPendingJobExecution"})
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The answer to an MQTT request, for the client that asked and nobody else."""
+
+    topic: str
+    payload: Json
+
+
+class DevicePlane:
+    """The four operations, over either protocol."""
+
+    def __init__(self, store: JobStore, api: ServiceApi, control_api: ServiceApi) -> None:
+        self._store = store
+        self._api = api
+        self._control_api = control_api
+
+    def answer_mqtt(self, topic: str, payload: bytes, now: float) -> Reply | None:
+        """The reply to a message on a request topic, on `accepted` or `rejected`; None if the topic is none of Jobs."""
+        request = topics.parse(topic)
+        if request is None:
+            return None
+        envelope: Json = {"timestamp": int(now)}
+        try:
+            members = payloads.decode_object(payload)
+            if isinstance(members.get("clientToken"), str):
+                envelope["clientToken"] = members["clientToken"]
+            answer = self._perform_mqtt(request, members, now)
+        except Refused as refusal:
+            answer = {"code": refusal.code, "message": refusal.message, **refusal.members}
+            return Reply(f"{topic}/rejected", answer | envelope)
+        return Reply(f"{topic}/accepted", answer | envelope)
+
+    def answer_http(self, operation: str, members: Mapping[str, Any], query: Mapping[str, str], now: float) -> Json:
+        """The body of the answer to an HTTP request; raises Refused."""
+        if operation not in OPERATIONS:
+            raise invalid(f"{operation} is not supported by this simulator")
+        checked = self._api.check(operation, members)
+        namespace: str | None = None
+        if operation in _NAMESPACED_OVER_HTTP:
+            namespace = query.get("namespaceId", "")
+            self._check_namespace(namespace)
+        return self._perform(operation, checked, namespace, now, str)
+
+    def _perform_mqtt(self, request: topics.DeviceRequest, members: Json, now: float) -> Json:
+        if request.operation is None:
+            raise Refused(Code.INVALID_TOPIC, "No operation of AWS IoT Jobs has this topic")
+        self._check_namespace(request.namespace)
+        if "clientToken" in members and not isinstance(members["clientToken"], str):
+            raise invalid("clientToken must be a string")
+        named = {"thingName": request.thing_name, "jobId": request.job_id}
+        checked = self._api.check(request.operation, {**_lenient(members), **named})
+        return self._perform(request.operation, checked, request.namespace, now, Verbatim)
+
+    def _perform(
+        self,
+        operation: str,
+        members: Json,
+        namespace: str | None,
+        now: float,
+        form: Callable[[str], str | Verbatim],
+    ) -> Json:
+        thing_name = members["thingName"]
+        match operation:
+            case "GetPendingJobExecutions":
+                lists = views.by_status(device.get_pending(self._store, thing_name, namespace or ""))
+                return {
+                    "inProgressJobs": lists[ExecutionStatus.IN_PROGRESS],
+                    "queuedJobs": lists[ExecutionStatus.QUEUED],
+                }
+            case "StartNextPendingJobExecution":
+                execution = device.start_next(
+                    self._store,
+                    thing_name,
+                    namespace or "",
+                    now,
+                    status_details=members.get("statusDetails"),
+                    step_timeout_minutes=members.get("stepTimeoutInMinutes"),
+                )
+                return self._shown(execution, form)
+            case "DescribeJobExecution":
+                execution = device.describe(
+                    self._store, thing_name, members["jobId"], members.get("executionNumber"), namespace=namespace
+                )
+                return self._shown(execution, form if members.get("includeJobDocument", True) else None)
+            case _:
+                return self._update(members, namespace, now, form)
+
+    def _update(self, members: Json, namespace: str | None, now: float, form: Callable[[str], str | Verbatim]) -> Json:
+        change = device.Update(
+            status=ExecutionStatus(members["status"]),
+            status_details=members.get("statusDetails"),
+            expected_version=members.get("expectedVersion"),
+            execution_number=members.get("executionNumber"),
+            step_timeout_minutes=members.get("stepTimeoutInMinutes"),
+        )
+        execution = device.update(self._store, members["thingName"], members["jobId"], change, now, namespace=namespace)
+        answer: Json = {}
+        if members.get("includeJobExecutionState"):
+            answer["executionState"] = views.execution_state(execution)
+        if members.get("includeJobDocument"):
+            answer["jobDocument"] = form(self._store.document(execution))
+        return answer
+
+    def _shown(self, execution: JobExecution | None, form: Callable[[str], str | Verbatim] | None) -> Json:
+        """An answer without `execution` says that nothing is pending."""
+        if execution is None:
+            return {}
+        document = form(self._store.document(execution)) if form else None
+        return {"execution": views.device_execution(execution, document)}
+
+    def _check_namespace(self, namespace: str) -> None:
+        if namespace:
+            self._control_api.check_shape("NamespaceId", namespace, "namespaceId")
+
+
+def _lenient(members: Json) -> Json:
+    """What AWS takes over MQTT beside the model's types: the version as a string; flags as strings."""
+    lenient = dict(members)
+    version = lenient.get("expectedVersion")
+    if isinstance(version, str) and version.isascii() and version.isdigit():
+        lenient["expectedVersion"] = int(version)
+    for flag in _FLAGS:
+        if lenient.get(flag) in ("true", "false"):
+            lenient[flag] = lenient[flag] == "true"
+    return lenient

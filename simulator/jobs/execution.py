@@ -1,0 +1,89 @@
+"""Job execution: one job on one thing. Owns its statuses, the moves a device may make, and the order of the queue."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+MAX_DETAILS: Final = 10
+MAX_DETAIL_VALUE_CHARS: Final = 1024
+TIMEOUT_MINUTES: Final = range(1, 10081)
+CANCEL_STEP_TIMER: Final = -1
+
+
+class ExecutionStatus(StrEnum):
+    """Status of a job execution (data plane API, JobExecution.status)."""
+
+    QUEUED = "QUEUED"
+    IN_PROGRESS = "IN_PROGRESS"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    TIMED_OUT = "TIMED_OUT"
+    REJECTED = "REJECTED"
+    REMOVED = "REMOVED"
+    CANCELED = "CANCELED"
+
+    @property
+    def is_pending(self) -> bool:
+        """True for the two statuses that can still change."""
+        return self in PENDING
+
+
+PENDING: Final = frozenset({ExecutionStatus.QUEUED, ExecutionStatus.IN_PROGRESS})
+
+# Only the service sets these; from a device they are an invalid request (developer guide, page jobs-mqtt-api).
+SERVICE_ONLY: Final = frozenset({ExecutionStatus.CANCELED, ExecutionStatus.TIMED_OUT, ExecutionStatus.REMOVED})
+
+# Where a device may move an execution that is pending (developer guide, page iot-jobs-lifecycle). The guide draws
+# SUCCEEDED and FAILED behind IN_PROGRESS, but no rule forbids them from QUEUED. Nobody goes back to QUEUED.
+DEVICE_MAY_SET: Final = frozenset(
+    {ExecutionStatus.IN_PROGRESS, ExecutionStatus.SUCCEEDED, ExecutionStatus.FAILED, ExecutionStatus.REJECTED}
+)
+
+
+@dataclass(slots=True)
+class JobExecution:
+    """One job on one thing, identified by job id, thing and number. Times are epoch seconds, with fractions."""
+
+    job_id: str
+    thing_name: str
+    namespace: str
+    number: int
+    sequence: int
+    queued_at: float
+    last_updated_at: float
+    status: ExecutionStatus = ExecutionStatus.QUEUED
+    version: int = 1
+    started_at: float | None = None
+    status_details: Mapping[str, str] | None = None
+    step_timeout_minutes: int | None = None
+    is_force_canceled: bool = False
+
+    @property
+    def identity(self) -> tuple[str, int]:
+        """What notifications compare: job id and execution number."""
+        return (self.job_id, self.number)
+
+    @property
+    def place_in_queue(self) -> tuple[bool, float, int]:
+        """Sorts the pending list: IN_PROGRESS first, then by time queued (page jobs-comm-notifications)."""
+        return (self.status is not ExecutionStatus.IN_PROGRESS, self.queued_at, self.sequence)
+
+    def can_be_moved_by_device_to(self, status: ExecutionStatus) -> bool:
+        """Whether an update from the device may set this status now."""
+        return self.status.is_pending and status in DEVICE_MAY_SET
+
+    def move_to(self, status: ExecutionStatus, now: float) -> None:
+        """Set the status, count the version, note the times."""
+        if status is ExecutionStatus.IN_PROGRESS and self.started_at is None:
+            self.started_at = now
+        self.status = status
+        self.version += 1
+        self.last_updated_at = now
+        if not status.is_pending:
+            self.step_timeout_minutes = None
+
+    def set_step_timeout(self, minutes: int | None) -> None:
+        """Note the step timeout of an accepted request: absent leaves it alone, -1 drops it."""
+        if minutes is not None:
+            self.step_timeout_minutes = None if minutes == CANCEL_STEP_TIMER else minutes

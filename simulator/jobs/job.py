@@ -1,0 +1,66 @@
+"""Job: a document for targets. Owns what is kept of one and which statuses it has."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Final
+
+MAX_TARGETS: Final = 100
+
+
+class JobStatus(StrEnum):
+    """Status of a job (control plane API, Job.status), in the order in which ListJobs groups them."""
+
+    IN_PROGRESS = "IN_PROGRESS"
+    SCHEDULED = "SCHEDULED"
+    COMPLETED = "COMPLETED"
+    CANCELED = "CANCELED"
+    DELETION_IN_PROGRESS = "DELETION_IN_PROGRESS"
+
+
+class TargetSelection(StrEnum):
+    """Whether things that join a target group later get the job too."""
+
+    SNAPSHOT = "SNAPSHOT"
+    CONTINUOUS = "CONTINUOUS"
+
+
+@dataclass(frozen=True, slots=True)
+class JobRequest:
+    """What an operator asked for. `document` is the text as sent, known to be JSON. `""` is the default namespace."""
+
+    job_id: str
+    targets: tuple[str, ...]
+    document: str
+    namespace: str = ""
+    description: str | None = None
+    presigned_url_config: Mapping[str, Any] = field(default_factory=dict)
+    timeout_config: Mapping[str, Any] = field(default_factory=dict)
+    tags: tuple[Mapping[str, str], ...] = ()
+    target_selection: TargetSelection = TargetSelection.SNAPSHOT
+
+
+@dataclass(slots=True)
+class Job:
+    """A request that was accepted, and what became of it. `waiting_things` have no execution yet."""
+
+    request: JobRequest
+    arn: str
+    created_at: float
+    last_updated_at: float
+    waiting_things: list[str]
+    status: JobStatus = JobStatus.IN_PROGRESS
+    completed_at: float | None = None
+    is_force_canceled: bool = False
+    reason_code: str | None = None
+    comment: str | None = None
+
+    @property
+    def job_id(self) -> str:
+        """Unique in the account."""
+        return self.request.job_id
+
+    @property
+    def is_concurrent(self) -> bool:
+        """True while executions are being rolled out (API reference, Job.isConcurrent)."""
+        return bool(self.waiting_things)

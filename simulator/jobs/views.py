@@ -1,0 +1,161 @@
+"""The JSON in which jobs and executions are shown. Optional members are left out, never null.
+
+Device plane times are whole seconds; control plane times have fractions (developer guide, page jobs-mqtt-api;
+API reference, DateType).
+"""
+
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+from simulator.jobs.execution import ExecutionStatus, JobExecution
+from simulator.jobs.job import Job
+from simulator.registry import arn
+
+Pending: TypeAlias = tuple[JobExecution, ...]
+Json: TypeAlias = dict[str, Any]
+
+LIST_CAP: Final = 15  # notify and GetPending show no more (developer guide, page job-limits)
+
+
+@dataclass(frozen=True, slots=True)
+class Verbatim:
+    """JSON text that goes into a payload as it is: a job document over MQTT, its numbers the operator's."""
+
+    text: str
+
+
+def device_summary(execution: JobExecution) -> Json:
+    """An entry of notify and GetPending: the status is the list's name, not a member."""
+    summary: Json = {"jobId": execution.job_id, "queuedAt": int(execution.queued_at)}
+    if execution.started_at is not None:
+        summary["startedAt"] = int(execution.started_at)
+    summary["lastUpdatedAt"] = int(execution.last_updated_at)
+    summary["versionNumber"] = execution.version
+    summary["executionNumber"] = execution.number
+    return summary
+
+
+def by_status(pending: Pending) -> dict[ExecutionStatus, list[Json]]:
+    """The two lists of a pending list, capped after sorting."""
+    lists: dict[ExecutionStatus, list[Json]] = {ExecutionStatus.IN_PROGRESS: [], ExecutionStatus.QUEUED: []}
+    for execution in pending[:LIST_CAP]:
+        lists[execution.status].append(device_summary(execution))
+    return lists
+
+
+def device_execution(execution: JobExecution, document: str | Verbatim | None) -> Json:
+    """The execution as a device sees it, with the document if one is given."""
+    view: Json = {"jobId": execution.job_id, "thingName": execution.thing_name, "status": execution.status}
+    if execution.status_details:
+        view["statusDetails"] = dict(execution.status_details)
+    view |= device_summary(execution)
+    if document is not None:
+        view["jobDocument"] = document
+    return view
+
+
+def execution_state(execution: JobExecution) -> Json:
+    """The `executionState` of update replies and of two kinds of refusal."""
+    state: Json = {"status": execution.status}
+    if execution.status_details:
+        state["statusDetails"] = dict(execution.status_details)
+    state["versionNumber"] = execution.version
+    return state
+
+
+def control_execution(execution: JobExecution) -> Json:
+    """The execution as an operator sees it (API reference, JobExecution of the control plane)."""
+    details = dict(execution.status_details or {})
+    view: Json = {
+        "jobId": execution.job_id,
+        "status": execution.status,
+        "forceCanceled": execution.is_force_canceled,
+        "statusDetails": {"detailsMap": details} if details else {},
+        "thingArn": arn(f"thing/{execution.thing_name}"),
+        "queuedAt": execution.queued_at,
+        "lastUpdatedAt": execution.last_updated_at,
+        "executionNumber": execution.number,
+        "versionNumber": execution.version,
+    }
+    if execution.started_at is not None:
+        view["startedAt"] = execution.started_at
+    return view
+
+
+def control_summary(execution: JobExecution) -> Json:
+    """The `jobExecutionSummary` of the two lists of executions."""
+    summary: Json = {
+        "status": execution.status,
+        "queuedAt": execution.queued_at,
+        "lastUpdatedAt": execution.last_updated_at,
+        "executionNumber": execution.number,
+        "retryAttempt": 0,
+    }
+    if execution.started_at is not None:
+        summary["startedAt"] = execution.started_at
+    return summary
+
+
+def job_summary(job: Job) -> Json:
+    """An entry of ListJobs."""
+    summary: Json = {
+        "jobArn": job.arn,
+        "jobId": job.job_id,
+        "targetSelection": job.request.target_selection,
+        "status": job.status,
+        "createdAt": job.created_at,
+        "lastUpdatedAt": job.last_updated_at,
+        "isConcurrent": job.is_concurrent,
+    }
+    if job.completed_at is not None:
+        summary["completedAt"] = job.completed_at
+    return summary
+
+
+def job_description(job: Job, executions: list[JobExecution]) -> Json:
+    """The `job` of DescribeJob."""
+    request = job.request
+    optional = {
+        "description": request.description,
+        "comment": job.comment,
+        "reasonCode": job.reason_code,
+        "namespaceId": request.namespace or None,
+    }
+    return {
+        **job_summary(job),
+        **{name: value for name, value in optional.items() if value is not None},
+        "targets": list(request.targets),
+        "forceCanceled": job.is_force_canceled,
+        "presignedUrlConfig": dict(request.presigned_url_config),
+        "jobExecutionsRolloutConfig": {},
+        "timeoutConfig": dict(request.timeout_config),
+        "jobProcessDetails": _process_details(job, executions),
+    }
+
+
+def job_receipt(job: Job) -> Json:
+    """The answer to CreateJob and CancelJob."""
+    receipt: Json = {"jobArn": job.arn, "jobId": job.job_id}
+    if job.request.description is not None:
+        receipt["description"] = job.request.description
+    return receipt
+
+
+def _process_details(job: Job, executions: list[JobExecution]) -> Json:
+    """Eight counters of things, each thing by its latest execution; the targets that still wait for theirs."""
+    latest = {execution.thing_name: execution.status for execution in executions}
+    statuses = list(latest.values())
+    counters = {
+        "numberOfCanceledThings": ExecutionStatus.CANCELED,
+        "numberOfSucceededThings": ExecutionStatus.SUCCEEDED,
+        "numberOfFailedThings": ExecutionStatus.FAILED,
+        "numberOfRejectedThings": ExecutionStatus.REJECTED,
+        "numberOfQueuedThings": ExecutionStatus.QUEUED,
+        "numberOfInProgressThings": ExecutionStatus.IN_PROGRESS,
+        "numberOfRemovedThings": ExecutionStatus.REMOVED,
+        "numberOfTimedOutThings": ExecutionStatus.TIMED_OUT,
+    }
+    details: Json = {name: statuses.count(status) for name, status in counters.items()}
+    if job.waiting_things:
+        details["processingTargets"] = [arn(f"thing/{name}") for name in job.waiting_things]
+    return details

@@ -1,0 +1,186 @@
+"""Requests checked against AWS's own service models, as botocore carries them. The only file that knows botocore.
+
+boto3 checks neither maxima nor patterns nor enums, so the service must. Owns routing, the types of query parameters
+and the wording of AWS's validation messages; rules that the models do not state are the business of `jobs`.
+"""
+
+import re
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
+from urllib.parse import unquote
+
+from botocore.loaders import Loader
+from botocore.model import ServiceModel
+
+from simulator.refusals import invalid
+
+_ASCII_CLASSES: Final = {"Upper": "A-Z", "Digit": "0-9"}  # Java's POSIX classes
+_PROPERTY: Final = re.compile(r"\\p\{(\w+)\}")
+_PRIVATE_USE: Final = range(0xE000, 0xF8FF)
+
+
+class ServiceApi:
+    """One service's operations: `iot` (control plane) or `iot-jobs-data` (data plane)."""
+
+    def __init__(self, service: str) -> None:
+        self.service = service
+        self._model = ServiceModel(Loader().load_service_model(service, "service-2"), service)
+        self._routes = sorted(self._all_routes(), key=lambda route: route[1].count("{"))
+
+    def find_operation(self, method: str, raw_path: str) -> tuple[str, dict[str, str]] | None:
+        """The operation behind method and path, with the members that the path holds, percent-decoded one by one."""
+        segments = raw_path.split("/")
+        for route_method, template, name in self._routes:
+            if route_method == method and (members := _match(template.split("/"), segments)) is not None:
+                return name, members
+        return None
+
+    def read_query(self, operation: str, query: Mapping[str, str]) -> dict[str, Any]:
+        """The members that the query string holds, with their types; parameters unknown to the model are ignored."""
+        members: dict[str, Any] = {}
+        for name, shape in self._members(operation).items():
+            wire_name = shape.serialization.get("name", name)
+            if shape.serialization.get("location") == "querystring" and wire_name in query:
+                members[name] = _typed(shape.type_name, query[wire_name], name)
+        return members
+
+    def check(self, operation: str, members: Mapping[str, Any]) -> dict[str, Any]:
+        """The known members of a request, null ones left out, or InvalidRequest in AWS's words."""
+        known = {name: members[name] for name in self._members(operation) if members.get(name) is not None}
+        shape = self._model.operation_model(operation).input_shape
+        problems = list(_problems(shape, known, "")) if shape else []
+        if problems:
+            errors = "error" if len(problems) == 1 else "errors"
+            raise invalid(f"{len(problems)} validation {errors} detected: {'; '.join(problems)}")
+        return known
+
+    def check_shape(self, shape_name: str, value: Any, path: str) -> None:
+        """Check one value that the model has a shape for, but no member of the operation."""
+        for problem in _problems(self._model.shape_for(shape_name), value, path):
+            raise invalid(f"1 validation error detected: {problem}")
+
+    def error_status(self, exception: str) -> int:
+        """The HTTP status of an exception."""
+        return int(self._model.shape_for(exception).metadata["error"]["httpStatusCode"])
+
+    def _members(self, operation: str) -> Mapping[str, Any]:
+        shape = self._model.operation_model(operation).input_shape
+        return shape.members if shape else {}
+
+    def _all_routes(self) -> Iterator[tuple[str, str, str]]:
+        for name in self._model.operation_names:
+            http = self._model.operation_model(name).http
+            yield http["method"], http["requestUri"].split("?")[0], name
+
+
+def _match(template: list[str], segments: list[str]) -> dict[str, str] | None:
+    if len(template) != len(segments):
+        return None
+    members = {}
+    for expected, segment in zip(template, segments, strict=True):
+        if expected.startswith("{"):
+            members[expected.strip("{}")] = unquote(segment)
+        elif expected != unquote(segment):
+            return None
+    return members
+
+
+def _typed(type_name: str, text: str, name: str) -> Any:
+    if type_name == "boolean" and text in ("true", "false"):
+        return text == "true"
+    if type_name in ("integer", "long") and re.fullmatch(r"-?[0-9]{1,18}", text):
+        return int(text)
+    if type_name in ("boolean", "integer", "long"):
+        raise invalid(f"1 validation error detected: {_constraint(text, name, f'Member must be of type {type_name}')}")
+    return text
+
+
+def _constraint(value: Any, path: str, rule: str) -> str:
+    shown = "null" if value is None else f"'{value}'"
+    return f"Value {shown} at '{path}' failed to satisfy constraint: {rule}"
+
+
+def _problems(shape: Any, value: Any, path: str) -> Iterator[str]:
+    """Every violated constraint of a shape and of what is below it."""
+    expected, check = _CHECKS.get(shape.type_name, (object, _nothing))
+    if not isinstance(value, expected) or (isinstance(value, bool) and shape.type_name != "boolean"):
+        yield _constraint(value, path, f"Member must be of type {shape.type_name}")
+    else:
+        yield from check(shape, value, path)
+
+
+def _nothing(_shape: Any, _value: Any, _path: str) -> Iterator[str]:
+    return iter(())
+
+
+def _structure(shape: Any, value: dict[str, Any], path: str) -> Iterator[str]:
+    prefix = f"{path}." if path else ""
+    for name in shape.required_members:
+        if value.get(name) is None:
+            yield _constraint(None, prefix + name, "Member must not be null")
+    for name, member in shape.members.items():
+        if value.get(name) is not None:
+            yield from _problems(member, value[name], prefix + name)
+
+
+def _list(shape: Any, value: list[Any], path: str) -> Iterator[str]:
+    yield from _length(shape, value, path)
+    for index, entry in enumerate(value, 1):
+        yield from _problems(shape.member, entry, f"{path}.{index}.member")
+
+
+def _map(shape: Any, value: dict[str, Any], path: str) -> Iterator[str]:
+    yield from _length(shape, value, path)
+    for key, entry in value.items():
+        yield from _problems(shape.key, key, f"{path}.key")
+        yield from _problems(shape.value, entry, f"{path}.{key}.member")
+
+
+def _string(shape: Any, value: str, path: str) -> Iterator[str]:
+    yield from _length(shape, value, path)
+    pattern = shape.metadata.get("pattern")
+    if pattern is not None and re.fullmatch(expanded(pattern, value), value) is None:
+        yield _constraint(value, path, f"Member must satisfy regular expression pattern: {pattern}")
+    if shape.enum and value not in shape.enum:
+        yield _constraint(value, path, f"Member must satisfy enum value set: [{', '.join(shape.enum)}]")
+
+
+def _number(shape: Any, value: float, path: str) -> Iterator[str]:
+    if value < shape.metadata.get("min", value):
+        yield _constraint(value, path, f"Member must have value greater than or equal to {shape.metadata['min']}")
+    if value > shape.metadata.get("max", value):
+        yield _constraint(value, path, f"Member must have value less than or equal to {shape.metadata['max']}")
+
+
+def _length(shape: Any, value: Any, path: str) -> Iterator[str]:
+    if len(value) < shape.metadata.get("min", 0):
+        yield _constraint(value, path, f"Member must have length greater than or equal to {shape.metadata['min']}")
+    if len(value) > shape.metadata.get("max", len(value)):
+        yield _constraint(value, path, f"Member must have length less than or equal to {shape.metadata['max']}")
+
+
+_CHECKS: Final[Mapping[str, tuple[Any, Callable[[Any, Any, str], Iterator[str]]]]] = {
+    "structure": (dict, _structure),
+    "list": (list, _list),
+    "map": (dict, _map),
+    "string": (str, _string),
+    "integer": (int, _number),
+    "long": (int, _number),
+    "double": ((int, float), _number),
+    "boolean": (bool, _nothing),
+}
+
+
+def expanded(pattern: str, value: str) -> str:
+    r"""The pattern for Python's `re`, which has no `\p{…}`: each becomes those characters of the value it means."""
+
+    def characters(match: re.Match[str]) -> str:
+        name = match[1]
+        if name in _ASCII_CLASSES:
+            return _ASCII_CLASSES[name]
+        meant = {character for character in value if unicodedata.category(character).startswith(name)}
+        absent = next(chr(code) for code in _PRIVATE_USE if chr(code) not in value)
+        return re.escape("".join(sorted(meant)) or absent)
+
+    return _PROPERTY.sub(characters, pattern)

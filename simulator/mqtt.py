@@ -1,0 +1,244 @@
+"""The MQTT front: an amqtt broker that hands request topics of Jobs to the service. The only file that knows amqtt.
+
+Owns connections, sessions and delivery. amqtt 0.12.1 is overridden where AWS IoT Core differs from it; each override
+says why. Listening is our own (amqtt's "external" listener): its TLS listener would let clients in without certificate.
+"""
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+from amqtt.adapters import ReaderAdapter, StreamReaderAdapter, StreamWriterAdapter, WriterAdapter
+from amqtt.broker import Broker, RetainedApplicationMessage, Server
+from amqtt.contexts import BrokerConfig, ListenerConfig, ListenerType
+from amqtt.mqtt.constants import QOS_0, QOS_1
+from amqtt.mqtt.protocol.broker_handler import BrokerProtocolHandler
+from amqtt.session import Session
+
+Send: TypeAlias = Callable[[str, bytes], None]
+# Called with topic, payload and what sends to the client that asked; False when the topic is not the service's.
+Answer: TypeAlias = Callable[[str, bytes, Send], bool]
+
+_log = logging.getLogger(__name__)
+_LISTENER: Final = "default"
+_REFUSED_FILTER: Final = 0x80
+
+
+class MqttFront:
+    """Both MQTT ports. May be stopped and started again on the same ports; sessions do not survive that."""
+
+    def __init__(self, bind: str, mqtt_port: int, mqtts_port: int, tls: ssl.SSLContext, answer: Answer) -> None:
+        self.mqtt_port = mqtt_port
+        self.mqtts_port = mqtts_port
+        self._bind = bind
+        self._tls = tls
+        self._answer = answer
+        self._broker: _JobsBroker | None = None
+        self._listeners: list[asyncio.Server] = []
+        self._connections: dict[asyncio.Task[Any], _Writer] = {}
+
+    async def start(self) -> None:
+        """Listen; a port of 0 is replaced by the one that was found and kept from then on."""
+        config = BrokerConfig(listeners={_LISTENER: ListenerConfig(type=ListenerType.EXTERNAL)}, plugins={})
+        self._broker = _JobsBroker(config, self._answer)
+        await self._broker.start()
+        plain = await asyncio.start_server(self._serve, self._bind, self.mqtt_port)
+        self.mqtt_port = plain.sockets[0].getsockname()[1]
+        secure = await asyncio.start_server(self._serve, self._bind, self.mqtts_port, ssl=self._tls)
+        self.mqtts_port = secure.sockets[0].getsockname()[1]
+        self._listeners = [plain, secure]
+
+    async def stop(self) -> None:
+        """Stop listening and cut every connection, without a word to the clients: so does a broker that crashes."""
+        for listener in self._listeners:
+            listener.close()
+        for writer in self._connections.values():
+            writer.abort()
+        if self._connections:
+            await asyncio.wait(self._connections)
+        if self._broker is not None:
+            await self._broker.shutdown()
+        self._broker, self._listeners = None, []
+
+    def publish(self, topic: str, payload: bytes) -> None:
+        """Publish as the broker, at QoS 1 or what the subscription allows; lost while the front is stopped."""
+        if self._broker is not None:
+            self._broker.publish(topic, payload)
+
+    async def _serve(self, stream_reader: asyncio.StreamReader, stream_writer: asyncio.StreamWriter) -> None:
+        task, writer = asyncio.current_task(), _Writer(stream_writer)
+        if task is None or self._broker is None:
+            return
+        self._connections[task] = writer
+        try:
+            await self._broker.external_connected(StreamReaderAdapter(stream_reader), writer, _LISTENER)
+        except Exception as error:  # noqa: BLE001 - no bytes of a client may stop the service, and amqtt lets most through
+            _log.info("Connection ended by %r", error)
+        finally:
+            del self._connections[task]
+            writer.abort()
+
+
+class _Writer(StreamWriterAdapter):  # type: ignore[misc] # amqtt ships no types
+    """amqtt's writer, which can also be cut off."""
+
+    def abort(self) -> None:
+        self._writer.transport.abort()
+
+
+@dataclass(frozen=True, slots=True)
+class _Delivery:
+    """One publication on its way to one session."""
+
+    session: Session
+    topic: str
+    payload: bytes
+    qos: int
+
+    def keep(self) -> None:
+        """Put it where amqtt keeps messages of a session that is away; QoS 0 and clean sessions get nothing later."""
+        if self.qos != QOS_0 and not self.session.clean_session:
+            self.session.retained_messages.put_nowait(
+                RetainedApplicationMessage(None, self.topic, self.payload, self.qos)
+            )
+
+
+class _JobsBroker(Broker):  # type: ignore[misc] # amqtt ships no types
+    """amqtt's broker with what AWS IoT Core does otherwise."""
+
+    def __init__(self, config: BrokerConfig, answer: Answer) -> None:
+        super().__init__(config)
+        self._answer = answer
+        self._replies: set[asyncio.Task[Any]] = set()
+        self._deliveries: dict[asyncio.Task[Any], _Delivery] = {}
+        self._served: dict[str, tuple[asyncio.Task[Any], _Writer]] = {}
+
+    def publish(self, topic: str, payload: bytes) -> None:
+        """Publish to every subscription at its QoS.
+
+        amqtt's own way loses what is on its way to a persistent session when the connection breaks.
+        """
+        for topic_filter, subscriptions in self._subscriptions.items():
+            if self._matches(topic, topic_filter):
+                for session, qos in subscriptions:
+                    self._deliver(_Delivery(session, topic, payload, qos))
+
+    def _deliver(self, delivery: "_Delivery") -> None:
+        """Send to a client that is connected, or keep it for its persistent session."""
+        handler = self._get_handler(delivery.session)
+        if handler is None or delivery.session.transitions.state != "connected":
+            delivery.keep()
+            return
+        sending = handler.mqtt_publish(delivery.topic, delivery.payload, delivery.qos, retain=False)
+        task = asyncio.ensure_future(sending)
+        self._deliveries[task] = delivery
+        task.add_done_callback(self._delivered)
+
+    def _delivered(self, task: asyncio.Task[Any]) -> None:
+        delivery = self._deliveries.pop(task)
+        if task.cancelled() or task.exception() is not None:
+            delivery.keep()
+
+    async def _authenticate(self, _session: Session, _listener: ListenerConfig) -> bool:
+        """Any user name will do: the SDKs put their version there.
+
+        amqtt refuses all without an authentication plug-in, and its one for anonymous clients makes sessions forget.
+        """
+        return True
+
+    async def add_subscription(self, subscription: tuple[str, int], session: Session) -> int:
+        """AWS has no QoS 2. amqtt keeps the old QoS when a filter is subscribed again; the new one counts."""
+        topic_filter, qos = subscription
+        self._del_subscription(topic_filter, session)
+        granted: int = await super().add_subscription((topic_filter, min(qos, QOS_1)), session)
+        if granted == _REFUSED_FILTER:
+            self._subscriptions.pop(topic_filter, None)
+        return granted
+
+    async def _handle_client_session(  # noqa: PLR0917 - amqtt's signature
+        self,
+        reader: ReaderAdapter,
+        writer: WriterAdapter,
+        client_session: Session,
+        handler: BrokerProtocolHandler,
+        server: Server,
+        listener_name: str,
+    ) -> None:
+        """A new connection ends an older one of the same client id, completely, before it goes on.
+
+        amqtt leaves the older one open if its session is clean, and otherwise lets it mark the session that both share
+        as disconnected afterwards.
+        """
+        task = asyncio.current_task()
+        if (previous := self._served.get(client_session.client_id)) is not None:
+            previous[1].abort()
+            await asyncio.wait([previous[0]])
+        if task is not None:
+            self._served[client_session.client_id] = (task, writer)
+        try:
+            await super()._handle_client_session(reader, writer, client_session, handler, server, listener_name)
+        finally:
+            if self._served.get(client_session.client_id, (None,))[0] is task:
+                del self._served[client_session.client_id]
+
+    async def _handle_disconnect(
+        self, client_session: Session, handler: BrokerProtocolHandler, disconnect_waiter: asyncio.Future[Any]
+    ) -> None:
+        """Requests that came before the DISCONNECT still count; a clean session ends here, not up to a second later."""
+        queue = client_session.delivered_message_queue
+        while not queue.empty():
+            message = queue.get_nowait()
+            self._answer(message.topic, bytes(message.data), lambda _topic, _payload: None)
+        await super()._handle_disconnect(client_session, handler, disconnect_waiter)
+        unacknowledged = [task for task, delivery in self._deliveries.items() if delivery.session is client_session]
+        for task in unacknowledged:
+            task.cancel()
+        if unacknowledged:
+            await asyncio.wait(unacknowledged)  # so that all is kept before the next connection asks for it
+        client_session.inflight_out.clear()  # what amqtt would send again is what was kept
+        session, _ = self._sessions.get(client_session.client_id, (None, None))
+        if client_session.clean_session and session is client_session:
+            await self._delete_session(client_session.client_id)
+
+    async def _handle_message_delivery(
+        self, client_session: Session, handler: BrokerProtocolHandler, wait_deliver: asyncio.Future[Any]
+    ) -> bool:
+        """Requests to Jobs go to the service, and nowhere else.
+
+        amqtt closes the connection of whoever publishes below `$`; so does AWS, outside its reserved topics.
+        """
+        message = wait_deliver.result()
+        if message is not None and message.topic:
+
+            def send(topic: str, payload: bytes) -> None:
+                self._reply(handler, topic, payload)
+
+            if self._answer(message.topic, bytes(message.data), send):
+                return True
+        handled: bool = await super()._handle_message_delivery(client_session, handler, wait_deliver)
+        return handled
+
+    def _reply(self, handler: BrokerProtocolHandler, topic: str, payload: bytes) -> None:
+        """Send to one client, subscribed or not, past the broker (developer guide, page jobs-mqtt-api).
+
+        At QoS 0: with QoS 1, Nagle's algorithm and delayed acknowledgement cost 40 ms a request. Leaves before what is
+        published after it, since writing to a client is first come, first served.
+        """
+        task = asyncio.ensure_future(handler.mqtt_publish(topic, payload, QOS_0, retain=False))
+        self._replies.add(task)
+        task.add_done_callback(self._reply_sent)
+
+    def _reply_sent(self, task: asyncio.Task[Any]) -> None:
+        self._replies.discard(task)
+        with suppress(asyncio.CancelledError):
+            task.exception()  # the client is gone; it hears nothing, as on AWS
+
+    async def _publish_session_retained_messages(self, session: Session) -> None:
+        """What was kept for a persistent session is no retained message, though amqtt marks it so."""
+        while not session.retained_messages.empty():
+            kept = session.retained_messages.get_nowait()
+            self._deliver(_Delivery(session, kept.topic, bytes(kept.data), kept.qos))

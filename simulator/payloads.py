@@ -1,0 +1,36 @@
+"""JSON payloads as bytes: read strictly, and written with job documents as the operator wrote them. Pure."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from simulator.jobs.operator import json_value
+from simulator.jobs.views import Verbatim
+from simulator.refusals import Code, Refused
+
+
+def decode_object(payload: bytes) -> dict[str, Any]:
+    """The JSON object in a request; an empty payload stands for an empty one.
+
+    Anything else is InvalidJson (developer guide, page jobs-api).
+    """
+    if not payload:
+        return {}
+    try:
+        value = json_value(payload.decode("utf-8"))
+    except ValueError as error:
+        raise Refused(Code.INVALID_JSON, f"The payload is not valid JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise Refused(Code.INVALID_JSON, "The payload is JSON but not an object")
+    return value
+
+
+def encode(value: Any) -> str:
+    """Compact JSON; `Verbatim` text goes in unchanged, its numbers, key order and duplicate keys included."""
+    if isinstance(value, Verbatim):
+        return value.text
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{json.dumps(key)}:{encode(member)}" for key, member in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(map(encode, value)) + "]"
+    return json.dumps(value)

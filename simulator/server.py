@@ -1,0 +1,133 @@
+"""Everything together: `async with running_simulator() as simulator`, for the command and for tests."""
+
+import asyncio
+import socket
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from simulator import certificates, payloads
+from simulator.device_plane import Reply
+from simulator.jobs.execution import ExecutionStatus
+from simulator.jobs.notifications import Publication
+from simulator.jobs.store import JobStore, Settings
+from simulator.jobs.views import Json
+from simulator.mqtt import MqttFront, Send
+from simulator.refusals import Refused
+from simulator.rest import RestFront
+from simulator.service import Service
+
+
+class RunningSimulator:
+    """A simulator that runs in this event loop. `certificates` holds ca.pem, client.pem, client.key."""
+
+    def __init__(self, service: Service, mqtt: MqttFront, http_url: str, https_port: int, certificates: Path) -> None:
+        self._service = service
+        self._mqtt = mqtt
+        self.mqtt_port = mqtt.mqtt_port
+        self.mqtts_port = mqtt.mqtts_port
+        self.http_url = http_url
+        self.https_port = https_port
+        self.certificates = certificates
+
+    @property
+    def store(self) -> JobStore:
+        """The service's own record, to look at."""
+        return self._service.store
+
+    def operate(self, operation: str, **members: Any) -> Json:
+        """Perform any operation of the control plane, spelled as for boto3 but without HTTP; raises Refused."""
+        return self._service.answer_operator(operation, members)
+
+    def publish(self, topic: str, payload: bytes) -> None:
+        """Publish any bytes as the broker: forged, malformed, late or repeated notifications and replies."""
+        self._mqtt.publish(topic, payload)
+
+    async def stop_broker(self) -> None:
+        """Close both MQTT ports and cut their connections. HTTP goes on; notifications are lost meanwhile."""
+        await self._mqtt.stop()
+
+    async def start_broker(self) -> None:
+        """Open the same MQTT ports again. Sessions do not survive."""
+        await self._mqtt.start()
+
+    async def restart_broker(self) -> None:
+        """Cut every MQTT connection and listen again at once."""
+        await self.stop_broker()
+        await self.start_broker()
+
+    async def wait_for_status(self, thing_name: str, job_id: str, status: str, *, within_s: float = 5) -> None:
+        """Return when the latest execution of the job has the status; TimeoutError says what it has instead."""
+        wanted = ExecutionStatus(status)
+        try:
+            await self._service.wait_until(lambda: self.status(thing_name, job_id) is wanted, within_s)
+        except TimeoutError:
+            found = self.status(thing_name, job_id)
+            raise TimeoutError(f"{job_id} on {thing_name} is {found}, not {wanted}, after {within_s} s") from None
+
+    def status(self, thing_name: str, job_id: str) -> ExecutionStatus | None:
+        """Status of the latest execution of the job on the thing, None if there is none."""
+        try:
+            return self.store.find_execution(thing_name, job_id).status
+        except Refused:
+            return None
+
+
+@asynccontextmanager
+async def running_simulator(
+    *,
+    mqtt_port: int = 0,
+    mqtts_port: int = 0,
+    http_port: int = 0,
+    https_port: int = 0,
+    certificates: Path | None = None,
+    bind: str = "127.0.0.1",
+    rollout_delay_s: float = 0.0,
+    namespace_topic_of_api_text: bool = True,
+) -> AsyncIterator[RunningSimulator]:
+    """Run AWS IoT Jobs until the block ends. Port 0 means any free one; certificates without a directory are temporary.
+
+    `rollout_delay_s` passes between CreateJob and the executions. `namespace_topic_of_api_text` adds, for namespaced
+    jobs, notifications on the topics that the API reference prints to those that shipped clients use.
+    """
+    settings = Settings(rollout_delay_s=rollout_delay_s, namespace_topic_of_api_text=namespace_topic_of_api_text)
+    with tempfile.TemporaryDirectory(prefix="iot-jobs-simulator-") as scratch:
+        directory = certificates or Path(scratch)
+        async with _serving(bind, (mqtt_port, mqtts_port, http_port, https_port), directory, settings) as simulator:
+            yield simulator
+
+
+@asynccontextmanager
+async def _serving(
+    bind: str, ports: tuple[int, int, int, int], directory: Path, settings: Settings
+) -> AsyncIterator[RunningSimulator]:
+    mqtt_port, mqtts_port, http_port, https_port = ports
+    certificates.provide(directory)
+    tls = certificates.server_context(directory)
+    endpoints: dict[str, str] = {}
+
+    def publish(publication: Publication) -> None:
+        mqtt.publish(publication.topic, payloads.encode(publication.payload).encode())
+
+    def answer(topic: str, payload: bytes, send: Send) -> bool:
+        def reply(reply: Reply) -> None:
+            send(reply.topic, payloads.encode(reply.payload).encode())
+
+        return service.answer_mqtt(topic, payload, reply)
+
+    service = Service(settings, endpoints, publish)
+    mqtt = MqttFront(bind, mqtt_port, mqtts_port, tls, answer)
+    rest = RestFront(service)
+    with socket.create_server((bind, http_port)) as plain, socket.create_server((bind, https_port)) as secure:
+        await mqtt.start()
+        try:
+            await rest.start(plain, secure, tls)
+            http_port, https_port = plain.getsockname()[1], secure.getsockname()[1]
+            endpoints |= {"iot:Data": f"localhost:{mqtt.mqtts_port}", "iot:Data-ATS": f"localhost:{mqtt.mqtts_port}"}
+            endpoints |= {"iot:Jobs": f"localhost:{https_port}"}
+            yield RunningSimulator(service, mqtt, f"http://127.0.0.1:{http_port}", https_port, directory)
+        finally:
+            service.stop()
+            await asyncio.gather(mqtt.stop(), rest.stop())

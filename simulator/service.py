@@ -1,0 +1,91 @@
+"""The running service: the pure rules with a clock, a timer, and somebody who sends what became due.
+
+Owns the order of things: the answer first, then its notifications, then the next timer. Everything happens at once,
+between two turns of the event loop, so that no other request can come in between.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from simulator.control_plane import ControlPlane
+from simulator.device_plane import DevicePlane, Reply
+from simulator.jobs import rollout
+from simulator.jobs.notifications import Publication
+from simulator.jobs.store import JobStore, Settings
+from simulator.jobs.views import Json
+from simulator.model import ServiceApi
+from simulator.refusals import Code
+
+_log = logging.getLogger(__name__)
+
+
+class Service:
+    """One AWS IoT Jobs. `publish` sends one notification and must not block."""
+
+    def __init__(
+        self, settings: Settings, endpoints: Mapping[str, str], publish: Callable[[Publication], None]
+    ) -> None:
+        self.control_api = ServiceApi("iot")
+        self.data_api = ServiceApi("iot-jobs-data")
+        self.store = JobStore(settings=settings)
+        self._control = ControlPlane(self.store, self.control_api, endpoints)
+        self._device = DevicePlane(self.store, self.data_api, self.control_api)
+        self._publish = publish
+        self._clock = time.time
+        self._timer: asyncio.TimerHandle | None = None
+        self._changed = asyncio.Event()
+
+    def answer_mqtt(self, topic: str, payload: bytes, reply: Callable[[Reply], None]) -> bool:
+        """Answer a message on a request topic; False if the topic is none of ours."""
+        try:
+            answer = self._device.answer_mqtt(topic, payload, self._clock())
+        except Exception:  # noqa: BLE001 - a fault of ours is answered as AWS answers its own, and logged
+            _log.exception("Fault while answering %s", topic)
+            fault: Json = {"code": Code.INTERNAL_ERROR, "message": "Internal error", "timestamp": int(self._clock())}
+            answer = Reply(f"{topic}/rejected", fault)
+        if answer is None:
+            return False
+        reply(answer)
+        self._follow_up()
+        return True
+
+    def answer_device(self, operation: str, members: Mapping[str, Any], query: Mapping[str, str]) -> Json:
+        """Answer a data plane request over HTTP; raises Refused."""
+        answer = self._device.answer_http(operation, members, query, self._clock())
+        self._follow_up()
+        return answer
+
+    def answer_operator(self, operation: str, members: Mapping[str, Any]) -> Json:
+        """Answer a control plane request; raises Refused."""
+        answer = self._control.answer(operation, members, self._clock())
+        self._follow_up()
+        return answer
+
+    async def wait_until(self, is_so: Callable[[], bool], within_s: float) -> None:
+        """Return as soon as the fact holds; looks again after every change. TimeoutError when it does not in time."""
+        async with asyncio.timeout(within_s):
+            while not is_so():
+                await self._changed.wait()
+
+    def stop(self) -> None:
+        """Let no timer run any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _follow_up(self) -> None:
+        for publication in self.store.take_publications():
+            self._publish(publication)
+        self._changed.set()  # wakes all who wait now
+        self._changed = asyncio.Event()
+        self.stop()
+        due_at = rollout.next_due(self.store)
+        if due_at is not None:
+            delay_s = max(0.0, due_at - self._clock())
+            self._timer = asyncio.get_running_loop().call_later(delay_s, self._advance)
+
+    def _advance(self) -> None:
+        rollout.advance(self.store, self._clock())
+        self._follow_up()

@@ -1,0 +1,94 @@
+"""The service without any network: requests go in as topics and payloads or operation names, time is set by hand."""
+
+import json
+from typing import Any
+
+import pytest
+
+from simulator import payloads
+from simulator.control_plane import ControlPlane
+from simulator.device_plane import DevicePlane
+from simulator.jobs import rollout
+from simulator.jobs.store import JobStore, Settings
+from simulator.model import ServiceApi
+
+THING_ARN = "arn:aws:iot:us-east-1:123456789012:thing/"
+
+
+class Cloud:
+    """Both planes over one store. `published` takes what became due since it was last asked."""
+
+    def __init__(self, iot: ServiceApi, data: ServiceApi, settings: Settings) -> None:
+        self.now = 1_700_000_000.25
+        self.store = JobStore(settings=settings)
+        self.control = ControlPlane(self.store, iot, {"iot:Data": "localhost:1", "iot:Jobs": "localhost:2"})
+        self.data = DevicePlane(self.store, data, iot)
+
+    def operate(self, operation: str, **members: Any) -> dict[str, Any]:
+        """An operator's request, as boto3 spells it; due roll-outs happen after it."""
+        answer = self.control.answer(operation, members, self.now)
+        rollout.advance(self.store, self.now)
+        return json.loads(payloads.encode(answer))
+
+    def create_thing(self, name: str = "lamp") -> None:
+        self.operate("CreateThing", thingName=name)
+
+    def create_job(
+        self, job_id: str, document: str = '{"op":"x"}', things: tuple[str, ...] = ("lamp",), **more: Any
+    ) -> None:
+        self.operate(
+            "CreateJob", jobId=job_id, targets=[THING_ARN + name for name in things], document=document, **more
+        )
+
+    def send(self, topic: str, payload: bytes) -> tuple[str, dict[str, Any]]:
+        """A device's message; the reply's topic, less that of the request, and payload."""
+        reply = self.data.answer_mqtt(topic, payload, self.now)
+        assert reply is not None
+        return reply.topic.removeprefix(topic + "/"), json.loads(payloads.encode(reply.payload))
+
+    def ask(self, request: str, thing: str = "lamp", **members: Any) -> tuple[str, dict[str, Any]]:
+        return self.send(f"$aws/things/{thing}/jobs/{request}", json.dumps(members).encode())
+
+    def accepted(self, request: str, thing: str = "lamp", **members: Any) -> dict[str, Any]:
+        verdict, answer = self.ask(request, thing, **members)
+        assert verdict == "accepted", answer
+        return answer
+
+    def rejected(self, request: str, thing: str = "lamp", **members: Any) -> dict[str, Any]:
+        verdict, answer = self.ask(request, thing, **members)
+        assert verdict == "rejected", answer
+        assert self.published() == []
+        return answer
+
+    def published(self, thing: str = "lamp") -> list[tuple[str, dict[str, Any]]]:
+        """Notifications due since the last call, each as the end of its topic and its payload."""
+        return [
+            (
+                publication.topic.removeprefix(f"$aws/things/{thing}/jobs/"),
+                json.loads(payloads.encode(publication.payload)),
+            )
+            for publication in self.store.take_publications()
+        ]
+
+
+@pytest.fixture(scope="session")
+def iot() -> ServiceApi:
+    return ServiceApi("iot")
+
+
+@pytest.fixture(scope="session")
+def data() -> ServiceApi:
+    return ServiceApi("iot-jobs-data")
+
+
+@pytest.fixture
+def settings() -> Settings:
+    return Settings()
+
+
+@pytest.fixture
+def cloud(iot: ServiceApi, data: ServiceApi, settings: Settings) -> Cloud:
+    """A cloud with one thing, `lamp`, that has nothing to do."""
+    cloud = Cloud(iot, data, settings)
+    cloud.create_thing()
+    return cloud
