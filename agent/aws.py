@@ -19,7 +19,7 @@ import traceback
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, TypeAlias
 from urllib.parse import quote
 
 from awscrt import exceptions, http, io, mqtt
@@ -41,11 +41,7 @@ SAY_EVERY = 5  # failed attempts between two lines in the log
 GRACE_S = 5.0  # for an orderly DISCONNECT
 
 
-class Say(Protocol):
-    """A line for people: structlog's bound logger methods fit."""
-
-    def __call__(self, event: str, /, **facts: Any) -> Any:
-        """Log `event`."""
+Say: TypeAlias = Callable[..., Any]
 
 
 @dataclass(slots=True)
@@ -63,7 +59,10 @@ class _Session:
 
 
 class Cloud:
-    """AWS IoT Core as the daemon sees it. `post` gets Connected, Disconnected and Notified events, on the loop."""
+    """AWS IoT Core as the daemon sees it. `post` gets Connected, Disconnected and Notified events, on the loop.
+
+    `say` and `warn` take a line for people and facts by name, as structlog's methods do.
+    """
 
     def __init__(
         self,

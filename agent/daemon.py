@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, assert_never
 
 from agent import logs, messages, state_directory
-from agent.attempts import Attempts, LaunchFacts
+from agent.attempt_directory import Facts
+from agent.attempts import Attempts
 from agent.aws import Cloud
 from agent.catalog import Catalog
 from agent.config_keys import Config
@@ -46,7 +47,7 @@ from agent.core.events import (
     UpdateAccepted,
     UpdateFailed,
 )
-from agent.core.job import ExecutionStatus
+from agent.core.job import ExecutionStatus, Plan, Refusal
 from agent.core.state import Settings, State
 from agent.errors import JournalDamagedError, JournalError, RequestRefused, RequestUnanswered
 from agent.journal import Journal, Recovered
@@ -89,7 +90,7 @@ class Daemon:
         self._stop = asyncio.Event()
         self._journal = Journal(directory)
         self._board = StatusBoard(config.aws.thing_name)
-        self._judge = Judge(config, Catalog(config.handlers, config, directory))
+        self._judge = Judge(config, Catalog(config))
         self._cloud = Cloud(config.aws, config.namespaces_served, self._inbox.put_nowait, self._log.info, self._warn)
         self._attempts = Attempts(directory, plain, self._inbox.put_nowait)
         self._state = State(
@@ -210,9 +211,9 @@ class Daemon:
             if journal:
                 await self._loop.run_in_executor(self._journal.thread, self._journal.write, journal)
             for effect in effects:
-                await self._perform(effect)
+                self._perform(effect)
 
-    async def _perform(self, effect: Effect) -> None:  # noqa: C901 - one line an effect, the type checker sees that none is missing
+    def _perform(self, effect: Effect) -> None:  # noqa: C901 - one line an effect, the type checker sees that none is missing
         match effect:
             case Fetch():
                 self._ask(self._fetch(effect))
@@ -221,7 +222,7 @@ class Daemon:
             case Update():
                 self._ask(self._update(effect))
             case StartAttempt(attempt, step):
-                await self._attempts.start(attempt, step, LaunchFacts(self._config.aws.thing_name))
+                self._attempts.start(attempt, step, Facts(self._config.aws.thing_name))
             case StopAttempt(attempt):
                 self._attempts.stop(attempt)
             case ForgetAttempts(execution):
@@ -257,7 +258,8 @@ class Daemon:
         self._post(Listed(effect.namespace, effect.ticket, pending, is_complete, random.random()))  # noqa: S311 - jitter
 
     async def _describe(self, effect: Describe) -> None:
-        verdict, operation = UNREADABLE, ""
+        verdict: Plan | Refusal = UNREADABLE
+        operation = ""
         try:
             try:
                 found = await self._cloud.describe(effect.execution)

@@ -6,8 +6,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from agent import config
 from agent.commands import options
+from agent.config import Config, load, problems
 
 EX_CONFIG = 78
 EARLIEST = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)  # no clock is right that shows less than our own age
@@ -19,13 +19,13 @@ def main(arguments: Sequence[str]) -> int:
     options.add_config(parser)
     parser.add_argument("--offline", action="store_true", help="do not try to reach AWS")
     chosen = parser.parse_args(arguments)
-    found = config.problems(chosen.config)
+    found = problems(chosen.config)
     for problem in found:
         print(f"wrong  {problem}")
     if found:
         print(f"{len(found)} problem{'s' if len(found) > 1 else ''} in {chosen.config}; nothing else was checked")
         return EX_CONFIG
-    settings = config.load(chosen.config)
+    settings = load(chosen.config)
     print(f"ok     configuration {chosen.config}")
     findings = [_state_directory(settings.agent.state_directory), _clock()]
     findings += asyncio.run(_running_checks(settings, is_offline=chosen.offline))
@@ -48,14 +48,14 @@ def _clock() -> tuple[bool, str]:
     return False, f"the clock says {now:%Y-%m-%d}: certificates will not be valid yet; let it synchronise first."
 
 
-async def _running_checks(settings: config.Config, *, is_offline: bool) -> list[tuple[bool, str]]:
+async def _running_checks(settings: Config, *, is_offline: bool) -> list[tuple[bool, str]]:
     findings = await _handlers(settings)
     if not is_offline:
         findings += [await _mqtt_port(settings), await _https(settings)]
     return findings
 
 
-async def _handlers(settings: config.Config) -> list[tuple[bool, str]]:
+async def _handlers(settings: Config) -> list[tuple[bool, str]]:
     from agent.catalog import Catalog  # noqa: PLC0415 - a wrong configuration is told without it
 
     catalog = Catalog(settings)
@@ -69,7 +69,7 @@ async def _handlers(settings: config.Config) -> list[tuple[bool, str]]:
     return findings or [(False, "handlers.enabled: is empty, every job will be REJECTED; name the handlers to allow.")]
 
 
-async def _mqtt_port(settings: config.Config) -> tuple[bool, str]:
+async def _mqtt_port(settings: Config) -> tuple[bool, str]:
     aws = settings.aws
     try:
         async with asyncio.timeout(aws.connect_timeout_s):
@@ -81,7 +81,7 @@ async def _mqtt_port(settings: config.Config) -> tuple[bool, str]:
     return True, f"MQTT endpoint {aws.endpoint} port {aws.port} answers"
 
 
-async def _https(settings: config.Config) -> tuple[bool, str]:
+async def _https(settings: Config) -> tuple[bool, str]:
     from agent.aws import list_over_https  # noqa: PLC0415 - a wrong configuration is told without the SDK
     from agent.errors import RequestRefused, RequestUnanswered  # noqa: PLC0415 - as above
 

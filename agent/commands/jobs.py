@@ -4,8 +4,8 @@ import json
 import time
 from collections.abc import Sequence
 
-from agent import config
 from agent.commands import options
+from agent.config import load
 from agent.journal import HISTORY_KEPT, HistoryEntry, read_history
 
 
@@ -16,7 +16,7 @@ def main(arguments: Sequence[str]) -> int:
     options.add_json(parser)
     parser.add_argument("--limit", type=int, default=20, metavar="N", help=f"at most N (default 20, kept {HISTORY_KEPT})")
     chosen = parser.parse_args(arguments)
-    entries = read_history(config.load(chosen.config).agent.state_directory, max(0, chosen.limit))
+    entries = read_history(load(chosen.config).agent.state_directory, max(0, chosen.limit))
     if chosen.json:
         print(json.dumps([_facts(entry) for entry in entries], indent=2))
     elif not entries:

@@ -6,9 +6,9 @@ import sys
 import time
 from collections.abc import Sequence
 
-from agent import config
 from agent.aws import list_over_https
 from agent.commands import options
+from agent.config import load
 from agent.errors import RequestRefused, RequestUnanswered
 from agent.messages import Json
 
@@ -20,7 +20,7 @@ def main(arguments: Sequence[str]) -> int:
     options.add_json(parser)
     parser.add_argument("--namespace", default="", metavar="NAMESPACE_ID", help="default: the default namespace")
     chosen = parser.parse_args(arguments)
-    settings = config.load(chosen.config)
+    settings = load(chosen.config)
     try:
         answer = asyncio.run(list_over_https(settings.aws, chosen.namespace))
     except (RequestRefused, RequestUnanswered) as error:

@@ -4,8 +4,9 @@ import asyncio
 import gc
 from collections.abc import Sequence
 
-from agent import config, logs, state_directory
+from agent import logs, state_directory
 from agent.commands import options
+from agent.config import Config, load
 from agent.daemon import Daemon
 from agent.errors import JournalError
 from agent.systemd import Notifier
@@ -17,7 +18,7 @@ def main(arguments: Sequence[str]) -> int:
     options.add_config(parser)
     parser.add_argument("--once", action="store_true", help="handle what is pending, then exit: 0 all succeeded, 1 not")
     chosen = parser.parse_args(arguments)
-    settings = config.load(chosen.config)
+    settings = load(chosen.config)
     logs.configure(settings.agent.log_level, settings.agent.log_format)
     state_directory.prepare(settings.agent.state_directory)
     lock = state_directory.lock(settings.agent.state_directory)
@@ -30,7 +31,7 @@ def main(arguments: Sequence[str]) -> int:
         state_directory.unlock(lock)
 
 
-async def _serve(settings: config.Config, *, once: bool) -> int:
+async def _serve(settings: Config, *, once: bool) -> int:
     daemon = Daemon(settings, Notifier.from_environ())
     gc.freeze()  # what was imported stays: no use in looking at it again and again
     await daemon.run(once=once)

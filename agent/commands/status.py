@@ -5,8 +5,9 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from agent import config, state_directory
+from agent import state_directory
 from agent.commands import options
+from agent.config import load
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -15,7 +16,7 @@ def main(arguments: Sequence[str]) -> int:
     options.add_config(parser)
     options.add_json(parser)
     chosen = parser.parse_args(arguments)
-    directory = config.load(chosen.config).agent.state_directory
+    directory = load(chosen.config).agent.state_directory
     status = state_directory.read_status(directory)
     status["is_running"] = state_directory.is_locked(directory)
     print(json.dumps(status, indent=2) if chosen.json else _text(status))

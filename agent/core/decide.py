@@ -34,7 +34,7 @@ nothing is done before it is written: no rule can forget to.
 nobody waits for, and an event of an execution that is not tracked, change nothing.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import assert_never
 
@@ -100,7 +100,7 @@ def _pumped(state: State, now: float) -> Turn:
     return state, [*requests, *fetches]
 
 
-def _journalled(before: State, after: State, already: list[Effect]) -> list[Effect]:
+def _journalled(before: State, after: State, already: Sequence[Effect]) -> list[Effect]:
     """Return the journal effects that bring the journal from `before` to `after`, less those that a rule gave."""
     settled = {e.execution for e in already if isinstance(e, Settle)}
     kept = {k: d for k, e in before.executions.items() if (d := e.durable) is not None}
