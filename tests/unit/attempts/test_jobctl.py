@@ -1,4 +1,6 @@
+import ast
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -72,9 +74,6 @@ def test_what_cannot_be_told_is_one_clear_sentence(
 
 
 def test_it_imports_nothing_of_ours() -> None:
-    import ast
-    from pathlib import Path
-
     imports = [
         n for n in ast.walk(ast.parse(Path(jobctl.__file__).read_text())) if isinstance(n, ast.Import | ast.ImportFrom)
     ]

@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 
     from conftest import Story
 
+Run = Callable[..., Awaitable[tuple[Outcome, AttemptResult]]]
 ATTEMPT = AttemptId(ExecutionId("", "job-1", 1), 0, 1)
 # `-I` keeps the current directory and PYTHONPATH away: a handler under test is put in the way of import by hand.
-BOOT = "import runpy, sys; sys.path.append({path!r}); sys.argv = ['worker', *sys.argv[1:]]; runpy.run_module('agent.worker', run_name='__main__')"
+BOOT = "import runpy, sys; sys.path.append({path!r}); runpy.run_module('agent.worker', run_name='__main__')"
 
 HEAD = """
 import asyncio, os, sys, signal
@@ -43,7 +44,7 @@ def argv(tmp_path: "Path") -> Callable[[str], tuple[str, ...]]:
 
 
 @pytest.fixture
-def run(story: "Story", argv: Callable[[str], tuple[str, ...]]) -> Callable[..., object]:
+def run(story: "Story", argv: Callable[[str], tuple[str, ...]]) -> Run:
     async def ran(body: str, params: object = None, **changes: object) -> tuple[Outcome, AttemptResult]:
         result = await story.run("", argv=argv(body), input=json.dumps(params or {}), **changes)
         return outcome_of(result), result
@@ -51,7 +52,7 @@ def run(story: "Story", argv: Callable[[str], tuple[str, ...]]) -> Callable[...,
     return ran
 
 
-async def test_a_handler_gets_its_params_and_settings_and_tells_details(run, story: "Story") -> None:  # noqa: ANN001
+async def test_a_handler_gets_its_params_and_settings_and_tells_details(run: Run, story: "Story") -> None:
     body = """
 def run(params, job):
     job.progress(40, "copying")
@@ -67,7 +68,7 @@ def run(params, job):
     assert {k: v for e in story.progressed for k, v in e.details.items()} == {"slot": "B", "n": "5"}
 
 
-async def test_none_is_success(run) -> None:  # noqa: ANN001
+async def test_none_is_success(run: Run) -> None:
     assert (await run("def run(params, job): pass"))[0].status == "SUCCEEDED"
 
 
@@ -86,13 +87,13 @@ async def test_none_is_success(run) -> None:  # noqa: ANN001
         ("5", "FAILED", "internal-error", "internal error: TypeError in worker.py"),
     ],
 )
-async def test_an_answer_is_an_outcome(run, answer: str, status: str, code: str, reason: str) -> None:  # noqa: ANN001
+async def test_an_answer_is_an_outcome(run: Run, answer: str, status: str, code: str, reason: str) -> None:
     outcome, _ = await run(f"def run(params, job): return {answer}")
     assert (outcome.status, outcome.code) == (status, code)
     assert outcome.reason.startswith(reason)
 
 
-async def test_wrong_params_are_rejected_with_field_and_fix_but_without_value(run) -> None:  # noqa: ANN001
+async def test_wrong_params_are_rejected_with_field_and_fix_but_without_value(run: Run) -> None:
     outcome, result = await run("def run(params, job): print('ran')", {"n": "canary", "m": "canary"})
     assert outcome.status == "REJECTED"
     assert outcome.reason == (
@@ -102,12 +103,14 @@ async def test_wrong_params_are_rejected_with_field_and_fix_but_without_value(ru
     assert "ran" not in result.stdout
 
 
-async def test_a_handlers_own_error_is_its_reason(run) -> None:  # noqa: ANN001
+async def test_a_handlers_own_error_is_its_reason(run: Run) -> None:
     outcome, _ = await run("def run(params, job): raise HandlerError('the disk is full')")
     assert (outcome.status, outcome.reason) == ("FAILED", "the disk is full")
 
 
-async def test_a_surprise_is_told_without_what_it_says(run, story: "Story", capsys: pytest.CaptureFixture[str]) -> None:  # noqa: ANN001
+async def test_a_surprise_is_told_without_what_it_says(
+    run: Run, story: "Story", capsys: pytest.CaptureFixture[str]
+) -> None:
     outcome, result = await run("def run(params, job): raise KeyError('canary')", {"n": 7})
     assert (outcome.status, outcome.code) == ("FAILED", "internal-error")
     assert outcome.reason == "internal error: KeyError in sample.py, line 8"
@@ -119,15 +122,15 @@ async def test_a_surprise_is_told_without_what_it_says(run, story: "Story", caps
 @pytest.mark.parametrize(
     "body", ["import nonsense\nrun = None", "sys.exit(0)\nrun = None", "def run(params, job): sys.exit(0)"]
 )
-async def test_a_module_that_cannot_be_imported_or_leaves_is_no_success(run, body: str) -> None:  # noqa: ANN001
+async def test_a_module_that_cannot_be_imported_or_leaves_is_no_success(run: Run, body: str) -> None:
     assert (await run(body))[0].code == "internal-error"
 
 
-async def test_a_validation_error_of_the_work_is_not_the_documents_fault(run) -> None:  # noqa: ANN001
+async def test_a_validation_error_of_the_work_is_not_the_documents_fault(run: Run) -> None:
     assert (await run("def run(params, job): Params(n=10)"))[0].code == "internal-error"
 
 
-async def test_an_asynchronous_handler_is_waited_for(run) -> None:  # noqa: ANN001
+async def test_an_asynchronous_handler_is_waited_for(run: Run) -> None:
     body = "async def run(params, job):\n    await asyncio.sleep(0)\n    return Outcome.succeeded(n=2)\n"
     assert (await run(body))[0].details == {"n": "2"}
 
@@ -165,25 +168,25 @@ def run(params, job):
     assert (result.ending, result.stdout) == (Ending.STOPPED, "seen\n")
 
 
-async def test_a_checkpoint_is_there_after_an_interruption(run, story: "Story") -> None:  # noqa: ANN001
+async def test_a_checkpoint_is_there_after_an_interruption(run: Run, story: "Story") -> None:
     body = "def run(params, job):\n    job.checkpoint({'copied': 3})\n    job.extend(10)\n    print(job.dir)\n"
     await run(body)
     assert json.loads((story.job_directory() / "checkpoint.json").read_text()) == {"copied": 3}
 
 
-async def test_a_checkpoint_too_long_is_an_error_and_a_closed_fd_3_is_none(run) -> None:  # noqa: ANN001
+async def test_a_checkpoint_too_long_is_an_error_and_a_closed_fd_3_is_none(run: Run) -> None:
     outcome, _ = await run(
         "def run(params, job):\n    os.close(3)\n    job.progress(1)\n    job.checkpoint('x' * 5000)\n"
     )
     assert outcome.reason.startswith("a checkpoint is longer than 4096 bytes")
 
 
-async def test_a_result_that_is_too_long_keeps_its_outcome(run) -> None:  # noqa: ANN001
+async def test_a_result_that_is_too_long_keeps_its_outcome(run: Run) -> None:
     outcome, _ = await run("def run(params, job): return Outcome.failed('r', x='y' * 40000)")
     assert (outcome.status, outcome.reason) == ("FAILED", "r")
 
 
-async def test_a_result_that_cannot_be_written_is_no_success(run) -> None:  # noqa: ANN001
+async def test_a_result_that_cannot_be_written_is_no_success(run: Run) -> None:
     _, result = await run("def run(params, job): os.mkdir(os.environ['JOB_RESULT_FILE'])")
     assert result.code != 0
 
