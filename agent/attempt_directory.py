@@ -23,6 +23,8 @@ from agent.shim import files
 
 EVENTS_BYTES = 1 << 20
 RESULT_BYTES = 1 << 20
+TRACEBACK_BYTES = 1 << 14
+TRACEBACK = "traceback"  # the name is agent.worker's
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +189,20 @@ def read_tail(path: Path) -> str:
         return path.read_bytes().decode("utf-8", "replace")
     except OSError:
         return ""
+
+
+def take_traceback(job_directory: Path) -> str:
+    """Read and remove what our worker left of an internal error, for the device's log and nothing else."""
+    path = job_directory / TRACEBACK
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return ""
+    with contextlib.suppress(OSError), os.fdopen(fd, "rb") as file:
+        text = file.read(TRACEBACK_BYTES).decode("utf-8", "replace")
+        path.unlink()
+        return text
+    return ""
 
 
 def read_result(directory: Path) -> AttemptResult | None:

@@ -18,6 +18,8 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+import structlog
+
 from agent import attempt_directory, orphans
 from agent.attempt_directory import Facts, Position
 from agent.core.events import AttemptEnded, AttemptEvent, AttemptStarted
@@ -29,6 +31,8 @@ from agent.shim.processes import PR_SET_CHILD_SUBREAPER, prctl
 
 PLAIN_NAME = re.compile(r"[a-zA-Z0-9_-]*\.[a-zA-Z0-9_-]+\.[0-9]+")
 LOOK_AGAIN_S = 0.02
+
+LOG = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
@@ -235,6 +239,9 @@ class Attempts:
 
     def _end(self, watch: Watch, lock: int | None, result: AttemptResult) -> None:
         attempt_directory.discard(watch.directory)
+        traceback = attempt_directory.take_traceback(self._jobs / _execution_name(watch.attempt.execution))
+        if traceback:
+            LOG.error("handler_raised", attempt=watch.attempt.directory_name, traceback=traceback)
         if lock is not None:
             os.close(lock)
         if self._watches.get(watch.attempt) is watch:

@@ -1,15 +1,30 @@
 """The contract for authors of Python handlers: `Handler`, `Job`, `Outcome`, `HandlerError`, and the manifest.
 
-A handler runs in a process of its own (`agent.worker`), never in the agent. Nothing here imports the agent.
+A handler runs in a process of its own (`agent.worker`), never in the agent. Nothing here imports the agent, and
+importing it costs little more than pydantic does.
 """
 
-from typing import Any, Self
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from agent.core.job import OnInterrupt
+from agent.errors import HandlerError
+
+__all__ = ["HANDLER_NAME", "Handler", "HandlerError", "Job", "Manifest", "Outcome"]
 
 HANDLER_NAME = r"^[a-z0-9][a-z0-9-]{0,63}$"
+LINE_BYTES = 4096
+
+P = TypeVar("P", bound=BaseModel)
 
 
 class Manifest(BaseModel):
@@ -38,3 +53,138 @@ class Manifest(BaseModel):
         if self.max_timeout_s < self.timeout_s:
             object.__setattr__(self, "max_timeout_s", self.timeout_s)
         return self
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a handler says its work ended. Details are strings, numbers, or anything that JSON can hold."""
+
+    kind: Literal["succeeded", "failed", "rejected", "retry", "reboot"]
+    reason: str = ""
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def succeeded(cls, **details: Any) -> Self:
+        """Done."""
+        return cls("succeeded", "", details)
+
+    @classmethod
+    def failed(cls, reason: str, **details: Any) -> Self:
+        """Tried, and could not: the device's fault."""
+        return cls("failed", reason, details)
+
+    @classmethod
+    def rejected(cls, reason: str, **details: Any) -> Self:
+        """Not for me, said before any work: the document's fault."""
+        return cls("rejected", reason, details)
+
+    @classmethod
+    def retry(cls, reason: str, **details: Any) -> Self:
+        """Not now: to be tried again later, up to the manifest's limit."""
+        return cls("retry", reason, details)
+
+    @classmethod
+    def reboot(cls, reason: str, **details: Any) -> Self:
+        """Reboot, then resume me; needs `may_reboot` in the manifest and in the config."""
+        return cls("reboot", reason, details)
+
+
+class Job:
+    """What a running handler may ask and tell. Telling never raises and hardly ever blocks."""
+
+    def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
+        self.id = environment["JOB_ID"]
+        self.is_resumed = environment["JOB_PHASE"] == "resume"
+        self.dir = Path(environment["JOB_DIR"])
+        self.settings: Mapping[str, Any] = json.loads(Path(environment["JOB_SETTINGS_FILE"]).read_bytes())
+        self.cancelled = False
+        self._control_fd = int(environment["JOB_CONTROL_FD"])
+
+    def progress(self, percent: float, message: str = "") -> None:
+        """Tell how far the work is, 0 to 100, and what is being done."""
+        self._tell({"progress": percent, "message": message} if message else {"progress": percent})
+
+    def details(self, **details: Any) -> None:
+        """Add to what the service shows about this execution."""
+        self._tell({"details": details})
+
+    def checkpoint(self, value: Any) -> None:
+        """Keep a JSON value for `last_checkpoint` after an interruption. HandlerError over 4 KiB."""
+        if not self._tell({"checkpoint": value}):
+            raise HandlerError(f"a checkpoint is longer than {LINE_BYTES} bytes: keep a file in job.dir instead")
+
+    @property
+    def last_checkpoint(self) -> Any:
+        """The checkpoint of the attempt before, or None."""
+        try:
+            return json.loads((self.dir / "checkpoint.json").read_bytes())
+        except (OSError, ValueError):
+            return None
+
+    def extend(self, seconds: float) -> None:
+        """Move the deadline to `seconds` from now, up to the manifest's `max_timeout_s`."""
+        self._tell({"extend_s": seconds})
+
+    def run(self, argv: Sequence[str]) -> None:
+        """Run a program, its output being the handler's; blocks. HandlerError unless it exits with 0."""
+        name = Path(argv[0]).name
+        sys.stdout.flush()
+        try:
+            code = subprocess.run(argv, stdin=subprocess.DEVNULL, check=False).returncode
+        except OSError as error:
+            raise HandlerError(f"{name} could not be started: {error.strerror}") from None
+        if code < 0:
+            raise HandlerError(f"{name} was killed by signal {-code} ({signal.Signals(-code).name})")
+        if code:
+            raise HandlerError(f"{name} exited with code {code}")
+
+    def _tell(self, said: Mapping[str, Any]) -> bool:
+        """Write one line to fd 3; False if it is too long. A closed fd 3 is nobody's failure."""
+        line = json.dumps(said).encode() + b"\n"
+        if len(line) > LINE_BYTES:
+            return False
+        try:
+            os.write(self._control_fd, line)
+        except OSError:
+            self._control_fd = -1
+        return True
+
+
+Run = Callable[[P, Job], "Outcome | Awaitable[Outcome | None] | None"]
+
+
+@dataclass(frozen=True, slots=True)
+class Handler(Generic[P]):
+    """A Python handler: `params` is the pydantic model of its params, `run` does the work; the rest is its manifest."""
+
+    name: str
+    params: type[P]
+    run: Run[P]
+    summary: str = ""
+    timeout_s: float = 3600.0
+    max_timeout_s: float = 0.0
+    grace_s: float = 30.0
+    on_interrupt: OnInterrupt | Literal["fail", "rerun", "resume"] = OnInterrupt.FAIL
+    exclusive: bool = False
+    may_reboot: bool = False
+    retry_limit: int = 3
+    retry_delay_s: float = 60.0
+    quota_mb: int = 256
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the handler declares. Raises pydantic's ValidationError for what it may not declare."""
+        return Manifest(
+            name=self.name,
+            summary=self.summary,
+            params=self.params.model_json_schema(),
+            timeout_s=self.timeout_s,
+            max_timeout_s=self.max_timeout_s,
+            grace_s=self.grace_s,
+            on_interrupt=OnInterrupt(self.on_interrupt),
+            exclusive=self.exclusive,
+            may_reboot=self.may_reboot,
+            retry_limit=self.retry_limit,
+            retry_delay_s=self.retry_delay_s,
+            quota_mb=self.quota_mb,
+        )

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.attempts import Attempts
 from agent.attempt_directory import Facts
+from agent.attempts import Attempts
 from agent.core.events import AttemptEnded, AttemptEvent, AttemptProgressed, AttemptStarted
 from agent.core.job import AttemptId, AttemptResult, ExecutionId, Step, StepKind
 from agent.launchers import Launcher, plain

@@ -3,7 +3,6 @@
 import errno
 import os
 import signal
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +17,8 @@ from agent.launchers import plain
 from agent.shim import files
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from conftest import Story
 
 ATTEMPT = AttemptId(ExecutionId("", "job-1", 1), 0, 1)
@@ -224,9 +225,19 @@ async def test_a_shim_that_comes_after_its_attempt_was_given_up_starts_nothing(
 
 @pytest.mark.parametrize(
     "content",
-    ["", "{", "[]", '{"ending": "exited"}', '{"ending": "exited", "code": "0"}', '{"ending": "exited", "code": 0, "swept": -1}',
-     '{"ending": "stopped", "code": 0}', '{"ending": "lost"}', '{"ending": "signaled", "signal": 0}', "[" * 100000],
-)  # fmt: skip
+    [
+        "",
+        "{",
+        "[]",
+        '{"ending": "exited"}',
+        '{"ending": "exited", "code": "0"}',
+        '{"ending": "exited", "code": 0, "swept": -1}',
+        '{"ending": "stopped", "code": 0}',
+        '{"ending": "lost"}',
+        '{"ending": "signaled", "signal": 0}',
+        "[" * 100000,
+    ],
+)
 async def test_a_torn_or_forged_result_is_none(story: "Story", content: str) -> None:
     story.directory().mkdir()
     (story.directory() / files.RESULT).write_text(content)
@@ -270,8 +281,8 @@ async def test_results_may_stay_when_the_job_directory_goes(story: "Story") -> N
 
 
 async def test_nothing_is_kept_open_for_an_attempt_that_is_over(story: "Story") -> None:
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(list(Path("/proc/self/fd").iterdir()))
     story.start("sleep 1000")
     story.attempts.stop(ATTEMPT)
     await story.ended()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(list(Path("/proc/self/fd").iterdir())) == before

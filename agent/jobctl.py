@@ -1,0 +1,92 @@
+"""`jobctl`: what a shell script tells about its job, in one line. Imports nothing of ours.
+
+`reject`, `retry`, `reboot` and `fail` count together with exit 0: `jobctl fail "no space"; exit 0`.
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+LINE_BYTES = 4096
+OUTCOMES = {"reject": "rejected", "retry": "retry", "reboot": "reboot", "fail": "failed"}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Be the program; exit code 0, 1 if it could not be told, 2 if it was used wrongly."""
+    asked = parser().parse_args(arguments)
+    try:
+        if asked.command in OUTCOMES:
+            leave({"outcome": OUTCOMES[asked.command], "reason": asked.reason})
+        else:
+            tell(said(asked))
+    except ValueError as error:
+        sys.stderr.write(f"jobctl: {error}\n")
+        return 1
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """Make the command line's grammar."""
+    made = argparse.ArgumentParser(prog="jobctl", description="Tell something about the running job.")
+    commands = made.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    progress = commands.add_parser("progress", help="how far the work is, 0 to 100, and what is being done")
+    progress.add_argument("percent", type=float)
+    progress.add_argument("message", nargs="*")
+    detail = commands.add_parser("detail", help="add to what the service shows about this execution")
+    detail.add_argument("key")
+    detail.add_argument("value")
+    checkpoint = commands.add_parser("checkpoint", help="keep a JSON value for after an interruption")
+    checkpoint.add_argument("json")
+    for name, outcome in OUTCOMES.items():
+        commands.add_parser(name, help=f"with exit 0, the outcome is {outcome}").add_argument("reason")
+    return made
+
+
+def said(asked: argparse.Namespace) -> dict[str, Any]:
+    """Make the line for fd 3. ValueError if it would not be understood."""
+    if asked.command == "progress":
+        if not 0 <= asked.percent <= 100:  # noqa: PLR2004 - per cent
+            raise ValueError("progress goes from 0 to 100")
+        message = " ".join(asked.message)
+        return {"progress": asked.percent} | ({"message": message} if message else {})
+    if asked.command == "detail":
+        return {"details": {asked.key: asked.value}}
+    try:
+        return {"checkpoint": json.loads(asked.json)}
+    except (ValueError, RecursionError):
+        raise ValueError("the checkpoint is not JSON; strings need their quotes, as in '\"half\"'") from None
+
+
+def tell(line: dict[str, Any]) -> None:
+    """Write to fd 3. ValueError if there is none, or for a line that is too long."""
+    data = json.dumps(line).encode() + b"\n"
+    if len(data) > LINE_BYTES:
+        raise ValueError(f"that is more than the {LINE_BYTES} bytes that a line may have")
+    try:
+        os.write(int(from_environment("JOB_CONTROL_FD")), data)
+    except OSError as error:
+        raise ValueError(f"fd 3 cannot be written: {error.strerror}") from None
+
+
+def leave(result: dict[str, Any]) -> None:
+    """Write the result file. ValueError if there is none."""
+    try:
+        Path(from_environment("JOB_RESULT_FILE")).write_text(json.dumps(result))
+    except OSError as error:
+        raise ValueError(f"the result file cannot be written: {error.strerror}") from None
+
+
+def from_environment(name: str) -> str:
+    """Look up what every job has. ValueError outside of one."""
+    value = os.environ.get(name)
+    if not value:
+        raise ValueError(f"{name} is not set: this works only inside a handler that the agent runs (protocol 1)")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

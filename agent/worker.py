@@ -1,0 +1,158 @@
+"""Runs one Python handler in this process: `python -I -m agent.worker module:attribute run|resume`.
+
+Under the same contract as any executable (docs/handlers.md): params on stdin, fd 3, the result file, the exit code.
+`--describe module:attribute …` prints one JSON object, of each either its manifest or {"error": reason}. Nothing that a
+handler raised is shown but its type and place: a message may hold values of the job document. The whole of it lies in
+the file `traceback` of the job's directory, which never leaves the device.
+"""
+
+import contextlib
+import importlib
+import inspect
+import json
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from agent.handler import Handler, HandlerError, Job, Outcome
+
+TRACEBACK = "traceback"
+RESULT_BYTES = 32768
+T = TypeVar("T")
+
+
+class Surprise(Exception):  # noqa: N818 - it is one
+    """What foreign code raised that it should not have, as far as it may be shown."""
+
+    def __init__(self, error: BaseException) -> None:
+        frames = traceback.extract_tb(error.__traceback__)
+        place = f" in {Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else ""
+        super().__init__(f"{type(error).__name__}{place}")
+
+
+def guarded(foreign: Callable[[], T]) -> T:
+    """Call foreign code. HandlerError passes; anything else becomes a Surprise."""
+    try:
+        return foreign()
+    except HandlerError:
+        raise
+    except (Exception, SystemExit) as error:  # it is foreign code: whatever it raises is to be told, not to end us
+        raise Surprise(error) from error
+
+
+def loaded(spec: str) -> Handler[Any]:
+    """Import what `module:attribute` names. HandlerError if that is no handler."""
+    module, _, attribute = spec.partition(":")
+    found = getattr(importlib.import_module(module), attribute, None)
+    if not isinstance(found, Handler):
+        raise HandlerError(f"{spec} is not a Handler")
+    return found
+
+
+def described(spec: str) -> dict[str, Any]:
+    """Describe one handler: its manifest, or why there is none."""
+    try:
+        return guarded(lambda: loaded(spec).manifest.model_dump(mode="json"))
+    except HandlerError as error:
+        return {"error": str(error)}
+    except Surprise as error:
+        if isinstance(error.__cause__, ValidationError):
+            return {"error": f"its manifest is wrong: {readable(error.__cause__)}"}
+        return {"error": f"cannot be imported: {error}: {error.__cause__}"}
+
+
+def readable(error: ValidationError) -> str:
+    """Say which fields are wrong and what they should be, never what they are."""
+    wrongs = error.errors(include_url=False, include_input=False, include_context=False)
+    return "; ".join(f"{'.'.join(map(str, each['loc'])) or 'params'}: {each['msg']}" for each in wrongs[:5])
+
+
+def outcome_of(spec: str) -> tuple[Outcome, str]:
+    """Run the handler: its outcome, and a code if it is not the handler's own word."""
+    try:
+        outcome = guarded(lambda: worked(spec))
+    except HandlerError as error:
+        return Outcome.failed(str(error) or "the handler gave no reason"), ""
+    except Surprise as error:
+        with contextlib.suppress(OSError):
+            Path(os.environ["JOB_DIR"], TRACEBACK).write_text("".join(traceback.format_exception(error.__cause__)))
+        return Outcome.failed(f"internal error: {error}"), "internal-error"
+    return outcome or Outcome.succeeded(), ""
+
+
+def worked(spec: str) -> Outcome | None:
+    """Check the params and do the work."""
+    handler = loaded(spec)
+    try:
+        params = handler.params.model_validate_json(sys.stdin.buffer.read())
+    except ValidationError as error:
+        return Outcome.rejected(readable(error))
+    job = Job()
+    signal.signal(signal.SIGTERM, lambda *_: setattr(job, "cancelled", True))
+    answer = handler.run(params, job)
+    if inspect.isawaitable(answer):
+        answer = waited_for(answer, job)
+    if answer is not None and not isinstance(answer, Outcome):
+        raise TypeError(f"the handler returned {type(answer).__name__} instead of an Outcome")
+    return answer
+
+
+def waited_for(answer: Any, job: Job) -> Any:
+    """Wait for an `async def` handler; SIGTERM cancels it."""
+    import asyncio  # noqa: PLC0415 - a tenth of the start, and most handlers are plain functions
+
+    async def wait() -> Any:
+        task = asyncio.ensure_future(answer)
+
+        def cancel() -> None:
+            job.cancelled = True
+            task.cancel()
+
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, cancel)
+        try:
+            return await task
+        except asyncio.CancelledError:
+            return Outcome.failed("cancelled")
+
+    return asyncio.run(wait())
+
+
+def run(spec: str) -> int:
+    """Run the handler and leave its result; the exit code."""
+    outcome, code = outcome_of(spec)
+    told = {"outcome": outcome.kind, "reason": outcome.reason, "details": dict(outcome.details)}
+    data = json.dumps(told | ({"code": code} if code else {}), default=str).encode()
+    if len(data) > RESULT_BYTES:
+        data = json.dumps({"outcome": outcome.kind, "reason": outcome.reason[: RESULT_BYTES // 8]}).encode()
+    Path(os.environ["JOB_RESULT_FILE"]).write_bytes(data)
+    return 0
+
+
+def describe(specs: list[str]) -> int:
+    """Print what each handler declares, and nothing that their modules print."""
+    with os.fdopen(os.dup(1), "w") as out:
+        os.dup2(2, 1)
+        json.dump({spec: described(spec) for spec in specs}, out)
+    return 0
+
+
+def main(arguments: list[str]) -> int:
+    """Be the program; the exit code."""
+    match arguments:
+        case ["--describe", *specs]:
+            return describe(specs)
+        case [spec, "run" | "resume"]:
+            return run(spec)
+        case _:
+            sys.stderr.write("usage: agent.worker module:attribute run|resume, or --describe module:attribute ...\n")
+            return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,40 @@
+"""Run one program from the list that the device's owner allows. Never a shell: what looks like shell syntax is text."""
+
+import shlex
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from agent.handler import Handler, HandlerError, Job, Outcome
+
+
+class Params(BaseModel, frozen=True, extra="forbid"):
+    """`command` is the program and its arguments, verbatim; a string is split into words as a shell would split it."""
+
+    command: tuple[str, ...] | str
+
+
+def run_command(params: Params, job: Job) -> Outcome | None:
+    """Run it with its output as ours. `programs` of the settings holds the absolute paths of what may be run."""
+    programs = job.settings.get("programs", [])
+    if not isinstance(programs, list) or not all(isinstance(each, str) and each.startswith("/") for each in programs):
+        raise HandlerError("`programs` of [handler.run-command] must be a list of absolute paths")
+    try:
+        words = shlex.split(params.command) if isinstance(params.command, str) else list(params.command)
+    except ValueError as error:
+        return Outcome.rejected(f"command: cannot be split into words: {error}")
+    if not words or not words[0]:
+        return Outcome.rejected("command: names no program")
+    program = allowed(words[0], programs)
+    if program is None:
+        return Outcome.rejected(f"{words[0]} is not one of `programs` in [handler.run-command]")
+    job.run([program, *words[1:]])
+    return None
+
+
+def allowed(asked: str, programs: list[str]) -> str | None:
+    """Find the program that is meant: a path is itself, a name the first that ends in it. None if it is not listed."""
+    return next((each for each in programs if asked in {each, Path(each).name}), None)
+
+
+HANDLER = Handler(name="run-command", params=Params, run=run_command, summary=__doc__.splitlines()[0])

@@ -1,0 +1,81 @@
+import ast
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from agent import jobctl
+from agent.core.job import StepKind
+from agent.core.outcome import outcome_of
+
+if TYPE_CHECKING:
+    from conftest import Story
+
+JOBCTL = f'jobctl() {{ {sys.executable} -I -m agent.jobctl "$@"; }}; '
+
+
+async def test_progress_and_details_are_told(story: "Story") -> None:
+    result = await story.run(
+        JOBCTL + 'jobctl progress 40 copying the rest && jobctl detail slot "B 1" && jobctl progress 50'
+    )
+    assert result.code == 0
+    assert [e.message for e in story.progressed if e.message] == ["copying the rest"]
+    assert story.progressed[-1].progress == 50
+    assert [e.details for e in story.progressed if e.details] == [{"slot": "B 1"}]
+
+
+async def test_a_checkpoint_is_kept(story: "Story") -> None:
+    await story.run(JOBCTL + "jobctl checkpoint '{\"copied\": 3}'")
+    assert (story.job_directory() / "checkpoint.json").read_text() == '{"copied": 3}'
+
+
+@pytest.mark.parametrize(
+    ("command", "status", "reason"),
+    [
+        ("reject", "REJECTED", "why not"),
+        ("fail", "FAILED", "why not"),
+        ("retry", "FAILED", "asked to be tried again later: why not"),
+        ("reboot", "FAILED", "asked for a reboot, which is not allowed: why not"),
+    ],
+)
+async def test_an_outcome_is_one_line_of_shell(story: "Story", command: str, status: str, reason: str) -> None:
+    outcome = outcome_of(await story.run(JOBCTL + f'jobctl {command} "why not"; exit 0'))
+    assert (outcome.status, outcome.reason) == (status, reason)
+
+
+async def test_in_a_plain_command_it_says_that_it_cannot_work(story: "Story") -> None:
+    result = await story.run(JOBCTL + "jobctl fail x || jobctl progress 1", kind=StepKind.COMMAND)
+    assert result.code == 1
+    assert result.stderr.splitlines() == [
+        "jobctl: JOB_RESULT_FILE is not set: this works only inside a handler that the agent runs (protocol 1)",
+        "jobctl: JOB_CONTROL_FD is not set: this works only inside a handler that the agent runs (protocol 1)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["progress", "101"], "from 0 to 100"),
+        (["progress", "nan"], "from 0 to 100"),
+        (["checkpoint", "{"], "not JSON"),
+        (["detail", "key", "v" * 5000], "more than the 4096 bytes"),
+        (["detail", "key", "value"], "fd 3 cannot be written: Bad file descriptor"),
+        (["fail", "reason"], "the result file cannot be written: No such file or directory"),
+    ],
+)
+def test_what_cannot_be_told_is_one_clear_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+) -> None:
+    monkeypatch.setenv("JOB_CONTROL_FD", "987654")
+    monkeypatch.setenv("JOB_RESULT_FILE", "/no/such/directory/result")
+    assert jobctl.main(arguments) == 1
+    assert words in capsys.readouterr().err
+
+
+def test_it_imports_nothing_of_ours() -> None:
+    imports = [
+        n for n in ast.walk(ast.parse(Path(jobctl.__file__).read_text())) if isinstance(n, ast.Import | ast.ImportFrom)
+    ]
+    names = [n.module if isinstance(n, ast.ImportFrom) else n.names[0].name for n in imports]
+    assert {name.split(".")[0] for name in names if name} <= sys.stdlib_module_names

@@ -1,0 +1,216 @@
+"""Python handlers under the worker: real processes, under the shim."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+import pytest
+
+from agent.core.job import AttemptId, AttemptResult, Ending, ExecutionId, Outcome
+from agent.core.outcome import outcome_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from conftest import Story
+
+Run = Callable[..., Awaitable[tuple[Outcome, AttemptResult]]]
+ATTEMPT = AttemptId(ExecutionId("", "job-1", 1), 0, 1)
+# `-I` keeps the current directory and PYTHONPATH away: a handler under test is put in the way of import by hand.
+BOOT = "import runpy, sys; sys.path.append({path!r}); runpy.run_module('agent.worker', run_name='__main__')"
+
+HEAD = """
+import asyncio, os, sys, signal
+from pydantic import BaseModel, Field, field_validator
+from agent.handler import Handler, HandlerError, Job, Outcome
+
+class Params(BaseModel, frozen=True, extra="forbid"):
+    n: int = Field(default=1, le=9)
+"""
+TAIL = '\nHANDLER = Handler(name="sample", params=Params, run=run, timeout_s=5)\n'
+
+
+@pytest.fixture
+def argv(tmp_path: "Path") -> Callable[[str], tuple[str, ...]]:
+    """Make a module of a handler's body; the worker's command line for it."""
+
+    def made(body: str) -> tuple[str, ...]:
+        (tmp_path / "sample.py").write_text(HEAD + body + TAIL)
+        return (sys.executable, "-I", "-c", BOOT.format(path=str(tmp_path)), "sample:HANDLER")
+
+    return made
+
+
+@pytest.fixture
+def run(story: "Story", argv: Callable[[str], tuple[str, ...]]) -> Run:
+    async def ran(body: str, params: object = None, **changes: object) -> tuple[Outcome, AttemptResult]:
+        result = await story.run("", argv=argv(body), input=json.dumps(params or {}), **changes)
+        return outcome_of(result), result
+
+    return ran
+
+
+async def test_a_handler_gets_its_params_and_settings_and_tells_details(run: Run, story: "Story") -> None:
+    body = """
+def run(params, job):
+    job.progress(40, "copying")
+    job.details(slot="B", n=job.settings["n"])
+    job.progress(50)
+    print(job.id, job.dir, job.is_resumed, job.cancelled, job.last_checkpoint)
+    return Outcome.succeeded(n=params.n)
+"""
+    outcome, result = await run(body, {"n": 7}, settings='{"n": 5}')
+    assert (outcome.status, outcome.details) == ("SUCCEEDED", {"n": "7"})
+    assert result.stdout == f"job-1 {story.job_directory()} False False None\n"
+    assert story.progressed[-1].progress == 50
+    assert {k: v for e in story.progressed for k, v in e.details.items()} == {"slot": "B", "n": "5"}
+
+
+async def test_none_is_success(run: Run) -> None:
+    assert (await run("def run(params, job): pass"))[0].status == "SUCCEEDED"
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "code", "reason"),
+    [
+        ("Outcome.rejected('not for me')", "REJECTED", "rejected", "not for me"),
+        ("Outcome.failed('no space')", "FAILED", "failed", "no space"),
+        ("Outcome.retry('busy')", "FAILED", "retry-unsupported", "asked to be tried again later: busy"),
+        (
+            "Outcome.reboot('kernel')",
+            "FAILED",
+            "reboot-not-allowed",
+            "asked for a reboot, which is not allowed: kernel",
+        ),
+        ("5", "FAILED", "internal-error", "internal error: TypeError in worker.py"),
+    ],
+)
+async def test_an_answer_is_an_outcome(run: Run, answer: str, status: str, code: str, reason: str) -> None:
+    outcome, _ = await run(f"def run(params, job): return {answer}")
+    assert (outcome.status, outcome.code) == (status, code)
+    assert outcome.reason.startswith(reason)
+
+
+async def test_wrong_params_are_rejected_with_field_and_fix_but_without_value(run: Run) -> None:
+    outcome, result = await run("def run(params, job): print('ran')", {"n": "canary", "m": "canary"})
+    assert outcome.status == "REJECTED"
+    assert outcome.reason == (
+        "n: Input should be a valid integer, unable to parse string as an integer; m: Extra inputs are not permitted"
+    )
+    assert "canary" not in repr(result)
+    assert "ran" not in result.stdout
+
+
+async def test_a_handlers_own_error_is_its_reason(run: Run) -> None:
+    outcome, _ = await run("def run(params, job): raise HandlerError('the disk is full')")
+    assert (outcome.status, outcome.reason) == ("FAILED", "the disk is full")
+
+
+async def test_a_surprise_is_told_without_what_it_says(
+    run: Run, story: "Story", capsys: pytest.CaptureFixture[str]
+) -> None:
+    outcome, result = await run("def run(params, job): raise KeyError('canary')", {"n": 7})
+    assert (outcome.status, outcome.code) == ("FAILED", "internal-error")
+    assert outcome.reason == "internal error: KeyError in sample.py, line 8"
+    assert "canary" not in repr(result)
+    assert "canary" in capsys.readouterr().out  # the device's log
+    assert not (story.job_directory() / "traceback").exists()
+
+
+@pytest.mark.parametrize(
+    "body", ["import nonsense\nrun = None", "sys.exit(0)\nrun = None", "def run(params, job): sys.exit(0)"]
+)
+async def test_a_module_that_cannot_be_imported_or_leaves_is_no_success(run: Run, body: str) -> None:
+    assert (await run(body))[0].code == "internal-error"
+
+
+async def test_a_validation_error_of_the_work_is_not_the_documents_fault(run: Run) -> None:
+    assert (await run("def run(params, job): Params(n=10)"))[0].code == "internal-error"
+
+
+async def test_an_asynchronous_handler_is_waited_for(run: Run) -> None:
+    body = "async def run(params, job):\n    await asyncio.sleep(0)\n    return Outcome.succeeded(n=2)\n"
+    assert (await run(body))[0].details == {"n": "2"}
+
+
+async def test_sigterm_cancels_an_asynchronous_handler(story: "Story", argv: Callable[[str], tuple[str, ...]]) -> None:
+    body = """
+async def run(params, job):
+    job.progress(1, "up")
+    try:
+        await asyncio.sleep(1000)
+    finally:
+        print("cleaned up", job.cancelled)
+"""
+    story.start("", argv=argv(body))
+    await story.said("up")
+    story.attempts.stop(ATTEMPT)
+    result = await story.ended()
+    assert (result.ending, result.stdout) == (Ending.STOPPED, "cleaned up True\n")
+
+
+async def test_a_plain_handler_sees_that_it_is_cancelled(
+    story: "Story", argv: Callable[[str], tuple[str, ...]]
+) -> None:
+    body = """
+def run(params, job):
+    job.progress(1, "up")
+    while not job.cancelled:
+        signal.sigtimedwait([], 0.01)
+    print("seen")
+"""
+    story.start("", argv=argv(body))
+    await story.said("up")
+    story.attempts.stop(ATTEMPT)
+    result = await story.ended()
+    assert (result.ending, result.stdout) == (Ending.STOPPED, "seen\n")
+
+
+async def test_a_checkpoint_is_there_after_an_interruption(run: Run, story: "Story") -> None:
+    body = "def run(params, job):\n    job.checkpoint({'copied': 3})\n    job.extend(10)\n    print(job.dir)\n"
+    await run(body)
+    assert json.loads((story.job_directory() / "checkpoint.json").read_text()) == {"copied": 3}
+
+
+async def test_a_checkpoint_too_long_is_an_error_and_a_closed_fd_3_is_none(run: Run) -> None:
+    outcome, _ = await run(
+        "def run(params, job):\n    os.close(3)\n    job.progress(1)\n    job.checkpoint('x' * 5000)\n"
+    )
+    assert outcome.reason.startswith("a checkpoint is longer than 4096 bytes")
+
+
+async def test_a_result_that_is_too_long_keeps_its_outcome(run: Run) -> None:
+    outcome, _ = await run("def run(params, job): return Outcome.failed('r', x='y' * 40000)")
+    assert (outcome.status, outcome.reason) == ("FAILED", "r")
+
+
+async def test_a_result_that_cannot_be_written_is_no_success(run: Run) -> None:
+    _, result = await run("def run(params, job): os.mkdir(os.environ['JOB_RESULT_FILE'])")
+    assert result.code != 0
+
+
+def test_handlers_are_described_in_one_go_whatever_they_do(argv: Callable[[str], tuple[str, ...]]) -> None:
+    command = argv("print('noise')\ndef run(params, job): ...")[:-1]
+    specs = ["sample:HANDLER", "sample:nothing", "no_such_module:X", "handlers.run_command:HANDLER"]
+    done = subprocess.run([*command, "--describe", *specs], capture_output=True, check=True, text=True)
+    described = json.loads(done.stdout)
+    assert list(described) == specs
+    assert described["sample:HANDLER"]["timeout_s"] == described["sample:HANDLER"]["max_timeout_s"] == 5
+    assert described["sample:HANDLER"]["params"]["properties"]["n"]["maximum"] == 9
+    assert described["sample:nothing"] == {"error": "sample:nothing is not a Handler"}
+    assert "No module named 'no_such_module'" in described["no_such_module:X"]["error"]
+    assert described["handlers.run_command:HANDLER"]["name"] == "run-command"
+    assert "noise" in done.stderr
+
+
+def test_a_wrong_manifest_is_told_by_field(argv: Callable[[str], tuple[str, ...]]) -> None:
+    command = argv("def run(params, job): ...\nHANDLER = 1\nX = Handler(name='X!', params=Params, run=run)\n")[:-1]
+    done = subprocess.run([*command, "--describe", "sample:X"], capture_output=True, check=True, text=True)
+    assert json.loads(done.stdout)["sample:X"]["error"].startswith("its manifest is wrong: name: String should match")
+
+
+def test_a_wrong_command_line_is_told() -> None:
+    done = subprocess.run([sys.executable, "-I", "-m", "agent.worker"], capture_output=True, check=False, text=True)
+    assert (done.returncode, "usage:" in done.stderr) == (2, True)
