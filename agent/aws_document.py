@@ -171,7 +171,7 @@ def _split(command: str, where: str) -> tuple[str, ...]:
 def _allowed(program: str, where: str, rules: Rules) -> str:
     """The full path of a program that `[handler.run-command] programs` lists, asked for by path or by its last part."""
     for listed in rules.programs:
-        if program == listed or ("/" not in program and program == listed.rpartition("/")[2]):
+        if program in {listed, listed.rpartition("/")[2]}:
             return listed
     raise DocumentError(
         f"{where}: program {shown(program)} is not allowed on this device; "

@@ -43,7 +43,8 @@ def configure(
         if as_json
         else structlog.dev.ConsoleRenderer(
             colors=target.isatty(),
-            exception_formatter=structlog.dev.plain_traceback,  # the pretty one prints local variables
+            # Exceptions are text by then; the default formatter, if ever reached, would print local variables.
+            exception_formatter=structlog.dev.plain_traceback,
         )
     )
     processors: list[Processor] = [

@@ -280,6 +280,19 @@ async def test_a_restart_asks_nobody_whose_answer_is_kept(device: Device) -> Non
     assert len(device.asked()) == 1
 
 
+async def test_a_handler_that_was_broken_is_asked_again_after_a_restart(device: Device) -> None:
+    device.told.write_text("{}")
+    catalog = device.catalog("write-file")
+    await catalog.refresh()
+    await catalog.refresh()
+    assert catalog.offers()["write-file"].unavailable == "no module"
+    assert len(device.asked()) == 1
+    device.tell()
+    catalog = device.catalog("write-file")
+    await catalog.refresh()
+    assert catalog.offers()["write-file"].unavailable == ""
+
+
 @pytest.mark.parametrize("kept", ["", "[]", '{"write-file": 3}', '{"write-file": {"fingerprint": "x"}}', "[" * 99999])
 async def test_a_spoiled_cache_is_only_a_cache(device: Device, kept: str) -> None:
     (device.state / "manifests.json").write_text(kept)

@@ -278,6 +278,15 @@ def test_a_root_that_holds_or_is_held_by_what_must_not_be_written_is_refused(dir
     assert "choose a directory apart" in message
 
 
+def test_a_root_that_holds_the_configuration_or_the_private_key_is_refused(directory: Path) -> None:
+    (directory / "keys").mkdir()
+    (directory / "private.key").rename(directory / "keys" / "private.key")
+    aws = f'private_key = "{directory}/keys/private.key"'
+    for root, what in ((directory, "the configuration"), (directory / "keys", "the private key")):
+        message = refusal(write(directory, aws=aws, rest=f'[handler.write-file]\nroots = ["{root}"]'))
+        assert f"overlaps {what} ({directory}/" in message
+
+
 def test_a_root_inside_the_installation_is_refused(directory: Path) -> None:
     root = Path(__file__).parents[2] / "agent" / "core"
     assert "the installation" in refusal(write(directory, rest=f'[handler.write-file]\nroots = ["{root}"]'))

@@ -61,11 +61,20 @@ def test_a_link_that_others_could_swap_is_not_trusted_whatever_it_leads_to(handl
     assert f"{tmp_path / 'open'} is writable by others" in distrust(link, exempt=[handler.parent])
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a link away")
+def test_a_link_of_another_user_is_not_trusted(handler: Path, tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(handler)
+    os.chown(link, 12345, -1, follow_symlinks=False)
+    assert distrust(link) == f"{link} belongs to user id 12345; run `chown -h root {link}`"
+
+
 def test_our_own_installation_is_exempt_with_the_directories_above(handler: Path) -> None:
     handler.parents[1].chmod(0o777)
     handler.chmod(0o777)
     assert distrust(handler) != ""
     assert distrust(handler, exempt=[handler.parent]) == ""
+    handler.chmod(0o755)
     assert distrust(handler, exempt=[handler.parent / "elsewhere"]) != ""
 
 
