@@ -168,7 +168,7 @@ async def start_agent(device: Device) -> AsyncIterator[StartAgent]:
 @pytest.fixture
 async def thing(sim: RunningSimulator) -> str:
     """The device's thing, created; its ARN."""
-    return (await asyncio.to_thread(sim.operate, "CreateThing", thingName=THING))["thingArn"]
+    return sim.operate("CreateThing", thingName=THING)["thingArn"]
 
 
 @pytest.fixture
