@@ -1,0 +1,182 @@
+"""The agent stops, dies, restarts; the broker does; handlers go on, and outcomes are told once."""
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+THING = "pi-kitchen-1"
+
+
+@pytest.fixture
+def gate(device: Any) -> Path:
+    """A FIFO that the handler `gated` waits for, having noted its start in `ledger`."""
+    path = device.directory / "gate"
+    os.mkfifo(path)
+    script = f"#!/bin/sh\necho started >> {device.directory / 'ledger'}\nread -r line < {path}\necho \"$line\"\n"
+    device.add_handler("gated", script)
+    return path
+
+
+def open_gate(gate: Path) -> None:
+    """Let the handler go on; it is known to have the FIFO open, or to be about to."""
+    with gate.open("w") as opened:
+        opened.write("opened\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["stopped", "killed"])
+async def test_a_handler_outlives_the_agent_and_the_next_agent_reports_it(
+    device: Any, start_agent: Any, operator: Any, gate: Path, number: int
+) -> None:
+    first = await start_agent()
+    await operator.create("job-1", {"operation": "gated"})
+    await first.says("started")
+    status = await first.stop(number)
+    assert status == (0 if number == signal.SIGTERM else -signal.SIGKILL)
+    second = await start_agent()
+    await second.says("started", execution="job-1")
+    await asyncio.to_thread(open_gate, gate)
+    record = await operator.wait("job-1", "SUCCEEDED")
+    assert record["details"]["stdout"] == "opened"
+    assert (device.directory / "ledger").read_text() == "started\n"
+
+
+async def test_a_handler_that_ended_while_no_agent_ran_is_reported_by_the_next(
+    device: Any, start_agent: Any, operator: Any, gate: Path
+) -> None:
+    first = await start_agent()
+    await operator.create("job-1", {"operation": "gated"})
+    await first.says("started")
+    await first.stop()
+    await asyncio.to_thread(open_gate, gate)
+    await start_agent()
+    await operator.wait("job-1", "SUCCEEDED")
+    assert (device.directory / "ledger").read_text() == "started\n"
+
+
+async def test_an_attempt_whose_supervisor_was_killed_is_failed_and_nothing_of_it_lives(
+    device: Any, start_agent: Any, operator: Any
+) -> None:
+    told = device.directory / "told"
+    os.mkfifo(told)
+    device.add_handler("daemon", f"#!/bin/sh\nsetsid tail -f /dev/null &\necho $PPID $$ $! > {told}\nexec tail -f /dev/null\n")
+    await start_agent()
+    await operator.create("job-1", {"operation": "daemon"})
+    shim, *others = map(int, (await asyncio.to_thread(told.read_text)).split())
+    os.kill(shim, signal.SIGKILL)
+    record = await operator.wait("job-1", "FAILED")
+    assert "interrupted" in record["details"]["result"]
+    for pid in others:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+async def test_an_outcome_is_kept_until_the_broker_is_back(
+    device: Any, start_agent: Any, operator: Any, sim: Any, gate: Path
+) -> None:
+    agent = await start_agent()
+    await operator.create("job-1", {"operation": "gated"})
+    await agent.says("started")
+    await sim.stop_broker()
+    await agent.says("connection lost")
+    await asyncio.to_thread(open_gate, gate)
+    await agent.says("succeeded")
+    assert (await operator.record("job-1"))["status"] == "IN_PROGRESS"
+    await sim.start_broker()
+    await operator.wait("job-1", "SUCCEEDED")
+    assert (device.directory / "ledger").read_text() == "started\n"
+
+
+async def test_a_job_created_while_the_broker_was_away_is_run_afterwards(
+    start_agent: Any, operator: Any, sim: Any
+) -> None:
+    agent = await start_agent()
+    await sim.stop_broker()
+    await agent.says("connection lost")
+    await operator.create("job-1", {"operation": "run-command", "params": {"command": "echo hi"}})
+    await sim.start_broker()
+    await operator.wait("job-1", "SUCCEEDED")
+
+
+async def test_a_broker_that_is_down_at_start_is_waited_for(start_agent: Any, operator: Any, sim: Any) -> None:
+    await sim.stop_broker()
+    await operator.create("job-1", {"operation": "run-command", "params": {"command": "echo hi"}})
+    agent = await start_agent(is_connected=False)
+    said = await agent.says("cannot connect, trying again")
+    assert (said["endpoint"], said["attempt"]) == ("localhost", 1)
+    await sim.start_broker()
+    await operator.wait("job-1", "SUCCEEDED")
+
+
+async def test_sigterm_ends_an_agent_that_cannot_connect(start_agent: Any, sim: Any) -> None:
+    await sim.stop_broker()
+    agent = await start_agent(is_connected=False)
+    await agent.says("cannot connect, trying again")
+    assert await agent.stop() == 0
+
+
+MALFORMED = [
+    b"", b"[1, 2]", b"{bad", b"\xff\xfe", b'{"jobs": 7}', b'{"jobs": {"QUEUED": [7]}}', b'{"execution": []}',
+    b'{"jobs": {"QUEUED": [{"jobId": "../x"}]}}', b'{"execution": {"jobId": "a", "executionNumber": "x"}}',
+    b'{"a": NaN}', b"[" * 100_000, b'{"jobs": {"QUEUED": [{"jobId": "never-created"}]}}',
+]  # fmt: skip
+
+
+async def test_malformed_notifications_are_logged_once_a_topic_and_never_stop_the_agent(
+    device: Any, start_agent: Any, operator: Any, sim: Any
+) -> None:
+    device.namespaces = [{"id": "team-a"}]
+    agent = await start_agent()
+    topics = ["notify", "notify-next", "notify-namespace-team-a", "notify-next-namespace-team-a"]
+    topics += ["job-9/notify-namespace-team-a/", "get/accepted", "job-1/get/rejected", "job-1/update/accepted"]
+    for topic in topics:
+        for payload in MALFORMED:
+            sim.publish(f"$aws/things/{THING}/jobs/{topic}", payload)
+    await operator.create("job-1", {"operation": "run-command", "params": {"command": "echo hi"}})
+    await operator.wait("job-1", "SUCCEEDED")
+    ignored = [line["topic"] for line in agent.log if line["event"] == "malformed message ignored"]
+    assert len(ignored) == len(set(ignored))
+    assert len(ignored) >= 5
+
+
+async def test_a_second_agent_on_the_same_state_directory_is_refused(device: Any, start_agent: Any) -> None:
+    await start_agent()
+    second = await start_agent(is_connected=False)
+    assert await second.ended() == 73
+    assert "another agent runs on" in second.log[0]["event"]
+
+
+async def test_an_unusable_journal_degrades_the_agent_instead_of_ending_it(
+    device: Any, start_agent: Any, operator: Any
+) -> None:
+    (device.state / "journal.sqlite").mkdir(parents=True)
+    await operator.create("job-1", {"operation": "run-command", "params": {"command": "echo hi"}})
+    agent = await start_agent()
+    await agent.says("degraded: the journal cannot be used")
+    assert (await operator.record("job-1"))["status"] == "QUEUED"
+    assert await agent.stop() == 0
+
+
+async def test_a_damaged_journal_is_set_aside_and_what_it_held_is_failed(
+    device: Any, start_agent: Any, operator: Any, gate: Path
+) -> None:
+    first = await start_agent()
+    await operator.create("job-1", {"operation": "gated"})
+    await first.says("started")
+    await first.stop()
+    (device.state / "journal.sqlite").write_bytes(b"no database at all" * 1000)
+    second = await start_agent()
+    await second.says("journal damaged, set aside")
+    record = await operator.wait("job-1", "FAILED")
+    assert "journal" in record["details"]["reason"]
+    assert list(device.state.glob("journal.sqlite.damaged-*"))
+
+
+async def test_without_tls_a_loopback_broker_serves(device: Any, start_agent: Any, operator: Any, sim: Any) -> None:
+    device.sections["aws"] |= {"tls": False, "port": sim.mqtt_port, "endpoint": "127.0.0.1", "https_endpoint": "localhost"}
+    await operator.create("job-1", {"operation": "run-command", "params": {"command": "echo hi"}})
+    await start_agent()
+    await operator.wait("job-1", "SUCCEEDED")
