@@ -1,4 +1,6 @@
 import json
+import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -207,6 +209,16 @@ async def test_an_executable_that_hangs_is_killed_with_its_children(device: Devi
     await catalog.refresh()
     assert "did not end within 1 s" in catalog.offers()["copy"].unavailable
     assert not [pid for pid in pids.read_text().split() if is_running(pid)]
+
+
+async def test_a_stray_that_holds_the_output_open_holds_nobody_up(device: Device) -> None:
+    pid = device.state / "pid"
+    script = f"#!/bin/sh\n: describe\nsetsid sh -c 'echo $$ > {pid}; exec tail -f /dev/null' &\nwait\n"
+    device.install("copy", script)
+    catalog = Catalog(device.catalog("copy")._config, worker=device.worker, describe_timeout_s=1.0)
+    await catalog.refresh()
+    assert "did not end within 1 s" in catalog.offers()["copy"].unavailable
+    os.kill(int(pid.read_text()), signal.SIGKILL)
 
 
 def is_running(pid: str) -> bool:
