@@ -31,12 +31,22 @@ _REFUSED_FILTER: Final = 0x80
 class MqttFront:
     """Both MQTT ports. May be stopped and started again on the same ports; sessions do not survive that."""
 
-    def __init__(self, bind: str, mqtt_port: int, mqtts_port: int, tls: ssl.SSLContext, answer: Answer) -> None:
+    def __init__(
+        self,
+        bind: str,
+        mqtt_port: int,
+        mqtts_port: int,
+        *,
+        tls: ssl.SSLContext,
+        answer: Answer,
+        changed: Callable[[], None],
+    ) -> None:
         self.mqtt_port = mqtt_port
         self.mqtts_port = mqtts_port
         self._bind = bind
         self._tls = tls
         self._answer = answer
+        self._changed = changed
         self._broker: _JobsBroker | None = None
         self._listeners: list[asyncio.Server] = []
         self._connections: dict[asyncio.Task[Any], _Writer] = {}
@@ -44,7 +54,7 @@ class MqttFront:
     async def start(self) -> None:
         """Listen; a port of 0 is replaced by the one that was found and kept from then on."""
         config = BrokerConfig(listeners={_LISTENER: ListenerConfig(type=ListenerType.EXTERNAL)}, plugins={})
-        self._broker = _JobsBroker(config, self._answer)
+        self._broker = _JobsBroker(config, self._answer, self._changed)
         await self._broker.start()
         plain = await asyncio.start_server(self._serve, self._bind, self.mqtt_port)
         self.mqtt_port = plain.sockets[0].getsockname()[1]
@@ -63,6 +73,11 @@ class MqttFront:
         if self._broker is not None:
             await self._broker.shutdown()
         self._broker, self._listeners = None, []
+
+    def has_subscription(self, topic_filter: str) -> bool:
+        """Whether a client that is connected has subscribed to exactly this filter."""
+        sessions = self._broker.subscriptions.get(topic_filter, []) if self._broker is not None else []
+        return any(session.transitions.state == "connected" for session, _ in sessions)
 
     def publish(self, topic: str, payload: bytes) -> None:
         """Publish as the broker, at QoS 1 or what the subscription allows; lost while the front is stopped."""
@@ -110,9 +125,10 @@ class _Delivery:
 class _JobsBroker(Broker):  # type: ignore[misc] # amqtt ships no types
     """amqtt's broker with what AWS IoT Core does otherwise."""
 
-    def __init__(self, config: BrokerConfig, answer: Answer) -> None:
+    def __init__(self, config: BrokerConfig, answer: Answer, changed: Callable[[], None]) -> None:
         super().__init__(config)
         self._answer = answer
+        self._changed = changed
         self._replies: set[asyncio.Task[Any]] = set()
         self._deliveries: dict[asyncio.Task[Any], _Delivery] = {}
         self._served: dict[str, tuple[asyncio.Task[Any], _Writer]] = {}
@@ -157,6 +173,7 @@ class _JobsBroker(Broker):  # type: ignore[misc] # amqtt ships no types
         granted: int = await super().add_subscription((topic_filter, min(qos, QOS_1)), session)
         if granted == _REFUSED_FILTER:
             self._subscriptions.pop(topic_filter, None)
+        self._changed()
         return granted
 
     async def _handle_client_session(  # noqa: PLR0917 - amqtt's signature
@@ -173,12 +190,15 @@ class _JobsBroker(Broker):  # type: ignore[misc] # amqtt ships no types
         amqtt leaves the older one open if its session is clean, and otherwise lets it mark the session that both share
         as disconnected afterwards.
         """
-        task = asyncio.current_task()
-        if (previous := self._served.get(client_session.client_id)) is not None:
-            previous[1].abort()
-            await asyncio.wait([previous[0]])
+        task, previous = asyncio.current_task(), self._served.get(client_session.client_id)
         if task is not None:
             self._served[client_session.client_id] = (task, writer)
+        if previous is not None:
+            previous[1].abort()
+            await asyncio.wait([previous[0]])
+        if client_session.parent and client_session.clean_session:
+            # amqtt found the older connection's session, but that was a clean one and ended just now
+            client_session.parent, client_session.clean_session = 0, False
         try:
             await super()._handle_client_session(reader, writer, client_session, handler, server, listener_name)
         finally:
@@ -203,6 +223,7 @@ class _JobsBroker(Broker):  # type: ignore[misc] # amqtt ships no types
         session, _ = self._sessions.get(client_session.client_id, (None, None))
         if client_session.clean_session and session is client_session:
             await self._delete_session(client_session.client_id)
+        self._changed()
 
     async def _handle_message_delivery(
         self, client_session: Session, handler: BrokerProtocolHandler, wait_deliver: asyncio.Future[Any]
