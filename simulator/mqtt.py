@@ -5,6 +5,7 @@ says why. Listening is our own (amqtt's "external" listener): its TLS listener w
 """
 
 import asyncio
+import itertools
 import logging
 import ssl
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 from amqtt.adapters import ReaderAdapter, StreamReaderAdapter, StreamWriterAdapter, WriterAdapter
-from amqtt.broker import Broker, RetainedApplicationMessage, Server
+from amqtt.broker import Broker, Server
 from amqtt.contexts import BrokerConfig, ListenerConfig, ListenerType
 from amqtt.mqtt.constants import QOS_0, QOS_1
 from amqtt.mqtt.protocol.broker_handler import BrokerProtocolHandler
@@ -25,6 +26,7 @@ Answer: TypeAlias = Callable[[str, bytes, Send], bool]
 
 _log = logging.getLogger(__name__)
 _LISTENER: Final = "default"
+_KEPT: Final = "simulator.kept"
 _REFUSED_FILTER: Final = 0x80
 
 
@@ -107,19 +109,18 @@ class _Writer(StreamWriterAdapter):  # type: ignore[misc] # amqtt ships no types
 
 @dataclass(frozen=True, slots=True)
 class _Delivery:
-    """One publication on its way to one session."""
+    """One publication on its way to one session. `number` says in which order they were published."""
 
     session: Session
     topic: str
     payload: bytes
     qos: int
+    number: int
 
     def keep(self) -> None:
-        """Put it where amqtt keeps messages of a session that is away; QoS 0 and clean sessions get nothing later."""
+        """Keep it with a session that is away; QoS 0 and clean sessions get nothing later."""
         if self.qos != QOS_0 and not self.session.clean_session:
-            self.session.retained_messages.put_nowait(
-                RetainedApplicationMessage(None, self.topic, self.payload, self.qos)
-            )
+            self.session.attributes.setdefault(_KEPT, []).append(self)
 
 
 class _JobsBroker(Broker):  # type: ignore[misc] # amqtt ships no types
@@ -130,6 +131,7 @@ class _JobsBroker(Broker):  # type: ignore[misc] # amqtt ships no types
         self._answer = answer
         self._changed = changed
         self._replies: set[asyncio.Task[Any]] = set()
+        self._numbers = itertools.count()
         self._deliveries: dict[asyncio.Task[Any], _Delivery] = {}
         self._served: dict[str, tuple[asyncio.Task[Any], _Writer]] = {}
 
@@ -141,7 +143,7 @@ class _JobsBroker(Broker):  # type: ignore[misc] # amqtt ships no types
         for topic_filter, subscriptions in self._subscriptions.items():
             if self._matches(topic, topic_filter):
                 for session, qos in subscriptions:
-                    self._deliver(_Delivery(session, topic, payload, qos))
+                    self._deliver(_Delivery(session, topic, payload, qos, next(self._numbers)))
 
     def _deliver(self, delivery: "_Delivery") -> None:
         """Send to a client that is connected, or keep it for its persistent session."""
@@ -259,7 +261,8 @@ class _JobsBroker(Broker):  # type: ignore[misc] # amqtt ships no types
             task.exception()  # the client is gone; it hears nothing, as on AWS
 
     async def _publish_session_retained_messages(self, session: Session) -> None:
-        """What was kept for a persistent session is no retained message, though amqtt marks it so."""
-        while not session.retained_messages.empty():
-            kept = session.retained_messages.get_nowait()
-            self._deliver(_Delivery(session, kept.topic, bytes(kept.data), kept.qos))
+        """Send what was kept for a persistent session, in the order of publication."""
+        kept: list[_Delivery] = session.attributes.pop(_KEPT, [])
+        for delivery in sorted(kept, key=lambda delivery: delivery.number):
+            self._deliver(delivery)
+        await super()._publish_session_retained_messages(session)
