@@ -4,16 +4,18 @@ Nothing of it may raise for what it finds: a torn or forged file is no result. E
 """
 
 import contextlib
+import errno
 import fcntl
 import json
 import math
 import os
 import secrets
+import stat
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -22,7 +24,8 @@ from agent.core.job import AttemptId, AttemptResult, Ending, Step, StepKind
 from agent.shim import files
 
 EVENTS_BYTES = 1 << 20
-RESULT_BYTES = 1 << 20
+SMALL_BYTES = 1 << 20
+TAIL_BYTES = 1 << 16
 TRACEBACK_BYTES = 1 << 14
 TRACEBACK = "traceback"  # the name is agent.worker's
 
@@ -167,10 +170,25 @@ def claim(directory: Path) -> int | None:
     return fd
 
 
+def opened(path: Path) -> BinaryIO:
+    """Open a regular file, and nothing else that a handler may have put in its place. Raises OSError."""
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.EINVAL, "not a regular file")
+    return os.fdopen(fd, "rb")
+
+
+def read_start(path: Path) -> bytes:
+    """Read a small file. Raises OSError."""
+    with opened(path) as file:
+        return file.read(SMALL_BYTES)
+
+
 def read_shim_pid(directory: Path) -> int:
     """Read the pid that the shim left in its lock; 0 before it did."""
     try:
-        return int((directory / files.LOCK).read_text().split()[0])
+        return int(read_start(directory / files.LOCK).split()[0])
     except (OSError, ValueError, IndexError):
         return 0
 
@@ -178,7 +196,7 @@ def read_shim_pid(directory: Path) -> int:
 def read_token(directory: Path) -> str:
     """Read the attempt's token; empty if that is impossible."""
     try:
-        return str(json.loads((directory / files.SPEC).read_bytes())["token"])
+        return str(json.loads(read_start(directory / files.SPEC))["token"])
     except (OSError, ValueError, KeyError, TypeError):
         return ""
 
@@ -186,7 +204,9 @@ def read_token(directory: Path) -> str:
 def read_tail(path: Path) -> str:
     """Read what was kept of an output; what is no UTF-8 becomes U+FFFD."""
     try:
-        return path.read_bytes().decode("utf-8", "replace")
+        with opened(path) as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL_BYTES))
+            return file.read(TAIL_BYTES).decode("utf-8", "replace")
     except OSError:
         return ""
 
@@ -195,21 +215,18 @@ def take_traceback(job_directory: Path) -> str:
     """Read and remove what our worker left of an internal error, for the device's log and nothing else."""
     path = job_directory / TRACEBACK
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with opened(path) as file:
+            text = file.read(TRACEBACK_BYTES).decode("utf-8", "replace")
+        path.unlink()
     except OSError:
         return ""
-    with contextlib.suppress(OSError), os.fdopen(fd, "rb") as file:
-        text = file.read(TRACEBACK_BYTES).decode("utf-8", "replace")
-        path.unlink()
-        return text
-    return ""
+    return text
 
 
 def read_result(directory: Path) -> AttemptResult | None:
     """Read how the attempt ended; None if there is no result, or none that can be believed."""
     try:
-        with (directory / files.RESULT).open("rb") as file:
-            read = Result.model_validate_json(file.read(RESULT_BYTES))
+        read = Result.model_validate_json(read_start(directory / files.RESULT))
     except (OSError, ValidationError):
         return None
     if (read.ending == "exited") != (read.code is not None) or (read.ending == "signaled") != (read.signal is not None):
@@ -257,7 +274,7 @@ def parsed_result(text: str | None) -> tuple[Mapping[str, Any] | None, str]:
 def read_progress(directory: Path, attempt: AttemptId, position: Position) -> tuple[AttemptProgressed | None, Position]:
     """Read what the handler said since `position`, as one event (None if it said nothing), and the new position."""
     try:
-        with (directory / files.EVENTS).open("rb") as file:
+        with opened(directory / files.EVENTS) as file:
             inode = os.fstat(file.fileno()).st_ino
             offset = position.offset if position.inode == inode else 0
             file.seek(offset)

@@ -29,6 +29,8 @@ from agent.launchers import Launcher
 from agent.shim import files
 from agent.shim.processes import PR_SET_CHILD_SUBREAPER, prctl
 
+__all__ = ["Attempts", "Facts"]
+
 PLAIN_NAME = re.compile(r"[a-zA-Z0-9_-]*\.[a-zA-Z0-9_-]+\.[0-9]+")
 LOOK_AGAIN_S = 0.02
 
@@ -70,8 +72,8 @@ class Attempts:
         for directory in (self._state, self._attempts, self._jobs, self._trash):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         wake = self._state / files.WAKE
-        with contextlib.suppress(FileExistsError):
-            os.mkfifo(wake, 0o600)
+        wake.unlink(missing_ok=True)  # shims of an earlier agent open it by its name, each time
+        os.mkfifo(wake, 0o600)
         self._wake = os.open(wake, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         prctl(PR_SET_CHILD_SUBREAPER, 1)
         self._loop = asyncio.get_running_loop()
@@ -132,6 +134,8 @@ class Attempts:
     def forget(self, execution: ExecutionId, keeps_results: bool = False) -> None:
         """Remove the execution's JOB_DIR and its attempts' directories (results and output stay if `keeps_results`)."""
         name = _execution_name(execution)
+        if not PLAIN_NAME.fullmatch(name):  # nothing was ever made for it, and it might lead elsewhere
+            return
         leaving = [self._jobs / name]
         if not keeps_results:
             leaving += self._attempts.glob(f"{name}.*.*")

@@ -247,7 +247,7 @@ def _modified(directories: Sequence[str]) -> Iterator[tuple[str, int]]:
 
 
 def _entry_points() -> "Sequence[EntryPoint]":
-    from importlib.metadata import entry_points  # noqa: PLC0415 - two megabytes, needed only for installed handlers
+    from importlib.metadata import entry_points  # noqa: PLC0415 - slow, and needed only for installed handlers
 
     return tuple(entry_points(group=ENTRY_POINTS))
 

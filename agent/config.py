@@ -94,8 +94,7 @@ def _sentence(error: "ErrorDetails") -> str:
         case "string_pattern_mismatch":
             return f"{key}: does not match {error['ctx']['pattern']}; use such a name."
         case _:
-            wish = error["msg"].removeprefix("Input should be ").removeprefix("a valid ")
-            return f"{key}: is not valid; give {wish[0].lower()}{wish[1:]}."
+            return f"{key}: is not valid; {error['msg'].replace('Input should', 'it should', 1)}."
 
 
 def _spelling(location: list[int | str]) -> str:
@@ -181,7 +180,7 @@ def _is_path_list(value: object) -> bool:
 
 
 def _root_problems(config: Config, path: Path) -> Iterator[str]:
-    """No job may write where it could change what runs, what is allowed, or what is remembered (docs/security.md)."""
+    """No job may write where it could change what runs, what is allowed, or what is remembered."""
     for name in _WRITES_BELOW_ROOTS:
         roots = config.handler.get(name, {}).get("roots", [])
         if not _is_path_list(roots):

@@ -134,7 +134,8 @@ class Job:
         except OSError as error:
             raise HandlerError(f"{name} could not be started: {error.strerror}") from None
         if code < 0:
-            raise HandlerError(f"{name} was killed by signal {-code} ({signal.Signals(-code).name})")
+            names = {each.value: f" ({each.name})" for each in signal.Signals}
+            raise HandlerError(f"{name} was killed by signal {-code}{names.get(-code, '')}")
         if code:
             raise HandlerError(f"{name} exited with code {code}")
 
@@ -142,6 +143,7 @@ class Job:
         """Write one line to fd 3; False if it is too long. A closed fd 3 is nobody's failure."""
         line = json.dumps(said).encode() + b"\n"
         if len(line) > LINE_BYTES:
+            sys.stderr.write(f"not told, being longer than {LINE_BYTES} bytes: {', '.join(said)}\n")
             return False
         try:
             os.write(self._control_fd, line)

@@ -125,30 +125,42 @@ def _parsed(output: bytes) -> object:
 
 
 async def _run(argv: Sequence[str], timeout_s: float) -> tuple[int, bytes, str]:
-    """Exit code, standard output and "", or what went wrong. A process that hangs is killed with its whole group."""
+    """Exit code, standard output and "", or what went wrong. A process that hangs is killed with its whole group.
+
+    The pipe is our own, not asyncio's: waiting for a process would else also wait for whoever still holds its output.
+    """
+    read_fd, write_fd = os.pipe()
+    reader = asyncio.StreamReader()
+    pipe, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(read_fd, "rb", 0)
+    )
     try:
         process = await asyncio.create_subprocess_exec(
             *argv,
             stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
+            stdout=write_fd,
             stderr=asyncio.subprocess.DEVNULL,
             env=_ENVIRONMENT,
             cwd="/",
             start_new_session=True,
         )
     except OSError as error:
+        pipe.close()
         return -1, b"", f"cannot be started ({(error.strerror or 'unknown reason').lower()})"
+    finally:
+        os.close(write_fd)
     output = b""
     fault = ""
     try:
         async with asyncio.timeout(timeout_s):
-            output = await _read(process)
-            code = await process.wait()
+            output = await _read(reader)
+            await process.wait()
     except TimeoutError:
         fault = f"did not end within {timeout_s:g} s"
     except ValueError:
         fault = f"said more than {_LARGEST_BYTES} bytes"
     finally:
+        pipe.close()
         if process.returncode is None:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
@@ -156,9 +168,9 @@ async def _run(argv: Sequence[str], timeout_s: float) -> tuple[int, bytes, str]:
     return code, output, fault
 
 
-async def _read(process: asyncio.subprocess.Process) -> bytes:
+async def _read(reader: asyncio.StreamReader) -> bytes:
     output = b""
-    while process.stdout is not None and (chunk := await process.stdout.read(65536)):
+    while chunk := await reader.read(65536):
         output += chunk
         if len(output) > _LARGEST_BYTES:
             raise ValueError

@@ -5,6 +5,7 @@ says why. Listening is our own (amqtt's "external" listener): its TLS listener w
 """
 
 import asyncio
+import itertools
 import logging
 import ssl
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 from amqtt.adapters import ReaderAdapter, StreamReaderAdapter, StreamWriterAdapter, WriterAdapter
-from amqtt.broker import Broker, RetainedApplicationMessage, Server
+from amqtt.broker import Broker, Server
 from amqtt.contexts import BrokerConfig, ListenerConfig, ListenerType
 from amqtt.mqtt.constants import QOS_0, QOS_1
 from amqtt.mqtt.protocol.broker_handler import BrokerProtocolHandler
@@ -25,18 +26,29 @@ Answer: TypeAlias = Callable[[str, bytes, Send], bool]
 
 _log = logging.getLogger(__name__)
 _LISTENER: Final = "default"
+_KEPT: Final = "simulator.kept"
 _REFUSED_FILTER: Final = 0x80
 
 
 class MqttFront:
     """Both MQTT ports. May be stopped and started again on the same ports; sessions do not survive that."""
 
-    def __init__(self, bind: str, mqtt_port: int, mqtts_port: int, tls: ssl.SSLContext, answer: Answer) -> None:
+    def __init__(
+        self,
+        bind: str,
+        mqtt_port: int,
+        mqtts_port: int,
+        *,
+        tls: ssl.SSLContext,
+        answer: Answer,
+        changed: Callable[[], None],
+    ) -> None:
         self.mqtt_port = mqtt_port
         self.mqtts_port = mqtts_port
         self._bind = bind
         self._tls = tls
         self._answer = answer
+        self._changed = changed
         self._broker: _JobsBroker | None = None
         self._listeners: list[asyncio.Server] = []
         self._connections: dict[asyncio.Task[Any], _Writer] = {}
@@ -44,7 +56,7 @@ class MqttFront:
     async def start(self) -> None:
         """Listen; a port of 0 is replaced by the one that was found and kept from then on."""
         config = BrokerConfig(listeners={_LISTENER: ListenerConfig(type=ListenerType.EXTERNAL)}, plugins={})
-        self._broker = _JobsBroker(config, self._answer)
+        self._broker = _JobsBroker(config, self._answer, self._changed)
         await self._broker.start()
         plain = await asyncio.start_server(self._serve, self._bind, self.mqtt_port)
         self.mqtt_port = plain.sockets[0].getsockname()[1]
@@ -63,6 +75,11 @@ class MqttFront:
         if self._broker is not None:
             await self._broker.shutdown()
         self._broker, self._listeners = None, []
+
+    def has_subscription(self, topic_filter: str) -> bool:
+        """Whether a client that is connected has subscribed to exactly this filter."""
+        sessions = self._broker.subscriptions.get(topic_filter, []) if self._broker is not None else []
+        return any(session.transitions.state == "connected" for session, _ in sessions)
 
     def publish(self, topic: str, payload: bytes) -> None:
         """Publish as the broker, at QoS 1 or what the subscription allows; lost while the front is stopped."""
@@ -92,28 +109,29 @@ class _Writer(StreamWriterAdapter):  # type: ignore[misc] # amqtt ships no types
 
 @dataclass(frozen=True, slots=True)
 class _Delivery:
-    """One publication on its way to one session."""
+    """One publication on its way to one session. `number` says in which order they were published."""
 
     session: Session
     topic: str
     payload: bytes
     qos: int
+    number: int
 
     def keep(self) -> None:
-        """Put it where amqtt keeps messages of a session that is away; QoS 0 and clean sessions get nothing later."""
+        """Keep it with a session that is away; QoS 0 and clean sessions get nothing later."""
         if self.qos != QOS_0 and not self.session.clean_session:
-            self.session.retained_messages.put_nowait(
-                RetainedApplicationMessage(None, self.topic, self.payload, self.qos)
-            )
+            self.session.attributes.setdefault(_KEPT, []).append(self)
 
 
 class _JobsBroker(Broker):  # type: ignore[misc] # amqtt ships no types
     """amqtt's broker with what AWS IoT Core does otherwise."""
 
-    def __init__(self, config: BrokerConfig, answer: Answer) -> None:
+    def __init__(self, config: BrokerConfig, answer: Answer, changed: Callable[[], None]) -> None:
         super().__init__(config)
         self._answer = answer
+        self._changed = changed
         self._replies: set[asyncio.Task[Any]] = set()
+        self._numbers = itertools.count()
         self._deliveries: dict[asyncio.Task[Any], _Delivery] = {}
         self._served: dict[str, tuple[asyncio.Task[Any], _Writer]] = {}
 
@@ -125,7 +143,7 @@ class _JobsBroker(Broker):  # type: ignore[misc] # amqtt ships no types
         for topic_filter, subscriptions in self._subscriptions.items():
             if self._matches(topic, topic_filter):
                 for session, qos in subscriptions:
-                    self._deliver(_Delivery(session, topic, payload, qos))
+                    self._deliver(_Delivery(session, topic, payload, qos, next(self._numbers)))
 
     def _deliver(self, delivery: "_Delivery") -> None:
         """Send to a client that is connected, or keep it for its persistent session."""
@@ -157,6 +175,7 @@ class _JobsBroker(Broker):  # type: ignore[misc] # amqtt ships no types
         granted: int = await super().add_subscription((topic_filter, min(qos, QOS_1)), session)
         if granted == _REFUSED_FILTER:
             self._subscriptions.pop(topic_filter, None)
+        self._changed()
         return granted
 
     async def _handle_client_session(  # noqa: PLR0917 - amqtt's signature
@@ -173,12 +192,15 @@ class _JobsBroker(Broker):  # type: ignore[misc] # amqtt ships no types
         amqtt leaves the older one open if its session is clean, and otherwise lets it mark the session that both share
         as disconnected afterwards.
         """
-        task = asyncio.current_task()
-        if (previous := self._served.get(client_session.client_id)) is not None:
-            previous[1].abort()
-            await asyncio.wait([previous[0]])
+        task, previous = asyncio.current_task(), self._served.get(client_session.client_id)
         if task is not None:
             self._served[client_session.client_id] = (task, writer)
+        if previous is not None:
+            previous[1].abort()
+            await asyncio.wait([previous[0]])
+        if client_session.parent and client_session.clean_session:
+            # amqtt found the older connection's session, but that was a clean one and ended just now
+            client_session.parent, client_session.clean_session = 0, False
         try:
             await super()._handle_client_session(reader, writer, client_session, handler, server, listener_name)
         finally:
@@ -203,6 +225,7 @@ class _JobsBroker(Broker):  # type: ignore[misc] # amqtt ships no types
         session, _ = self._sessions.get(client_session.client_id, (None, None))
         if client_session.clean_session and session is client_session:
             await self._delete_session(client_session.client_id)
+        self._changed()
 
     async def _handle_message_delivery(
         self, client_session: Session, handler: BrokerProtocolHandler, wait_deliver: asyncio.Future[Any]
@@ -238,7 +261,8 @@ class _JobsBroker(Broker):  # type: ignore[misc] # amqtt ships no types
             task.exception()  # the client is gone; it hears nothing, as on AWS
 
     async def _publish_session_retained_messages(self, session: Session) -> None:
-        """What was kept for a persistent session is no retained message, though amqtt marks it so."""
-        while not session.retained_messages.empty():
-            kept = session.retained_messages.get_nowait()
-            self._deliver(_Delivery(session, kept.topic, bytes(kept.data), kept.qos))
+        """Send what was kept for a persistent session, in the order of publication."""
+        kept: list[_Delivery] = session.attributes.pop(_KEPT, [])
+        for delivery in sorted(kept, key=lambda delivery: delivery.number):
+            self._deliver(delivery)
+        await super()._publish_session_retained_messages(session)

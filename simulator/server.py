@@ -3,10 +3,11 @@
 import asyncio
 import socket
 import tempfile
-from collections.abc import AsyncIterator
+from collections import deque
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from simulator import certificates, payloads
 from simulator.device_plane import Reply
@@ -19,11 +20,25 @@ from simulator.refusals import Refused
 from simulator.rest import RestFront
 from simulator.service import Service
 
+Received: TypeAlias = deque[tuple[str, bytes]]
+
 
 class RunningSimulator:
-    """A simulator that runs in this event loop. `certificates` holds ca.pem, client.pem, client.key."""
+    """A simulator that runs in this event loop. `certificates` holds ca.pem, client.pem, client.key.
 
-    def __init__(self, service: Service, mqtt: MqttFront, http_url: str, https_port: int, certificates: Path) -> None:
+    `received` holds the last messages that clients published, topic and payload, the oldest first.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        mqtt: MqttFront,
+        *,
+        http_url: str,
+        https_port: int,
+        certificates: Path,
+        received: Received,
+    ) -> None:
         self._service = service
         self._mqtt = mqtt
         self.mqtt_port = mqtt.mqtt_port
@@ -31,6 +46,7 @@ class RunningSimulator:
         self.http_url = http_url
         self.https_port = https_port
         self.certificates = certificates
+        self.received = received
 
     @property
     def store(self) -> JobStore:
@@ -66,6 +82,18 @@ class RunningSimulator:
         except TimeoutError:
             found = self.status(thing_name, job_id)
             raise TimeoutError(f"{job_id} on {thing_name} is {found}, not {wanted}, after {within_s} s") from None
+
+    def has_subscription(self, topic_filter: str) -> bool:
+        """Whether a client that is connected has subscribed to exactly this filter."""
+        return self._mqtt.has_subscription(topic_filter)
+
+    async def wait_for_subscription(self, topic_filter: str, *, within_s: float = 5) -> None:
+        """Return when a client that is connected has subscribed to exactly this filter; TimeoutError if none does."""
+        await self._service.wait_until(lambda: self.has_subscription(topic_filter), within_s)
+
+    async def wait_until(self, is_so: Callable[[], bool], *, within_s: float = 5) -> None:
+        """Return when a fact holds; looks again after every request, roll-out, subscription and disconnect."""
+        await self._service.wait_until(is_so, within_s)
 
     def status(self, thing_name: str, job_id: str) -> ExecutionStatus | None:
         """Status of the latest execution of the job on the thing, None if there is none."""
@@ -111,14 +139,18 @@ async def _serving(
     def publish(publication: Publication) -> None:
         mqtt.publish(publication.topic, payloads.encode(publication.payload).encode())
 
+    received: Received = deque(maxlen=10_000)
+
     def answer(topic: str, payload: bytes, send: Send) -> bool:
+        received.append((topic, payload))
+
         def reply(reply: Reply) -> None:
             send(reply.topic, payloads.encode(reply.payload).encode())
 
         return service.answer_mqtt(topic, payload, reply)
 
     service = Service(settings, endpoints, publish)
-    mqtt = MqttFront(bind, mqtt_port, mqtts_port, tls, answer)
+    mqtt = MqttFront(bind, mqtt_port, mqtts_port, tls=tls, answer=answer, changed=service.look_again)
     rest = RestFront(service)
     with socket.create_server((bind, http_port)) as plain, socket.create_server((bind, https_port)) as secure:
         await mqtt.start()
@@ -127,7 +159,14 @@ async def _serving(
             http_port, https_port = plain.getsockname()[1], secure.getsockname()[1]
             endpoints |= {"iot:Data": f"localhost:{mqtt.mqtts_port}", "iot:Data-ATS": f"localhost:{mqtt.mqtts_port}"}
             endpoints |= {"iot:Jobs": f"localhost:{https_port}"}
-            yield RunningSimulator(service, mqtt, f"http://127.0.0.1:{http_port}", https_port, directory)
+            yield RunningSimulator(
+                service,
+                mqtt,
+                http_url=f"http://127.0.0.1:{http_port}",
+                https_port=https_port,
+                certificates=directory,
+                received=received,
+            )
         finally:
             service.stop()
             await asyncio.gather(mqtt.stop(), rest.stop())

@@ -70,6 +70,11 @@ class Service:
             while not is_so():
                 await self._changed.wait()
 
+    def look_again(self) -> None:
+        """Wake all who wait for a fact: something has changed."""
+        self._changed.set()
+        self._changed = asyncio.Event()
+
     def stop(self) -> None:
         """Let no timer run any more."""
         if self._timer is not None:
@@ -78,8 +83,7 @@ class Service:
     def _follow_up(self) -> None:
         for publication in self.store.take_publications():
             self._publish(publication)
-        self._changed.set()  # wakes all who wait now
-        self._changed = asyncio.Event()
+        self.look_again()
         self.stop()
         due_at = rollout.next_due(self.store)
         if due_at is not None:

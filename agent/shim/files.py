@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import os
 
-LOCK = "lock"  # held while the shim lives; holds the shim's pid and, once it runs, the handler's
+LOCK = "lock"  # held while the shim lives, and holding its pid
 SPEC = "spec.json"
 JOB = "job.json"
 SETTINGS = "settings.json"

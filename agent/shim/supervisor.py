@@ -289,7 +289,6 @@ def supervise() -> int:
         except OSError as error:
             result: dict[str, Any] = {"ending": "unstartable", "reason": reason_of(error, spec["argv"][0])}
         else:
-            os.pwrite(lock, b"%d\n%d\n" % (os.getpid(), supervisor.pid), 0)
             result = supervisor.run()
     finally:  # whatever surprised us, nothing of the attempt outlives us
         supervisor.sweep()

@@ -217,6 +217,50 @@ async def test_a_request_sent_right_before_the_disconnect_still_counts(sim: Runn
     await sim.wait_for_status("lamp", "J1", "SUCCEEDED")
 
 
+async def test_a_test_can_wait_for_subscriptions_and_requests(sim: RunningSimulator, connect: Connect) -> None:
+    sim.operate("CreateThing", thingName="lamp")
+    waiting = asyncio.gather(
+        sim.wait_for_subscription("$aws/things/lamp/jobs/notify-next"), sim.wait_until(lambda: len(sim.received) > 0)
+    )
+    device = await connect(sim, "lamp")
+    await device.subscribe("notify-next")
+    await device.ask("get")
+    await waiting
+    assert list(sim.received) == [("$aws/things/lamp/jobs/get", b"{}")]
+    await device.disconnect()
+    await sim.wait_until(lambda: not sim.has_subscription("$aws/things/lamp/jobs/notify-next"))
+    with pytest.raises(TimeoutError):
+        await sim.wait_for_subscription("$aws/things/lamp/jobs/notify-next", within_s=0.01)
+
+
+async def test_a_persistent_connection_after_a_clean_one_of_the_same_client_finds_no_session(
+    sim: RunningSimulator, connect: Connect
+) -> None:
+    sim.operate("CreateThing", thingName="foo")
+    reader, writer = await asyncio.open_connection("127.0.0.1", sim.mqtt_port)
+    writer.write(CONNECT)
+    await reader.readexactly(4)
+    device = await connect(sim, "foo", is_clean=False)
+    assert not device.session_was_present
+    writer.close()
+    await device.subscribe("notify")
+    await device.disconnect()
+    assert (await connect(sim, "foo", is_clean=False)).session_was_present
+
+
+async def test_many_connections_of_one_client_id_end_all_but_the_last(sim: RunningSimulator) -> None:
+    async with asyncio.timeout(10):
+        connections = [await asyncio.open_connection("127.0.0.1", sim.mqtt_port) for _ in range(5)]
+        for _, writer in connections:
+            writer.write(CONNECT)
+        answers = await asyncio.gather(*(reader.read(4) for reader, _ in connections))
+        ended = await asyncio.gather(*(reader.read() for reader, _ in connections[:-1]))
+    assert answers[-1] == b"\x20\x02\x00\x00"
+    assert ended == [b""] * 4
+    for _, writer in connections:
+        writer.close()
+
+
 async def test_waiting_for_a_status_in_vain_says_what_was_found(sim: RunningSimulator) -> None:
     with pytest.raises(TimeoutError, match="J1 on lamp is None, not QUEUED"):
         await sim.wait_for_status("lamp", "J1", "QUEUED", within_s=0.01)

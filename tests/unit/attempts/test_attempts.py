@@ -1,8 +1,10 @@
 """The agent's side of attempts: stories of starting, stopping, dying and coming back."""
 
+import asyncio
 import errno
 import os
 import signal
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +15,7 @@ from agent.attempt_directory import Facts
 from agent.core.events import AttemptEnded, AttemptStarted
 from agent.core.job import AttemptId, Ending, ExecutionId
 from agent.errors import AgentError
-from agent.launchers import plain
+from agent.launchers import ROOT, plain
 from agent.shim import files
 
 if TYPE_CHECKING:
@@ -286,3 +288,73 @@ async def test_nothing_is_kept_open_for_an_attempt_that_is_over(story: "Story") 
     story.attempts.stop(ATTEMPT)
     await story.ended()
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+async def test_forgetting_follows_no_job_id_out_of_its_directory(story: "Story") -> None:
+    (story.state / "jobs" / "a").mkdir()
+    (story.state / "kept.1").mkdir()
+    story.attempts.forget(ExecutionId("a/", "/../kept", 1))
+    assert (story.state / "kept.1").exists()
+
+
+async def test_a_full_disk_costs_progress_but_not_the_handler(new_story: "Callable[..., Story]") -> None:
+    def launcher(directory: Path) -> int:
+        for name in (files.EVENTS, files.EVENTS + ".new", files.STDOUT):
+            (directory / name).symlink_to("/dev/full")
+        return plain(directory)
+
+    story = new_story(launcher)
+    result = await story.run(UP + "echo output; exit 0")
+    assert (result.code, result.stdout) == (0, "")
+    assert result.notes == ("progress could not be kept: No space left on device",)
+    assert story.progressed == []
+
+
+async def test_a_result_that_cannot_be_written_is_a_lost_attempt(new_story: "Callable[..., Story]") -> None:
+    def launcher(directory: Path) -> int:
+        (directory / (files.RESULT + ".new")).symlink_to("/dev/full")
+        return plain(directory)
+
+    result = await new_story(launcher).run("exit 0")
+    assert result.ending is Ending.LOST
+
+
+async def test_a_checkpoint_that_cannot_be_kept_is_noted(story: "Story") -> None:
+    result = await story.run("mkdir checkpoint.json; echo '{\"checkpoint\": 1}' >&3")
+    assert result.notes == ("a checkpoint could not be kept: Is a directory",)
+
+
+AGENT = """
+import asyncio, os, signal, sys
+from pathlib import Path
+sys.path.append(sys.argv[2])
+from agent.attempts import Attempts, Facts
+from agent.core.events import AttemptProgressed
+from agent.core.job import AttemptId, ExecutionId, Step, StepKind
+from agent.launchers import ROOT, plain
+
+async def main():
+    inbox = asyncio.Queue()
+    attempts = Attempts(Path(sys.argv[1]), plain, inbox.put_nowait)
+    attempts.open()
+    step = Step("step", "shell", StepKind.HANDLER, argv=("/bin/sh", "-c", sys.argv[3]))
+    attempts.start(AttemptId(ExecutionId("", "job-1", 1), 0, 1), step, Facts("thing-1"))
+    while not isinstance(await inbox.get(), AttemptProgressed):
+        pass
+    os.killpg(0, signal.SIGKILL)
+
+asyncio.run(main())
+"""
+
+
+async def test_a_handler_survives_its_agents_violent_death(tmp_path: Path, new_story: "Callable[..., Story]") -> None:
+    script = "mkfifo go; " + UP + "read word < go; echo $word; exit 5"
+    command = [sys.executable, "-c", AGENT, str(tmp_path / "state"), str(ROOT), script]
+    agent = await asyncio.create_subprocess_exec(*command, start_new_session=True)
+    assert await agent.wait() == -signal.SIGKILL
+    story = new_story()
+    assert story.attempts.reattach([ATTEMPT]) == set()
+    await story.started()
+    await asyncio.to_thread((story.job_directory() / "go").write_text, "heard\n")
+    result = await story.ended()
+    assert (result.ending, result.code, result.stdout) == (Ending.EXITED, 5, "heard\n")

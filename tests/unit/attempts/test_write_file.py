@@ -17,9 +17,14 @@ def root(tmp_path: Path) -> Path:
 def job(tmp_path: Path, settings: object) -> Job:
     (tmp_path / "settings.json").write_text(json.dumps(settings))
     return Job(
-        {"JOB_ID": "job-1", "JOB_PHASE": "run", "JOB_DIR": str(tmp_path), "JOB_CONTROL_FD": "3",
-         "JOB_SETTINGS_FILE": str(tmp_path / "settings.json")}
-    )  # fmt: skip
+        {
+            "JOB_ID": "job-1",
+            "JOB_PHASE": "run",
+            "JOB_DIR": str(tmp_path),
+            "JOB_CONTROL_FD": "3",
+            "JOB_SETTINGS_FILE": str(tmp_path / "settings.json"),
+        }
+    )
 
 
 def written(root: Path, **params: str) -> Outcome:
@@ -90,9 +95,15 @@ def test_what_the_device_lacks_is_its_own_failure(root: Path, path: str, reason:
 
 @pytest.mark.parametrize(
     "params",
-    [{}, {"content": "x", "content_base64": ""}, {"content": "x", "mode": "4755"}, {"content": "x", "mode": "9"}, {"content": "x", "path": "a"},
-     {"content": "x", "path": "/a\0b"}],
-)  # fmt: skip
+    [
+        {},
+        {"content": "x", "content_base64": ""},
+        {"content": "x", "mode": "4755"},
+        {"content": "x", "mode": "9"},
+        {"content": "x", "path": "a"},
+        {"content": "x", "path": "/a\0b"},
+    ],
+)
 def test_what_is_no_order_to_write_is_not_accepted(params: Mapping[str, str]) -> None:
     with pytest.raises(ValueError, match="validation error"):
         Params.model_validate({"path": "/a", **params})
@@ -100,8 +111,9 @@ def test_what_is_no_order_to_write_is_not_accepted(params: Mapping[str, str]) ->
 
 @pytest.mark.parametrize("params", [{"content_base64": "?"}, {"content": "\ud800"}])
 def test_content_that_cannot_be_decoded_is_rejected(root: Path, params: dict[str, str]) -> None:
-    assert write_file(Params.model_construct(path=f"{root}/f", mode=None, **{"content": None, "content_base64": None} | params),
-                      job(root.parent, {"roots": [str(root)]})).kind == "rejected"  # fmt: skip
+    unchecked = {"path": f"{root}/f", "mode": None, "content": None, "content_base64": None} | params
+    outcome = write_file(Params.model_construct(None, **unchecked), job(root.parent, {"roots": [str(root)]}))
+    assert outcome.kind == "rejected"
 
 
 @pytest.mark.parametrize("roots", ["/", ["relative"], [1]])
