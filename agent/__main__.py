@@ -45,7 +45,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status: int = command.main(words[1:])
     except AgentError as error:
         print(f"iot-jobs-agent: {error}", file=sys.stderr)
-        return EX_CONFIG if isinstance(error, ConfigError) else EX_CANTCREAT if isinstance(error, StateDirectoryError) else EX_FAILED
+        return (
+            EX_CONFIG
+            if isinstance(error, ConfigError)
+            else EX_CANTCREAT
+            if isinstance(error, StateDirectoryError)
+            else EX_FAILED
+        )
     except KeyboardInterrupt:
         return 130
     return status

@@ -9,6 +9,7 @@ and the agent would go deaf. All public methods belong to the loop's thread.
 """
 
 import asyncio
+import contextlib
 import json
 import math
 import os
@@ -252,10 +253,8 @@ class Cloud:
         self._session = None
         session.streams.clear()
         session.client = None
-        try:
+        with contextlib.suppress(TimeoutError, exceptions.AwsCrtError):  # it was gone already, which is what we want
             await asyncio.wait_for(asyncio.wrap_future(session.connection.disconnect()), GRACE_S)
-        except (TimeoutError, exceptions.AwsCrtError):
-            pass  # it was gone already, which is what we want
 
     def _subscribe(self, session: _Session, topic_filter: str) -> None:
         stream = session.client.create_stream(
@@ -271,7 +270,7 @@ class Cloud:
         stream.open()
 
     def _hand_over(self, callback: Callable[..., None], *args: Any) -> None:
-        """Call `callback` on the loop. Runs on an SDK thread; nothing may be raised into the SDK, and nothing hidden."""
+        """Call `callback` on the loop. Runs on an SDK thread, which would swallow what is raised."""
         try:
             if not self._loop.is_closed():
                 self._loop.call_soon_threadsafe(callback, *args)

@@ -169,7 +169,7 @@ class Daemon:
             self._notifier.ready(self._board.line(self._state))
 
     def _opened(self) -> Recovered:
-        """On the journal's thread. A damaged journal is set aside: what it held is FAILED journal-lost, never run again."""
+        """On the journal's thread. A damaged journal is set aside: what it held is FAILED journal-lost, never rerun."""
         try:
             return self._journal.open()
         except JournalDamagedError as error:
@@ -213,7 +213,7 @@ class Daemon:
             for effect in effects:
                 self._perform(effect)
 
-    def _perform(self, effect: Effect) -> None:  # noqa: C901 - one line an effect, the type checker sees that none is missing
+    def _perform(self, effect: Effect) -> None:
         match effect:
             case Fetch():
                 self._ask(self._fetch(effect))
@@ -244,7 +244,7 @@ class Daemon:
     def _answered(self, task: asyncio.Task[None]) -> None:
         self._requests.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            # A defect of ours. Every expected failure became an event; end, so that it is seen and the next one recovers.
+            # A defect of ours: expected failures became events. End, so that it is seen and the next one recovers.
             self._log.error("internal error", exc_info=error)
             os._exit(70)
 
@@ -314,7 +314,9 @@ class Daemon:
     def _count(self, settle: Settle) -> None:
         self.tally.settled += 1
         self.tally.succeeded += settle.outcome.status is ExecutionStatus.SUCCEEDED and settle.was_accepted
-        self._log.info("settled", execution=str(settle.execution), status=settle.outcome.status, known=settle.was_accepted)
+        self._log.info(
+            "settled", execution=str(settle.execution), status=settle.outcome.status, known=settle.was_accepted
+        )
 
     async def _feed_watchdog(self) -> None:
         interval_s = self._notifier.watchdog_interval_s

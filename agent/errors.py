@@ -6,7 +6,7 @@ class AgentError(Exception):
 
 
 class ConfigError(AgentError):
-    """The configuration cannot be used. The command ends with exit status 78 (EX_CONFIG); systemd does not restart on it."""
+    """The configuration cannot be used: exit status 78 (EX_CONFIG), on which systemd does not restart."""
 
 
 class StateDirectoryError(AgentError):

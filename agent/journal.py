@@ -31,7 +31,8 @@ FILE_NAME = "journal.sqlite"
 _SCHEMA = """
 CREATE TABLE execution (
     namespace TEXT NOT NULL, job_id TEXT NOT NULL, execution_number INTEGER NOT NULL,
-    operation TEXT NOT NULL, claimed_at REAL NOT NULL, phase TEXT NOT NULL, state TEXT NOT NULL, checksum INTEGER NOT NULL,
+    operation TEXT NOT NULL, claimed_at REAL NOT NULL, phase TEXT NOT NULL, state TEXT NOT NULL,
+    checksum INTEGER NOT NULL,
     PRIMARY KEY (namespace, job_id, execution_number)
 ) WITHOUT ROWID, STRICT;
 CREATE TABLE history (
@@ -143,15 +144,19 @@ def read_history(state_directory: Path, limit: int = HISTORY_KEPT) -> list[Histo
 def _connect(path: Path) -> sqlite3.Connection:
     """Open the database with the pragmas that were measured, and see that they are in force."""
     database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    os.chmod(path, 0o600)
+    path.chmod(0o600)
     mode = database.execute("PRAGMA journal_mode=WAL").fetchone()[0]
     database.execute("PRAGMA synchronous=FULL")
     synchronous = database.execute("PRAGMA synchronous").fetchone()[0]
     if (mode, synchronous) != ("wal", 2):
-        raise JournalError(f"{path}: the disk takes no write-ahead log (journal_mode {mode}, synchronous {synchronous})")
+        raise JournalError(
+            f"{path}: the disk takes no write-ahead log (journal_mode {mode}, synchronous {synchronous})"
+        )
     found = database.execute("PRAGMA user_version").fetchone()[0]
     if found > SCHEMA_VERSION:
-        raise JournalError(f"{path} was written by a newer version (schema {found}, known {SCHEMA_VERSION}): install that one")
+        raise JournalError(
+            f"{path} was written by a newer version (schema {found}, known {SCHEMA_VERSION}): install that one"
+        )
     if found == 0:
         with _transaction(database):
             for statement in _SCHEMA.split(";"):
@@ -171,7 +176,9 @@ def _recover(database: sqlite3.Connection) -> Recovered:
         if checksum != _checksum(fields):
             raise JournalDamagedError("a row of the journal is damaged: its checksum is wrong")
         namespace, job_id, number, operation, claimed_at, phase, state = fields
-        executions.append(Execution(ExecutionId(namespace, job_id, number), decoded(phase, state), operation, claimed_at))
+        executions.append(
+            Execution(ExecutionId(namespace, job_id, number), decoded(phase, state), operation, claimed_at)
+        )
     return Recovered(tuple(executions), tuple(_history(database)))
 
 

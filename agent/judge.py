@@ -1,4 +1,4 @@
-"""What we make of a job document: the catalog's handlers and the config's rules, applied to what the service described."""
+"""What we make of a job document: the catalog's handlers and the config's rules, applied to what is described."""
 
 import json
 from typing import Any

@@ -1,16 +1,16 @@
 """`iot-jobs-agent check`: everything that can be found wrong before the first job, each with the fix."""
 
 import asyncio
-import datetime
 import os
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from agent.commands import options
 from agent.config import Config, load, problems
 
 EX_CONFIG = 78
-EARLIEST = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)  # no clock is right that shows less than our own age
+EARLIEST = datetime(2026, 1, 1, tzinfo=UTC)  # no clock is right that shows less than our own age
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -42,7 +42,7 @@ def _state_directory(directory: Path) -> tuple[bool, str]:
 
 
 def _clock() -> tuple[bool, str]:
-    now = datetime.datetime.now(datetime.UTC)
+    now = datetime.now(UTC)
     if now >= EARLIEST:
         return True, f"clock {now:%Y-%m-%d %H:%M:%S} UTC"
     return False, f"the clock says {now:%Y-%m-%d}: certificates will not be valid yet; let it synchronise first."

@@ -53,7 +53,9 @@ class DemoJob:
 def main(arguments: Sequence[str]) -> int:
     """Run the demonstration: 0 if every execution ended SUCCEEDED in the service's record, 1 otherwise."""
     parser = options.parser("demo", "Run real jobs against a local AWS IoT Jobs: no account, no configuration.")
-    parser.add_argument("--keep", action="store_true", help="leave simulator and agent running, and say what to try next")
+    parser.add_argument(
+        "--keep", action="store_true", help="leave simulator and agent running, and say what to try next"
+    )
     chosen = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="iot-jobs-demo-") as scratch:
         return _demonstrate(Path(scratch), keep=chosen.keep)
@@ -85,14 +87,22 @@ def _demonstrate(scratch: Path, *, keep: bool) -> int:
 
 def _jobs(scratch: Path) -> list[DemoJob]:
     return [
-        DemoJob("greet-neighbours", "a handler written in shell, default namespace", {"operation": "greet", "params": {"word": "hello"}}),
+        DemoJob(
+            "greet-neighbours",
+            "a handler written in shell, default namespace",
+            {"operation": "greet", "params": {"word": "hello"}},
+        ),
         DemoJob(
             "note-for-team-a",
             "the built-in write-file, namespace team-a",
             {"operation": "write-file", "params": {"path": str(scratch / "files" / "note"), "content": "hello\n"}},
             namespace="team-a",
         ),
-        DemoJob("run-command", "AWS-Run-Command, as the AWS console produces it", _run_command_document("echo,Hello from the cloud")),
+        DemoJob(
+            "run-command",
+            "AWS-Run-Command, as the AWS console produces it",
+            _run_command_document("echo,Hello from the cloud"),
+        ),
     ]
 
 
@@ -190,7 +200,8 @@ def _tell_agent(lines: IO[str]) -> None:
 
 def _keep(ports: dict[str, Any], config: Path, scratch: Path) -> None:
     document = json.dumps({"operation": "greet", "params": {"word": "again"}})
-    print(f"""
+    print(
+        f"""
 Everything is running; Ctrl-C ends it. Try, in another terminal:
 
   export AWS_ENDPOINT_URL={ports["http_url"]} AWS_REGION=eu-west-1 AWS_ACCESS_KEY_ID=any AWS_SECRET_ACCESS_KEY=any
@@ -203,7 +214,9 @@ Everything is running; Ctrl-C ends it. Try, in another terminal:
   iot-jobs-agent jobs --config {config}
   iot-jobs-agent pending --namespace team-a --config {config}
 
-The agent's handlers are in {scratch / "handlers"}; write one, add its name to {config}, and restart.""", flush=True)
+The agent's handlers are in {scratch / "handlers"}; write one, add its name to {config}, and restart.""",
+        flush=True,
+    )
     try:
         signal.pause()
     except KeyboardInterrupt:
@@ -217,7 +230,11 @@ def _client(url: str) -> Any:
     except ImportError:
         raise DemoError("the demo needs the simulator: pip install 'iot-jobs-agent[simulator]'") from None
     return boto3.client(
-        "iot", endpoint_url=url, region_name="eu-west-1", aws_access_key_id="any", aws_secret_access_key="any"  # noqa: S106 - the simulator checks none
+        "iot",
+        endpoint_url=url,
+        region_name="eu-west-1",
+        aws_access_key_id="any",
+        aws_secret_access_key="any",  # noqa: S106 - the simulator checks none
     )
 
 

@@ -14,7 +14,9 @@ def main(arguments: Sequence[str]) -> int:
     parser = options.parser("jobs", "List the last executions with outcome, duration and reason, newest first.")
     options.add_config(parser)
     options.add_json(parser)
-    parser.add_argument("--limit", type=int, default=20, metavar="N", help=f"at most N (default 20, kept {HISTORY_KEPT})")
+    parser.add_argument(
+        "--limit", type=int, default=20, metavar="N", help=f"at most N (default 20, kept {HISTORY_KEPT})"
+    )
     chosen = parser.parse_args(arguments)
     entries = read_history(load(chosen.config).agent.state_directory, max(0, chosen.limit))
     if chosen.json:
@@ -51,4 +53,5 @@ def _line(entry: HistoryEntry) -> str:
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.settled_at))
     duration_s = _duration_s(entry)
     took = "-" if duration_s is None else f"{duration_s:.1f} s"
-    return f"{when}  {entry.outcome.status:<9}  {took:>8}  {entry.execution}  {entry.operation}  {entry.outcome.reason}".rstrip()
+    outcome = entry.outcome
+    return f"{when}  {outcome.status:<9}  {took:>8}  {entry.execution}  {entry.operation}  {outcome.reason}".rstrip()

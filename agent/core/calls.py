@@ -38,7 +38,7 @@ def answered(execution: Execution, ticket: int) -> Execution:
 
 
 def due_again(state: State) -> State:
-    """Make every request due at once that waits out a back-off: there is a new connection. Those in flight will fail."""
+    """Make every request due that waits out a back-off: there is a new connection. Those in flight will fail."""
     for execution in state.executions.values():
         match execution.phase:
             case (Judging() | Claiming() | Preparing() | Reporting()) as phase if not phase.call.ticket:

@@ -18,7 +18,7 @@ STEP_TIMER_LONGEST_MINUTES = 10080
 
 
 def step_timeout_minutes(step: Step, remaining_s: float | None = None) -> int:
-    """Return stepTimeoutInMinutes: what is left of the step's deadline, its grace, and time for an outage (1 to 10080)."""
+    """Return stepTimeoutInMinutes: what is left of the step's deadline, its grace, and time for an outage."""
     left_s = step.timeout_s if remaining_s is None else max(0.0, remaining_s)
     return min(STEP_TIMER_LONGEST_MINUTES, math.ceil((left_s + step.grace_s) / 60) + STEP_TIMER_SLACK_MINUTES)
 

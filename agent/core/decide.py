@@ -1,9 +1,9 @@
 """Every rule of the product, found from here: `decide(state, event, now) -> (state, effects)`, pure and total.
 
-Theory of operation. An event changes where one execution stands (its phase) or what a namespace shows (its queue). Then,
-whatever the event was, the same pump runs: requests whose time has come are sent, reports first; lists are fetched;
-free slots are filled with pending executions. Last, what changed durably is put in front as journal effects, so that
-nothing is done before it is written: no rule can forget to.
+Theory of operation. An event changes where one execution stands (its phase) or what a namespace shows (its queue).
+Then, whatever the event was, the same pump runs: requests whose time has come are sent, reports first; lists are
+fetched; free slots are filled with pending executions. Last, what changed durably is put in front as journal effects,
+so that nothing is done before it is written: no rule can forget to.
 
     phase      | event               | next phase | effects besides the journal's
     -----------|---------------------|------------|--------------------------------------------------------------
@@ -41,6 +41,7 @@ from typing import assert_never
 from agent.core import calls, claiming, queues, running, settling
 from agent.core.effects import JOURNAL, Effect, Forget, Save, Settle, StopAttempt
 from agent.core.events import (
+    Answer,
     AttemptEnded,
     AttemptEvent,
     AttemptNeverStarted,
@@ -75,7 +76,7 @@ def decide(state: State, event: Event, now: float) -> tuple[State, tuple[Effect,
 
 
 def next_deadline(state: State, now: float) -> float | None:
-    """Return when a `Tick` is needed next (monotonic seconds), or None. What is due already waits for an event instead."""
+    """Return when a `Tick` is needed next (monotonic seconds), or None. What is due already waits for an event."""
     if not state.is_connected:
         return None
     times = [queue.fetch_at for queue in state.queues.values() if queue.fetch_at is not None and not queue.ticket]
@@ -134,13 +135,16 @@ def _answered(state: State, event: Event, now: float) -> Turn:
         case AttemptStarted() | AttemptNeverStarted() | AttemptProgressed() | AttemptEnded():
             return _on_attempt(state, event, now)
         case Described() | DescribeFailed() | UpdateAccepted() | UpdateFailed():
-            execution = state.executions.get(event.execution)
-            if execution is None or not calls.is_awaited(execution.phase, event.ticket):
-                return state, []
-            execution = calls.answered(execution, event.ticket)
-            return _on_answer(state.with_execution(execution), execution, event, now)
-        case _:
-            assert_never(event)
+            return _on_awaited_answer(state, event, now)
+    assert_never(event)
+
+
+def _on_awaited_answer(state: State, event: Answer, now: float) -> Turn:
+    execution = state.executions.get(event.execution)
+    if execution is None or not calls.is_awaited(execution.phase, event.ticket):
+        return state, []
+    execution = calls.answered(execution, event.ticket)
+    return _on_answer(state.with_execution(execution), execution, event, now)
 
 
 def _on_attempt(state: State, event: AttemptEvent, now: float) -> Turn:
@@ -162,12 +166,7 @@ def _on_attempt(state: State, event: AttemptEvent, now: float) -> Turn:
             return state, []
 
 
-def _on_answer(
-    state: State,
-    execution: Execution,
-    event: Described | DescribeFailed | UpdateAccepted | UpdateFailed,
-    now: float,
-) -> Turn:
+def _on_answer(state: State, execution: Execution, event: Answer, now: float) -> Turn:
     match event:
         case Described():
             return _on_described(state, execution, event, now)

@@ -54,7 +54,10 @@ class Describe:
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """Tell the service a status. `details` None leaves the stored ones; `expected_version` 0 and `step_timeout_minutes` 0: not sent."""
+    """Tell the service a status.
+
+    `details` None leaves the stored ones; `expected_version` 0 and `step_timeout_minutes` 0 are not sent.
+    """
 
     execution: ExecutionId
     ticket: int
@@ -88,7 +91,7 @@ class ForgetAttempts:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """Tell people (the log). `what` is a stable sentence; `why` may name codes and reasons, never values of a document."""
+    """Tell people (the log). `what` is stable; `why` may name codes and reasons, never values of a document."""
 
     execution: ExecutionId
     what: str

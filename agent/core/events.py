@@ -14,7 +14,7 @@ from agent.core.state import Execution
 
 @dataclass(frozen=True, slots=True)
 class JournalOpened:
-    """The journal can be read and written. `executions` are those under way, `settled` the outcomes of the recent past."""
+    """The journal can be used. `executions` are those under way, `settled` the outcomes of the recent past."""
 
     executions: tuple[Execution, ...] = ()
     settled: Mapping[ExecutionId, Outcome] = field(default_factory=dict)
@@ -34,7 +34,7 @@ class Disconnected:
 
 @dataclass(frozen=True, slots=True)
 class Notified:
-    """The service sent a notification: a hint, never the truth. `is_complete`: a list (notify), not its head (notify-next)."""
+    """A notification: a hint, never the truth. `is_complete`: a list (notify), not its head (notify-next)."""
 
     namespace: str
     pending: tuple[ExecutionId, ...]
@@ -43,7 +43,7 @@ class Notified:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """The answer to a `Fetch`, IN_PROGRESS first. `is_complete`: as much of the list as the service shows, not its head."""
+    """The answer to a `Fetch`, IN_PROGRESS first. `is_complete`: all that the service shows, not the head only."""
 
     namespace: str
     ticket: int

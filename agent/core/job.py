@@ -32,7 +32,7 @@ class ExecutionStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True, order=True)
 class ExecutionId:
-    """Which work: retries and continuous jobs reuse a job id, hence the execution number. `""` is the default namespace."""
+    """Which work: retries reuse a job id, hence the execution number. `""` is the default namespace."""
 
     namespace: str
     job_id: str

@@ -81,7 +81,9 @@ def dropped(state: State, gone: ExecutionId, now: float, *, refetch: bool = True
         return state
     pending = tuple(e for e in queue.pending if e != gone)
     fetch_at = now if refetch else queue.fetch_at
-    return state.with_queue(gone.namespace, replace(queue, pending=pending, fetch_at=fetch_at, is_complete=not queue.is_known))
+    return state.with_queue(
+        gone.namespace, replace(queue, pending=pending, fetch_at=fetch_at, is_complete=not queue.is_known)
+    )
 
 
 def left_alone(state: State, other: ExecutionId, now: float) -> State:

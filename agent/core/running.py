@@ -7,7 +7,7 @@ from agent.core.claiming import step_timeout_minutes
 from agent.core.details import Told, status_details
 from agent.core.effects import Effect, Note, StopAttempt, Update
 from agent.core.events import AttemptEnded, AttemptProgressed, Described, DescribeFailed, UpdateFailed
-from agent.core.job import AttemptId, ExecutionStatus, Outcome, StatusDetails
+from agent.core.job import AttemptId, AttemptResult, ExecutionStatus, Outcome, StatusDetails
 from agent.core.outcome import ending_in_words, outcome_of
 from agent.core.settling import outcome_reached, over
 from agent.core.state import Execution, Preparing, Running, State, Stopping, current_step
@@ -21,7 +21,9 @@ def on_started(state: State, execution: Execution, phase: Running, now: float) -
         return state, []
     step = current_step(phase)
     running = replace(phase, started_at=now, deadline_s=step.timeout_s)
-    return state.with_phase(execution, running), [Note(execution.id, "started", f"{step.name}, {phase.step + 1}/{len(phase.plan.steps)}")]
+    return state.with_phase(execution, running), [
+        Note(execution.id, "started", f"{step.name}, {phase.step + 1}/{len(phase.plan.steps)}")
+    ]
 
 
 def on_progressed(state: State, execution: Execution, phase: Running, event: AttemptProgressed, now: float) -> Turn:
@@ -77,25 +79,19 @@ def on_ended(state: State, execution: Execution, phase: Running, event: AttemptE
         return state.with_phase(execution, Preparing(phase.plan, phase.step + 1, 1, results)), [note]
     if may_go_on:
         outcome = replace(outcome, status=ExecutionStatus.SUCCEEDED)
-    return outcome_reached(state, execution, outcome, _last_details(state, execution, phase, event, outcome, results))
+    known = replace(told(state, execution, phase), steps=results if len(phase.plan.steps) > 1 else ())
+    details = _last_details(known, event.result, outcome, shows_stdout=step.include_stdout)
+    return outcome_reached(state, execution, outcome, details)
 
 
-def _last_details(
-    state: State,
-    execution: Execution,
-    phase: Running,
-    event: AttemptEnded,
-    outcome: Outcome,
-    results: tuple[tuple[str, str], ...],
-) -> StatusDetails:
+def _last_details(known: Told, result: AttemptResult, outcome: Outcome, *, shows_stdout: bool) -> StatusDetails:
     last = replace(
-        told(state, execution, phase),
-        result=ending_in_words(event.result),
+        known,
+        result=ending_in_words(result),
         reason=outcome.reason,
-        stdout=event.result.stdout if current_step(phase).include_stdout else "",
-        stderr=event.result.stderr,
-        details={**phase.details, **outcome.details},
-        steps=results if len(phase.plan.steps) > 1 else (),
+        stdout=result.stdout if shows_stdout else "",
+        stderr=result.stderr,
+        details={**known.details, **outcome.details},
     )
     return status_details(last)
 

@@ -1,4 +1,4 @@
-"""Rules of the end: an outcome is journalled, sent until the service has it or calls the execution over, then settled."""
+"""Rules of the end: an outcome is journalled, sent until the service has it or calls it over, then settled."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -19,7 +19,9 @@ def outcome_reached(
     state: State, execution: Execution, outcome: Outcome, details: StatusDetails | None = None, version: int = 0
 ) -> Turn:
     """Start reporting `outcome`. `version` guards a rejection straight from QUEUED, which is a claim as well."""
-    note = Note(execution.id, outcome.status.lower(), outcome.reason, is_problem=outcome.status == ExecutionStatus.FAILED)
+    note = Note(
+        execution.id, outcome.status.lower(), outcome.reason, is_problem=outcome.status == ExecutionStatus.FAILED
+    )
     return state.with_phase(execution, Reporting(outcome, details or {}, version)), [note]
 
 
@@ -68,7 +70,9 @@ def _settled(state: State, execution: Execution, outcome: Outcome, now: float, *
     return state, [settle, ForgetAttempts(execution.id)]
 
 
-def remembered(settled: Mapping[ExecutionId, Outcome], new: ExecutionId, outcome: Outcome) -> dict[ExecutionId, Outcome]:
+def remembered(
+    settled: Mapping[ExecutionId, Outcome], new: ExecutionId, outcome: Outcome
+) -> dict[ExecutionId, Outcome]:
     """Return the outcomes of the recent past with one more, the oldest forgotten."""
     kept = {**{k: v for k, v in settled.items() if k != new}, new: outcome}
     return dict(list(kept.items())[-REMEMBERED:])

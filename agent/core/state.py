@@ -1,7 +1,7 @@
 """What the agent knows, as frozen values: the phases of an execution, the queues of the namespaces, the whole state.
 
-A phase is journalled in its `durable` form, which leaves out whatever another process or boot could not use: requests in
-flight, deadlines (monotonic), progress, and the secrets of a plan.
+A phase is journalled in its `durable` form, which leaves out whatever another process or boot could not use: requests
+in flight, deadlines (monotonic), progress, and the secrets of a plan.
 """
 
 from collections.abc import Mapping
@@ -40,7 +40,7 @@ class Judging:
 
 @dataclass(frozen=True, slots=True)
 class Claiming:
-    """We mean to run this. `version` is the expectedVersion of the claim; 0 = ask the service first how things stand."""
+    """We mean to run this. `version` is the claim's expectedVersion; 0 = ask the service first how things stand."""
 
     plan: Plan
     version: int = 0
@@ -49,7 +49,7 @@ class Claiming:
 
 @dataclass(frozen=True, slots=True)
 class Preparing:
-    """Claimed; a fresh document is being fetched for the next step. `results` are (name, result) of the steps before."""
+    """Claimed; a fresh document is being fetched for the next step. `results` are (name, result) of those before."""
 
     plan: Plan
     step: int = 0
@@ -62,8 +62,9 @@ class Preparing:
 class Running:
     """An attempt was started, or is about to be: its directory tells which.
 
-    `progress` is in percent. `deadline_s` counts from `started_at` (monotonic; None: not known to have started). `probe` asks the service whether
-    the execution is still wanted; `report_at` is when progress is next sent (None: there is nothing new to say).
+    `progress` is in percent. `deadline_s` counts from `started_at` (monotonic; None: not known to have started).
+    `probe` asks the service whether the execution is still wanted; `report_at` is when progress is next sent (None:
+    there is nothing new to say).
     """
 
     plan: Plan
@@ -112,7 +113,7 @@ Phase: TypeAlias = Judging | Claiming | Preparing | Running | Stopping | Reporti
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """One job execution and where we stand with it. `operation` is what people call it; `claimed_at` is epoch seconds."""
+    """One job execution and where we stand with it. `operation` is what people call it, `claimed_at` epoch seconds."""
 
     id: ExecutionId
     phase: Phase

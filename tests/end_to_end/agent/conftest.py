@@ -144,7 +144,7 @@ StartAgent = Callable[..., Any]
 
 @pytest.fixture
 async def start_agent(device: Device) -> AsyncIterator[StartAgent]:
-    """Starts agents with the device's configuration, connected unless `is_connected=False`; ends those still running."""
+    """Starts agents with the device's configuration, connected unless told otherwise; ends those still running."""
     running: list[AgentProcess] = []
 
     async def start(*arguments: str, is_connected: bool = True, on: Device = device) -> AgentProcess:

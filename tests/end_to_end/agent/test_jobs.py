@@ -1,6 +1,7 @@
 """Real jobs: a real agent process, the real SDK over mutual TLS, real handlers, and the service's record."""
 
 import json
+import os
 from typing import Any
 
 import pytest
@@ -51,7 +52,9 @@ async def test_an_executable_gets_its_params_and_its_outcome_is_in_the_service_r
     assert details["agent"] == (device.state / "agent-id").read_text().strip()
 
 
-async def test_a_job_that_was_pending_before_the_agent_came_is_run(device: Any, start_agent: Any, operator: Any) -> None:
+async def test_a_job_that_was_pending_before_the_agent_came_is_run(
+    device: Any, start_agent: Any, operator: Any
+) -> None:
     await operator.create("job-1", run_command("echo,hello"))
     await start_agent()
     record = await operator.wait("job-1", "SUCCEEDED")
@@ -201,9 +204,6 @@ async def test_no_more_than_max_concurrent_run_at_once(device: Any, start_agent:
     device.sections["agent"]["max_concurrent"] = 2
     gate, ledger = device.directory / "gate", device.directory / "ledger"
     device.add_handler("wait", f'#!/bin/sh\necho "$JOB_ID" >> {ledger}\nread -r _ < {gate}\n')
-    (device.directory / "gate").parent.mkdir(exist_ok=True)
-    import os
-
     os.mkfifo(gate)
     for number in range(3):
         await operator.create(f"job-{number}", {"operation": "wait"})
@@ -211,11 +211,11 @@ async def test_no_more_than_max_concurrent_run_at_once(device: Any, start_agent:
     await agent.says("started", times=2)
     await operator.wait("job-1", "IN_PROGRESS")
     assert (await operator.record("job-2"))["status"] == "QUEUED"
-    with open(gate, "w") as opened:
-        opened.write("go\ngo\ngo\ngo\n")
-        opened.flush()
-        for number in range(3):
-            await operator.wait(f"job-{number}", "SUCCEEDED")
+    opened = os.open(gate, os.O_RDWR)
+    os.write(opened, b"go\n" * 3)
+    for number in range(3):
+        await operator.wait(f"job-{number}", "SUCCEEDED")
+    os.close(opened)
 
 
 async def test_a_cancelled_execution_is_stopped_with_all_its_processes_and_nothing_is_reported(
@@ -235,7 +235,9 @@ async def test_a_cancelled_execution_is_stopped_with_all_its_processes_and_nothi
     assert "result" not in record["details"]
 
 
-async def test_what_another_agent_works_on_is_left_alone(device: Any, start_agent: Any, operator: Any, connect: Any, sim: Any) -> None:
+async def test_what_another_agent_works_on_is_left_alone(
+    device: Any, start_agent: Any, operator: Any, connect: Any, sim: Any
+) -> None:
     await operator.create("theirs", run_command("echo,theirs"))
     other = await connect(sim, THING, client_id="other-agent")
     await other.ask("theirs/update", status="IN_PROGRESS", statusDetails={"agent": "someone"})

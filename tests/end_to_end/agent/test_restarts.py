@@ -16,7 +16,7 @@ def gate(device: Any) -> Path:
     """A FIFO that the handler `gated` waits for, having noted its start in `ledger`."""
     path = device.directory / "gate"
     os.mkfifo(path)
-    script = f"#!/bin/sh\necho started >> {device.directory / 'ledger'}\nread -r line < {path}\necho \"$line\"\n"
+    script = f'#!/bin/sh\necho started >> {device.directory / "ledger"}\nread -r line < {path}\necho "$line"\n'
     device.add_handler("gated", script)
     return path
 
@@ -62,7 +62,9 @@ async def test_an_attempt_whose_supervisor_was_killed_is_failed_and_nothing_of_i
 ) -> None:
     told = device.directory / "told"
     os.mkfifo(told)
-    device.add_handler("daemon", f"#!/bin/sh\nsetsid tail -f /dev/null &\necho $PPID $$ $! > {told}\nexec tail -f /dev/null\n")
+    device.add_handler(
+        "daemon", f"#!/bin/sh\nsetsid tail -f /dev/null &\necho $PPID $$ $! > {told}\nexec tail -f /dev/null\n"
+    )
     await start_agent()
     await operator.create("job-1", {"operation": "daemon"})
     shim, *others = map(int, (await asyncio.to_thread(told.read_text)).split())
@@ -176,7 +178,12 @@ async def test_a_damaged_journal_is_set_aside_and_what_it_held_is_failed(
 
 
 async def test_without_tls_a_loopback_broker_serves(device: Any, start_agent: Any, operator: Any, sim: Any) -> None:
-    device.sections["aws"] |= {"tls": False, "port": sim.mqtt_port, "endpoint": "127.0.0.1", "https_endpoint": "localhost"}
+    device.sections["aws"] |= {
+        "tls": False,
+        "port": sim.mqtt_port,
+        "endpoint": "127.0.0.1",
+        "https_endpoint": "localhost",
+    }
     await operator.create("job-1", {"operation": "run-command", "params": {"command": "echo hi"}})
     await start_agent()
     await operator.wait("job-1", "SUCCEEDED")

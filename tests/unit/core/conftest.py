@@ -1,11 +1,11 @@
-"""The playbook: a test of the core is a script of what is heard and what is done, which reads like a sequence diagram."""
+"""The playbook: a test of the core is a script of what is heard and done, and reads like a sequence diagram."""
 
 import pytest
 
 from agent.core.decide import decide, next_deadline
 from agent.core.effects import Effect, Note, Save
 from agent.core.events import Event, JournalOpened
-from agent.core.job import ExecutionId, ExecutionStatus, Plan, Step, StepKind
+from agent.core.job import ExecutionId, Plan, Step, StepKind
 from agent.core.state import Phase, Settings, State
 
 JOB = ExecutionId("", "job-1", 1)

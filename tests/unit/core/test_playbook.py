@@ -64,7 +64,9 @@ WELL = AttemptResult(Ending.EXITED, code=0)
 BADLY = AttemptResult(Ending.EXITED, code=3)
 
 
-def described(agent: Any, status: ExecutionStatus, verdict: Plan | Refusal, agent_id: str = "", **more: Any) -> Described:
+def described(
+    agent: Any, status: ExecutionStatus, verdict: Plan | Refusal, agent_id: str = "", **more: Any
+) -> Described:
     return Described(JOB, agent.ticket, status, 1, agent_id, verdict, "greet", **more)
 
 
@@ -118,7 +120,9 @@ class TestTheUsualWay:
         agent.state = replace(agent.state, settings=Settings("me", namespaces=("", "team-a")))
         assert agent.hears(Connected()) == [Fetch("", 1, is_complete=True), Fetch("team-a", 2, is_complete=True)]
 
-    def test_a_pending_execution_is_described_claimed_described_afresh_and_started(self, agent: Any, plan: Plan) -> None:
+    def test_a_pending_execution_is_described_claimed_described_afresh_and_started(
+        self, agent: Any, plan: Plan
+    ) -> None:
         judge(agent)
         assert agent.hears(described(agent, QUEUED, plan)) == [
             Update(JOB, 3, IN_PROGRESS, agent.all_effects[-1].details, expected_version=1, step_timeout_minutes=17)
@@ -148,7 +152,9 @@ class TestTheUsualWay:
 
     def test_no_secret_of_a_document_is_journalled(self, agent: Any, plan: Plan) -> None:
         run(agent, plan)
-        assert all(step.input == "{}" and step.argv == () for step in agent.state.executions[JOB].durable.phase.plan.steps)
+        assert all(
+            step.input == "{}" and step.argv == () for step in agent.state.executions[JOB].durable.phase.plan.steps
+        )
 
     def test_slots_are_filled_round_robin_between_namespaces(self, agent: Any) -> None:
         agent.state = replace(agent.state, settings=Settings("me", namespaces=("", "a"), max_concurrent=3))
@@ -565,7 +571,9 @@ class TestLists:
         assert agent.hears(FetchFailed("", agent.ticket, "")) == []
         assert agent.hears(Tick(), at=agent.deadline) == [Fetch("", agent.ticket, is_complete=True)]
 
-    def test_a_head_that_belongs_to_another_agent_makes_us_ask_for_what_is_behind_it(self, agent: Any, plan: Plan) -> None:
+    def test_a_head_that_belongs_to_another_agent_makes_us_ask_for_what_is_behind_it(
+        self, agent: Any, plan: Plan
+    ) -> None:
         judge(agent)
         agent.hears(described(agent, IN_PROGRESS, plan, "somebody"))
         agent.hears(Tick(), at=agent.deadline)

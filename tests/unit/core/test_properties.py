@@ -1,4 +1,4 @@
-"""What holds whatever happens, in whatever order: random lives of an agent, with answers lost, late, doubled or wrong."""
+"""What holds whatever happens: random lives of an agent, with answers lost, late, doubled or wrong."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -145,7 +145,9 @@ def answer(draw: Any, request: Any) -> Any:
                 return DescribeFailed(execution, ticket, draw(st.sampled_from(CODES)), jitter)
             status = draw(st.sampled_from(["QUEUED", "QUEUED", "IN_PROGRESS", "IN_PROGRESS", *ExecutionStatus]))
             agent_id = draw(st.sampled_from(["me", "me", "other", ""]))
-            return Described(execution, ticket, ExecutionStatus(status), 1, agent_id, draw(verdicts()), "h", 1.0, jitter)
+            return Described(
+                execution, ticket, ExecutionStatus(status), 1, agent_id, draw(verdicts()), "h", 1.0, jitter
+            )
         case Update(execution=execution, ticket=ticket):
             if draw(st.booleans()):
                 return UpdateAccepted(execution, ticket)
