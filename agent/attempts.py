@@ -32,6 +32,7 @@ from agent.shim.processes import PR_SET_CHILD_SUBREAPER, prctl
 __all__ = ["Attempts", "Facts"]
 
 PLAIN_NAME = re.compile(r"[a-zA-Z0-9_-]*\.[a-zA-Z0-9_-]+\.[0-9]+")
+NUMBERS = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+")
 LOOK_AGAIN_S = 0.02
 
 LOG = structlog.get_logger(__name__)
@@ -65,6 +66,7 @@ class Attempts:
         self._watches: dict[AttemptId, Watch] = {}
         self._shims: set[int] = set()
         self._wake: int | None = None
+        self._one_ended = asyncio.Event()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="attempts")
 
     def open(self) -> None:
@@ -130,6 +132,23 @@ class Attempts:
         one AttemptProgressed, AttemptEnded when it is over.
         """
         return {attempt for attempt in attempts if not self._found(attempt)}
+
+    async def abandon_others(self, known: Iterable[AttemptId]) -> list[AttemptId]:
+        """Stop every attempt that is not `known` and remove what it left; return them once nothing of them is alive.
+
+        What they did will be told by nobody: the journal that knew of them is lost. Posts AttemptEnded for each.
+        """
+        kept = {attempt.directory_name for attempt in known}
+        names = [path.name for path in self._attempts.iterdir() if path.name not in kept]
+        others = [attempt for name in names if (attempt := _attempt_named(name)) is not None and self._found(attempt)]
+        for attempt in others:
+            self.stop(attempt)
+        while any(attempt in self._watches for attempt in others):
+            self._one_ended.clear()
+            await self._one_ended.wait()
+        for attempt in others:
+            self.forget(attempt.execution)
+        return others
 
     def forget(self, execution: ExecutionId, keeps_results: bool = False) -> None:
         """Remove the execution's JOB_DIR and its attempts' directories (results and output stay if `keeps_results`)."""
@@ -250,6 +269,7 @@ class Attempts:
             os.close(lock)
         if self._watches.get(watch.attempt) is watch:
             del self._watches[watch.attempt]
+            self._one_ended.set()
             self._post(AttemptEnded(watch.attempt, result))
 
     def _unstartable(self, attempt: AttemptId, why: str) -> None:
@@ -271,6 +291,17 @@ class Attempts:
 
 def _execution_name(execution: ExecutionId) -> str:
     return f"{execution.namespace}.{execution.job_id}.{execution.execution_number}"
+
+
+def _attempt_named(name: str) -> AttemptId | None:
+    """Return the attempt whose `directory_name` that is."""
+    match name.split("."):
+        case [namespace, job_id, execution_number, step, number] if NUMBERS.fullmatch(
+            f"{execution_number}.{step}.{number}"
+        ):
+            return AttemptId(ExecutionId(namespace, job_id, int(execution_number)), int(step), int(number))
+        case _:
+            return None
 
 
 def _throw(path: Path, trash: Path) -> None:

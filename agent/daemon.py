@@ -164,9 +164,9 @@ class Daemon:
             self._show_status()
             await asyncio.sleep(JOURNAL_PROBE_S)
         self._board.degraded = ""
-        self._recover(recovered)
         if not ready:
             self._notifier.ready(self._board.line(self._state))
+        await self._recover(recovered)
 
     def _opened(self) -> Recovered:
         """On the journal's thread. A damaged journal is set aside: what it held is FAILED journal-lost, never rerun."""
@@ -177,10 +177,12 @@ class Daemon:
             self._log.error("journal damaged, set aside", why=str(error), file=str(aside))
             return self._journal.open()
 
-    def _recover(self, recovered: Recovered) -> None:
-        """Tell the core what was under way, and find the attempts again."""
-        self._inbox.put_nowait(JournalOpened(recovered.executions, recovered.settled))
+    async def _recover(self, recovered: Recovered) -> None:
+        """Tell the core what was under way, and find the attempts again; those of a lost journal end first."""
         attempts = [a for e in recovered.executions if (a := e.attempt) is not None]
+        for other in await self._attempts.abandon_others(attempts):
+            self._log.warning("stopped an attempt that the journal does not know", execution=str(other.execution))
+        self._inbox.put_nowait(JournalOpened(recovered.executions, recovered.settled))
         for never_started in self._attempts.reattach(attempts):
             self._inbox.put_nowait(AttemptNeverStarted(never_started))
 

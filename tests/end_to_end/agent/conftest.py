@@ -160,9 +160,9 @@ async def start_agent(device: Device) -> AsyncIterator[StartAgent]:
     yield start
     for agent in running:
         await agent.stop(signal.SIGKILL)
-    for lock in (device.state / "attempts").glob("*/pid"):
-        with contextlib.suppress(ValueError, ProcessLookupError, OSError):
-            os.kill(int(lock.read_text()), signal.SIGTERM)
+    for lock in (device.state / "attempts").glob("*/lock"):
+        with contextlib.suppress(ValueError, IndexError, OSError):
+            os.kill(int(lock.read_text().split()[0]), signal.SIGTERM)  # the shim then stops its handler
 
 
 @pytest.fixture

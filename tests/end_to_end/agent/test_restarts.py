@@ -162,12 +162,15 @@ async def test_an_unusable_journal_degrades_the_agent_instead_of_ending_it(
     assert await agent.stop() == 0
 
 
-async def test_a_damaged_journal_is_set_aside_and_what_it_held_is_failed(
-    device: Any, start_agent: Any, operator: Any, gate: Path
+async def test_a_damaged_journal_is_set_aside_and_what_it_held_is_stopped_and_failed(
+    device: Any, start_agent: Any, operator: Any
 ) -> None:
+    told = device.directory / "told"
+    os.mkfifo(told)
+    device.add_handler("endless", f"#!/bin/sh\necho $$ > {told}\nexec tail -f /dev/null\n")
     first = await start_agent()
-    await operator.create("job-1", {"operation": "gated"})
-    await first.says("started")
+    await operator.create("job-1", {"operation": "endless"})
+    handler = int(await asyncio.to_thread(told.read_text))
     await first.stop()
     (device.state / "journal.sqlite").write_bytes(b"no database at all" * 1000)
     second = await start_agent()
@@ -175,6 +178,8 @@ async def test_a_damaged_journal_is_set_aside_and_what_it_held_is_failed(
     record = await operator.wait("job-1", "FAILED")
     assert "journal" in record["details"]["reason"]
     assert list(device.state.glob("journal.sqlite.damaged-*"))
+    with pytest.raises(ProcessLookupError):
+        os.kill(handler, 0)
 
 
 async def test_without_tls_a_loopback_broker_serves(device: Any, start_agent: Any, operator: Any, sim: Any) -> None:
