@@ -147,11 +147,15 @@ async def start_agent(device: Device) -> AsyncIterator[StartAgent]:
     """Starts agents with the device's configuration, connected unless told otherwise; ends those still running."""
     running: list[AgentProcess] = []
 
-    async def start(*arguments: str, is_connected: bool = True, on: Device = device) -> AgentProcess:
+    async def start(
+        *arguments: str, is_connected: bool = True, on: Device = device, environment: dict[str, str] | None = None
+    ) -> AgentProcess:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "agent", "run", "--config", str(on.write_config()), *arguments,
-            stderr=asyncio.subprocess.PIPE, env=os.environ | {"PYTHONWARNINGS": "error"}, limit=1024 * 1024,
-        )  # fmt: skip
+            *(sys.executable, "-m", "agent", "run", "--config", str(on.write_config()), *arguments),
+            stderr=asyncio.subprocess.PIPE,
+            env=os.environ | {"PYTHONWARNINGS": "error"} | (environment or {}),
+            limit=1024 * 1024,
+        )
         running.append(AgentProcess(process))
         if is_connected:
             await running[-1].says("connected")

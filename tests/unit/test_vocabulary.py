@@ -1,0 +1,67 @@
+"""Our enums, limits and names, pinned to AWS's own models."""
+
+import re
+from typing import Any
+
+import pytest
+from botocore.loaders import Loader
+from botocore.model import ServiceModel
+
+from agent.config_keys import Aws, NamespaceEntry
+from agent.core import details
+from agent.core.claiming import STEP_TIMER_LONGEST_MINUTES, step_timeout_minutes
+from agent.core.job import ExecutionStatus, Step, StepKind
+from agent.document import LARGEST_BYTES
+
+
+@pytest.fixture(scope="module")
+def data_plane() -> ServiceModel:
+    return ServiceModel(Loader().load_service_model("iot-jobs-data", "service-2"), "iot-jobs-data")
+
+
+@pytest.fixture(scope="module")
+def control_plane() -> ServiceModel:
+    return ServiceModel(Loader().load_service_model("iot", "service-2"), "iot")
+
+
+def pattern(model: type[Any], key: str) -> str:
+    return next(m.pattern for m in model.model_fields[key].metadata if hasattr(m, "pattern"))
+
+
+def test_the_statuses_are_those_of_the_service(data_plane: ServiceModel) -> None:
+    assert set(data_plane.shape_for("JobExecutionStatus").enum) == {status.value for status in ExecutionStatus}
+
+
+def test_a_thing_name_is_one_for_both(control_plane: ServiceModel) -> None:
+    shape = control_plane.shape_for("ThingName")
+    ours = pattern(Aws, "thing_name")
+    assert ours == f"^{shape.metadata['pattern'].removesuffix('+')}{{{shape.metadata['min']},{shape.metadata['max']}}}$"
+
+
+def test_a_namespace_is_one_for_both(control_plane: ServiceModel) -> None:
+    assert pattern(NamespaceEntry, "id").startswith(
+        f"^{control_plane.shape_for('NamespaceId').metadata['pattern'][:-1]}"
+    )
+
+
+def test_the_step_timer_stays_within_the_limit(control_plane: ServiceModel) -> None:
+    longest = 7 * 24 * 60  # developer guide, page jobs-configurations-details: 1 to 10,080 minutes
+    assert longest == STEP_TIMER_LONGEST_MINUTES
+    assert step_timeout_minutes(Step("s", "h", StepKind.HANDLER, timeout_s=604800)) == longest
+    assert step_timeout_minutes(Step("s", "h", StepKind.HANDLER, timeout_s=1, grace_s=0)) == 16
+    assert step_timeout_minutes(Step("s", "h", StepKind.HANDLER), remaining_s=-5) == 16
+
+
+def test_details_are_legal(data_plane: ServiceModel) -> None:
+    told = details.Told(
+        **dict.fromkeys(["agent", "operation", "step_name", "message", "result"], "x\ny\u200b"), progress=1
+    )
+    pairs = details.status_details(told)
+    shape = data_plane.shape_for("DetailsKey")
+    assert all(re.fullmatch(shape.metadata["pattern"], key) and len(key) <= shape.metadata["max"] for key in pairs)
+    assert all(value.isprintable() for value in pairs.values())
+    assert details.LIMIT == 1024
+
+
+def test_a_document_is_as_large_as_the_service_allows(control_plane: ServiceModel) -> None:
+    assert control_plane.shape_for("JobDocument").metadata["max"] == LARGEST_BYTES
