@@ -26,7 +26,7 @@ class ServiceApi:
     def __init__(self, service: str) -> None:
         self.service = service
         self._model = ServiceModel(Loader().load_service_model(service, "service-2"), service)
-        self._routes = sorted(self._all_routes(), key=lambda route: route[1].count("{"))
+        self._routes = list(self._all_routes())
 
     def find_operation(self, method: str, raw_path: str) -> tuple[str, dict[str, str]] | None:
         """The operation behind method and path, with the members that the path holds, percent-decoded one by one."""
@@ -79,7 +79,7 @@ def _match(template: list[str], segments: list[str]) -> dict[str, str] | None:
         return None
     members = {}
     for expected, segment in zip(template, segments, strict=True):
-        if expected.startswith("{"):
+        if expected.startswith("{") and segment:
             members[expected.strip("{}")] = unquote(segment)
         elif expected != unquote(segment):
             return None

@@ -91,6 +91,7 @@ async def test_a_persistent_session_keeps_its_subscriptions_and_what_was_publish
     assert not device.session_was_present
     await device.subscribe("notify")
     await device.disconnect()
+    await sim.wait_until(lambda: not sim.has_subscription("$aws/things/lamp/jobs/notify"))
     create_job(sim, "J1")
     create_job(sim, "J2")
     again = await connect(sim, "lamp", is_clean=False)
@@ -99,6 +100,18 @@ async def test_a_persistent_session_keeps_its_subscriptions_and_what_was_publish
     assert [len(payload["jobs"]["QUEUED"]) for _, payload in heard] == [1, 2]
     create_job(sim, "J3")
     assert len((await again.heard())[1]["jobs"]["QUEUED"]) == 3
+
+
+async def test_there_is_no_qos_2_and_the_last_subscription_to_a_filter_counts(sim: RunningSimulator) -> None:
+    async with asyncio.timeout(10):
+        reader, writer = await asyncio.open_connection("127.0.0.1", sim.mqtt_port)
+        writer.write(CONNECT + b"\x82\x06\x00\x01\x00\x01a\x02")
+        assert await reader.readexactly(9) == b"\x20\x02\x00\x00" + b"\x90\x03\x00\x01\x01"
+        writer.write(b"\x82\x06\x00\x02\x00\x01a\x00")
+        assert await reader.readexactly(5) == b"\x90\x03\x00\x02\x00"
+        sim.publish("a", b"x")
+        assert await reader.readexactly(6) == b"\x30\x04\x00\x01ax"
+        writer.close()
 
 
 async def test_a_clean_session_leaves_nothing_behind(sim: RunningSimulator, connect: Connect) -> None:

@@ -148,6 +148,22 @@ def test_another_execution_number_is_not_found(queued: Cloud, request_topic: str
     queued.accepted(request_topic, status="FAILED", executionNumber=1)
 
 
+def test_an_execution_started_when_it_first_was_in_progress(queued: Cloud) -> None:
+    queued.accepted("start-next")
+    queued.now += 60
+    queued.accepted("J1/update", status="IN_PROGRESS")
+    execution = queued.accepted("J1/get")["execution"]
+    assert execution["startedAt"] == execution["lastUpdatedAt"] - 60
+
+
+def test_without_a_number_the_latest_execution_is_meant(queued: Cloud) -> None:
+    with queued.store.changing("lamp", "", queued.now):
+        queued.store.queue(queued.store.jobs["J1"], "lamp", queued.now)
+    assert [topic for topic, _ in queued.published()] == ["notify"]
+    assert queued.accepted("J1/get")["execution"]["executionNumber"] == 2
+    assert queued.accepted("J1/get", executionNumber=1)["execution"]["executionNumber"] == 1
+
+
 def test_the_checks_of_an_update_come_in_order(queued: Cloud) -> None:
     wrong = {"executionNumber": 9, "expectedVersion": 9, "status": "QUEUED"}
     assert queued.rejected("J1/update", **wrong, statusDetails={"a": ""})["code"] == "InvalidRequest"

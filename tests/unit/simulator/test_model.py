@@ -34,6 +34,7 @@ def complaint(api: ServiceApi, operation: str, **members: Any) -> Any:
         ("GET", "/things/a%3Ab", "DescribeThing", {"thingName": "a:b"}),
         ("GET", "/things/jobs", "DescribeThing", {"thingName": "jobs"}),
         ("PUT", "/jobs/a%2Fb", "CreateJob", {"jobId": "a/b"}),
+        ("GET", "/certificate-providers/", "ListCertificateProviders", {}),
         ("PUT", "/thing-groups/addThingToThingGroup", "AddThingToThingGroup", {}),
     ],
 )
@@ -43,12 +44,14 @@ def test_method_and_path_lead_to_the_operation(
     assert iot.find_operation(method, path) == (operation, members)
 
 
-@pytest.mark.parametrize(("method", "path"), [("BREW", "/jobs"), ("GET", "/coffee"), ("GET", "")])
+@pytest.mark.parametrize(
+    ("method", "path"), [("BREW", "/jobs"), ("GET", "/coffee"), ("GET", "/things//jobs"), ("GET", "")]
+)
 def test_what_leads_nowhere_is_no_operation(iot: ServiceApi, method: str, path: str) -> None:
     assert iot.find_operation(method, path) is None
 
 
-def test_literal_segments_win_over_parameters(data: ServiceApi) -> None:
+def test_next_is_found_literally_and_percent_encoded(data: ServiceApi) -> None:
     assert data.find_operation("PUT", "/things/t/jobs/$next") == ("StartNextPendingJobExecution", {"thingName": "t"})
     assert data.find_operation("PUT", "/things/t/jobs/%24next") == ("StartNextPendingJobExecution", {"thingName": "t"})
     assert data.find_operation("GET", "/things/t/jobs/%24next") == (

@@ -126,6 +126,12 @@ class TestCompletion:
         assert counters == {"numberOfRejectedThings": 1, "numberOfSucceededThings": 1}
         assert len(job["jobProcessDetails"]) == 8
 
+    @pytest.mark.parametrize("settings", [Settings(rollout_delay_s=1)])
+    def test_a_job_is_not_complete_before_its_rollout(self, cloud: Cloud) -> None:
+        cloud.create_job("J1")
+        cloud.store.settle("J1", cloud.now)
+        assert cloud.operate("DescribeJob", jobId="J1")["job"]["status"] == "IN_PROGRESS"
+
 
 class TestCancel:
     @pytest.fixture
