@@ -4,7 +4,6 @@ import asyncio
 import errno
 import os
 import signal
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent import orphans
 from agent.attempt_directory import Facts
 from agent.core.events import AttemptEnded, AttemptStarted
 from agent.core.job import AttemptId, Ending, ExecutionId
@@ -390,14 +388,3 @@ async def test_a_handler_survives_its_agents_violent_death(tmp_path: Path, new_s
     story.go()
     result = await story.ended()
     assert (result.ending, result.code, result.stdout) == (Ending.EXITED, 5, "heard\n")
-
-
-def test_the_token_finds_what_is_left_of_an_attempt_and_nothing_else() -> None:
-    with (
-        subprocess.Popen(["/bin/sleep", "1000"], env={"PATH": os.defpath, "JOB_TOKEN": "a1"}) as left,
-        subprocess.Popen(["/bin/sleep", "1000"], env={"PATH": os.defpath, "JOB_TOKEN": "a12"}) as other,
-    ):
-        assert orphans.sweep("a1", lambda _: True) == (1, 0)
-        assert other.poll() is None
-        other.kill()
-    assert (left.returncode, other.returncode) == (0, -signal.SIGKILL)  # the sweep has collected the first
