@@ -6,7 +6,9 @@ from hypothesis import strategies as st
 
 from agent.core.details import LIMIT, Told, legal, status_details, units
 
-ANY_TEXT = st.text(st.characters(exclude_categories=())) | st.text().map(lambda text: text * 400)
+ANY_TEXT = st.text(st.characters(exclude_categories=())) | st.text(min_size=1, max_size=5).map(
+    lambda text: (text * 1030)[:1030]
+)
 
 
 def is_legal(value: str) -> bool:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ class Story:
     state: Path
     launcher: Launcher = plain
     events: list[AttemptEvent] = field(default_factory=list)
+    gates: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.attempts = Attempts(self.state, self.launcher, self._post)
@@ -81,6 +83,16 @@ class Story:
     async def python(self, script: str, **changes: object) -> AttemptResult:
         return await self.run("", argv=(sys.executable, "-I", "-c", script), **changes)
 
+    def go(self, job: str = "job-1") -> None:
+        """Let a handler go on that waits with `mkfifo go; …; read word < go`; it reads "heard". Never blocks."""
+        self.gates.append(os.open(self.state / "jobs" / f".{job}.1" / "go", os.O_RDWR))
+        os.write(self.gates[-1], b"heard\n")
+
+    def close(self) -> None:
+        self.attempts.close()
+        for gate in self.gates:
+            os.close(gate)
+
     def pid_of_shim(self) -> int:
         return int((self.directory() / "lock").read_text().split()[0])
 
@@ -105,7 +117,7 @@ def new_story(tmp_path: Path) -> Iterator[Callable[..., Story]]:
 
     yield make
     for story in stories:
-        story.attempts.close()
+        story.close()
 
 
 @pytest.fixture

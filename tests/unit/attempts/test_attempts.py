@@ -125,6 +125,32 @@ async def test_a_shim_that_is_asked_to_go_stops_its_handler_and_leaves_no_result
     assert not story.alive()
 
 
+async def test_a_shim_goes_on_when_a_terminal_or_a_keyboard_is_gone(story: "Story") -> None:
+    story.start("mkfifo go; " + UP + "read word < go; exit 7")
+    await story.said("up")
+    for number in (signal.SIGHUP, signal.SIGINT):
+        os.kill(story.pid_of_shim(), number)
+    story.go()
+    assert (await story.ended()).code == 7
+
+
+async def test_a_shim_that_finds_a_result_starts_nothing(new_story: "Callable[..., Story]") -> None:
+    specs: list[bytes] = []
+
+    def launcher(directory: Path) -> int:
+        specs.append((directory / files.SPEC).read_bytes())
+        return plain(directory)
+
+    story = new_story(launcher)
+    await story.run("echo started >> ledger")
+    (story.directory() / files.SPEC).write_bytes(specs[0])
+    (story.directory() / files.JOB).write_text("{}")
+    os.mkfifo(story.directory() / files.CONTROL)
+    _, status = os.waitpid(plain(story.directory()), 0)
+    assert os.waitstatus_to_exitcode(status) == 1
+    assert (story.job_directory() / "ledger").read_text() == "started\n"
+
+
 async def test_a_lost_shim_does_not_cost_another_attempt_its_life(story: "Story") -> None:
     other = replace(ATTEMPT, execution=ExecutionId("", "job-2", 1))
     story.start(UP + "sleep 1000")
@@ -133,7 +159,7 @@ async def test_a_lost_shim_does_not_cost_another_attempt_its_life(story: "Story"
     await story.said("ready")
     os.kill(story.pid_of_shim(), signal.SIGKILL)
     assert (await story.ended()).ending is Ending.LOST
-    (story.state / "jobs" / ".job-2.1" / "go").write_text("\n")
+    story.go("job-2")
     assert (await story.ended(other)).code == 7
 
 
@@ -146,7 +172,7 @@ async def test_an_attempt_goes_on_while_no_agent_is_there_and_is_found_again(new
     assert second.attempts.reattach([ATTEMPT]) == set()
     assert second.events[0] == AttemptStarted(ATTEMPT)
     assert second.progressed[0].message == "up"
-    (second.job_directory() / "go").write_text("heard\n")
+    second.go()
     result = await second.ended()
     assert (result.code, result.stdout) == (7, "heard\n")
     assert second.progressed[-1].progress == 80
@@ -173,7 +199,7 @@ async def test_an_attempt_that_ended_while_no_agent_was_there_is_told_with_what_
     await first.said("up")
     pid = first.pid_of_shim()
     first.attempts.close()
-    (first.job_directory() / "go").write_text("\n")
+    first.go()
     os.waitpid(pid, 0)
     second = new_story()
     assert second.attempts.reattach([ATTEMPT]) == set()
@@ -186,12 +212,14 @@ async def test_a_shim_killed_while_no_agent_was_there_is_lost_and_its_family_kil
     new_story: "Callable[..., Story]",
 ) -> None:
     first = new_story()
-    first.start(ORPHAN + UP + "wait")
+    first.start("echo $$ > me; " + ORPHAN + UP + "wait")
     await first.said("up")
     pid = first.pid_of_shim()
     first.attempts.close()
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
+    handler = int((first.job_directory() / "me").read_text())
+    assert os.waitpid(handler, 0) == (handler, signal.SIGKILL)  # at once, with nobody there to do it
     second = new_story()
     assert second.attempts.reattach([ATTEMPT]) == set()
     assert (await second.ended()).ending is Ending.LOST
@@ -259,9 +287,11 @@ async def test_a_torn_or_forged_event_is_skipped(story: "Story", line: str) -> N
 
 async def test_a_rerun_finds_an_empty_job_directory_and_a_resume_the_one_it_left(story: "Story") -> None:
     await story.run("echo '{\"checkpoint\": 1}' >&3; echo kept > file")
-    resume, rerun = replace(ATTEMPT, number=2), replace(ATTEMPT, number=3)
+    resume, retry, rerun = (replace(ATTEMPT, number=number) for number in (2, 3, 4))
     story.start('echo "$1" $JOB_REASON $(ls)', resume, Facts("thing-1", "resume", "reboot"))
     assert (await story.ended(resume)).stdout == "resume reboot checkpoint.json file\n"
+    story.start('echo "$1" $JOB_REASON $(ls)', retry, Facts("thing-1", "run", "retry"))
+    assert (await story.ended(retry)).stdout == "run retry file\n"
     story.start('echo "$1" $JOB_REASON $(ls)', rerun, Facts("thing-1", "run", "power-loss"))
     assert (await story.ended(rerun)).stdout == "run power-loss\n"
 
@@ -355,6 +385,6 @@ async def test_a_handler_survives_its_agents_violent_death(tmp_path: Path, new_s
     story = new_story()
     assert story.attempts.reattach([ATTEMPT]) == set()
     await story.started()
-    await asyncio.to_thread((story.job_directory() / "go").write_text, "heard\n")
+    story.go()
     result = await story.ended()
     assert (result.ending, result.code, result.stdout) == (Ending.EXITED, 5, "heard\n")

@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 import agent.shim
-from agent.core.job import Ending, StepKind
+from agent.attempt_directory import Position, read_progress
+from agent.core.job import AttemptId, Ending, ExecutionId, StepKind
+from agent.shim.said import Said
 
 if TYPE_CHECKING:
     from conftest import Story
 
+ATTEMPT = AttemptId(ExecutionId("", "job-1", 1), 0, 1)
 ORPHAN = "setsid sh -c 'setsid sleep 1000 & echo $! > pid; exec sleep 1000' & while [ ! -s pid ]; do :; done; "
 STUBBORN = "trap '' TERM; echo '{\"message\": \"up\"}' >&3; while :; do sleep 1000; done"
 
@@ -204,6 +207,24 @@ async def test_a_flood_on_fd_3_fills_no_disk_and_loses_no_last_word(story: "Stor
     assert len({k for e in story.progressed for k in e.details}) == 30
 
 
+async def test_events_are_started_anew_before_they_fill_the_disk_and_nothing_of_them_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("agent.shim.said.EVENTS_BYTES", 500)
+    said, position, details = Said(str(tmp_path / "nobody-listens")), Position(), {}
+    for number in range(100):
+        said.add({"progress": number, "details": {f"k{number % 9}": str(number)}})
+        said.flush(now=number)
+        assert (tmp_path / "events.jsonl").stat().st_size < 1000
+        if number % 7 == 0:  # a reader that comes now and then
+            event, position = read_progress(tmp_path, ATTEMPT, position)
+            assert event is not None
+            assert event.progress == number
+            details |= event.details
+    assert details == {f"k{n % 9}": str(n) for n in range(90, 99)}
+
+
 async def test_details_have_a_limit_that_is_said(story: "Story") -> None:
     result = await story.python(
         "with open(3, 'w', closefd=False) as f:\n"
@@ -232,10 +253,11 @@ async def test_an_exit_0_that_the_deadline_asked_for_is_no_success(story: "Story
 
 
 async def test_the_grace_is_for_the_whole_family(story: "Story") -> None:
-    script = "(trap 'echo saved; exit' TERM; echo '{\"message\": \"up\"}' >&3; while :; do sleep 0.01; done) & wait"
+    up = 'echo \'{"message": "up"}\' >&3'
+    script = f"(trap 'sleep 0.2; echo saved; exit' TERM; {up}; while :; do sleep 0.01; done) & wait"
     story.start(script, max_timeout_s=20)
     await story.said("up")
-    story.attempts.stop(next(iter(story.attempts._watches)))
+    story.attempts.stop(ATTEMPT)
     assert (await story.ended()).stdout == "saved\n"
 
 
