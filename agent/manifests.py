@@ -16,6 +16,7 @@ from typing import Any
 
 _EXECUTABLE_TIMEOUT_S = 10.0
 _PYTHON_TIMEOUT_S = 30.0  # starting Python and importing takes seconds on the smallest boards
+NEVER_STARTED = -1000  # no signal has this number
 _LARGEST_BYTES = 256 * 1024
 _LONGEST_FAULT = 300
 _ENVIRONMENT = {
@@ -40,10 +41,14 @@ class Described:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The members of a manifest as declared, unchecked; or why there is none."""
+    """The members of a manifest as declared, unchecked; or why there is none.
+
+    A fault that `is_passing` (no memory to start it, killed by a signal) says little of the handler: asked again next time.
+    """
 
     declared: Mapping[str, Any] = field(default_factory=dict)
     fault: str = ""
+    is_passing: bool = False
 
 
 class Manifests:
@@ -59,13 +64,16 @@ class Manifests:
     async def of(self, asked: Sequence[Described]) -> dict[str, Answer]:
         """The answers of all of `asked`, by name. Only those are asked whose fingerprint is new. Never raises."""
         new = [who for who in asked if self._known.get(who.name, ("",))[0] != who.fingerprint]
-        if new:
-            answers = await self._ask_python([who for who in new if who.spec])
-            for who in new:
-                answer = answers[who.name] if who.spec else await self._ask_executable(who)
-                self._known[who.name] = (who.fingerprint, answer)
-            _save(self._file, self._known)
-        return {who.name: self._known[who.name][1] for who in asked}
+        if not new:
+            return {who.name: self._known[who.name][1] for who in asked}
+        answers = await self._ask_python([who for who in new if who.spec])
+        for who in new:
+            if not who.spec:
+                answers[who.name] = await self._ask_executable(who)
+            if not answers[who.name].is_passing:
+                self._known[who.name] = (who.fingerprint, answers[who.name])
+        _save(self._file, self._known)
+        return {who.name: answers.get(who.name) or self._known[who.name][1] for who in asked}
 
     async def _ask_executable(self, who: Described) -> Answer:
         """Its own answer, or none at all: describing oneself is optional."""
@@ -73,7 +81,7 @@ class Manifests:
             return Answer()
         code, output, fault = await _run([str(who.path), "describe"], self._timeout_s)
         if fault:
-            return Answer(fault=f"`{who.path} describe` {fault}")
+            return Answer(fault=f"`{who.path} describe` {fault}", is_passing=code == NEVER_STARTED)
         declared = _parsed(output) if code == 0 else None
         return Answer(declared if isinstance(declared, dict) else {})
 
@@ -87,7 +95,10 @@ class Manifests:
         if isinstance(told, dict) and set(specs) <= told.keys():
             return {who.name: _python_answer(told[who.spec]) for who in asked}
         if len(asked) == 1:
-            return {asked[0].name: Answer(fault=f"describing {specs[0]} {fault or _ending(code)}")}
+            is_passing = code == NEVER_STARTED or (code < 0 and not fault)
+            return {
+                asked[0].name: Answer(fault=f"describing {specs[0]} {fault or _ending(code)}", is_passing=is_passing)
+            }
         answers: dict[str, Answer] = {}
         for who in asked:
             answers |= await self._ask_python([who])
@@ -142,11 +153,11 @@ async def _run(argv: Sequence[str], timeout_s: float) -> tuple[int, bytes, str]:
             stderr=asyncio.subprocess.DEVNULL,
             env=_ENVIRONMENT,
             cwd="/",
-            start_new_session=True,
+            process_group=0,  # and no session of its own: by that the agent knows what it adopted (agent.orphans)
         )
     except OSError as error:
         pipe.close()
-        return -1, b"", f"cannot be started ({(error.strerror or 'unknown reason').lower()})"
+        return NEVER_STARTED, b"", f"cannot be started ({(error.strerror or 'unknown reason').lower()})"
     finally:
         os.close(write_fd)
     output = b""

@@ -22,7 +22,9 @@ async def offered(scratch: Path, command: str) -> str | None:
 
     server = await asyncio.start_server(serve, "127.0.0.1", 443, ssl=context)
     async with server:
-        process = await asyncio.create_subprocess_exec(sys.executable, "-m", "agent", command, "--config", config(scratch))
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "agent", command, "--config", config(scratch)
+        )
         try:
             async with asyncio.timeout(20):
                 return await agreed

@@ -211,6 +211,27 @@ async def test_an_executable_that_hangs_is_killed_with_its_children(device: Devi
     assert not [pid for pid in pids.read_text().split() if is_running(pid)]
 
 
+async def test_who_is_asked_stays_in_our_session_so_that_no_sweep_takes_it_for_a_stray(device: Device) -> None:
+    told = device.handlers.parent / "stat"
+    device.install("h", f"#!/bin/sh\n# describe\ncat /proc/$$/stat > {told}\necho '{{}}'\n")
+    await device.catalog("h").refresh()
+    session = told.read_text().rpartition(")")[2].split()[3]
+    assert int(session) == os.getsid(0)
+
+
+async def test_a_passing_fault_is_asked_about_again(device: Device) -> None:
+    worker = device.handlers.parent / "worker"
+    worker.write_text("#!/bin/sh\nkill -KILL $$\n")
+    worker.chmod(0o755)
+    device.worker = (str(worker),)
+    catalog = device.catalog("write-file")
+    await catalog.refresh()
+    assert "signal 9" in catalog.offers()["write-file"].unavailable
+    worker.write_text("""#!/bin/sh\necho '{"handlers.write_file:HANDLER": {"name": "write-file"}}'\n""")
+    await catalog.refresh()
+    assert catalog.offers()["write-file"].unavailable == ""
+
+
 async def test_a_stray_that_holds_the_output_open_holds_nobody_up(device: Device) -> None:
     pid = device.state / "pid"
     script = f"#!/bin/sh\n: describe\nsetsid sh -c 'echo $$ > {pid}; exec tail -f /dev/null' &\nwait\n"
