@@ -43,7 +43,7 @@ class Described:
 class Answer:
     """The members of a manifest as declared, unchecked; or why there is none.
 
-    A fault that `is_passing` (no memory to start it, killed by a signal) says little of the handler: asked again next time.
+    A fault that `is_passing` (no memory to start it, killed by a signal) says little: it is asked again next time.
     """
 
     declared: Mapping[str, Any] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Port 443 needs root to listen on, hence here: MQTT and HTTPS are told apart by ALPN (developer guide, page protocols)."""
+"""Port 443 needs root to listen on, hence here: MQTT and HTTPS are told apart by ALPN (developer guide, protocols)."""
 
 import asyncio
 import sys
