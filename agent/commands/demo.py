@@ -4,6 +4,7 @@ Starts the simulator and an agent as processes of their own, creates jobs as an 
 what happens, as the service's record and the agent's log have it.
 """
 
+import contextlib
 import json
 import signal
 import subprocess
@@ -57,6 +58,7 @@ def main(arguments: Sequence[str]) -> int:
         "--keep", action="store_true", help="leave simulator and agent running, and say what to try next"
     )
     chosen = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # leave nothing running behind
     with tempfile.TemporaryDirectory(prefix="iot-jobs-demo-") as scratch:
         return _demonstrate(Path(scratch), keep=chosen.keep)
 
@@ -81,7 +83,7 @@ def _demonstrate(scratch: Path, *, keep: bool) -> int:
             succeeded = sum(status == "SUCCEEDED" for status in ended.values())
             say("result", f"{succeeded} of {len(jobs)} executions SUCCEEDED, {time.monotonic() - started:.1f} s in all")
             if keep:
-                _keep(ports, config, scratch)
+                _keep(ports, config, thing_arn)
             return 0 if succeeded == len(jobs) else 1
 
 
@@ -198,14 +200,15 @@ def _tell_agent(lines: IO[str]) -> None:
         say("agent", f"{event.get('event', '')}{': ' if facts else ''}{', '.join(map(str, facts))}")
 
 
-def _keep(ports: dict[str, Any], config: Path, scratch: Path) -> None:
+def _keep(ports: dict[str, Any], config: Path, thing_arn: str) -> None:
     document = json.dumps({"operation": "greet", "params": {"word": "again"}})
+    environment = f"AWS_ENDPOINT_URL={ports['http_url']} AWS_DEFAULT_REGION={thing_arn.split(':')[3]}"
     print(
         f"""
-Everything is running; Ctrl-C ends it. Try, in another terminal:
+Everything is running; Ctrl-C ends it. Try, in another terminal (`uv run aws` has the AWS CLI if you have not):
 
-  export AWS_ENDPOINT_URL={ports["http_url"]} AWS_REGION=eu-west-1 AWS_ACCESS_KEY_ID=any AWS_SECRET_ACCESS_KEY=any
-  aws iot create-job --job-id again --targets arn:aws:iot:eu-west-1:123456789012:thing/{THING} --document '{document}'
+  export {environment} AWS_ACCESS_KEY_ID=any AWS_SECRET_ACCESS_KEY=any
+  aws iot create-job --job-id again --targets {thing_arn} --document '{document}'
   aws iot describe-job-execution --job-id again --thing-name {THING}
   aws iot list-jobs
   aws iot-jobs-data get-pending-job-executions --thing-name {THING}
@@ -214,13 +217,12 @@ Everything is running; Ctrl-C ends it. Try, in another terminal:
   iot-jobs-agent jobs --config {config}
   iot-jobs-agent pending --namespace team-a --config {config}
 
-The agent's handlers are in {scratch / "handlers"}; write one, add its name to {config}, and restart.""",
+To write a handler of your own: put it into {config.parent / "handlers"}, add its name to
+{config}, and start another agent with it once this one is stopped.""",
         flush=True,
     )
-    try:
+    with contextlib.suppress(KeyboardInterrupt):
         signal.pause()
-    except KeyboardInterrupt:
-        print()
 
 
 def _client(url: str) -> Any:

@@ -2,6 +2,9 @@
 
 import asyncio
 import json
+import os
+import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -152,3 +155,29 @@ def test_the_demonstration_ends_with_every_execution_succeeded() -> None:
     assert shown.returncode == 0, shown
     assert "3 of 3 executions SUCCEEDED" in shown.stdout
     assert "Hello from the cloud" in shown.stdout
+
+
+def test_a_demonstration_that_is_kept_is_what_it_says_and_ends_as_a_whole() -> None:
+    kept = subprocess.Popen([sys.executable, "-m", "agent", "demo", "--keep"], stdout=subprocess.PIPE, text=True)
+    assert kept.stdout is not None
+    lines = []
+    for line in kept.stdout:
+        lines.append(line.strip())
+        if line.startswith("To write a handler"):
+            break
+    [environment] = [line.removeprefix("export ") for line in lines if line.startswith("export ")]
+    [config] = {line.rpartition(" ")[2] for line in lines if line.startswith("iot-jobs-agent status")}
+    [create] = [line for line in lines if line.startswith("aws iot create-job")]
+    bin_directory = Path(sys.executable).parent
+    variables = os.environ | dict(pair.split("=", 1) for pair in environment.split())
+    variables["PATH"] = f"{bin_directory}:{variables['PATH']}"
+    created = subprocess.run(shlex.split(create), env=variables, capture_output=True, text=True, check=True)
+    assert json.loads(created.stdout)["jobId"] == "again"
+    status = json.loads(command("status", "--json", "--config", config).stdout)
+    assert status["is_running"]
+    kept.terminate()
+    kept.stdout.close()
+    assert kept.wait(timeout=15) == 128 + signal.SIGTERM
+    with pytest.raises(ProcessLookupError):
+        os.kill(status["pid"], 0)
+    assert not Path(config).exists()
