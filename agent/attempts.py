@@ -11,7 +11,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -133,14 +133,14 @@ class Attempts:
         """
         return {attempt for attempt in attempts if not self._found(attempt)}
 
-    async def abandon_others(self, known: Iterable[AttemptId]) -> list[AttemptId]:
-        """Stop every attempt that is not `known` and remove what it left; return them once nothing of them is alive.
+    async def abandon_others(self, known: Collection[ExecutionId]) -> list[AttemptId]:
+        """Stop every attempt of an execution that is not `known` and remove what it left; return those attempts.
 
-        What they did will be told by nobody: the journal that knew of them is lost. Posts AttemptEnded for each.
+        Returns once nothing of them is alive. What they did will be told by nobody: the journal that knew of them is
+        lost, or they were settled already. Posts AttemptEnded for each.
         """
-        kept = {attempt.directory_name for attempt in known}
-        names = [path.name for path in self._attempts.iterdir() if path.name not in kept]
-        others = [attempt for name in names if (attempt := _attempt_named(name)) is not None and self._found(attempt)]
+        found = [attempt for path in self._attempts.iterdir() if (attempt := _attempt_named(path.name)) is not None]
+        others = [attempt for attempt in found if attempt.execution not in known and self._found(attempt)]
         for attempt in others:
             self.stop(attempt)
         while any(attempt in self._watches for attempt in others):

@@ -179,10 +179,11 @@ class Daemon:
 
     async def _recover(self, recovered: Recovered) -> None:
         """Tell the core what was under way, and find the attempts again; those of a lost journal end first."""
-        attempts = [a for e in recovered.executions if (a := e.attempt) is not None]
-        for other in await self._attempts.abandon_others(attempts):
+        known = {execution.id for execution in recovered.executions}
+        for other in await self._attempts.abandon_others(known):
             self._log.warning("stopped an attempt that the journal does not know", execution=str(other.execution))
         self._inbox.put_nowait(JournalOpened(recovered.executions, recovered.settled))
+        attempts = [a for e in recovered.executions if (a := e.attempt) is not None]
         for never_started in self._attempts.reattach(attempts):
             self._inbox.put_nowait(AttemptNeverStarted(never_started))
 

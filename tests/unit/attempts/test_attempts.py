@@ -178,6 +178,25 @@ async def test_an_attempt_goes_on_while_no_agent_is_there_and_is_found_again(new
     assert second.progressed[-1].progress == 80
 
 
+async def test_attempts_of_executions_that_nobody_knows_are_stopped_and_removed_and_others_left(
+    new_story: "Callable[..., Story]",
+) -> None:
+    first = new_story()
+    other = AttemptId(ExecutionId("team-a", "job-2", 3), 1, 2)
+    first.start(UP + "exec sleep 1000")
+    first.start(UP + "exec sleep 1000", other)
+    await first.until(lambda: len(first.progressed) == 2)
+    first.attempts.close()
+    second = new_story()
+    (second.directory().parent / "no attempt").mkdir()
+    assert await second.attempts.abandon_others({ATTEMPT.execution}) == [other]
+    assert not second.directory(other).exists()
+    assert second.job_directory().exists()
+    assert second.attempts.reattach([ATTEMPT]) == set()
+    second.attempts.stop(ATTEMPT)
+    assert (await second.ended()).ending is Ending.STOPPED
+
+
 async def test_an_attempt_that_was_found_again_can_be_stopped(new_story: "Callable[..., Story]") -> None:
     first = new_story()
     first.start(UP + "sleep 1000")
