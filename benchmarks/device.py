@@ -14,6 +14,7 @@ import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from simulator.server import RunningSimulator
 
@@ -64,7 +65,7 @@ def configure(directory: Path, simulator: RunningSimulator, thing: str) -> Path:
     # A link: the executable handler is the system's `true` itself, with no shell around it.
     (handlers / TRUE_HANDLER).symlink_to("/bin/true")
     certificates = simulator.certificates
-    sections = {
+    sections: dict[str, dict[str, Any]] = {
         "aws": {
             "endpoint": "localhost",
             "port": simulator.mqtts_port,
@@ -88,11 +89,16 @@ def configure(directory: Path, simulator: RunningSimulator, thing: str) -> Path:
 
 @contextlib.asynccontextmanager
 async def running_agent(device: Environment, config: Path) -> AsyncIterator[asyncio.subprocess.Process]:
-    """`iot-jobs-agent run` as a process, until the block ends; its log goes to a file beside the config."""
-    with config.with_name("agent.log").open("ab") as log:
+    """`iot-jobs-agent run` as a process, until the block ends. What goes wrong meanwhile carries its last log lines."""
+    file = config.with_name("agent.log")
+    with file.open("ab") as log:
         process = await asyncio.create_subprocess_exec(device.agent, "run", "--config", str(config), stderr=log)
     async with _ended(process):
-        yield process
+        try:
+            yield process
+        except Exception as error:
+            error.add_note("the agent's log ends with:\n" + "\n".join(file.read_text().splitlines()[-20:]))
+            raise
 
 
 @contextlib.asynccontextmanager

@@ -11,6 +11,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ async def measure_start(device: Environment, simulator: RunningSimulator, direct
         config = configure(directory, simulator, thing)
         started = time.perf_counter()
         async with running_agent(device, config):
-            await simulator.wait_until(lambda thing=thing: has_fetched(simulator, thing), within_s=30)
+            await simulator.wait_until(partial(has_fetched, simulator, thing), within_s=30)
             fetches.append(time.perf_counter() - started)
         started = time.perf_counter()
         process = await asyncio.create_subprocess_exec(
@@ -79,7 +80,7 @@ async def measure_turnaround(
     }
     measured = {}
     async with running_agent(device, config) as agent:
-        await simulator.wait_until(lambda: has_fetched(simulator, thing), within_s=30)
+        await simulator.wait_until(partial(has_fetched, simulator, thing), within_s=30)
         for kind, document in documents.items():
             text = json.dumps(document)
 
