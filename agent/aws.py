@@ -34,6 +34,7 @@ from agent.core.effects import Update
 from agent.core.events import Connected, Disconnected, Notified
 from agent.core.job import ExecutionId
 from agent.errors import RequestRefused, RequestUnanswered
+from agent.nodelay import send_at_once
 
 HTTPS_ALPN_PORT = 443
 LARGEST_ANSWER_BYTES = 1024 * 1024
@@ -191,6 +192,7 @@ class Cloud:
                 self._warn("cannot connect, trying again", endpoint=self._aws.endpoint, port=self._aws.port,
                            attempt=failures + 1, why=_reason(error))  # fmt: skip
             return None
+        send_at_once(self._aws.port)
         self._session = session
         filters = self._topics.notifications(self._namespaces, with_api_text_form=self._aws.api_text_topics)
         requests = (3 if "" in self._namespaces else 0) + (2 if any(self._namespaces) else 0)

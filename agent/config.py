@@ -9,7 +9,6 @@ import sys
 import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
 from os import environ as process_environ
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -98,6 +97,8 @@ def _sentence(error: "ErrorDetails") -> str:
 
 
 def _spelling(location: list[int | str]) -> str:
+    from difflib import get_close_matches  # noqa: PLC0415 - 0.2 MB that only a misspelt key needs
+
     section = _MODELS.get(str(location[0]), Config) if len(location) > 1 else Config
     close = get_close_matches(str(location[-1]), section.model_fields, n=1)
     return f"did you mean {close[0]}" if close else "remove it (config.example.toml has all keys)"

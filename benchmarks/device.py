@@ -1,0 +1,133 @@
+"""The device: the built wheel in an empty virtual environment, without the simulator extra, and how it is configured.
+
+The development environment would mislead: packages that are only there for the simulator and the tools (rich, which
+structlog imports if it can) cost the agent megabytes that no device pays.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from simulator.server import RunningSimulator
+
+ROOT = Path(__file__).parents[1]
+FLOOR = Path(__file__).with_name("floor.py")
+WITHIN_S = 30.0
+TRUE_HANDLER = "just-true"
+
+
+@dataclass(frozen=True)
+class Environment:
+    """An environment that has what a device has, and no more."""
+
+    directory: Path
+
+    @property
+    def python(self) -> str:
+        """The interpreter."""
+        return str(self.directory / "bin/python")
+
+    @property
+    def agent(self) -> str:
+        """The agent's command."""
+        return str(self.directory / "bin/iot-jobs-agent")
+
+
+def install(scratch: Path) -> Environment:
+    """Build the wheel and install it, byte code compiled as pip does, with the versions that pyproject.toml pins."""
+    uv = os.environ.get("UV", "uv")
+    made = Environment(scratch / "device")
+    for command in (
+        [uv, "build", "--quiet", "--wheel", "--out-dir", str(scratch)],
+        [uv, "venv", "--quiet", "--python", sys.executable, str(made.directory)],
+    ):
+        subprocess.run(command, cwd=ROOT, check=True)
+    (wheel,) = scratch.glob("*.whl")
+    install_wheel = [uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", made.python, str(wheel)]
+    subprocess.run(install_wheel, cwd=ROOT, check=True)
+    return made
+
+
+def configure(directory: Path, simulator: RunningSimulator, thing: str) -> Path:
+    """Write what the agent needs; the config's path. Each call makes a device of its own, below `directory`."""
+    home = directory / thing
+    handlers, files = home / "handlers", home / "files"
+    for each in (home, handlers, files):
+        each.mkdir(mode=0o700)
+    # A link: the executable handler is the system's `true` itself, with no shell around it.
+    (handlers / TRUE_HANDLER).symlink_to("/bin/true")
+    certificates = simulator.certificates
+    sections: dict[str, dict[str, Any]] = {
+        "aws": {
+            "endpoint": "localhost",
+            "port": simulator.mqtts_port,
+            "https_port": simulator.https_port,
+            "thing_name": thing,
+            "certificate": str(certificates / "client.pem"),
+            "private_key": str(certificates / "client.key"),
+            "root_ca": str(certificates / "ca.pem"),
+        },
+        "agent": {"state_directory": str(home / "state"), "log_format": "json"},
+        "handlers": {"enabled": [TRUE_HANDLER, "write-file"], "directories": [str(handlers)]},
+        "handler.write-file": {"roots": [str(files)]},
+    }
+    lines = []
+    for name, keys in sections.items():
+        lines += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in keys.items())]
+    config = home / "config.toml"
+    config.write_text("\n".join(lines) + "\n")
+    return config
+
+
+@contextlib.asynccontextmanager
+async def running_agent(device: Environment, config: Path) -> AsyncIterator[asyncio.subprocess.Process]:
+    """`iot-jobs-agent run` as a process, until the block ends. What goes wrong meanwhile carries its last log lines."""
+    file = config.with_name("agent.log")
+    with file.open("ab") as log:
+        process = await asyncio.create_subprocess_exec(device.agent, "run", "--config", str(config), stderr=log)
+    async with _ended(process):
+        try:
+            yield process
+        except Exception as error:
+            error.add_note("the agent's log ends with:\n" + "\n".join(file.read_text().splitlines()[-20:]))
+            raise
+
+
+@contextlib.asynccontextmanager
+async def running_floor(
+    device: Environment, simulator: RunningSimulator, thing: str
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """The floor as a process, connected, until the block ends."""
+    process = await asyncio.create_subprocess_exec(
+        device.python, str(FLOOR), "localhost", str(simulator.mqtts_port), thing, str(simulator.certificates),
+        stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    async with _ended(process):
+        assert process.stdout is not None
+        async with asyncio.timeout(WITHIN_S):
+            while (line := await process.stdout.readline()) != b"connected\n":
+                assert line, "the floor ended before it was connected"
+        yield process
+
+
+@contextlib.asynccontextmanager
+async def _ended(process: asyncio.subprocess.Process) -> AsyncIterator[None]:
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.send_signal(signal.SIGTERM)
+        try:
+            async with asyncio.timeout(WITHIN_S):
+                await process.wait()
+        except TimeoutError:
+            process.kill()
+            await process.wait()

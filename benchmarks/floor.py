@@ -1,0 +1,69 @@
+"""The floor: what a connected, idle process with our packages costs, before any of our own code.
+
+Same imports as the agent, same connection (MQTT 3.1.1, mutual TLS, one event loop thread of the SDK's, a
+request-response client with the agent's budgets, the two notification filters of the default namespace), an asyncio
+loop that waits for SIGTERM, and nothing else. Runs in the device environment; imports nothing of ours.
+
+    floor.py ENDPOINT PORT THING CERTIFICATES_DIRECTORY
+
+Prints "imported" and "connected" as it gets there. `floor.py --imports` ends after the imports.
+"""
+
+import asyncio
+import signal
+import sqlite3
+import sys
+
+import structlog
+from awscrt import http, io, mqtt
+from awscrt import mqtt_request_response as request_response
+from awsiot import mqtt_connection_builder
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+
+IMPORTED = (
+    sqlite3, structlog, http, mqtt, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator,
+)  # fmt: skip
+
+
+async def connected_and_idle(endpoint: str, port: int, thing: str, certificates: str) -> None:
+    """Connect as the agent does, then wait for SIGTERM."""
+    loop = asyncio.get_running_loop()
+    stopped = asyncio.Event()
+    loop.add_signal_handler(signal.SIGTERM, stopped.set)
+    group = io.EventLoopGroup(1)
+    connection = mqtt_connection_builder.mtls_from_path(
+        f"{certificates}/client.pem",
+        f"{certificates}/client.key",
+        ca_filepath=f"{certificates}/ca.pem",
+        endpoint=endpoint,
+        port=port,
+        client_id=thing,
+        clean_session=False,
+        keep_alive_secs=60,
+        client_bootstrap=io.ClientBootstrap(group, io.DefaultHostResolver(group)),
+    )
+    await asyncio.wrap_future(connection.connect())
+    client = request_response.Client(connection, request_response.ClientOptions(3, 2, 10))
+    streams = []
+    for topic in ("notify", "notify-next"):
+        established = asyncio.Event()
+        stream = client.create_stream(
+            request_response.StreamingOperationOptions(
+                subscription_topic_filter=f"$aws/things/{thing}/jobs/{topic}",
+                subscription_status_listener=lambda _, e=established: loop.call_soon_threadsafe(e.set),
+                incoming_publish_listener=lambda _: None,
+            )
+        )
+        stream.open()
+        streams.append(stream)
+        await established.wait()
+    print("connected", flush=True)
+    await stopped.wait()
+    await asyncio.wrap_future(connection.disconnect())
+
+
+if __name__ == "__main__":
+    print("imported", flush=True)
+    if sys.argv[1:] != ["--imports"]:
+        where, number, name, directory = sys.argv[1:]
+        asyncio.run(connected_and_idle(where, int(number), name, directory))

@@ -1,0 +1,36 @@
+import os
+import socket
+from pathlib import Path
+
+from agent.nodelay import send_at_once
+
+
+def is_immediate(connection: socket.socket) -> bool:
+    return connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
+
+
+def open_descriptors() -> set[str]:
+    return {entry.name for entry in Path("/proc/self/fd").iterdir()}
+
+
+def test_only_connections_to_the_port_send_at_once() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        socket.create_server(("127.0.0.1", 0)) as other,
+        socket.create_connection(server.getsockname()) as ours,
+        socket.create_connection(other.getsockname()) as another,
+    ):
+        assert send_at_once(server.getsockname()[1]) == 1
+        assert is_immediate(ours)
+        assert not is_immediate(another)
+
+
+def test_whatever_else_is_open_is_left_alone_and_nothing_is_left_open() -> None:
+    reader, writer = os.pipe()
+    here, there = socket.socketpair()
+    with here, there, socket.socket(socket.AF_INET, socket.SOCK_DGRAM):
+        before = open_descriptors()
+        assert send_at_once(1) == 0
+        assert open_descriptors() == before
+    os.close(reader)
+    os.close(writer)
