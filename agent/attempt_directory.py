@@ -11,6 +11,7 @@ import math
 import os
 import secrets
 import stat
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -72,6 +73,9 @@ class Said(BaseModel):
         return self.model_copy(update=news | {"details": self.details | later.details})
 
 
+SCRIPTS = str(Path(sys.executable).parent)  # where jobctl lies, last in a handler's PATH: it shadows no program
+
+
 @dataclass(frozen=True, slots=True)
 class Position:
     """How far `events.jsonl` was read; another inode is another file."""
@@ -89,11 +93,13 @@ def fill(directory: Path, job_directory: Path, attempt: AttemptId, step: Step, f
     token = secrets.token_hex(16)
     is_handler = step.kind is StepKind.HANDLER
     result = job_directory / f".result.{attempt.step}.{attempt.number}"
+    scratch = job_directory / ".tmp"  # not /tmp: the unit's private one is emptied under handlers that run on
+    scratch.mkdir(mode=0o700, exist_ok=True)
     environment = {
-        "PATH": os.environ.get("PATH", os.defpath),
+        "PATH": os.pathsep.join([os.environ.get("PATH", os.defpath), SCRIPTS]),
         "LANG": os.environ.get("LANG", "C.UTF-8"),
         "HOME": str(job_directory),
-        "TMPDIR": os.environ.get("TMPDIR", "/tmp"),  # noqa: S108 - the system's, as every program's
+        "TMPDIR": str(scratch),
         "JOB_PROTOCOL": "1",
         "JOB_ID": attempt.execution.job_id,
         "JOB_EXECUTION_NUMBER": str(attempt.execution.execution_number),

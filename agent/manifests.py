@@ -16,7 +16,6 @@ from typing import Any
 
 _EXECUTABLE_TIMEOUT_S = 10.0
 _PYTHON_TIMEOUT_S = 30.0  # starting Python and importing takes seconds on the smallest boards
-NEVER_STARTED = -1000  # no signal has this number
 _LARGEST_BYTES = 256 * 1024
 _LONGEST_FAULT = 300
 _ENVIRONMENT = {
@@ -43,7 +42,7 @@ class Described:
 class Answer:
     """The members of a manifest as declared, unchecked; or why there is none.
 
-    A fault that `is_passing` (no memory to start it, killed by a signal) says little: it is asked again next time.
+    A fault that `is_passing` (not started, too slow, killed by a signal) says little: it is asked again next time.
     """
 
     declared: Mapping[str, Any] = field(default_factory=dict)
@@ -81,7 +80,7 @@ class Manifests:
             return Answer()
         code, output, fault = await _run([str(who.path), "describe"], self._timeout_s)
         if fault:
-            return Answer(fault=f"`{who.path} describe` {fault}", is_passing=code == NEVER_STARTED)
+            return Answer(fault=f"`{who.path} describe` {fault}", is_passing=code < 0)
         declared = _parsed(output) if code == 0 else None
         return Answer(declared if isinstance(declared, dict) else {})
 
@@ -95,10 +94,8 @@ class Manifests:
         if isinstance(told, dict) and set(specs) <= told.keys():
             return {who.name: _python_answer(told[who.spec]) for who in asked}
         if len(asked) == 1:
-            is_passing = code == NEVER_STARTED or (code < 0 and not fault)
-            return {
-                asked[0].name: Answer(fault=f"describing {specs[0]} {fault or _ending(code)}", is_passing=is_passing)
-            }
+            told_fault = f"describing {specs[0]} {fault or _ending(code)}"
+            return {asked[0].name: Answer(fault=told_fault, is_passing=code < 0)}
         answers: dict[str, Answer] = {}
         for who in asked:
             answers |= await self._ask_python([who])
@@ -157,7 +154,7 @@ async def _run(argv: Sequence[str], timeout_s: float) -> tuple[int, bytes, str]:
         )
     except OSError as error:
         pipe.close()
-        return NEVER_STARTED, b"", f"cannot be started ({(error.strerror or 'unknown reason').lower()})"
+        return -1, b"", f"cannot be started ({(error.strerror or 'unknown reason').lower()})"
     finally:
         os.close(write_fd)
     output = b""

@@ -33,7 +33,7 @@ class StatusBoard:
         return f"{connection}, {len(state.executions)} executions under way"
 
     def content(self, state: State) -> dict[str, Any]:
-        """Return the status file's content."""
+        """Return the status file's content. It outlives the agent: who reads it looks at the lock first."""
         if state.is_connected and self._connected_since is None:
             self._connected_since = time.time()
         if not state.is_connected:

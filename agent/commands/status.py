@@ -19,8 +19,10 @@ def main(arguments: Sequence[str]) -> int:
     directory = load(chosen.config).agent.state_directory
     status = state_directory.read_status(directory)
     status["is_running"] = state_directory.is_locked(directory)
+    if not status["is_running"]:
+        status["connection"] = {"is_connected": False, "since": None}  # what was written last outlived the agent
     print(json.dumps(status, indent=2) if chosen.json else _text(status))
-    return 0 if status["is_running"] and status["connection"]["is_connected"] else 1
+    return 0 if status["connection"]["is_connected"] else 1
 
 
 def _text(status: dict[str, Any]) -> str:
