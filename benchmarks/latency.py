@@ -21,6 +21,11 @@ from simulator.server import RunningSimulator
 
 PAUSE_S = 0.3  # between two jobs: the report is answered, the next fetch done, the status file soon written
 WARM_UPS = 2  # the first job of each kind asks the handler to describe itself
+# The processes that a job of the kind cannot do without, with the imports that they cannot do without: a supervisor,
+# and for a Python handler also a Python with one pydantic model.
+_SUPERVISOR = ("-I", "-S", "-c", "import ctypes, fcntl, json, select, signal")
+_HANDLER = ("-I", "-c", "from pydantic import create_model; create_model('Params', x=int)")
+FLOORS = {"executable": (_SUPERVISOR,), "python": (_SUPERVISOR, _HANDLER)}
 
 
 @dataclass(frozen=True)
@@ -33,12 +38,16 @@ class Start:
 
 @dataclass(frozen=True)
 class Turnaround:
-    """Milliseconds from CreateJob to SUCCEEDED in the service's record, and bytes written to the disk for a job.
+    """Milliseconds from CreateJob to SUCCEEDED in the service's record, and bytes written for a job.
 
-    The bytes are what the kernel sent to the disk for the agent and all its descendants (/proc/PID/io, write_bytes).
+    `floor_ms` is the median of the bare processes that such a job needs (FLOORS), started one after the other in the
+    pauses between the jobs, so that both meet the same load. The bytes are what the kernel took for the disk from the
+    agent and all its descendants (/proc/PID/io, write_bytes).
     """
 
     median_ms: float
+    floor_ms: float
+    best_ms: float
     worst_ms: float
     claim_ms: float
     written_bytes: int
@@ -90,11 +99,19 @@ async def measure_turnaround(
             for number in range(WARM_UPS):
                 await job(-1 - number)
             bytes_before = _written_bytes(agent.pid)
-            took = [await job(number) for number in range(times)]
-            totals, claims = [each[0] for each in took], [each[1] for each in took]
-            written_bytes = (_written_bytes(agent.pid) - bytes_before) // times
+            totals, claims, floors = [], [], []
+            for number in range(times):
+                total, claim = await job(number)
+                totals.append(total)
+                claims.append(claim)
+                floors.append(await _floor(device, kind))
             measured[kind] = Turnaround(
-                _median_ms(totals), round(max(totals) * 1000, 1), _median_ms(claims), written_bytes
+                median_ms=_median_ms(totals),
+                floor_ms=_median_ms(floors),
+                best_ms=_ms(min(totals)),
+                worst_ms=_ms(max(totals)),
+                claim_ms=_median_ms(claims),
+                written_bytes=(_written_bytes(agent.pid) - bytes_before) // times,
             )
     return measured
 
@@ -119,10 +136,24 @@ async def _turnaround(
     return took, claimed
 
 
+async def _floor(device: Environment, kind: str) -> float:
+    """Seconds that the bare processes of a job take."""
+    await asyncio.sleep(PAUSE_S)
+    started = time.perf_counter()
+    for arguments in FLOORS[kind]:
+        process = await asyncio.create_subprocess_exec(device.python, *arguments)
+        assert await process.wait() == 0
+    return time.perf_counter() - started
+
+
 def _written_bytes(pid: int) -> int:
     lines = Path(f"/proc/{pid}/io").read_text().splitlines()
     return int(dict(line.split(": ") for line in lines)["write_bytes"])
 
 
 def _median_ms(seconds: list[float]) -> float:
-    return round(statistics.median(seconds) * 1000, 1)
+    return _ms(statistics.median(seconds))
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1000, 1)
