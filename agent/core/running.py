@@ -1,6 +1,7 @@
 """Rules while a step's process exists: progress, the end of the step, and the service changing its mind."""
 
 from dataclasses import replace
+from typing import assert_never
 
 from agent.core import backoff
 from agent.core.claiming import step_timeout_minutes
@@ -10,7 +11,7 @@ from agent.core.events import AttemptEnded, AttemptProgressed, Described, Descri
 from agent.core.job import AttemptId, AttemptResult, ExecutionStatus, Outcome, StatusDetails
 from agent.core.outcome import ending_in_words, outcome_of
 from agent.core.settling import outcome_reached, over
-from agent.core.state import Execution, Preparing, Running, State, Stopping, current_step
+from agent.core.state import Claiming, Execution, Preparing, Running, State, Stopping, current_step
 
 Turn = tuple[State, list[Effect]]
 
@@ -73,7 +74,7 @@ def on_ended(state: State, execution: Execution, phase: Running, event: AttemptE
     step = current_step(phase)
     outcome = outcome_of(event.result)
     results = (*phase.results, (step.name, outcome.status.value))
-    may_go_on = outcome.status is ExecutionStatus.SUCCEEDED or step.ignore_failure
+    may_go_on = outcome.status is ExecutionStatus.SUCCEEDED or (step.ignore_failure and not event.result.unswept)
     if may_go_on and phase.step + 1 < len(phase.plan.steps):
         note = Note(execution.id, "step ended", "=".join(results[-1]))
         return state.with_phase(execution, Preparing(phase.plan, phase.step + 1, 1, results)), [note]
@@ -104,10 +105,13 @@ def on_stopped(state: State, execution: Execution, phase: Stopping, now: float) 
 def on_never_started(state: State, execution: Execution, phase: Running | Stopping, now: float) -> Turn:
     """The agent ended between the decision to start and the start: start now, with a fresh document."""
     match phase:
+        case Running(plan=plan, step=0, number=1):
+            return state.with_phase(execution, Claiming(plan)), []  # as after a restart before the decision
         case Running(plan=plan, step=step, number=number, results=results):
             return state.with_phase(execution, Preparing(plan, step, number, results)), []
         case Stopping():
             return on_stopped(state, execution, phase, now)
+    assert_never(phase)
 
 
 def on_progress_failed(state: State, execution: Execution, phase: Running, event: UpdateFailed, now: float) -> Turn:

@@ -288,8 +288,9 @@ class TestClaiming:
         claim(agent, plan)
         assert agent.hears(UpdateFailed(JOB, agent.ticket, "")) == []
         assert agent.hears(Tick(), at=agent.deadline) == [Describe(JOB, agent.ticket)]
-        [started] = agent.hears(described(agent, IN_PROGRESS, plan, "me"))
+        started, renewed = agent.hears(described(agent, IN_PROGRESS, plan, "me"))
         assert isinstance(started, StartAttempt)
+        assert renewed.step_timeout_minutes == 17
 
     def test_a_claim_that_was_never_sent_is_made_again(self, agent: Any, plan: Plan) -> None:
         claim(agent, plan)
@@ -542,7 +543,9 @@ class TestAfterARestart:
         agent.hears(Connected())
         [asked] = agent.hears(AttemptNeverStarted(ATTEMPT))
         assert isinstance(asked, Describe)
-        assert agent.hears(described(agent, IN_PROGRESS, plan, "me")) == [StartAttempt(ATTEMPT, plan.steps[0])]
+        started, renewed = agent.hears(described(agent, IN_PROGRESS, plan, "me"))
+        assert started == StartAttempt(ATTEMPT, plan.steps[0])
+        assert renewed.step_timeout_minutes == 17
 
     def test_a_stop_is_asked_for_again(self, agent: Any, plan: Plan) -> None:
         stopping = Stopping(plan.bare, 0, 1, Outcome(CANCELED, "the service ended it"))
@@ -576,7 +579,9 @@ class TestLists:
     ) -> None:
         judge(agent)
         agent.hears(described(agent, IN_PROGRESS, plan, "somebody"))
-        agent.hears(Tick(), at=agent.deadline)
+        brief = ExecutionId("", "job-2", 1)
+        agent.hears(Notified("", (brief,), is_complete=False))
+        agent.hears(DescribeFailed(brief, agent.ticket, "ResourceNotFound"))
         assert agent.hears(Listed("", agent.ticket, (JOB,), is_complete=False)) == [
             Fetch("", agent.ticket, is_complete=True)
         ]
