@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, assert_never
 from agent import logs, messages, state_directory
 from agent.attempt_directory import Facts
 from agent.attempts import Attempts
-from agent.aws import Cloud
+from agent.aws.cloud import Cloud
 from agent.catalog import Catalog
 from agent.config_keys import Config
 from agent.core.decide import decide, is_idle, next_deadline

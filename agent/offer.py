@@ -87,6 +87,7 @@ def handler_step(offer: Offer, params: Mapping[str, Any], *, name: str = "") -> 
         grace_s=offer.manifest.grace_s,
         on_interrupt=offer.manifest.on_interrupt,
         exclusive=offer.manifest.exclusive,
+        may_reboot=offer.manifest.may_reboot,
     )
 
 

@@ -82,7 +82,7 @@ async def _mqtt_port(settings: Config) -> tuple[bool, str]:
 
 
 async def _https(settings: Config) -> tuple[bool, str]:
-    from agent.aws import list_over_https  # noqa: PLC0415 - a wrong configuration is told without the SDK
+    from agent.aws.https import list_over_https  # noqa: PLC0415 - a wrong configuration is told without the SDK
     from agent.errors import RequestRefused, RequestUnanswered  # noqa: PLC0415 - as above
 
     aws = settings.aws

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from agent.aws import list_over_https
+from agent.aws.https import list_over_https
 from agent.commands import options
 from agent.config import load
 from agent.errors import RequestRefused, RequestUnanswered

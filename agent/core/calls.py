@@ -1,6 +1,7 @@
 """Rules of the requests an execution needs: which is awaited, which is due, and what it says."""
 
 from dataclasses import replace
+from typing import assert_never
 
 from agent.core import running
 from agent.core.claiming import step_timeout_minutes
@@ -22,6 +23,7 @@ def is_awaited(phase: Phase, ticket: int) -> bool:
             return ticket == call.ticket
         case Stopping():
             return False
+    assert_never(phase)
 
 
 def answered(execution: Execution, ticket: int) -> Execution:
@@ -72,6 +74,7 @@ def deadlines(phase: Phase) -> list[float]:
             return [] if call.ticket else [call.retry_at]
         case Stopping():
             return []
+    assert_never(phase)
 
 
 def _rank(phase: Phase) -> int:
@@ -122,3 +125,4 @@ def _effect(
             agent_id, operation = state.settings.agent_id, execution.operation
             known = details or status_details(Told(agent=agent_id, operation=operation, reason=outcome.reason))
             return Update(execution.id, ticket, outcome.status, None if is_bare else known, expected_version=version)
+    assert_never(phase)

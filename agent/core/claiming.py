@@ -2,12 +2,13 @@
 
 import math
 from dataclasses import replace
+from typing import assert_never
 
 from agent.core import backoff
 from agent.core.effects import Effect, Note, StartAttempt
 from agent.core.events import Described, DescribeFailed, UpdateFailed
 from agent.core.job import AttemptId, ExecutionStatus, Outcome, Plan, Refusal, Step
-from agent.core.queues import dropped, left_alone
+from agent.core.queues import left_alone, met, missed
 from agent.core.settling import outcome_reached, over
 from agent.core.state import Claiming, Execution, Judging, Preparing, Reporting, Running, State
 
@@ -15,6 +16,8 @@ Turn = tuple[State, list[Effect]]
 
 STEP_TIMER_SLACK_MINUTES = 15
 STEP_TIMER_LONGEST_MINUTES = 10080
+STALE_ANSWERS = 5  # of a description that says QUEUED after a step has run
+REPORTABLE = (ExecutionStatus.SUCCEEDED, ExecutionStatus.FAILED, ExecutionStatus.REJECTED)
 
 
 def step_timeout_minutes(step: Step, remaining_s: float | None = None) -> int:
@@ -26,10 +29,11 @@ def step_timeout_minutes(step: Step, remaining_s: float | None = None) -> int:
 def on_described_while_judging(state: State, execution: Execution, event: Described, now: float) -> Turn:
     """Decide from what the service says whether this is ours to run, ours to close, or none of our business."""
     if event.status.is_terminal:
-        return dropped(state, execution.id, now), []
+        return missed(state, execution.id, now, event.jitter), []
+    state = met(state, execution.id)
     execution = replace(execution, operation=event.operation)
     if event.status is ExecutionStatus.IN_PROGRESS:
-        return _on_found_in_progress(state, execution, event, now)
+        return _on_found_in_progress(state, execution, event)
     match event.verdict:
         case Refusal(reason):
             outcome = Outcome(ExecutionStatus.REJECTED, reason, "document-refused")
@@ -37,14 +41,18 @@ def on_described_while_judging(state: State, execution: Execution, event: Descri
         case Plan() as plan:
             execution = replace(execution, claimed_at=event.at)
             return state.with_phase(execution, Claiming(plan, event.version)), []
+    assert_never(event.verdict)
 
 
-def _on_found_in_progress(state: State, execution: Execution, event: Described, now: float) -> Turn:
+def _on_found_in_progress(state: State, execution: Execution, event: Described) -> Turn:
     """Nothing in the journal, yet IN_PROGRESS: with our id we forgot it, otherwise another agent works on it."""
     if event.agent_id != state.settings.agent_id:
         note = Note(execution.id, "left to another agent", event.agent_id or "it gave no id")
-        return left_alone(state, execution.id, now), [note]
+        return left_alone(state, execution.id), [note]
     known = state.settled.get(execution.id)
+    if known is not None and known.status not in REPORTABLE:
+        # The service ended it itself, as it told us; what it says now is older. Nothing may be reported after that.
+        return left_alone(state, execution.id), [Note(execution.id, "left alone", "the service ended it before")]
     if known is not None:
         return state.with_phase(execution, Reporting(known)), []
     reason = "this agent lost its journal while the job ran; whether it ran to its end is not known"
@@ -56,7 +64,7 @@ def on_described_while_claiming(
 ) -> Turn:
     """The fate of our claim was in doubt: find out."""
     if event.status is ExecutionStatus.IN_PROGRESS and event.agent_id == state.settings.agent_id:
-        return _on_ours(state, execution, Preparing(phase.plan), event, now)
+        return _on_ours(state, execution, Preparing(phase.plan), event, now, is_claim_old=True)
     return on_described_while_judging(state.with_phase(execution, Judging()), execution, event, now)
 
 
@@ -68,10 +76,10 @@ def on_claimed(state: State, execution: Execution, phase: Claiming) -> Turn:
 def on_claim_failed(state: State, execution: Execution, phase: Claiming, event: UpdateFailed, now: float) -> Turn:
     """Find out how things stand; where the service calls it over, let go; where the fault is ours, leave it alone."""
     if event.code in backoff.OVER:
-        return dropped(state, execution.id, now), []
+        return missed(state, execution.id, now, event.jitter), []
     if event.code in backoff.HOPELESS and event.code != "VersionMismatch":
         note = Note(execution.id, "claim refused", event.code, is_problem=True)
-        return left_alone(state, execution.id, now), [note]
+        return left_alone(state, execution.id), [note]
     call = backoff.again(phase.call, now, event.jitter, event.code)
     if event.code == "VersionMismatch" and call.failures == 1:
         call = replace(call, retry_at=now)
@@ -85,15 +93,29 @@ def on_described_while_preparing(
     if event.status.is_terminal:
         return over(state, execution, Outcome(event.status, "the service ended it"), now)
     if event.status is ExecutionStatus.QUEUED:
-        # An answer older than our claim: the service is eventually consistent here.
-        call = backoff.again(phase.call, now, event.jitter)
-        return state.with_phase(execution, replace(phase, call=call)), []
+        return _on_queued_again(state, execution, phase, event, now)
     if event.agent_id != state.settings.agent_id:
         return over(state, execution, Outcome(ExecutionStatus.REMOVED, "another agent took it over"), now)
     return _on_ours(state, execution, phase, event, now)
 
 
-def _on_ours(state: State, execution: Execution, phase: Preparing, event: Described, now: float) -> Turn:
+def _on_queued_again(state: State, execution: Execution, phase: Preparing, event: Described, now: float) -> Turn:
+    """An answer older than our claim (the service is eventually consistent), or a new execution under the same id.
+
+    While nothing ran yet, our claim is in doubt and, if need be, made again: its version tells the two apart.
+    Afterwards an answer is not that old for long.
+    """
+    call = backoff.again(phase.call, now, event.jitter)
+    if not phase.step:
+        return state.with_phase(execution, Claiming(phase.plan, call=call)), []
+    if call.failures > STALE_ANSWERS:
+        return over(state, execution, Outcome(ExecutionStatus.REMOVED, "the service queued it again"), now)
+    return state.with_phase(execution, replace(phase, call=call)), []
+
+
+def _on_ours(
+    state: State, execution: Execution, phase: Preparing, event: Described, now: float, *, is_claim_old: bool = False
+) -> Turn:
     """Start the next step of an execution that the service knows as ours."""
     match event.verdict:
         case Refusal(reason):
@@ -105,10 +127,11 @@ def _on_ours(state: State, execution: Execution, phase: Preparing, event: Descri
                 return outcome_reached(state, execution, Outcome(ExecutionStatus.FAILED, reason, "document-changed"))
             step = steps[phase.step]
             running = Running(plan.bare, phase.step, phase.number, phase.results)
-            if phase.step:
-                running = replace(running, report_at=now)  # a new step: say so, and renew the step timer
+            if phase.step or is_claim_old:
+                running = replace(running, report_at=now)  # say so, and renew the step timer
             attempt = AttemptId(execution.id, phase.step, phase.number)
             return state.with_phase(execution, running), [StartAttempt(attempt, step)]
+    assert_never(event.verdict)
 
 
 def on_describe_failed(
@@ -118,6 +141,6 @@ def on_describe_failed(
     if event.code in backoff.OVER:
         if isinstance(phase, Preparing):
             return over(state, execution, Outcome(ExecutionStatus.REMOVED, f"the service answered {event.code}"), now)
-        return dropped(state, execution.id, now), []
+        return missed(state, execution.id, now, event.jitter), []
     call = backoff.again(phase.call, now, event.jitter, event.code)
     return state.with_phase(execution, replace(phase, call=call)), []

@@ -86,9 +86,10 @@ def next_deadline(state: State, now: float) -> float | None:
 
 
 def is_idle(state: State) -> bool:
-    """Tell whether everything the service showed us is settled, or belongs to others."""
+    """Tell whether everything the service showed us is settled, belongs to others, or cannot be reported for now."""
     settled = [queue.is_known and not queue.ticket and not queue.doubts for queue in state.queues.values()]
-    return state.is_connected and not state.executions and all(settled) and len(settled) > 0
+    is_free = not any(execution.holds_a_slot for execution in state.executions.values())
+    return state.is_connected and is_free and all(settled) and len(settled) > 0
 
 
 def _pumped(state: State, now: float) -> Turn:
@@ -176,6 +177,7 @@ def _on_answer(state: State, execution: Execution, event: Answer, now: float) ->
             return _on_update_accepted(state, execution, now)
         case UpdateFailed():
             return _on_update_failed(state, execution, event, now)
+    assert_never(event)
 
 
 def _on_described(state: State, execution: Execution, event: Described, now: float) -> Turn:

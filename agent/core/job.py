@@ -92,6 +92,7 @@ class Step:
     grace_s: float = 30.0
     on_interrupt: OnInterrupt = OnInterrupt.FAIL
     exclusive: bool = False
+    may_reboot: bool = False
     ignore_failure: bool = False
     allow_stderr: int | None = None
     include_stdout: bool = True

@@ -102,14 +102,21 @@ def _wrong(said: Mapping[str, Any] | None) -> str:
 
 def _text(said: Mapping[str, Any] | None, member: str) -> str:
     value = (said or {}).get(member)
-    return value.strip() if isinstance(value, str) else ""
+    return _writable(value).strip() if isinstance(value, str) else ""
 
 
 def _details(said: Mapping[str, Any] | None) -> dict[str, str]:
     details = (said or {}).get("details")
     if not isinstance(details, dict):
         return {}
-    return {key: value if isinstance(value, str) else _json(value) for key, value in details.items()}
+    return {
+        _writable(key): _writable(value) if isinstance(value, str) else _json(value) for key, value in details.items()
+    }
+
+
+def _writable(text: str) -> str:
+    """Replace half a surrogate pair, which JSON can spell, but no file, journal or message can hold."""
+    return text.encode(errors="replace").decode()
 
 
 def _json(value: Any) -> str:

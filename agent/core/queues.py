@@ -9,6 +9,7 @@ from agent.core.job import ExecutionId
 from agent.core.state import Call, Execution, Judging, Preparing, Queue, Reporting, Running, State
 
 DOUBTS = 5
+PENDING_KEPT = 100  # the service shows 15 at most
 
 
 def on_connected(state: State) -> State:
@@ -30,6 +31,7 @@ def on_notified(state: State, event: Notified, now: float) -> State:
         state = _probe_missing(state, event.namespace, pending, now)
     else:
         pending = (*event.pending, *(known for known in queue.pending if known not in event.pending))
+    pending = pending[:PENDING_KEPT]
     doubts = DOUBTS if event.pending else queue.doubts
     return state.with_queue(event.namespace, replace(queue, pending=pending, doubts=doubts))
 
@@ -46,7 +48,7 @@ def on_listed(state: State, event: Listed, now: float) -> State:
         foreign = frozenset(f for f in state.foreign if f.namespace != event.namespace or f in listed)
         state = replace(state, foreign=foreign)
     is_served = any(e not in state.executions and e not in state.foreign for e in event.pending)
-    is_blocked = not event.is_complete and bool(event.pending) and not is_served
+    is_blocked = not (event.is_complete or queue.is_complete) and bool(event.pending) and not is_served
     doubts = 0 if is_served or not queue.doubts else queue.doubts - 1
     if is_blocked:
         next_at = now
@@ -59,6 +61,7 @@ def on_listed(state: State, event: Listed, now: float) -> State:
         is_complete=is_blocked or not doubts,
         is_known=True,
         doubts=doubts,
+        misses=queue.misses,
     )
     return state.with_queue(event.namespace, listed_queue)
 
@@ -73,23 +76,47 @@ def on_fetch_failed(state: State, event: FetchFailed, now: float) -> State:
     return state.with_queue(event.namespace, replace(queue, ticket=0, failures=failures, fetch_at=fetch_at))
 
 
-def dropped(state: State, gone: ExecutionId, now: float, *, refetch: bool = True) -> State:
-    """Stop tracking `gone`, and ask what is next: at once, or if it was doubtful, after a moment."""
+def dropped(state: State, gone: ExecutionId, now: float) -> State:
+    """Stop tracking `gone`, and ask at once what is next."""
+    return _fetched_next(state.without_execution(gone), gone, now)
+
+
+def missed(state: State, gone: ExecutionId, now: float, jitter: float) -> State:
+    """Stop tracking what was named, but is over or not there: ask what is next, with a back-off from the second on.
+
+    The service is eventually consistent: a list may name for a while what a description denies.
+    """
     state = state.without_execution(gone)
     queue = state.queues.get(gone.namespace)
     if queue is None:
         return state
-    pending = tuple(e for e in queue.pending if e != gone)
-    fetch_at = now if refetch else queue.fetch_at
-    return state.with_queue(
-        gone.namespace, replace(queue, pending=pending, fetch_at=fetch_at, is_complete=not queue.is_known)
-    )
+    fetch_at = now + backoff.delay_s(queue.misses, jitter) if queue.misses else now
+    return _fetched_next(state.with_queue(gone.namespace, replace(queue, misses=queue.misses + 1)), gone, fetch_at)
 
 
-def left_alone(state: State, other: ExecutionId, now: float) -> State:
+def met(state: State, found: ExecutionId) -> State:
+    """Note that the service has what it named."""
+    queue = state.queues.get(found.namespace)
+    return state if queue is None else state.with_queue(found.namespace, replace(queue, doubts=0, misses=0))
+
+
+def left_alone(state: State, other: ExecutionId) -> State:
     """Leave `other` to the agent it belongs to, for as long as the service lists it."""
-    state = dropped(state, other, now, refetch=False)
+    state = state.without_execution(other)
+    queue = state.queues.get(other.namespace)
+    if queue is not None:
+        pending = tuple(e for e in queue.pending if e != other)
+        state = state.with_queue(other.namespace, replace(queue, pending=pending))
     return replace(state, foreign=state.foreign | {other})
+
+
+def _fetched_next(state: State, gone: ExecutionId, fetch_at: float) -> State:
+    queue = state.queues.get(gone.namespace)
+    if queue is None:
+        return state
+    pending = tuple(e for e in queue.pending if e != gone)
+    queue = replace(queue, pending=pending, fetch_at=fetch_at, is_complete=not queue.is_known)
+    return state.with_queue(gone.namespace, queue)
 
 
 def due_fetches(state: State, now: float) -> tuple[State, list[Effect]]:

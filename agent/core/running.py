@@ -1,6 +1,7 @@
 """Rules while a step's process exists: progress, the end of the step, and the service changing its mind."""
 
 from dataclasses import replace
+from typing import assert_never
 
 from agent.core import backoff
 from agent.core.claiming import step_timeout_minutes
@@ -10,7 +11,7 @@ from agent.core.events import AttemptEnded, AttemptProgressed, Described, Descri
 from agent.core.job import AttemptId, AttemptResult, ExecutionStatus, Outcome, StatusDetails
 from agent.core.outcome import ending_in_words, outcome_of
 from agent.core.settling import outcome_reached, over
-from agent.core.state import Execution, Preparing, Running, State, Stopping, current_step
+from agent.core.state import Claiming, Execution, Preparing, Running, State, Stopping, current_step
 
 Turn = tuple[State, list[Effect]]
 
@@ -71,14 +72,16 @@ def told(state: State, execution: Execution, phase: Running) -> Told:
 def on_ended(state: State, execution: Execution, phase: Running, event: AttemptEnded) -> Turn:
     """The step is over: on to the next one, or to the outcome."""
     step = current_step(phase)
-    outcome = outcome_of(event.result)
+    outcome = outcome_of(event.result, may_reboot=step.may_reboot)
     results = (*phase.results, (step.name, outcome.status.value))
-    may_go_on = outcome.status is ExecutionStatus.SUCCEEDED or step.ignore_failure
+    may_go_on = outcome.status is ExecutionStatus.SUCCEEDED or (step.ignore_failure and not event.result.unswept)
     if may_go_on and phase.step + 1 < len(phase.plan.steps):
         note = Note(execution.id, "step ended", "=".join(results[-1]))
         return state.with_phase(execution, Preparing(phase.plan, phase.step + 1, 1, results)), [note]
     if may_go_on:
-        outcome = replace(outcome, status=ExecutionStatus.SUCCEEDED)
+        outcome = Outcome(ExecutionStatus.SUCCEEDED, details=outcome.details)
+    elif outcome.status is ExecutionStatus.REJECTED and phase.results:
+        outcome = replace(outcome, status=ExecutionStatus.FAILED)  # a rejection says that no work was done
     known = replace(told(state, execution, phase), steps=results if len(phase.plan.steps) > 1 else ())
     details = _last_details(known, event.result, outcome, shows_stdout=step.include_stdout)
     return outcome_reached(state, execution, outcome, details)
@@ -104,10 +107,13 @@ def on_stopped(state: State, execution: Execution, phase: Stopping, now: float) 
 def on_never_started(state: State, execution: Execution, phase: Running | Stopping, now: float) -> Turn:
     """The agent ended between the decision to start and the start: start now, with a fresh document."""
     match phase:
+        case Running(plan=plan, step=0, number=1):
+            return state.with_phase(execution, Claiming(plan)), []  # as after a restart before the decision
         case Running(plan=plan, step=step, number=number, results=results):
             return state.with_phase(execution, Preparing(plan, step, number, results)), []
         case Stopping():
             return on_stopped(state, execution, phase, now)
+    assert_never(phase)
 
 
 def on_progress_failed(state: State, execution: Execution, phase: Running, event: UpdateFailed, now: float) -> Turn:

@@ -46,8 +46,7 @@ def on_report_failed(state: State, execution: Execution, phase: Reporting, event
         failed = replace(outcome, status=ExecutionStatus.FAILED)
         return state.with_phase(execution, Reporting(failed, phase.details)), []
     if event.code in backoff.OVER:
-        ended = Outcome(event.current or ExecutionStatus.REMOVED, "the service ended it first")
-        return _settled(state, execution, ended, now, was_accepted=False)
+        return _settled(state, execution, _ended(outcome, event), now, was_accepted=False)
     if event.code == "InvalidRequest" and not phase.is_bare:
         return state.with_phase(execution, replace(phase, is_bare=True, call=replace(phase.call, ticket=0))), []
     if event.code in backoff.HOPELESS:
@@ -56,6 +55,15 @@ def on_report_failed(state: State, execution: Execution, phase: Reporting, event
         return state.with_phase(execution, replace(phase, is_unreportable=True, call=call)), [note]
     call = backoff.again(phase.call, now, event.jitter, event.code)
     return state.with_phase(execution, replace(phase, call=call)), []
+
+
+def _ended(outcome: Outcome, event: UpdateFailed) -> Outcome:
+    """Return how it ended; where the service does not say, perhaps by a report of ours whose answer was lost."""
+    if event.current is not None:
+        return Outcome(event.current, "the service ended it first")
+    if event.code == "ResourceNotFound":
+        return Outcome(ExecutionStatus.REMOVED, "the service does not have it any more")
+    return outcome
 
 
 def _may_fail_instead(outcome: Outcome, event: UpdateFailed) -> bool:

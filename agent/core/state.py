@@ -6,7 +6,7 @@ in flight, deadlines (monotonic), progress, and the secrets of a plan.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
+from typing import TypeAlias, assert_never
 
 from agent.core.job import AttemptId, ExecutionId, Outcome, Plan, StatusDetails, Step
 
@@ -154,6 +154,7 @@ def durable_phase(phase: Phase) -> Phase | None:
             return replace(phase, plan=phase.plan.bare)
         case Reporting():
             return replace(phase, call=Call(), is_unreportable=False)
+    assert_never(phase)
 
 
 def current_step(phase: Preparing | Running | Stopping) -> Step:
@@ -167,7 +168,8 @@ class Queue:
 
     `fetch_at` is when the list is asked for next (monotonic; None: not before something happens); `is_complete` says
     whether that must be the whole list, or its head will do. `is_known` once a list was seen on this connection.
-    `doubts` is how often an answer that lacks what a notification named is still asked for again.
+    `doubts` is how often an answer that lacks what a notification named is still asked for again. `misses` counts what
+    was named in vain, one after the other: the service called it over as soon as it was asked.
     """
 
     pending: tuple[ExecutionId, ...] = ()
@@ -177,6 +179,7 @@ class Queue:
     is_known: bool = False
     failures: int = 0
     doubts: int = 0
+    misses: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -197,6 +197,29 @@ class TestSteps:
         assert update.status is SUCCEEDED
         assert "one=FAILED" in update.details["steps"]
 
+    def test_a_last_failure_that_is_to_be_ignored_leaves_a_success_without_its_words(self, agent: Any) -> None:
+        run(agent, Plan((Step("one", "greet", StepKind.COMMAND, ignore_failure=True),)))
+        [update] = agent.hears(AttemptEnded(ATTEMPT, BADLY))
+        assert update.status is SUCCEEDED
+        assert "reason" not in update.details
+        assert agent.phase().outcome == Outcome(SUCCEEDED)
+
+    def test_a_later_step_cannot_reject_what_has_been_worked_on(self, agent: Any) -> None:
+        plan = two_steps()
+        run(agent, plan)
+        agent.hears(AttemptEnded(ATTEMPT, WELL))
+        agent.hears(described(agent, IN_PROGRESS, plan, "me"))
+        rejected = AttemptResult(Ending.EXITED, code=0, handler_result={"outcome": "rejected", "reason": "not here"})
+        [update] = agent.hears(AttemptEnded(AttemptId(JOB, 1, 1), rejected))
+        assert (update.status, update.details["reason"]) == (FAILED, "not here")
+
+    @pytest.mark.parametrize(("may_reboot", "code"), [(True, "reboot-unsupported"), (False, "reboot-not-allowed")])
+    def test_a_reboot_says_whether_it_was_allowed(self, agent: Any, plan: Plan, may_reboot: bool, code: str) -> None:
+        run(agent, Plan((replace(plan.steps[0], may_reboot=may_reboot),)))
+        wished = AttemptResult(Ending.EXITED, code=0, handler_result={"outcome": "reboot", "reason": "new kernel"})
+        agent.hears(AttemptEnded(ATTEMPT, wished))
+        assert agent.phase().outcome.code == code
+
     def test_a_document_whose_steps_changed_under_way_fails(self, agent: Any, plan: Plan) -> None:
         run(agent, two_steps())
         agent.hears(AttemptEnded(ATTEMPT, WELL))
@@ -288,8 +311,9 @@ class TestClaiming:
         claim(agent, plan)
         assert agent.hears(UpdateFailed(JOB, agent.ticket, "")) == []
         assert agent.hears(Tick(), at=agent.deadline) == [Describe(JOB, agent.ticket)]
-        [started] = agent.hears(described(agent, IN_PROGRESS, plan, "me"))
+        started, renewed = agent.hears(described(agent, IN_PROGRESS, plan, "me"))
         assert isinstance(started, StartAttempt)
+        assert renewed.step_timeout_minutes == 17
 
     def test_a_claim_that_was_never_sent_is_made_again(self, agent: Any, plan: Plan) -> None:
         claim(agent, plan)
@@ -542,7 +566,9 @@ class TestAfterARestart:
         agent.hears(Connected())
         [asked] = agent.hears(AttemptNeverStarted(ATTEMPT))
         assert isinstance(asked, Describe)
-        assert agent.hears(described(agent, IN_PROGRESS, plan, "me")) == [StartAttempt(ATTEMPT, plan.steps[0])]
+        started, renewed = agent.hears(described(agent, IN_PROGRESS, plan, "me"))
+        assert started == StartAttempt(ATTEMPT, plan.steps[0])
+        assert renewed.step_timeout_minutes == 17
 
     def test_a_stop_is_asked_for_again(self, agent: Any, plan: Plan) -> None:
         stopping = Stopping(plan.bare, 0, 1, Outcome(CANCELED, "the service ended it"))
@@ -576,7 +602,9 @@ class TestLists:
     ) -> None:
         judge(agent)
         agent.hears(described(agent, IN_PROGRESS, plan, "somebody"))
-        agent.hears(Tick(), at=agent.deadline)
+        brief = ExecutionId("", "job-2", 1)
+        agent.hears(Notified("", (brief,), is_complete=False))
+        agent.hears(DescribeFailed(brief, agent.ticket, "ResourceNotFound"))
         assert agent.hears(Listed("", agent.ticket, (JOB,), is_complete=False)) == [
             Fetch("", agent.ticket, is_complete=True)
         ]

@@ -1,8 +1,10 @@
-"""The connection to AWS IoT Core: the only file that knows the AWS SDK.
+"""The connection to AWS IoT Core over MQTT.
 
 One MQTT 3.1.1 connection, made anew after each loss with a randomised back-off: the SDK retries a first connect never
 and a reconnect without jitter, and fresh objects read renewed certificates. Requests go through the SDK's
 request-response client, with topic strings of our own, since the SDK's are not namespaced (docs/decisions.md).
+Notifications are plain subscriptions: over MQTT 3.1.1 that client's streams ask for a refused one again and again,
+without a pause and without a word.
 
 SDK threads do one thing, hand over to the loop; a surprise there ends the process, because the SDK swallows exceptions
 and the agent would go deaf. All public methods belong to the loop's thread.
@@ -21,13 +23,14 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
-from urllib.parse import quote
 
-from awscrt import exceptions, http, io, mqtt
+from awscrt import exceptions, mqtt
 from awscrt import mqtt_request_response as request_response
 from awsiot import mqtt_connection_builder
 
 from agent import messages
+from agent.aws.https import list_over_https
+from agent.aws.sdk import bootstrap, outcome, reason
 from agent.config_keys import Aws
 from agent.core.backoff import delay_s
 from agent.core.effects import Update
@@ -36,28 +39,35 @@ from agent.core.job import ExecutionId
 from agent.errors import RequestRefused, RequestUnanswered
 from agent.nodelay import send_at_once
 
-HTTPS_ALPN_PORT = 443
-LARGEST_ANSWER_BYTES = 1024 * 1024
 LASTING_S = 30.0  # a connection that held this long was a good one: the back-off starts anew
 SAY_EVERY = 5  # failed attempts between two lines in the log
 GRACE_S = 5.0  # for an orderly DISCONNECT
+CLOSINGS_IN_A_ROW = 2  # that set a filter aside
+SET_ASIDE_S = 30.0  # until it is asked for again, doubled each time the connection is closed over it
+SET_ASIDE_LONGEST_S = 3600.0
 
+HINT = "does the certificate's policy allow iot:Subscribe and iot:Receive on it?"
 
 Say: TypeAlias = Callable[..., Any]
 
 
 @dataclass(slots=True)
 class _Session:
-    """What lives as long as one connection."""
+    """What lives as long as one connection. `asked` are the topics of what has no answer yet, by key, oldest first."""
 
-    connection: Any
+    connection: Any = None
+    client: Any = None
     lost: asyncio.Event = field(default_factory=asyncio.Event)
     why: str = ""
-    client: Any = None
-    streams: dict[str, Any] = field(default_factory=dict)
-    unanswered: set[str] = field(default_factory=set)
-    all_answered: asyncio.Event = field(default_factory=asyncio.Event)
-    halted: dict[str, int] = field(default_factory=dict)
+    asked: dict[str, str] = field(default_factory=dict)
+    untried: set[str] = field(default_factory=set)
+    all_tried: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def tried(self, topic_filter: str) -> None:
+        """Note that the first try to subscribe is over, however it ended."""
+        self.untried.discard(topic_filter)
+        if not self.untried:
+            self.all_tried.set()
 
 
 class Cloud:
@@ -81,9 +91,10 @@ class Cloud:
         self._warn = warn
         self._topics = messages.Topics(aws.thing_name)
         self._loop = asyncio.get_running_loop()
-        self._bootstrap = _bootstrap()
+        self._bootstrap = bootstrap()
         self._session: _Session | None = None
         self._malformed: set[str] = set()
+        self._closings: dict[str, int] = {}
 
     async def run(self) -> None:
         """Stay connected until cancelled."""
@@ -99,8 +110,11 @@ class Cloud:
 
     async def close(self) -> None:
         """Say goodbye to the broker, if there is one. The session stays with it, for its queued notifications."""
-        if self._session is not None:
-            await self._disconnect(self._session)
+        session, self._session = self._session, None
+        if session is not None:
+            session.client = None
+            with contextlib.suppress(TimeoutError, exceptions.AwsCrtError):
+                await outcome(session.connection.disconnect(), GRACE_S)
 
     async def pending(self, namespace: str, *, is_complete: bool) -> tuple[tuple[ExecutionId, ...], bool]:
         """Return the pending executions of a namespace, and whether that is the list or its head only.
@@ -169,10 +183,13 @@ class Cloud:
             payload=json.dumps({**body, "clientToken": token}).encode(),
             correlation_token=token,
         )
+        session.asked[token] = topic
         try:
-            response = await asyncio.wrap_future(session.client.make_request(options))
+            response = await outcome(session.client.make_request(options))
         except exceptions.AwsCrtError as error:
             raise RequestUnanswered(f"{topic}: {error.name}") from None
+        finally:
+            session.asked.pop(token, None)
         try:
             message = messages.parse_object(response.payload)
         except messages.MalformedMessageError as error:
@@ -183,46 +200,41 @@ class Cloud:
         return message
 
     async def _connect(self, failures: int) -> _Session | None:
-        """Connect and subscribe; None where that failed."""
+        """Connect; None where that failed."""
         try:
             session = self._new_session()
-            await asyncio.wrap_future(session.connection.connect())
+            await outcome(session.connection.connect())
         except Exception as error:  # noqa: BLE001 - the SDK raises AwsCrtError for the network and bare Exception for a refusing broker
             if failures % SAY_EVERY == 0:
                 self._warn("cannot connect, trying again", endpoint=self._aws.endpoint, port=self._aws.port,
-                           attempt=failures + 1, why=_reason(error))  # fmt: skip
+                           attempt=failures + 1, why=reason(error))  # fmt: skip
             return None
         send_at_once(self._aws.port)
-        self._session = session
-        filters = self._topics.notifications(self._namespaces, with_api_text_form=self._aws.api_text_topics)
         requests = (3 if "" in self._namespaces else 0) + (2 if any(self._namespaces) else 0)
         options = request_response.ClientOptions(
             max_request_response_subscriptions=requests,
-            max_streaming_subscriptions=len(filters),
+            max_streaming_subscriptions=0,
             operation_timeout_in_seconds=math.ceil(self._aws.request_timeout_s),
         )
         session.client = request_response.Client(session.connection, options)
-        session.unanswered = set(filters)
-        for topic_filter in filters:
-            self._subscribe(session, topic_filter)
+        self._session = session
         return session
 
     def _new_session(self) -> _Session:
         aws = self._aws
+        session = _Session()
         common = {
             "client_id": aws.client_id,
             "clean_session": False,
             "keep_alive_secs": aws.keep_alive_s,
             "ping_timeout_ms": min(int(aws.request_timeout_s * 1000), aws.keep_alive_s * 1000 - 1),
-            "on_connection_interrupted": lambda connection, error, **_: self._hand_over(
-                self._on_lost, connection, error.name
-            ),
+            "on_connection_interrupted": lambda error, **_: self._hand_over(_on_lost, session, error.name),
         }
         if not aws.tls:
             client = mqtt.Client(self._bootstrap, None)
-            return _Session(mqtt.Connection(client, host_name=aws.endpoint, port=aws.port, **common))
-        return _Session(
-            mqtt_connection_builder.mtls_from_path(
+            session.connection = mqtt.Connection(client, host_name=aws.endpoint, port=aws.port, **common)
+        else:
+            session.connection = mqtt_connection_builder.mtls_from_path(
                 str(aws.certificate),
                 str(aws.private_key),
                 ca_filepath=str(aws.root_ca),
@@ -232,78 +244,83 @@ class Cloud:
                 tcp_connect_timeout_ms=int(aws.connect_timeout_s * 1000),
                 **common,
             )
-        )
+        return session
 
     async def _serve(self, session: _Session) -> None:
-        """Announce the connection once its subscriptions are answered, and wait until it is lost."""
-        answered = asyncio.create_task(session.all_answered.wait())
-        lost = asyncio.create_task(session.lost.wait())
-        try:
-            await asyncio.wait({answered, lost}, return_when=asyncio.FIRST_COMPLETED)
+        """Announce the connection once its subscriptions were tried, and wait until it is lost."""
+        filters = self._topics.notifications(self._namespaces, with_api_text_form=self._aws.api_text_topics)
+        session.untried = set(filters)
+        async with asyncio.TaskGroup() as group:
+            holders = [group.create_task(self._hold(session, topic_filter)) for topic_filter in filters]
+            tried, lost = (group.create_task(event.wait()) for event in (session.all_tried, session.lost))
+            await asyncio.wait({tried, lost}, return_when=asyncio.FIRST_COMPLETED)
             if not session.lost.is_set():
                 self._say("connected", endpoint=self._aws.endpoint, client_id=self._aws.client_id)
                 self._post(Connected(random.random()))  # noqa: S311 - jitter, no secret
             await lost
-            self._warn("connection lost", why=session.why)
-            self._post(Disconnected())
+            self._blame(session, filters)
+            for task in (tried, *holders):
+                task.cancel()
+        self._session = session.client = None
+        session.connection.disconnect()  # done by the SDK in its own time; it must not reconnect by itself
+        self._post(Disconnected())
+
+    def _blame(self, session: _Session, filters: list[str]) -> None:
+        """Tell what had no answer when the connection was lost: AWS closes it on what the policy does not allow."""
+        self._warn("connection lost", why=session.why, unanswered=", ".join(list(session.asked.values())[:3]))
+        suspect = next((key for key in session.asked if key in filters), None)
+        if suspect is not None:
+            closings = self._closings[suspect] = self._closings.get(suspect, 0) + 1
+            if closings == CLOSINGS_IN_A_ROW:
+                self._warn(
+                    "subscription set aside",
+                    topic=suspect,
+                    why="the connection was closed twice in a row before it was answered",
+                    hint=HINT,
+                )
+
+    async def _hold(self, session: _Session, topic_filter: str) -> None:
+        """Subscribe until it is granted, with a back-off; what got the connection closed before only after a while."""
+        closings = self._closings.get(topic_filter, 0) - CLOSINGS_IN_A_ROW
+        if closings >= 0:
+            session.tried(topic_filter)
+            await asyncio.sleep(min(SET_ASIDE_LONGEST_S, SET_ASIDE_S * 2.0 ** min(closings, 20)))
+        failures = 0
+        while why := await self._subscribe(session, topic_filter):
+            if failures % SAY_EVERY == 0:
+                self._warn("subscription refused", topic=topic_filter, attempt=failures + 1, why=why, hint=HINT)
+            failures += 1
+            session.tried(topic_filter)
+            await asyncio.sleep(delay_s(failures, random.random()))  # noqa: S311 - jitter, no secret
+        self._closings.pop(topic_filter, None)
+        session.tried(topic_filter)
+
+    async def _subscribe(self, session: _Session, topic_filter: str) -> str:
+        """Subscribe once; why it failed, or ""."""
+        session.asked[topic_filter] = topic_filter
+        future, _ = session.connection.subscribe(topic_filter, mqtt.QoS.AT_LEAST_ONCE, self._on_message)
+        try:
+            await outcome(future, self._aws.request_timeout_s)
+        except mqtt.SubscribeError:
+            return "the broker said no"
+        except (TimeoutError, exceptions.AwsCrtError) as error:
+            return reason(error)
         finally:
-            answered.cancel()
-            lost.cancel()
-        await self._disconnect(session)
+            session.asked.pop(topic_filter, None)
+        return ""
 
-    async def _disconnect(self, session: _Session) -> None:
-        self._session = None
-        session.streams.clear()
-        session.client = None
-        with contextlib.suppress(TimeoutError, exceptions.AwsCrtError):  # it was gone already, which is what we want
-            await asyncio.wait_for(asyncio.wrap_future(session.connection.disconnect()), GRACE_S)
-
-    def _subscribe(self, session: _Session, topic_filter: str) -> None:
-        stream = session.client.create_stream(
-            request_response.StreamingOperationOptions(
-                subscription_topic_filter=topic_filter,
-                subscription_status_listener=lambda event: self._hand_over(
-                    self._on_subscription, session, topic_filter, event
-                ),
-                incoming_publish_listener=lambda event: self._hand_over(self._on_publish, event.topic, event.payload),
-            )
-        )
-        session.streams[topic_filter] = stream
-        stream.open()
+    def _on_message(self, topic: str, payload: bytes, **_: Any) -> None:
+        """Runs on an SDK thread. Holds no session: the SDK holds this, and the session the SDK's connection."""
+        self._hand_over(self._on_publish, topic, payload)
 
     def _hand_over(self, callback: Callable[..., None], *args: Any) -> None:
-        """Call `callback` on the loop. Runs on an SDK thread, which would swallow what is raised."""
+        """Call `callback` on the loop. Runs on an SDK thread: nothing may be raised into it, and nothing hidden."""
         try:
-            if not self._loop.is_closed():
-                self._loop.call_soon_threadsafe(callback, *args)
+            self._loop.call_soon_threadsafe(callback, *args)
         except BaseException:  # noqa: BLE001 - whatever it is, a deaf agent would be worse than a restarted one
-            traceback.print_exc(file=sys.stderr)
-            os._exit(70)
-
-    def _on_lost(self, connection: Any, why: str) -> None:
-        session = self._session
-        if session is not None and session.connection is connection:
-            session.why = why
-            session.lost.set()
-
-    def _on_subscription(self, session: _Session, topic_filter: str, event: Any) -> None:
-        kinds = request_response.SubscriptionStatusEventType
-        if event.type == kinds.SUBSCRIPTION_HALTED and session is self._session:
-            failures = session.halted[topic_filter] = session.halted.get(topic_filter, 0) + 1
-            self._warn(
-                "subscription refused: does the certificate's policy allow iot:Subscribe and iot:Receive on it?",
-                topic=topic_filter,
-                attempt=failures,
-            )
-            self._loop.call_later(delay_s(failures, random.random()), self._subscribe_again, session, topic_filter)  # noqa: S311 - jitter
-        if event.type in (kinds.SUBSCRIPTION_ESTABLISHED, kinds.SUBSCRIPTION_HALTED):
-            session.unanswered.discard(topic_filter)
-            if not session.unanswered:
-                session.all_answered.set()
-
-    def _subscribe_again(self, session: _Session, topic_filter: str) -> None:
-        if session is self._session and session.client is not None:
-            self._subscribe(session, topic_filter)
+            if not self._loop.is_closed():
+                traceback.print_exc(file=sys.stderr)
+                os._exit(70)
 
     def _on_publish(self, topic: str, payload: bytes | None) -> None:
         try:
@@ -321,61 +338,6 @@ class Cloud:
             self._warn("malformed message ignored", topic=topic, why=str(error))
 
 
-async def list_over_https(aws: Aws, namespace: str, bootstrap: Any = None) -> messages.Json:
-    """Return what GetPendingJobExecutions answers over HTTPS, with the device certificate (any thread's loop).
-
-    Port 443 is told apart by ALPN `x-amzn-http-ca` (developer guide, page protocols).
-
-    Raises:
-        RequestRefused: an error answer; RequestUnanswered: no answer in time.
-    """
-    path = f"/things/{quote(aws.thing_name, safe='')}/jobs"
-    if namespace:
-        path += f"?namespaceId={quote(namespace, safe='')}"
-    try:
-        async with asyncio.timeout(aws.request_timeout_s):
-            status, body = await _https_get(aws, path, bootstrap or _bootstrap())
-    except (TimeoutError, exceptions.AwsCrtError) as error:
-        raise RequestUnanswered(f"https://{aws.https_endpoint}:{aws.https_port}: {_reason(error)}") from None
-    message = messages.parse_object(body)
-    if status != 200:  # noqa: PLR2004 - OK
-        raise RequestRefused(f"HTTP {status}", str(message.get("message") or "no message"))
-    return message
-
-
-async def _https_get(aws: Aws, path: str, bootstrap: Any) -> tuple[int, bytes]:
-    options = io.TlsContextOptions.create_client_with_mtls_from_path(str(aws.certificate), str(aws.private_key))
-    options.override_default_trust_store_from_path(None, str(aws.root_ca))
-    if aws.https_port == HTTPS_ALPN_PORT:
-        options.alpn_list = ["x-amzn-http-ca"]
-    tls = io.ClientTlsContext(options).new_connection_options()
-    tls.set_server_name(aws.https_endpoint)
-    connection = await asyncio.wrap_future(
-        http.HttpClientConnection.new(aws.https_endpoint, aws.https_port, bootstrap, io.SocketOptions(), tls)
-    )
-    try:
-        body = bytearray()
-        headers = http.HttpHeaders([("Host", aws.https_endpoint), ("Accept", "application/json")])
-
-        def on_body(chunk: bytes, **_: Any) -> None:
-            if len(body) <= LARGEST_ANSWER_BYTES:
-                body.extend(chunk)
-
-        stream = connection.request(http.HttpRequest("GET", path, headers), on_body=on_body)
-        stream.activate()
-        status = await asyncio.wrap_future(stream.completion_future)
-    finally:
-        connection.close()
-    return int(status), bytes(body)
-
-
-def _bootstrap() -> Any:
-    """One event loop thread of the SDK's: a device needs no more, and each costs memory and wake-ups."""
-    group = io.EventLoopGroup(1)
-    return io.ClientBootstrap(group, io.DefaultHostResolver(group))
-
-
-def _reason(error: BaseException) -> str:
-    if isinstance(error, exceptions.AwsCrtError):
-        return f"{error.name}: {error.message}"
-    return str(error) or type(error).__name__
+def _on_lost(session: _Session, why: str) -> None:
+    session.why = why
+    session.lost.set()
