@@ -100,7 +100,7 @@ def test_the_data_plane_has_its_four_operations() -> None:
 
 @pytest.mark.parametrize("plane", ["iot", "iot-jobs-data"])
 def test_each_code_has_an_exception_that_the_service_models(plane: str) -> None:
-    only_of_control_plane = {Code.RESOURCE_ALREADY_EXISTS}
+    only_of_control_plane = {Code.RESOURCE_ALREADY_EXISTS, Code.VERSION_CONFLICT, Code.LIMIT_EXCEEDED}
     only_of_data_plane = {Code.TERMINAL_STATE_REACHED}
     absent = only_of_data_plane if plane == "iot" else only_of_control_plane
     for code, exception in EXCEPTIONS.items():
