@@ -1,6 +1,7 @@
 """The service without any network: requests go in as topics and payloads or operation names, time is set by hand."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -125,6 +126,12 @@ def iot() -> ServiceApi:
 @pytest.fixture(scope="session")
 def data() -> ServiceApi:
     return ServiceApi("iot-jobs-data")
+
+
+@pytest.fixture(scope="session")
+def new_cloud(iot: ServiceApi, data: ServiceApi) -> Callable[[Settings], Cloud]:
+    """Makes clouds without any thing, as many as a test needs."""
+    return lambda settings: Cloud(iot, data, settings)
 
 
 @pytest.fixture
