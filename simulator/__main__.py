@@ -2,13 +2,16 @@
 
 import argparse
 import asyncio
+import dataclasses
 import json
 import logging
 import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from simulator.jobs.settings import Settings
 from simulator.server import running_simulator
 
 
@@ -38,6 +41,7 @@ async def _serve(options: argparse.Namespace) -> None:
         https_port=options.https_port,
         certificates=options.certificates,
         bind=options.bind,
+        **{name: getattr(options, name) for name in _switches()},
     ) as simulator:
         ready = {
             "mqtt_port": simulator.mqtt_port,
@@ -68,8 +72,20 @@ def _parser() -> argparse.ArgumentParser:
         help="keep ca.pem, client.pem and client.key here (default: temporary)",
     )
     parser.add_argument("--bind", default="127.0.0.1", metavar="ADDRESS", help="listen here (default: loopback only)")
+    settings = parser.add_argument_group("where AWS leaves a choice")
+    for name, default in _switches().items():
+        flag = f"--{name.replace('_', '-')}"
+        if isinstance(default, bool):
+            settings.add_argument(flag, action=argparse.BooleanOptionalAction, default=default)
+        else:
+            settings.add_argument(flag, type=type(default), default=default, metavar="N", help=f"default: {default}")
     parser.add_argument("--verbose", action="store_true", help="log everything to stderr")
     return parser
+
+
+def _switches() -> dict[str, Any]:
+    """Every field of the settings with its default; what they mean stands there."""
+    return {field.name: field.default for field in dataclasses.fields(Settings)}
 
 
 if __name__ == "__main__":

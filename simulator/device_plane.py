@@ -102,12 +102,12 @@ class DevicePlane:
                     status_details=members.get("statusDetails"),
                     step_timeout_minutes=members.get("stepTimeoutInMinutes"),
                 )
-                return self._shown(execution, form)
+                return self._shown(execution, form, now)
             case "DescribeJobExecution":
                 execution = device.describe(
                     self._store, thing_name, members["jobId"], members.get("executionNumber"), namespace=namespace
                 )
-                return self._shown(execution, form if members.get("includeJobDocument", True) else None)
+                return self._shown(execution, form if members.get("includeJobDocument", True) else None, now)
             case _:
                 return self._update(members, namespace, now, form)
 
@@ -127,12 +127,12 @@ class DevicePlane:
             answer["jobDocument"] = form(self._store.document(execution))
         return answer
 
-    def _shown(self, execution: JobExecution | None, form: Callable[[str], str | Verbatim] | None) -> Json:
+    def _shown(self, execution: JobExecution | None, form: Callable[[str], str | Verbatim] | None, now: float) -> Json:
         """An answer without `execution` says that nothing is pending."""
         if execution is None:
             return {}
         document = form(self._store.document(execution)) if form else None
-        return {"execution": views.device_execution(execution, document)}
+        return {"execution": views.device_execution(execution, document, now)}
 
     def _check_namespace(self, namespace: str) -> None:
         if namespace:

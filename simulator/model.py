@@ -15,7 +15,7 @@ from botocore.model import ServiceModel
 
 from simulator.refusals import invalid
 
-_ASCII_CLASSES: Final = {"Upper": "A-Z", "Digit": "0-9"}  # Java's POSIX classes
+_ASCII_CLASSES: Final = {"Upper": "A-Z", "Digit": "0-9", "Graph": "!-~"}  # Java's POSIX classes
 _PROPERTY: Final = re.compile(r"\\p\{(\w+)\}")
 _PRIVATE_USE: Final = range(0xE000, 0xF8FF)
 

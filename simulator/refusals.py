@@ -18,6 +18,8 @@ class Code(StrEnum):
     REQUEST_THROTTLED = "RequestThrottled"
     TERMINAL_STATE_REACHED = "TerminalStateReached"
     RESOURCE_ALREADY_EXISTS = "ResourceAlreadyExists"
+    VERSION_CONFLICT = "VersionConflict"
+    LIMIT_EXCEEDED = "LimitExceeded"
 
 
 class Refused(Exception):  # noqa: N818 - "refused" is the word for an answer that says no
@@ -42,3 +44,9 @@ def invalid(message: str) -> Refused:
 def not_found(message: str) -> Refused:
     """What the request names does not exist."""
     return Refused(Code.RESOURCE_NOT_FOUND, message)
+
+
+def check_version(what: str, found: int, expected: int | None) -> None:
+    """Refuse with VersionConflict, the control plane's word, what was meant for another version."""
+    if expected not in (None, found):
+        raise Refused(Code.VERSION_CONFLICT, f"{what}: expected version {expected} but found version {found}")

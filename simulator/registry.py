@@ -1,27 +1,27 @@
-"""Things, as far as Jobs needs them: they exist, have an ARN, and are found by name or by ARN. Pure."""
+"""Things, as far as Jobs needs them: they exist, have an ARN, and are found by name or by ARN. Pure.
+
+Thing groups are in `groups`, which the registry holds too.
+"""
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from simulator.refusals import Code, Refused, not_found
-
-REGION = "us-east-1"
-ACCOUNT = "123456789012"
-
-
-def arn(resource: str) -> str:
-    """The ARN of a resource such as `thing/NAME` in the simulator's one region and account."""
-    return f"arn:aws:iot:{REGION}:{ACCOUNT}:{resource}"
+from simulator.attributes import updated
+from simulator.groups import Groups
+from simulator.names import arn
+from simulator.ordered import Key, Ordered
+from simulator.refusals import Code, Refused, check_version, not_found
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Thing:
     """One device in the registry."""
 
     name: str
     thing_id: str
     attributes: Mapping[str, str] = field(default_factory=dict)
+    version: int = 1
 
     @property
     def arn(self) -> str:
@@ -30,23 +30,45 @@ class Thing:
 
 
 class Registry:
-    """All things."""
+    """All things, and the groups they are in."""
 
     def __init__(self) -> None:
         self._things: dict[str, Thing] = {}
+        self._by_name: Ordered[Thing] = Ordered(lambda thing: (thing.name,))
+        self.groups = Groups()
 
     def create(self, name: str, attributes: Mapping[str, str]) -> Thing:
         """Create a thing; the same again is no error, another configuration is (API reference, CreateThing)."""
         present = self._things.get(name)
+        wanted = updated({}, attributes, is_merged=False)
         if present is None:
-            present = self._things[name] = Thing(name, str(uuid.uuid4()), dict(attributes))
-        elif dict(present.attributes) != dict(attributes):
+            present = self._things[name] = Thing(name, str(uuid.uuid4()), wanted)
+            self._by_name.add(present)
+        elif dict(present.attributes) != wanted:
             raise Refused(
                 Code.RESOURCE_ALREADY_EXISTS,
                 f"Thing {name} already exists in account with different attributes",
                 {"resourceId": present.thing_id, "resourceArn": present.arn},
             )
         return present
+
+    def update(
+        self, name: str, attributes: Mapping[str, str] | None, *, is_merged: bool, expected_version: int | None
+    ) -> None:
+        """Change a thing's attributes; None leaves them alone. Every update counts the version."""
+        thing = self.find(name)
+        check_version(f"Thing {name}", thing.version, expected_version)
+        if attributes is not None:
+            thing.attributes = updated(thing.attributes, attributes, is_merged=is_merged)
+        thing.version += 1
+
+    def delete(self, name: str) -> None:
+        """Forget a thing that exists. What it was a member of, and its executions, are the caller's business."""
+        self._by_name.remove(self._things.pop(name))
+
+    def exists(self, name: str) -> bool:
+        """Whether there is a thing of that name."""
+        return name in self._things
 
     def find(self, name: str) -> Thing:
         """The thing of that name, or ResourceNotFound."""
@@ -62,3 +84,7 @@ class Registry:
         if not target.startswith(prefix) or name not in self._things:
             raise not_found(f"Target {target} not found")
         return self._things[name]
+
+    def after(self, key: Key | None) -> Iterator[tuple[Key, Thing]]:
+        """The things by name, from a place on."""
+        return self._by_name.after(key)

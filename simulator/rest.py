@@ -20,6 +20,9 @@ from simulator.service import Service
 
 _SCOPE: Final = re.compile(r"Credential=[^/,\s]+/[0-9]+/[^/,\s]+/(?P<service>[^/,\s]+)/aws4_request")
 
+_CLOCK: Final = "/_simulator/clock"
+MAX_ADVANCE_S: Final = 10 * 366 * 86400
+
 # The exceptions of both services by our code; their status is in the service's model. A version that does not match has
 # no exception of its own on the data plane, and travels as the modelled one that fits.
 EXCEPTIONS: Final[Mapping[Code, str]] = {
@@ -30,6 +33,8 @@ EXCEPTIONS: Final[Mapping[Code, str]] = {
     Code.TERMINAL_STATE_REACHED: "TerminalStateException",
     Code.RESOURCE_NOT_FOUND: "ResourceNotFoundException",
     Code.RESOURCE_ALREADY_EXISTS: "ResourceAlreadyExistsException",
+    Code.VERSION_CONFLICT: "VersionConflictException",
+    Code.LIMIT_EXCEEDED: "LimitExceededException",
 }
 
 
@@ -55,6 +60,8 @@ class RestFront:
         self._runners = []
 
     async def _answer_signed(self, request: web.BaseRequest) -> web.Response:
+        if request.path == _CLOCK:
+            return await self._answer_clock(request)
         scope = _SCOPE.search(request.headers.get("Authorization", ""))
         match scope["service"] if scope else None:
             case "iot":
@@ -65,6 +72,18 @@ class RestFront:
                 return _error(403, "MissingAuthenticationTokenException", "Missing Authentication Token")
             case other:
                 return _error(403, "InvalidSignatureException", f"Credential should be scoped to iot, not {other}")
+
+    async def _answer_clock(self, request: web.BaseRequest) -> web.Response:
+        """The simulator's own: POST {"advance_s": N} puts the clock forward, GET tells the time."""
+        try:
+            body = payloads.decode_object(await request.read())
+        except Refused as refusal:
+            return _error(400, "InvalidRequestException", refusal.message)
+        seconds = body.get("advance_s", 0)
+        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds <= MAX_ADVANCE_S:
+            return _error(400, "InvalidRequestException", f"advance_s must be a number from 0 to {MAX_ADVANCE_S}")
+        now = self._service.advance_clock(seconds) if request.method == "POST" else self._service.now()
+        return web.json_response({"now": now})
 
     async def _answer_device(self, request: web.BaseRequest) -> web.Response:
         return await _answer(request, self._service.data_api, self._service.answer_device)

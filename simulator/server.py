@@ -61,6 +61,10 @@ class RunningSimulator:
         """Publish any bytes as the broker: forged, malformed, late or repeated notifications and replies."""
         self._mqtt.publish(topic, payload)
 
+    def advance_clock(self, seconds: float) -> float:
+        """Put the service's clock forward: time-outs and whatever else is due by then happen at once. The new time."""
+        return self._service.advance_clock(seconds)
+
     async def stop_broker(self) -> None:
         """Close both MQTT ports and cut their connections. HTTP goes on; notifications are lost meanwhile."""
         await self._mqtt.stop()
@@ -114,13 +118,17 @@ async def running_simulator(
     bind: str = "127.0.0.1",
     rollout_delay_s: float = 0.0,
     namespace_topic_of_api_text: bool = True,
+    **switches: Any,
 ) -> AsyncIterator[RunningSimulator]:
     """Run AWS IoT Jobs until the block ends. Port 0 means any free one; certificates without a directory are temporary.
 
     `rollout_delay_s` passes between CreateJob and the executions. `namespace_topic_of_api_text` adds, for namespaced
-    jobs, notifications on the topics that the API reference prints to those that shipped clients use.
+    jobs, notifications on the topics that the API reference prints to those that shipped clients use. `switches` are
+    the other fields of `Settings`.
     """
-    settings = Settings(rollout_delay_s=rollout_delay_s, namespace_topic_of_api_text=namespace_topic_of_api_text)
+    settings = Settings(
+        rollout_delay_s=rollout_delay_s, namespace_topic_of_api_text=namespace_topic_of_api_text, **switches
+    )
     with tempfile.TemporaryDirectory(prefix="iot-jobs-simulator-") as scratch:
         directory = certificates or Path(scratch)
         async with _serving(bind, (mqtt_port, mqtts_port, http_port, https_port), directory, settings) as simulator:

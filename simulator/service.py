@@ -34,17 +34,17 @@ class Service:
         self._control = ControlPlane(self.store, self.control_api, endpoints)
         self._device = DevicePlane(self.store, self.data_api, self.control_api)
         self._publish = publish
-        self._clock = time.time
+        self._ahead_s = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._changed = asyncio.Event()
 
     def answer_mqtt(self, topic: str, payload: bytes, reply: Callable[[Reply], None]) -> bool:
         """Answer a message on a request topic; False if the topic is none of ours."""
         try:
-            answer = self._device.answer_mqtt(topic, payload, self._clock())
+            answer = self._device.answer_mqtt(topic, payload, self._catch_up())
         except Exception:  # noqa: BLE001 - a fault of ours is answered as AWS answers its own, and logged
             _log.exception("Fault while answering %s", topic)
-            fault: Json = {"code": Code.INTERNAL_ERROR, "message": "Internal error", "timestamp": int(self._clock())}
+            fault: Json = {"code": Code.INTERNAL_ERROR, "message": "Internal error", "timestamp": int(self.now())}
             answer = Reply(f"{topic}/rejected", fault)
         if answer is None:
             return False
@@ -54,15 +54,26 @@ class Service:
 
     def answer_device(self, operation: str, members: Mapping[str, Any], query: Mapping[str, str]) -> Json:
         """Answer a data plane request over HTTP; raises Refused."""
-        answer = self._device.answer_http(operation, members, query, self._clock())
+        answer = self._device.answer_http(operation, members, query, self._catch_up())
         self._follow_up()
         return answer
 
     def answer_operator(self, operation: str, members: Mapping[str, Any]) -> Json:
         """Answer a control plane request; raises Refused."""
-        answer = self._control.answer(operation, members, self._clock())
+        answer = self._control.answer(operation, members, self._catch_up())
         self._follow_up()
         return answer
+
+    def now(self) -> float:
+        """The service's time, in seconds since the epoch."""
+        return time.time() + self._ahead_s
+
+    def advance_clock(self, seconds: float) -> float:
+        """Put the clock forward; what becomes due happens before this returns, each at its own time. The new time."""
+        self._ahead_s += seconds
+        now = self._catch_up()
+        self._follow_up()
+        return now
 
     async def wait_until(self, is_so: Callable[[], bool], within_s: float) -> None:
         """Return as soon as the fact holds; looks again after every change. TimeoutError when it does not in time."""
@@ -80,16 +91,26 @@ class Service:
         if self._timer is not None:
             self._timer.cancel()
 
-    def _follow_up(self) -> None:
+    def _catch_up(self) -> float:
+        """Do what is due, so that a request that comes after a deadline finds it passed. The time."""
+        now = self.now()
+        rollout.advance(self.store, now)
+        self._publish_due()
+        return now
+
+    def _publish_due(self) -> None:
         for publication in self.store.take_publications():
             self._publish(publication)
+
+    def _follow_up(self) -> None:
+        self._publish_due()
         self.look_again()
         self.stop()
         due_at = rollout.next_due(self.store)
         if due_at is not None:
-            delay_s = max(0.0, due_at - self._clock())
+            delay_s = max(0.0, due_at - self.now())
             self._timer = asyncio.get_running_loop().call_later(delay_s, self._advance)
 
     def _advance(self) -> None:
-        rollout.advance(self.store, self._clock())
+        self._catch_up()
         self._follow_up()

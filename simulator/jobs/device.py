@@ -8,14 +8,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from simulator.jobs import lifecycle
 from simulator.jobs.execution import (
     CANCEL_STEP_TIMER,
-    MAX_DETAIL_VALUE_CHARS,
-    MAX_DETAILS,
+    EARLY_ENDS,
     SERVICE_ONLY,
     TIMEOUT_MINUTES,
     ExecutionStatus,
     JobExecution,
+    check_details,
 )
 from simulator.jobs.store import JobStore
 from simulator.jobs.views import Pending, execution_state
@@ -38,7 +39,7 @@ class Update:
 def get_pending(store: JobStore, thing_name: str, namespace: str) -> Pending:
     """GetPendingJobExecutions."""
     store.registry.find(thing_name)
-    return store.pending(thing_name, namespace)
+    return store.pending(thing_name, namespace, store.settings.list_cap)
 
 
 def start_next(
@@ -51,18 +52,18 @@ def start_next(
     step_timeout_minutes: int | None = None,
 ) -> JobExecution | None:
     """StartNextPendingJobExecution: an execution that is IN_PROGRESS already is returned as it is, details ignored."""
-    _check_details(status_details)
+    check_details(status_details)
     _check_step_timeout(step_timeout_minutes)
-    pending = get_pending(store, thing_name, namespace)
-    if not pending:
+    first = _next(store, thing_name, namespace)
+    if first is None:
         return None
-    first = pending[0]
     if first.status is ExecutionStatus.QUEUED:
         with store.changing(thing_name, namespace, now):
-            first.move_to(ExecutionStatus.IN_PROGRESS, now)
+            store.move(first, ExecutionStatus.IN_PROGRESS, now)
         if status_details is not None:
             first.status_details = dict(status_details)
-    first.set_step_timeout(step_timeout_minutes)
+    first.set_step_timeout(step_timeout_minutes, now)
+    store.watch(first)
     return first
 
 
@@ -71,8 +72,7 @@ def describe(
 ) -> JobExecution | None:
     """DescribeJobExecution; None is the answer to `$next` when nothing is pending, which is no refusal."""
     if job_id == NEXT:
-        pending = get_pending(store, thing_name, namespace or "")
-        return pending[0] if pending else None
+        return _next(store, thing_name, namespace or "")
     execution = store.find_execution(thing_name, job_id, number, namespace=namespace)
     if not execution.status.is_pending:
         raise Refused(
@@ -93,39 +93,39 @@ def update(
             f"Expected version {change.expected_version} but found version {execution.version}",
             {"executionState": execution_state(execution)},
         )
-    if not execution.can_be_moved_by_device_to(change.status):
+    if store.settings.terminal_update_is_terminal_state_reached and not execution.status.is_pending:
+        raise Refused(Code.TERMINAL_STATE_REACHED, f"Execution of job {job_id} is {execution.status}")
+    if not _may_move(store, execution, change.status):
         raise Refused(
             Code.INVALID_STATE_TRANSITION,
             f"Job execution status cannot be changed from {execution.status} to {change.status}",
             {"executionState": execution_state(execution)},
         )
     with store.changing(thing_name, execution.namespace, now):
-        execution.set_step_timeout(change.step_timeout_minutes)
-        execution.move_to(change.status, now)
+        execution.set_step_timeout(change.step_timeout_minutes, now)
         if change.status_details is not None:
             execution.status_details = dict(change.status_details)
-    store.settle(job_id, now)
+        lifecycle.move(store, execution, change.status, now)
+    lifecycle.settle(store, store.jobs[job_id], now)
     return execution
+
+
+def _next(store: JobStore, thing_name: str, namespace: str) -> JobExecution | None:
+    store.registry.find(thing_name)
+    return next(iter(store.pending(thing_name, namespace, 1)), None)
+
+
+def _may_move(store: JobStore, execution: JobExecution, status: ExecutionStatus) -> bool:
+    """REJECTED straight from QUEUED is documented; SUCCEEDED and FAILED are drawn behind IN_PROGRESS only."""
+    is_early_end = execution.status is ExecutionStatus.QUEUED and status in EARLY_ENDS
+    return execution.can_be_moved_by_device_to(status) and (store.settings.queued_may_end or not is_early_end)
 
 
 def _check_update(change: Update) -> None:
     if change.status in SERVICE_ONLY:
         raise invalid(f"Status {change.status} is set by the service only")
-    _check_details(change.status_details)
+    check_details(change.status_details)
     _check_step_timeout(change.step_timeout_minutes)
-
-
-def _check_details(details: Mapping[str, str] | None) -> None:
-    """Quotas that the API's shapes do not state (general reference, AWS IoT Device Management quotas)."""
-    if details is None:
-        return
-    if len(details) > MAX_DETAILS:
-        raise invalid(f"statusDetails has {len(details)} pairs, at most {MAX_DETAILS} are allowed")
-    for key, value in details.items():
-        if len(value) > MAX_DETAIL_VALUE_CHARS:
-            raise invalid(
-                f"statusDetails.{key} has {len(value)} characters, at most {MAX_DETAIL_VALUE_CHARS} are allowed"
-            )
 
 
 def _check_step_timeout(minutes: int | None) -> None:

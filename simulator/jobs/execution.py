@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from simulator.refusals import invalid
+
 MAX_DETAILS: Final = 10
 MAX_DETAIL_VALUE_CHARS: Final = 1024
 TIMEOUT_MINUTES: Final = range(1, 10081)
@@ -41,7 +43,11 @@ DEVICE_MAY_SET: Final = frozenset(
 )
 
 
-@dataclass(slots=True)
+# What `Settings.queued_may_end` is about.
+EARLY_ENDS: Final = frozenset({ExecutionStatus.SUCCEEDED, ExecutionStatus.FAILED})
+
+
+@dataclass(slots=True, eq=False)
 class JobExecution:
     """One job on one thing, identified by job id, thing and number. Times are epoch seconds, with fractions."""
 
@@ -58,6 +64,10 @@ class JobExecution:
     status_details: Mapping[str, str] | None = None
     step_timeout_minutes: int | None = None
     is_force_canceled: bool = False
+    retries: tuple[ExecutionStatus, ...] = ()  # the failures before it, since the thing got or joined the job
+    in_progress_deadline: float | None = None
+    step_deadline: float | None = None
+    watched_from: float | None = None  # the time of the earliest entry in the agenda that looks at the deadlines
 
     @property
     def identity(self) -> tuple[str, int]:
@@ -69,21 +79,49 @@ class JobExecution:
         """Sorts the pending list: IN_PROGRESS first, then by time queued (page jobs-comm-notifications)."""
         return (self.status is not ExecutionStatus.IN_PROGRESS, self.queued_at, self.sequence)
 
+    @property
+    def deadline(self) -> float | None:
+        """When it times out: the earlier of its two timers."""
+        running = [at for at in (self.in_progress_deadline, self.step_deadline) if at is not None]
+        return min(running, default=None)
+
     def can_be_moved_by_device_to(self, status: ExecutionStatus) -> bool:
         """Whether an update from the device may set this status now."""
         return self.status.is_pending and status in DEVICE_MAY_SET
 
-    def move_to(self, status: ExecutionStatus, now: float) -> None:
-        """Set the status, count the version, note the times."""
+    def move_to(self, status: ExecutionStatus, now: float, in_progress_timeout_minutes: int | None = None) -> None:
+        """Set the status, count the version, note the times.
+
+        The in-progress timer starts with the first IN_PROGRESS and is never extended; both timers end with it
+        (developer guide, page jobs-configurations-details).
+        """
         if status is ExecutionStatus.IN_PROGRESS and self.started_at is None:
             self.started_at = now
+            if in_progress_timeout_minutes is not None:
+                self.in_progress_deadline = now + 60 * in_progress_timeout_minutes
         self.status = status
         self.version += 1
         self.last_updated_at = now
         if not status.is_pending:
-            self.step_timeout_minutes = None
+            self.step_timeout_minutes = self.step_deadline = self.in_progress_deadline = None
 
-    def set_step_timeout(self, minutes: int | None) -> None:
-        """Note the step timeout of an accepted request: absent leaves it alone, -1 drops it."""
-        if minutes is not None:
-            self.step_timeout_minutes = None if minutes == CANCEL_STEP_TIMER else minutes
+    def set_step_timeout(self, minutes: int | None, now: float) -> None:
+        """Start the step timer of an accepted request over: absent leaves it running as it is, -1 ends it."""
+        if minutes is None:
+            return
+        is_on = minutes != CANCEL_STEP_TIMER
+        self.step_timeout_minutes = minutes if is_on else None
+        self.step_deadline = now + 60 * minutes if is_on else None
+
+
+def check_details(details: Mapping[str, str] | None) -> None:
+    """Quotas that the API's shapes do not state (general reference, AWS IoT Device Management quotas)."""
+    if details is None:
+        return
+    if len(details) > MAX_DETAILS:
+        raise invalid(f"statusDetails has {len(details)} pairs, at most {MAX_DETAILS} are allowed")
+    for key, value in details.items():
+        if len(value) > MAX_DETAIL_VALUE_CHARS:
+            raise invalid(
+                f"statusDetails.{key} has {len(value)} characters, at most {MAX_DETAIL_VALUE_CHARS} are allowed"
+            )

@@ -1,9 +1,12 @@
 """Job: a document for targets. Owns what is kept of one and which statuses it has."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
+
+from simulator.jobs.execution import ExecutionStatus, JobExecution
 
 MAX_TARGETS: Final = 100
 
@@ -36,19 +39,30 @@ class JobRequest:
     description: str | None = None
     presigned_url_config: Mapping[str, Any] = field(default_factory=dict)
     timeout_config: Mapping[str, Any] = field(default_factory=dict)
+    retry_config: Mapping[str, Any] = field(default_factory=dict)
     tags: tuple[Mapping[str, str], ...] = ()
     target_selection: TargetSelection = TargetSelection.SNAPSHOT
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Job:
-    """A request that was accepted, and what became of it. `waiting_things` have no execution yet."""
+    """A request that was accepted, and what became of it.
+
+    `waiting_things` have no execution yet. `retrying_things` had one that failed, that one, and get
+    another. `things` counts
+    things by the status of their latest execution. `members` are the things that a CONTINUOUS job has had as targets
+    and not lost since; `group_ids` the groups among its targets.
+    """
 
     request: JobRequest
     arn: str
     created_at: float
     last_updated_at: float
-    waiting_things: list[str]
+    waiting_things: dict[str, None]
+    group_ids: tuple[str, ...] = ()
+    members: set[str] = field(default_factory=set)
+    retrying_things: dict[str, JobExecution] = field(default_factory=dict)
+    things: Counter[ExecutionStatus] = field(default_factory=Counter)
     status: JobStatus = JobStatus.IN_PROGRESS
     completed_at: float | None = None
     is_force_canceled: bool = False
@@ -61,6 +75,17 @@ class Job:
         return self.request.job_id
 
     @property
+    def is_continuous(self) -> bool:
+        """True if things that join a target group later get the job too."""
+        return self.request.target_selection is TargetSelection.CONTINUOUS
+
+    @property
     def is_concurrent(self) -> bool:
         """True while executions are being rolled out (API reference, Job.isConcurrent)."""
         return bool(self.waiting_things)
+
+    @property
+    def has_open_ends(self) -> bool:
+        """True while an execution is pending or still to come."""
+        pending = self.things[ExecutionStatus.QUEUED] + self.things[ExecutionStatus.IN_PROGRESS]
+        return bool(pending or self.waiting_things or self.retrying_things)

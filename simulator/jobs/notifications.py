@@ -49,7 +49,7 @@ def notify_next(place: Place, pending: Pending, document: str | None, now: float
     """The first execution with its document, or nothing but the time."""
     payload: Json = {"timestamp": int(now)}
     if document is not None:
-        payload["execution"] = device_execution(pending[0], Verbatim(document))
+        payload["execution"] = device_execution(pending[0], Verbatim(document), now)
     return Publication(place.topic("notify-next"), payload)
 
 

@@ -1,16 +1,24 @@
 """What an operator may do with jobs: the rules of the control plane (API reference, AWS IoT; page manage-job-cli).
 
-Arguments have the right types and shapes already. Lists and their pages are in `listing`.
+Arguments have the right types and shapes already. Single executions are in `intervention`, lists in `listing`.
 """
 
+import dataclasses
 import json
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
+from simulator.jobs import lifecycle, membership, retries
+from simulator.jobs.agenda import EndDeletion, RollOut
 from simulator.jobs.execution import TIMEOUT_MINUTES, ExecutionStatus
 from simulator.jobs.job import MAX_TARGETS, Job, JobRequest, JobStatus
 from simulator.jobs.store import JobStore
+from simulator.names import arn
 from simulator.refusals import Code, Refused, invalid
-from simulator.registry import arn
+
+MAX_DELETIONS: Final = 10
+_FINISHED: Final = frozenset({JobStatus.COMPLETED, JobStatus.CANCELED})
+_ACTIVE: Final = frozenset({JobStatus.IN_PROGRESS, JobStatus.SCHEDULED})
 
 
 def create(store: JobStore, request: JobRequest, now: float) -> Job:
@@ -22,16 +30,64 @@ def create(store: JobStore, request: JobRequest, now: float) -> Job:
             f"Job {request.job_id} already exists",
             {"resourceId": request.job_id, "resourceArn": store.jobs[request.job_id].arn},
         )
-    things = [store.registry.find_by_arn(target).name for target in request.targets]
+    things, groups = membership.resolve(store, request.targets)
     job = Job(
         request=request,
         arn=arn(f"job/{request.job_id}"),
         created_at=now,
         last_updated_at=now,
-        waiting_things=list(dict.fromkeys(things)),
+        waiting_things=things,
+        group_ids=tuple(group.group_id for group in groups),
     )
-    store.jobs[request.job_id] = job
-    store.rollouts.append((now + store.settings.rollout_delay_s, request.job_id))
+    if job.is_continuous:
+        job.members = set(things)
+    store.tags.begin(job.arn, request.tags)
+    store.add_job(job)
+    store.agenda.add(now + store.settings.rollout_delay_s, RollOut(job))
+    return job
+
+
+def update(store: JobStore, job_id: str, changes: Mapping[str, Any], now: float, *, namespace: str | None) -> None:
+    """UpdateJob: `changes` are fields of JobRequest. A timeout counts for executions that have not started yet.
+
+    The API reference says that the timeout cannot be changed, the developer guide until when it can; the latter holds.
+    """
+    job = store.find_job(job_id, namespace=namespace)
+    if job.status not in _ACTIVE:
+        raise invalid(f"Job {job_id} is {job.status} and cannot be updated")
+    if "timeout_config" in changes:
+        _check_timeout(changes["timeout_config"])
+    if "retry_config" in changes:
+        retries.check_change(changes["retry_config"])
+    job.request = dataclasses.replace(job.request, **changes)
+    job.last_updated_at = now
+
+
+def associate(
+    store: JobStore, job_id: str, targets: Sequence[str], now: float, *, comment: str | None, namespace: str | None
+) -> Job:
+    """AssociateTargetsWithJob: more thing groups for a CONTINUOUS job; those it has already change nothing."""
+    job = store.find_job(job_id, namespace=namespace)
+    if not job.is_continuous or job.status is not JobStatus.IN_PROGRESS:
+        raise invalid(
+            f"Job {job_id} is {job.request.target_selection} and {job.status}, not CONTINUOUS and IN_PROGRESS"
+        )
+    groups = [store.registry.groups.find_by_arn(target) for target in _only_groups(targets)]
+    together = tuple(dict.fromkeys((*job.request.targets, *targets)))
+    if len(together) > MAX_TARGETS:
+        raise Refused(
+            Code.LIMIT_EXCEEDED, f"Job {job_id} would have {len(together)} targets, at most {MAX_TARGETS} are allowed"
+        )
+    with store.reindexing(job):
+        job.group_ids = tuple(dict.fromkeys((*job.group_ids, *(group.group_id for group in groups))))
+    job.request = dataclasses.replace(job.request, targets=together)
+    job.comment = comment if comment is not None else job.comment
+    job.last_updated_at = now
+    new = {name: None for group in groups for name in membership.members(group) if name not in job.members}
+    if new:
+        job.members |= set(new)
+        job.waiting_things |= new
+        store.agenda.add(now + store.settings.rollout_delay_s, RollOut(job))
     return job
 
 
@@ -43,16 +99,35 @@ def cancel(
     reach = {ExecutionStatus.QUEUED} | ({ExecutionStatus.IN_PROGRESS} if force else set())
     executions = [execution for execution in store.executions_of_job(job_id) if execution.status in reach]
     is_second_by_force = job.status is JobStatus.CANCELED and bool(executions)
-    if job.status not in {JobStatus.IN_PROGRESS, JobStatus.SCHEDULED} and not is_second_by_force:
+    if job.status not in _ACTIVE and not is_second_by_force:
         raise invalid(f"Job {job_id} is {job.status} and cannot be canceled")
-    job.status = JobStatus.CANCELED
+    store.set_status(job, JobStatus.CANCELED, now)
     job.is_force_canceled = force
     job.reason_code, job.comment = reason_code, comment
-    job.last_updated_at = now
-    job.waiting_things = []
+    job.waiting_things = {}
+    job.retrying_things = {}
     for execution in executions:
-        store.cancel(execution, now, is_forced=force)
+        lifecycle.end(store, execution, ExecutionStatus.CANCELED, now, is_forced=force)
     return job
+
+
+def delete(store: JobStore, job_id: str, now: float, *, force: bool, namespace: str | None) -> None:
+    """DeleteJob: its executions vanish at once, the job after a while in DELETION_IN_PROGRESS."""
+    job = store.find_job(job_id, namespace=namespace)
+    if job.status not in (_FINISHED | _ACTIVE if force else _FINISHED):
+        raise Refused(Code.INVALID_STATE_TRANSITION, f"Job {job_id} is {job.status} and cannot be deleted")
+    if len(store.deletions) >= MAX_DELETIONS:
+        raise Refused(
+            Code.LIMIT_EXCEEDED, f"{len(store.deletions)} jobs are being deleted, at most {MAX_DELETIONS} may be"
+        )
+    store.set_status(job, JobStatus.DELETION_IN_PROGRESS, now)
+    job.waiting_things = {}
+    job.retrying_things = {}
+    for execution in list(store.executions_of_job(job_id)):
+        with store.changing(execution.thing_name, execution.namespace, now):
+            store.remove(execution)
+    store.deletions.add(job_id)
+    store.agenda.add(now + store.settings.deletion_delay_s, EndDeletion(job))
 
 
 def json_value(text: str) -> Any:
@@ -74,7 +149,19 @@ def _check(request: JobRequest) -> None:
         json_value(request.document)
     except ValueError as error:
         raise invalid(f"The job document is not valid JSON: {error}") from None
-    minutes = request.timeout_config.get("inProgressTimeoutInMinutes")
+    _check_timeout(request.timeout_config)
+    retries.check(request.retry_config, request.timeout_config)
+
+
+def _check_timeout(config: Mapping[str, Any]) -> None:
+    minutes = config.get("inProgressTimeoutInMinutes")
     if minutes is not None and minutes not in TIMEOUT_MINUTES:
         bounds = f"{TIMEOUT_MINUTES[0]} to {TIMEOUT_MINUTES[-1]}"
         raise invalid(f"inProgressTimeoutInMinutes is {minutes}, allowed are {bounds}")
+
+
+def _only_groups(targets: Sequence[str]) -> Sequence[str]:
+    for target in targets:
+        if ":thinggroup/" not in target:
+            raise invalid(f"Only thing groups can be associated with a job: {target}")
+    return targets

@@ -1,29 +1,48 @@
-"""What the service does by itself when its time has come: giving the things of a new job their executions.
+"""What the service does by itself when its time has come: roll-outs, time-outs, delayed retries, ends of deletions.
 
-The shell asks `next_due` when to call `advance`; timers and retries belong here too.
+The shell asks `next_due` when to call `advance`. Each task happens at the time it was due, however late it is done, so
+that a clock that jumps by a week leaves the same record as one that went through it.
 """
 
+from simulator.jobs import lifecycle
+from simulator.jobs.agenda import EndDeletion, Retry, RollOut, Task, TimeOut
+from simulator.jobs.job import Job, JobStatus
 from simulator.jobs.store import JobStore
 
 
 def next_due(store: JobStore) -> float | None:
     """When `advance` has something to do next, in seconds since the epoch."""
-    return min((due_at for due_at, _ in store.rollouts), default=None)
+    return store.agenda.next_due
 
 
 def advance(store: JobStore, now: float) -> None:
-    """Do all that is due. Rolling out is asynchronous on AWS too: CreateJob returns before any execution exists."""
-    due = [job_id for due_at, job_id in store.rollouts if due_at <= now]
-    store.rollouts = [entry for entry in store.rollouts if entry[0] > now]
-    for job_id in due:
-        _roll_out(store, job_id, now)
+    """Do all that is due, and what that makes due."""
+    while (due := store.agenda.take_due(now)) is not None:
+        _perform(store, *due)
 
 
-def _roll_out(store: JobStore, job_id: str, now: float) -> None:
-    job = store.jobs[job_id]
-    for thing_name in job.waiting_things:
-        with store.changing(thing_name, job.request.namespace, now):
-            store.queue(job, thing_name, now)
-    if job.waiting_things:
-        job.waiting_things = []
+def _perform(store: JobStore, at: float, task: Task) -> None:
+    match task:
+        case RollOut(job):
+            _roll_out(store, job, at)
+        case TimeOut(execution, deadline):
+            lifecycle.time_out(store, execution, deadline, at)
+        case Retry(failed):
+            lifecycle.retry(store, failed, at)
+        case EndDeletion(job):
+            store.deletions.discard(job.job_id)
+            store.remove_job(job)
+
+
+def _roll_out(store: JobStore, job: Job, now: float) -> None:
+    """Give all waiting things their executions. Asynchronous on AWS too: CreateJob returns before any exists."""
+    if job.status is not JobStatus.IN_PROGRESS:
+        return
+    waiting, job.waiting_things = job.waiting_things, {}
+    for thing_name in waiting:
+        if store.registry.exists(thing_name):
+            with store.changing(thing_name, job.request.namespace, now):
+                store.queue(job, thing_name, now)
+    if waiting:
         job.last_updated_at = now
+    lifecycle.settle(store, job, now)

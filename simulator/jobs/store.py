@@ -2,28 +2,28 @@
 
 Notifications collect in the store in the order in which they are due; whoever called a rule takes them with
 `take_publications` at once and sends them after its own answer (developer guide, page jobs-comm-notifications).
+What follows from a change (retry, completion) is the business of `lifecycle`.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from simulator.jobs import notifications
+from simulator.jobs.agenda import Agenda, TimeOut
 from simulator.jobs.execution import ExecutionStatus, JobExecution
+from simulator.jobs.executions import Executions
 from simulator.jobs.job import Job, JobStatus
+from simulator.jobs.job_index import JobIndex
 from simulator.jobs.notifications import Publication
+from simulator.jobs.settings import Settings
 from simulator.jobs.views import Pending
 from simulator.refusals import not_found
 from simulator.registry import Registry
+from simulator.tags import Tags
 
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """Where AWS leaves a choice, or a test wants another one."""
-
-    rollout_delay_s: float = 0.0
-    namespace_topic_of_api_text: bool = True
+__all__ = ["JobStore", "Settings"]
 
 
 @dataclass(slots=True)
@@ -33,15 +33,19 @@ class JobStore:
     registry: Registry = field(default_factory=Registry)
     settings: Settings = field(default_factory=Settings)
     jobs: dict[str, Job] = field(default_factory=dict)
-    rollouts: list[tuple[float, str]] = field(default_factory=list)
-    _executions: dict[str, dict[str, list[JobExecution]]] = field(default_factory=lambda: defaultdict(dict))
+    index: JobIndex = field(default_factory=JobIndex)
+    executions: Executions = field(default_factory=Executions)
+    agenda: Agenda = field(default_factory=Agenda)
+    tags: Tags = field(default_factory=Tags)
+    deletions: set[str] = field(default_factory=set)
+    _continuous: dict[str, dict[str, Job]] = field(default_factory=lambda: defaultdict(dict))
     _publications: list[Publication] = field(default_factory=list)
     _sequence: int = 0
 
-    def find_job(self, job_id: str) -> Job:
-        """The job, or ResourceNotFound."""
+    def find_job(self, job_id: str, *, namespace: str | None = None) -> Job:
+        """The job, or ResourceNotFound; also if it is in another namespace than the one that is named."""
         job = self.jobs.get(job_id)
-        if job is None:
+        if job is None or namespace not in (None, job.request.namespace):
             raise not_found(f"Job {job_id} does not exist")
         return job
 
@@ -54,87 +58,150 @@ class JobStore:
         address by job id alone (HTTP, operators).
         """
         self.registry.find(thing_name)
-        for execution in reversed(self._executions[thing_name].get(job_id, [])):
+        for execution in reversed(self.executions.numbered(thing_name, job_id)):
             if number in (None, execution.number) and namespace in (None, execution.namespace):
                 return execution
         numbered = f" with execution number {number}" if number is not None else ""
         raise not_found(f"No execution of job {job_id} on thing {thing_name}{numbered}")
 
-    def executions_of_thing(self, thing_name: str) -> Iterator[JobExecution]:
-        """Every execution kept for the thing."""
-        for executions in self._executions[thing_name].values():
-            yield from executions
+    def executions_of_thing(self, thing_name: str) -> Iterable[JobExecution]:
+        """Every execution kept for the thing, newest first."""
+        return self.executions.of_thing(thing_name)
 
-    def executions_of_job(self, job_id: str) -> Iterator[JobExecution]:
+    def executions_of_job(self, job_id: str) -> Iterable[JobExecution]:
         """Every execution kept for the job, by thing name and number."""
-        for thing_name in sorted(self._executions):
-            yield from self._executions[thing_name].get(job_id, [])
+        return self.executions.of_job(job_id)
 
-    def pending(self, thing_name: str, namespace: str) -> Pending:
-        """The thing's visible pending list in one namespace, in order, with the documents that go with it."""
-        executions = [
-            execution
-            for execution in self.executions_of_thing(thing_name)
-            if execution.status.is_pending and execution.namespace == namespace
-        ]
-        executions.sort(key=lambda execution: execution.place_in_queue)
-        return tuple(executions)
+    def pending(self, thing_name: str, namespace: str, count: int | None = None) -> Pending:
+        """The thing's pending list in one namespace, in order, or as much of it as is asked for."""
+        return self.executions.queue(thing_name, namespace).first(count)
 
     def document(self, execution: JobExecution) -> str:
         """The text of the job document that the execution runs."""
         return self.jobs[execution.job_id].request.document
 
-    def queue(self, job: Job, thing_name: str, now: float) -> None:
-        """Add the thing's next execution of the job. Call inside `changing`."""
-        executions = self._executions[thing_name].setdefault(job.job_id, [])
-        self._sequence += 1
-        executions.append(
-            JobExecution(
-                job_id=job.job_id,
-                thing_name=thing_name,
-                namespace=job.request.namespace,
-                number=len(executions) + 1,
-                sequence=self._sequence,
-                queued_at=now,
-                last_updated_at=now,
-            )
-        )
+    def add_job(self, job: Job) -> None:
+        """Take a new job in."""
+        self.jobs[job.job_id] = job
+        self._note(job)
 
     @contextmanager
-    def changing(self, thing_name: str, namespace: str, now: float) -> Iterator[None]:
-        """Every change of a thing's executions in a namespace happens in here; it makes publications due."""
-        before = self.pending(thing_name, namespace)
-        heads_before = before[0].identity if before else None
-        identities_before = {execution.identity for execution in before}
+    def reindexing(self, job: Job) -> Iterator[None]:
+        """Every change of a job's status and of its target groups happens in here."""
+        self.index.remove(job)
+        for group_id in job.group_ids:
+            self._continuous[group_id].pop(job.job_id, None)
         yield
-        after = self.pending(thing_name, namespace)
-        identities_after = {execution.identity for execution in after}
-        place = notifications.Place(thing_name, namespace)
-        if identities_before != identities_after:
-            self._publications.append(notifications.notify(place, after, now))
-            if namespace and self.settings.namespace_topic_of_api_text:
-                changed = sorted(identities_before ^ identities_after)
-                self._publications.extend(notifications.notify_by_job(place, after, changed, now))
-        if heads_before != (after[0].identity if after else None):
-            document = self.document(after[0]) if after else None
-            self._publications.append(notifications.notify_next(place, after, document, now))
+        self._note(job)
 
-    def settle(self, job_id: str, now: float) -> None:
-        """A snapshot job is COMPLETED once rolled out and all its executions are terminal, however they ended."""
-        job = self.jobs[job_id]
-        if job.status is not JobStatus.IN_PROGRESS or job.waiting_things:
+    def remove_job(self, job: Job) -> None:
+        """Forget a job whose executions are gone."""
+        with self.reindexing(job):
+            job.group_ids = ()
+        self.index.remove(job)
+        self.executions.forget_job(job.job_id)
+        self.tags.end(job.arn)
+        del self.jobs[job.job_id]
+
+    def continuous_jobs(self, group_ids: Iterable[str]) -> list[Job]:
+        """The CONTINUOUS jobs in progress that have one of these groups among their targets, the oldest first."""
+        found: dict[str, Job] = {}
+        for group_id in group_ids:
+            found |= self._continuous.get(group_id, {})
+        return sorted(found.values(), key=lambda job: job.created_at)
+
+    def queue(
+        self, job: Job, thing_name: str, now: float, *, retries: tuple[ExecutionStatus, ...] = ()
+    ) -> JobExecution:
+        """Add the thing's next execution of the job. Call inside `changing`."""
+        previous = self.executions.latest(thing_name, job.job_id)
+        if previous is not None:
+            job.things[previous.status] -= 1
+        self._sequence += 1
+        execution = JobExecution(
+            job_id=job.job_id,
+            thing_name=thing_name,
+            namespace=job.request.namespace,
+            number=previous.number + 1 if previous is not None else 1,
+            sequence=self._sequence,
+            queued_at=now,
+            last_updated_at=now,
+            retries=retries,
+        )
+        self.executions.add(execution)
+        job.things[execution.status] += 1
+        return execution
+
+    def move(self, execution: JobExecution, status: ExecutionStatus, now: float) -> None:
+        """Set the status of the latest execution, which is pending. Call inside `changing`."""
+        job = self.jobs[execution.job_id]
+        queue = self.executions.queue(execution.thing_name, execution.namespace)
+        queue.remove(execution)
+        job.things[execution.status] -= 1
+        execution.move_to(status, now, job.request.timeout_config.get("inProgressTimeoutInMinutes"))
+        job.things[status] += 1
+        if status.is_pending:
+            queue.add(execution)
+        self.watch(execution)
+
+    def remove(self, execution: JobExecution) -> None:
+        """Forget an execution. Call inside `changing`."""
+        job = self.jobs[execution.job_id]
+        is_latest = self.executions.latest(execution.thing_name, execution.job_id) is execution
+        self.executions.remove(execution)
+        execution.step_deadline = execution.in_progress_deadline = None
+        if is_latest:
+            job.things[execution.status] -= 1
+            previous = self.executions.latest(execution.thing_name, execution.job_id)
+            if previous is not None:
+                job.things[previous.status] += 1
+
+    def watch(self, execution: JobExecution) -> None:
+        """See to it that the agenda looks at the execution's deadline in time; to be called when it may be earlier."""
+        deadline = execution.deadline
+        if deadline is not None and (execution.watched_from is None or deadline < execution.watched_from):
+            execution.watched_from = deadline
+            self.agenda.add(deadline + self.settings.timeout_lag_s, TimeOut(execution, deadline))
+
+    @contextmanager
+    def changing(self, thing_name: str, namespace: str, now: float, *, is_silent: bool = False) -> Iterator[None]:
+        """Every change of a thing's executions in a namespace happens in here; it makes publications due."""
+        queue = self.executions.queue(thing_name, namespace)
+        next_before = self._next_identity(thing_name, namespace)
+        yield
+        changed = queue.take_changed()
+        if is_silent:
             return
-        if all(not execution.status.is_pending for execution in self.executions_of_job(job_id)):
-            job.status = JobStatus.COMPLETED
-            job.completed_at = job.last_updated_at = now
+        place = notifications.Place(thing_name, namespace)
+        if changed:
+            pending = queue.first(self.settings.list_cap)
+            self._publications.append(notifications.notify(place, pending, now))
+            if namespace and self.settings.namespace_topic_of_api_text:
+                self._publications.extend(notifications.notify_by_job(place, pending, changed, now))
+        if next_before != self._next_identity(thing_name, namespace):
+            document = self.document(queue.head) if queue.head is not None else None
+            self._publications.append(notifications.notify_next(place, queue.first(1), document, now))
 
-    def cancel(self, execution: JobExecution, now: float, *, is_forced: bool) -> None:
-        """Move one pending execution to CANCELED and say so to the thing."""
-        with self.changing(execution.thing_name, execution.namespace, now):
-            execution.move_to(ExecutionStatus.CANCELED, now)
-            execution.is_force_canceled = is_forced
+    def set_status(self, job: Job, status: JobStatus, now: float) -> None:
+        """Move a job to another status."""
+        with self.reindexing(job):
+            job.status = status
+        job.last_updated_at = now
 
     def take_publications(self) -> list[Publication]:
         """What is due for publication, in order; the caller sends it."""
         taken, self._publications = self._publications, []
         return taken
+
+    def _next_identity(self, thing_name: str, namespace: str) -> tuple[str, int] | None:
+        head = self.executions.queue(thing_name, namespace).head
+        if self.settings.next_is_judged_over_namespaces:
+            heads = [queue.head for queue in self.executions.queues(thing_name) if queue.head is not None]
+            head = min(heads, key=lambda execution: execution.place_in_queue, default=None)
+        return head.identity if head is not None else None
+
+    def _note(self, job: Job) -> None:
+        self.index.add(job)
+        if job.is_continuous and job.status is JobStatus.IN_PROGRESS:
+            for group_id in job.group_ids:
+                self._continuous[group_id][job.job_id] = job

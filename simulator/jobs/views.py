@@ -5,16 +5,14 @@ API reference, DateType).
 """
 
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 
 from simulator.jobs.execution import ExecutionStatus, JobExecution
 from simulator.jobs.job import Job
-from simulator.registry import arn
+from simulator.names import arn
 
 Pending: TypeAlias = tuple[JobExecution, ...]
 Json: TypeAlias = dict[str, Any]
-
-LIST_CAP: Final = 15  # notify and GetPending show no more (developer guide, page job-limits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,19 +34,19 @@ def device_summary(execution: JobExecution) -> Json:
 
 
 def by_status(pending: Pending) -> dict[ExecutionStatus, list[Json]]:
-    """The two lists of a pending list, capped after sorting."""
+    """The two lists of a pending list."""
     lists: dict[ExecutionStatus, list[Json]] = {ExecutionStatus.IN_PROGRESS: [], ExecutionStatus.QUEUED: []}
-    for execution in pending[:LIST_CAP]:
+    for execution in pending:
         lists[execution.status].append(device_summary(execution))
     return lists
 
 
-def device_execution(execution: JobExecution, document: str | Verbatim | None) -> Json:
+def device_execution(execution: JobExecution, document: str | Verbatim | None, now: float) -> Json:
     """The execution as a device sees it, with the document if one is given."""
     view: Json = {"jobId": execution.job_id, "thingName": execution.thing_name, "status": execution.status}
     if execution.status_details:
         view["statusDetails"] = dict(execution.status_details)
-    view |= device_summary(execution)
+    view |= device_summary(execution) | _seconds_left(execution, now)
     if document is not None:
         view["jobDocument"] = document
     return view
@@ -63,7 +61,7 @@ def execution_state(execution: JobExecution) -> Json:
     return state
 
 
-def control_execution(execution: JobExecution) -> Json:
+def control_execution(execution: JobExecution, now: float) -> Json:
     """The execution as an operator sees it (API reference, JobExecution of the control plane)."""
     details = dict(execution.status_details or {})
     view: Json = {
@@ -79,7 +77,7 @@ def control_execution(execution: JobExecution) -> Json:
     }
     if execution.started_at is not None:
         view["startedAt"] = execution.started_at
-    return view
+    return view | _seconds_left(execution, now)
 
 
 def control_summary(execution: JobExecution) -> Json:
@@ -89,15 +87,15 @@ def control_summary(execution: JobExecution) -> Json:
         "queuedAt": execution.queued_at,
         "lastUpdatedAt": execution.last_updated_at,
         "executionNumber": execution.number,
-        "retryAttempt": 0,
+        "retryAttempt": len(execution.retries),
     }
     if execution.started_at is not None:
         summary["startedAt"] = execution.started_at
     return summary
 
 
-def job_summary(job: Job) -> Json:
-    """An entry of ListJobs."""
+def job_summary(job: Job, group_id: str | None = None) -> Json:
+    """An entry of ListJobs. A job for several groups shows the one that was asked for, or else its first."""
     summary: Json = {
         "jobArn": job.arn,
         "jobId": job.job_id,
@@ -109,10 +107,12 @@ def job_summary(job: Job) -> Json:
     }
     if job.completed_at is not None:
         summary["completedAt"] = job.completed_at
+    if job.group_ids:
+        summary["thingGroupId"] = group_id or job.group_ids[0]
     return summary
 
 
-def job_description(job: Job, executions: list[JobExecution]) -> Json:
+def job_description(job: Job) -> Json:
     """The `job` of DescribeJob."""
     request = job.request
     optional = {
@@ -120,16 +120,19 @@ def job_description(job: Job, executions: list[JobExecution]) -> Json:
         "comment": job.comment,
         "reasonCode": job.reason_code,
         "namespaceId": request.namespace or None,
+        "jobExecutionsRetryConfig": dict(request.retry_config) or None,
     }
+    summary = job_summary(job)
+    summary.pop("thingGroupId", None)
     return {
-        **job_summary(job),
+        **summary,
         **{name: value for name, value in optional.items() if value is not None},
         "targets": list(request.targets),
         "forceCanceled": job.is_force_canceled,
         "presignedUrlConfig": dict(request.presigned_url_config),
         "jobExecutionsRolloutConfig": {},
         "timeoutConfig": dict(request.timeout_config),
-        "jobProcessDetails": _process_details(job, executions),
+        "jobProcessDetails": _process_details(job),
     }
 
 
@@ -141,10 +144,8 @@ def job_receipt(job: Job) -> Json:
     return receipt
 
 
-def _process_details(job: Job, executions: list[JobExecution]) -> Json:
-    """Eight counters of things, each thing by its latest execution; the targets that still wait for theirs."""
-    latest = {execution.thing_name: execution.status for execution in executions}
-    statuses = list(latest.values())
+def _process_details(job: Job) -> Json:
+    """Eight counters of things, each thing by its latest execution; the targets while some still wait for theirs."""
     counters = {
         "numberOfCanceledThings": ExecutionStatus.CANCELED,
         "numberOfSucceededThings": ExecutionStatus.SUCCEEDED,
@@ -155,7 +156,13 @@ def _process_details(job: Job, executions: list[JobExecution]) -> Json:
         "numberOfRemovedThings": ExecutionStatus.REMOVED,
         "numberOfTimedOutThings": ExecutionStatus.TIMED_OUT,
     }
-    details: Json = {name: statuses.count(status) for name, status in counters.items()}
+    details: Json = {name: job.things[status] for name, status in counters.items()}
     if job.waiting_things:
-        details["processingTargets"] = [arn(f"thing/{name}") for name in job.waiting_things]
+        details["processingTargets"] = list(job.request.targets)
     return details
+
+
+def _seconds_left(execution: JobExecution, now: float) -> Json:
+    """Until the earlier of its timers ends it; nothing without a timer."""
+    deadline = execution.deadline
+    return {} if deadline is None else {"approximateSecondsBeforeTimedOut": max(0, round(deadline - now))}

@@ -1,6 +1,7 @@
 """The service without any network: requests go in as topics and payloads or operation names, time is set by hand."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from simulator.device_plane import DevicePlane
 from simulator.jobs import rollout
 from simulator.jobs.store import JobStore, Settings
 from simulator.model import ServiceApi
+from simulator.refusals import Refused
 
 THING_ARN = "arn:aws:iot:us-east-1:123456789012:thing/"
 
@@ -29,6 +31,51 @@ class Cloud:
         answer = self.control.answer(operation, members, self.now)
         rollout.advance(self.store, self.now)
         return json.loads(payloads.encode(answer))
+
+    def pass_time(self, *, minutes: float = 0, seconds: float = 0) -> None:
+        """Let time go by; what is due happens meanwhile."""
+        self.now += 60 * minutes + seconds
+        rollout.advance(self.store, self.now)
+
+    def create_group(self, name: str, *things: str, parent: str | None = None) -> str:
+        """A thing group with things in it; its ARN."""
+        members = {"parentGroupName": parent} if parent else {}
+        created = self.operate("CreateThingGroup", thingGroupName=name, **members)
+        for thing in things:
+            self.operate("AddThingToThingGroup", thingGroupName=name, thingName=thing)
+        return str(created["thingGroupArn"])
+
+    def refused(self, operation: str, **members: Any) -> tuple[str, str]:
+        """Code and message of a request of an operator that is refused."""
+        with pytest.raises(Refused) as raised:
+            self.operate(operation, **members)
+        return str(raised.value.code), raised.value.message
+
+    def job(self, job_id: str = "J1") -> dict[str, Any]:
+        """DescribeJob."""
+        return dict(self.operate("DescribeJob", jobId=job_id)["job"])
+
+    def counters(self, job_id: str = "J1") -> dict[str, int]:
+        """The counters of a job that are not 0, by status."""
+        names = {"numberOf": "", "Things": ""}
+        details = self.job(job_id)["jobProcessDetails"]
+        counters = {name: count for name, count in details.items() if name.startswith("numberOf") and count}
+        for word, nothing in names.items():
+            counters = {name.replace(word, nothing): count for name, count in counters.items()}
+        return counters
+
+    def history(self, job_id: str = "J1") -> list[tuple[str, int, str, int]]:
+        """ListJobExecutionsForJob: thing, execution number, status, retry attempt."""
+        entries = self.operate("ListJobExecutionsForJob", jobId=job_id)["executionSummaries"]
+        return [
+            (
+                entry["thingArn"].rpartition("/")[2],
+                entry["jobExecutionSummary"]["executionNumber"],
+                entry["jobExecutionSummary"]["status"],
+                entry["jobExecutionSummary"]["retryAttempt"],
+            )
+            for entry in entries
+        ]
 
     def create_thing(self, name: str = "lamp") -> None:
         self.operate("CreateThing", thingName=name)
@@ -79,6 +126,12 @@ def iot() -> ServiceApi:
 @pytest.fixture(scope="session")
 def data() -> ServiceApi:
     return ServiceApi("iot-jobs-data")
+
+
+@pytest.fixture(scope="session")
+def new_cloud(iot: ServiceApi, data: ServiceApi) -> Callable[[Settings], Cloud]:
+    """Makes clouds without any thing, as many as a test needs."""
+    return lambda settings: Cloud(iot, data, settings)
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from simulator.jobs.execution import DEVICE_MAY_SET, ExecutionStatus, JobExecution
 from simulator.jobs.store import Settings
-from simulator.jobs.views import LIST_CAP
 from simulator.refusals import Refused
 
 if TYPE_CHECKING:
@@ -205,13 +204,15 @@ def test_names_in_topics_are_checked(queued: Cloud, request_topic: str, thing: t
 
 
 def test_lists_show_no_more_than_their_cap_and_in_progress_first(cloud: Cloud) -> None:
-    for number in range(LIST_CAP + 2):
+    for number in range(Settings().list_cap + 2):
         cloud.now += 1
         cloud.create_job(f"J{number}")
-    cloud.accepted(f"J{LIST_CAP + 1}/update", status="IN_PROGRESS")
+    cloud.accepted(f"J{Settings().list_cap + 1}/update", status="IN_PROGRESS")
     pending = cloud.accepted("get")
-    assert [entry["jobId"] for entry in pending["inProgressJobs"]] == [f"J{LIST_CAP + 1}"]
-    assert [entry["jobId"] for entry in pending["queuedJobs"]] == [f"J{number}" for number in range(LIST_CAP - 1)]
+    assert [entry["jobId"] for entry in pending["inProgressJobs"]] == [f"J{Settings().list_cap + 1}"]
+    assert [entry["jobId"] for entry in pending["queuedJobs"]] == [
+        f"J{number}" for number in range(Settings().list_cap - 1)
+    ]
 
 
 class TestHttp:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from simulator.jobs import rollout
+from simulator.jobs import lifecycle, rollout
 from simulator.jobs.store import Settings
 from simulator.refusals import Refused
 
@@ -34,7 +34,7 @@ class TestCreate:
         assert job["jobProcessDetails"]["processingTargets"] == [THING_ARN + "lamp"]
         rollout.advance(cloud.store, cloud.now + 2)
         job = cloud.control.answer("DescribeJob", {"jobId": "J1"}, cloud.now)["job"]
-        assert (job["isConcurrent"], job["lastUpdatedAt"]) == (False, cloud.now + 2)
+        assert (job["isConcurrent"], job["lastUpdatedAt"]) == (False, cloud.now)
         assert "processingTargets" not in job["jobProcessDetails"]
 
     @pytest.mark.parametrize("settings", [Settings(rollout_delay_s=1.5)])
@@ -84,13 +84,13 @@ class TestCreate:
             ({"targets": ["lamp"]}, "ResourceNotFound", "Target lamp not found"),
             ({"targets": ["arn:aws:iot:eu-west-1:123456789012:thing/lamp"]}, "ResourceNotFound", "not found"),
             ({"targets": [THING_ARN + "lamp", THING_ARN + "nobody"]}, "ResourceNotFound", "nobody"),
-            ({"targets": ["arn:aws:iot:us-east-1:123456789012:thinggroup/all"]}, "InvalidRequest", "not supported"),
+            ({"targets": ["arn:aws:iot:us-east-1:123456789012:thinggroup/all"]}, "ResourceNotFound", "all not found"),
             ({"targets": []}, "InvalidRequest", "targets"),
             ({"targets": [THING_ARN + "lamp"] * 101}, "InvalidRequest", "101 targets"),
             ({"document": None}, "InvalidRequest", "needs a document"),
             ({"document": '"${aws:iot:s3-presigned-url:https://x}"'}, "InvalidRequest", "not supported"),
             ({"timeoutConfig": {"inProgressTimeoutInMinutes": 0}}, "InvalidRequest", "inProgressTimeoutInMinutes"),
-            ({"targetSelection": "CONTINUOUS"}, "InvalidRequest", "targetSelection"),
+            ({"tags": [{"Key": "aws:x"}]}, "InvalidRequest", "aws:x"),
             ({"abortConfig": {"criteriaList": []}}, "InvalidRequest", "abortConfig"),
         ],
     )
@@ -129,7 +129,7 @@ class TestCompletion:
     @pytest.mark.parametrize("settings", [Settings(rollout_delay_s=1)])
     def test_a_job_is_not_complete_before_its_rollout(self, cloud: Cloud) -> None:
         cloud.create_job("J1")
-        cloud.store.settle("J1", cloud.now)
+        lifecycle.settle(cloud.store, cloud.store.jobs["J1"], cloud.now)
         assert cloud.operate("DescribeJob", jobId="J1")["job"]["status"] == "IN_PROGRESS"
 
 
@@ -258,7 +258,7 @@ class TestThings:
 
     def test_members_that_are_not_supported_are_named(self, cloud: Cloud) -> None:
         assert "thingTypeName" in refusal(cloud, "CreateThing", thingName="fan", thingTypeName="t").message
-        assert "UpdateJob" in refusal(cloud, "UpdateJob", jobId="J1").message
+        assert "ListThingTypes" in refusal(cloud, "ListThingTypes").message
 
     def test_endpoints_are_told_by_type(self, cloud: Cloud) -> None:
         assert cloud.operate("DescribeEndpoint") == {"endpointAddress": "localhost:1"}

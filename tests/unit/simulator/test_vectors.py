@@ -136,6 +136,16 @@ def test_vector_10_a_job_rejected_behind_the_first_changes_the_list_only(overtak
     assert (topic, ids(payload)) == ("notify", {"IN_PROGRESS": ["J3"]})
 
 
+def test_vector_11_deleting_a_job_by_force_takes_it_from_the_device(overtaken: Cloud) -> None:
+    overtaken.accepted("J2/update", status="REJECTED")
+    overtaken.published()
+    overtaken.operate("DeleteJob", jobId="J3", force=True)
+    now = int(overtaken.now)
+    assert overtaken.published() == [("notify", {"timestamp": now, "jobs": {}}), ("notify-next", {"timestamp": now})]
+    assert overtaken.rejected("J3/update", status="SUCCEEDED")["code"] == "ResourceNotFound"
+    assert overtaken.rejected("J3/get")["code"] == "ResourceNotFound"
+
+
 def test_vector_12_cancelling_a_job_leaves_what_is_in_progress_alone(started: Cloud) -> None:
     started.operate("CancelJob", jobId="J1")
     assert started.published() == []
@@ -143,6 +153,121 @@ def test_vector_12_cancelling_a_job_leaves_what_is_in_progress_alone(started: Cl
     started.accepted("J1/update", status="SUCCEEDED")
     assert started.operate("DescribeJobExecution", thingName="lamp", jobId="J1")["execution"]["status"] == "SUCCEEDED"
     assert started.operate("DescribeJob", jobId="J1")["job"]["status"] == "CANCELED"
+
+
+def test_vector_13_an_execution_in_progress_is_canceled_by_force_only(started: Cloud) -> None:
+    one = {"thingName": "lamp", "jobId": "J1"}
+    assert started.refused("CancelJobExecution", **one)[0] == "InvalidStateTransition"
+    assert started.refused("CancelJobExecution", **one, force=True, expectedVersion=9)[0] == "VersionConflict"
+    assert started.published() == []
+    started.operate("CancelJobExecution", **one, force=True, expectedVersion=2, statusDetails={"why": "because"})
+    [(topic, payload), (next_topic, following)] = started.published()
+    assert (topic, ids(payload)) == ("notify", {"QUEUED": ["J2"]})
+    assert (next_topic, following["execution"]["jobId"]) == ("notify-next", "J2")
+    execution = started.operate("DescribeJobExecution", **one)["execution"]
+    assert (execution["status"], execution["forceCanceled"]) == ("CANCELED", True)
+    assert execution["statusDetails"] == {"detailsMap": {"why": "because"}}
+
+
+def test_vector_14_a_step_timer_starts_over_but_never_outlives_the_in_progress_timer(cloud: Cloud) -> None:
+    def seconds_left() -> Any:
+        return cloud.accepted("J1/get")["execution"]["approximateSecondsBeforeTimedOut"]
+
+    noon = cloud.now
+    cloud.create_job("J1", timeoutConfig={"inProgressTimeoutInMinutes": 20})
+    cloud.accepted("start-next")
+    assert seconds_left() == 20 * 60
+    cloud.pass_time(minutes=5)
+    cloud.accepted("J1/update", status="IN_PROGRESS", stepTimeoutInMinutes=7)
+    assert seconds_left() == 7 * 60
+    cloud.pass_time(minutes=5)
+    cloud.accepted("J1/update", status="IN_PROGRESS", stepTimeoutInMinutes=5)
+    assert seconds_left() == 5 * 60
+    cloud.pass_time(minutes=1)
+    cloud.accepted("J1/update", status="IN_PROGRESS")
+    assert seconds_left() == 4 * 60
+    cloud.pass_time(minutes=2)
+    cloud.accepted("J1/update", status="IN_PROGRESS", stepTimeoutInMinutes=9)
+    assert seconds_left() == 7 * 60
+    cloud.accepted("J1/update", status="IN_PROGRESS", stepTimeoutInMinutes=-1)
+    assert seconds_left() == 7 * 60
+    cloud.published()
+    cloud.pass_time(minutes=6, seconds=59)
+    assert (seconds_left(), cloud.published()) == (1, [])
+    cloud.pass_time(minutes=60)
+    assert [topic for topic, _ in cloud.published()] == ["notify", "notify-next"]
+    execution = cloud.operate("DescribeJobExecution", thingName="lamp", jobId="J1")["execution"]
+    assert (execution["status"], execution["lastUpdatedAt"]) == ("TIMED_OUT", noon + 20 * 60)
+    assert "approximateSecondsBeforeTimedOut" not in execution
+
+
+def test_vector_15_a_failure_is_retried_but_a_rejection_is_not(cloud: Cloud) -> None:
+    retries = {"criteriaList": [{"failureType": "FAILED", "numberOfRetries": 2}]}
+    cloud.create_job("J1", jobExecutionsRetryConfig=retries)
+    cloud.published()
+    cloud.accepted("J1/update", status="FAILED")
+    [(_, listed), (_, following)] = cloud.published()
+    assert [entry["executionNumber"] for entry in listed["jobs"]["QUEUED"]] == [2]
+    assert (following["execution"]["executionNumber"], following["execution"]["versionNumber"]) == (2, 1)
+    assert cloud.history() == [("lamp", 1, "FAILED", 0), ("lamp", 2, "QUEUED", 1)]
+    assert cloud.job()["status"] == "IN_PROGRESS"
+    cloud.accepted("J1/update", status="REJECTED")
+    assert cloud.history() == [("lamp", 1, "FAILED", 0), ("lamp", 2, "REJECTED", 1)]
+    assert cloud.job()["status"] == "COMPLETED"
+
+
+def test_vector_16_a_continuous_job_follows_the_things_of_its_group(cloud: Cloud) -> None:
+    group = cloud.create_group("all")
+    cloud.operate("CreateJob", jobId="J1", targets=[group], document="{}", targetSelection="CONTINUOUS")
+    assert cloud.published() == []
+    one = {"thingName": "lamp", "thingGroupName": "all"}
+    cloud.operate("AddThingToThingGroup", **one)
+    assert [topic for topic, _ in cloud.published()] == ["notify", "notify-next"]
+    cloud.operate("RemoveThingFromThingGroup", **one)
+    assert [payload for _, payload in cloud.published()] == [
+        {"timestamp": int(cloud.now), "jobs": {}},
+        {"timestamp": int(cloud.now)},
+    ]
+    cloud.operate("AddThingToThingGroup", **one)
+    assert [topic for topic, _ in cloud.published()] == ["notify", "notify-next"]
+    assert cloud.history() == [("lamp", 1, "REMOVED", 0), ("lamp", 2, "QUEUED", 0)]
+    cloud.accepted("J1/update", status="SUCCEEDED")
+    assert cloud.job()["status"] == "IN_PROGRESS"
+
+
+def test_vector_17_a_snapshot_job_is_complete_when_both_things_are_done(cloud: Cloud) -> None:
+    cloud.create_thing("fan")
+    cloud.create_job("J1", things=("lamp", "fan"))
+    cloud.accepted("J1/update", status="SUCCEEDED")
+    assert (cloud.job()["status"], cloud.counters()) == ("IN_PROGRESS", {"Succeeded": 1, "Queued": 1})
+    cloud.pass_time(seconds=5)
+    cloud.accepted("J1/update", thing="fan", status="FAILED")
+    job = cloud.job()
+    assert (job["status"], job["completedAt"], job["lastUpdatedAt"]) == ("COMPLETED", cloud.now, cloud.now)
+    assert cloud.counters() == {"Succeeded": 1, "Failed": 1}
+
+
+def test_vector_22_a_token_gives_the_same_page_again_and_the_last_page_has_none(cloud: Cloud) -> None:
+    for number in range(5):
+        cloud.create_job(f"J{number}")
+    first = cloud.operate("ListJobs", maxResults=3)
+    second = cloud.operate("ListJobs", maxResults=3, nextToken=first["nextToken"])
+    assert [job["jobId"] for job in first["jobs"] + second["jobs"]] == ["J0", "J1", "J2", "J3", "J4"]
+    assert "nextToken" not in second
+    assert cloud.operate("ListJobs", maxResults=3, nextToken=first["nextToken"]) == second
+
+
+def test_vector_23_no_more_than_ten_jobs_are_deleted_at_a_time(cloud: Cloud) -> None:
+    for number in range(11):
+        cloud.create_job(f"J{number}")
+        cloud.operate("CancelJob", jobId=f"J{number}")
+    for number in range(10):
+        cloud.operate("DeleteJob", jobId=f"J{number}")
+    assert cloud.refused("DeleteJob", jobId="J10")[0] == "LimitExceeded"
+    assert len(cloud.operate("ListJobs", status="DELETION_IN_PROGRESS")["jobs"]) == 10
+    cloud.pass_time(seconds=1)
+    cloud.operate("DeleteJob", jobId="J10")
+    assert cloud.refused("DescribeJob", jobId="J0") == ("ResourceNotFound", "Job J0 does not exist")
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,7 @@ def test_the_data_plane_has_its_four_operations() -> None:
 
 @pytest.mark.parametrize("plane", ["iot", "iot-jobs-data"])
 def test_each_code_has_an_exception_that_the_service_models(plane: str) -> None:
-    only_of_control_plane = {Code.RESOURCE_ALREADY_EXISTS}
+    only_of_control_plane = {Code.RESOURCE_ALREADY_EXISTS, Code.VERSION_CONFLICT, Code.LIMIT_EXCEEDED}
     only_of_data_plane = {Code.TERMINAL_STATE_REACHED}
     absent = only_of_data_plane if plane == "iot" else only_of_control_plane
     for code, exception in EXCEPTIONS.items():
@@ -122,6 +122,8 @@ def test_the_namespace_of_http_requests_is_still_absent_from_the_model() -> None
 def test_every_pattern_of_a_supported_operation_can_be_used(service: str, operation: str) -> None:
     for name in shapes_below(service, operation):
         if pattern := shape(service, name).get("pattern"):
+            classes = re.findall(r"\\p\{(\w+)\}", pattern)
+            assert all(len(name) <= 2 or expanded(rf"\p{{{name}}}", "") in ("A-Z", "0-9", "!-~") for name in classes)
             translated = expanded(pattern, "some value")
             assert r"\p" not in translated
             re.compile(translated)

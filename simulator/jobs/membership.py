@@ -1,0 +1,99 @@
+"""Which things a job is for, and what happens when things join groups, leave them, or are deleted.
+
+A SNAPSHOT job takes the members of its groups once, at its creation; a CONTINUOUS one follows them (developer guide,
+page jobs-configurations-details). Members of child groups count as members of the group (page thing-groups).
+"""
+
+from collections.abc import Iterable
+
+from simulator.groups import ThingGroup
+from simulator.jobs import lifecycle
+from simulator.jobs.execution import ExecutionStatus
+from simulator.jobs.job import Job
+from simulator.jobs.store import JobStore
+from simulator.names import arn
+
+_GROUP_PREFIX = arn("thinggroup/")
+
+
+def resolve(store: JobStore, targets: Iterable[str]) -> tuple[dict[str, None], tuple[ThingGroup, ...]]:
+    """The things that targets stand for now, each once, and the groups among the targets; ResourceNotFound."""
+    things: dict[str, None] = {}
+    groups: dict[str, ThingGroup] = {}
+    for target in targets:
+        if target.startswith(_GROUP_PREFIX):
+            group = store.registry.groups.find_by_arn(target)
+            groups[group.group_id] = group
+            things |= dict.fromkeys(members(group))
+        else:
+            things[store.registry.find_by_arn(target).name] = None
+    return things, tuple(groups.values())
+
+
+def members(group: ThingGroup) -> list[str]:
+    """The things in a group and in all groups below it, by name."""
+    return sorted({thing_name for each in group.family() for thing_name in each.things})
+
+
+def join(store: JobStore, thing_name: str, group: ThingGroup, now: float) -> None:
+    """AddThingToThingGroup: CONTINUOUS jobs for the group, or one above it, are queued for a thing new to them."""
+    store.registry.find(thing_name)
+    if not store.registry.groups.add_thing(thing_name, group):
+        return
+    for job in store.continuous_jobs(each.group_id for each in group.lineage()):
+        if thing_name not in job.members:
+            enrol(store, job, thing_name, now)
+
+
+def enrol(store: JobStore, job: Job, thing_name: str, now: float) -> None:
+    """Queue a CONTINUOUS job for a thing that has become a target of it. Retries begin anew."""
+    job.members.add(thing_name)
+    if job.waiting_things:
+        job.waiting_things[thing_name] = None
+        return
+    with store.changing(thing_name, job.request.namespace, now):
+        store.queue(job, thing_name, now)
+
+
+def leave(store: JobStore, thing_name: str, group: ThingGroup, now: float, *, is_silent: bool = False) -> None:
+    """RemoveThingFromThingGroup: CONTINUOUS jobs that the thing is no target of any more are REMOVED from it."""
+    if not store.registry.groups.remove_thing(thing_name, group):
+        return
+    for job in store.continuous_jobs(each.group_id for each in group.lineage()):
+        if thing_name in job.members and not _is_target(store, thing_name, job):
+            job.members.discard(thing_name)
+            _withdraw(store, job, thing_name, now, is_silent=is_silent)
+
+
+def delete_group(store: JobStore, group: ThingGroup, now: float) -> None:
+    """DeleteThingGroup: refused while there are child groups; its things leave it first."""
+    if not group.children:
+        for thing_name in list(group.things):
+            leave(store, thing_name, group, now)
+    store.registry.groups.delete(group)
+    store.tags.end(group.arn)
+
+
+def delete_thing(store: JobStore, thing_name: str, now: float) -> None:
+    """DeleteThing: what is pending becomes REMOVED, of snapshot jobs too, and the device hears nothing of it."""
+    for group in store.registry.groups.of_thing(thing_name):
+        leave(store, thing_name, group, now, is_silent=True)
+    store.registry.delete(thing_name)
+    for job_id in {execution.job_id for execution in store.executions_of_thing(thing_name)}:
+        _withdraw(store, store.jobs[job_id], thing_name, now, is_silent=True)
+
+
+def _withdraw(store: JobStore, job: Job, thing_name: str, now: float, *, is_silent: bool) -> None:
+    job.waiting_things.pop(thing_name, None)
+    job.retrying_things.pop(thing_name, None)
+    latest = store.executions.latest(thing_name, job.job_id)
+    if latest is not None and latest.status.is_pending:
+        lifecycle.end(store, latest, ExecutionStatus.REMOVED, now, is_silent=is_silent)
+    lifecycle.settle(store, job, now)
+
+
+def _is_target(store: JobStore, thing_name: str, job: Job) -> bool:
+    if arn(f"thing/{thing_name}") in job.request.targets:
+        return True
+    groups = store.registry.groups.of_thing(thing_name)
+    return any(each.group_id in job.group_ids for group in groups for each in group.lineage())

@@ -1,0 +1,136 @@
+"""Operations on jobs."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from simulator.jobs import operator, views
+from simulator.jobs.job import Job, JobRequest, TargetSelection
+from simulator.jobs.store import JobStore
+from simulator.jobs.views import Json
+from simulator.operations.operation import Operation, listed, operation
+from simulator.refusals import invalid
+
+_PLACEHOLDER: Final = "${aws:iot:"
+# Members of UpdateJob by the field of JobRequest that they replace.
+_CHANGEABLE: Final = {
+    "description": "description",
+    "presignedUrlConfig": "presigned_url_config",
+    "timeoutConfig": "timeout_config",
+    "jobExecutionsRetryConfig": "retry_config",
+}
+
+
+def _create_job(store: JobStore, members: Json, now: float) -> Json:
+    return views.job_receipt(operator.create(store, _job_request(members), now))
+
+
+def _describe_job(store: JobStore, members: Json, _now: float) -> Json:
+    return {"job": views.job_description(store.find_job(members["jobId"]))}
+
+
+def _get_job_document(store: JobStore, members: Json, _now: float) -> Json:
+    return {"document": store.find_job(members["jobId"]).request.document}
+
+
+def _update_job(store: JobStore, members: Json, now: float) -> Json:
+    changes = {field: members[name] for name, field in _CHANGEABLE.items() if name in members}
+    operator.update(store, members["jobId"], changes, now, namespace=members.get("namespaceId"))
+    return {}
+
+
+def _cancel_job(store: JobStore, members: Json, now: float) -> Json:
+    job = operator.cancel(
+        store,
+        members["jobId"],
+        now,
+        force=members.get("force", False),
+        reason_code=members.get("reasonCode"),
+        comment=members.get("comment"),
+    )
+    return views.job_receipt(job)
+
+
+def _delete_job(store: JobStore, members: Json, now: float) -> Json:
+    force = members.get("force", False)
+    operator.delete(store, members["jobId"], now, force=force, namespace=members.get("namespaceId"))
+    return {}
+
+
+def _associate_targets(store: JobStore, members: Json, now: float) -> Json:
+    job = operator.associate(
+        store,
+        members["jobId"],
+        members["targets"],
+        now,
+        comment=members.get("comment"),
+        namespace=members.get("namespaceId"),
+    )
+    return views.job_receipt(job)
+
+
+def _list_jobs(store: JobStore, members: Json, _now: float) -> Json:
+    """Without a namespace, jobs of the default one. Both group filters together must mean the same group."""
+    groups = store.registry.groups
+    wanted = [
+        *([groups.find(members["thingGroupName"]).group_id] if "thingGroupName" in members else []),
+        *([groups.find_by_id(members["thingGroupId"]).group_id] if "thingGroupId" in members else []),
+    ]
+    group_id = wanted[0] if wanted else None
+
+    def view(job: Job) -> Json:
+        return views.job_summary(job, group_id)
+
+    if len(set(wanted)) > 1:
+        return listed(members, "jobs", lambda _key: iter(()), view, (float, float, str))
+    return listed(
+        members,
+        "jobs",
+        lambda key: store.index.after(
+            key,
+            namespace=members.get("namespaceId", ""),
+            status=members.get("status"),
+            group_id=group_id,
+            target_selection=members.get("targetSelection"),
+        ),
+        view,
+        (float, float, str),
+    )
+
+
+def _job_request(members: Json) -> JobRequest:
+    if "document" not in members:
+        raise invalid("A job needs a document")
+    if _PLACEHOLDER in members["document"]:
+        raise invalid(f"Placeholders ({_PLACEHOLDER}...}}) in job documents are not supported by this simulator")
+    return JobRequest(
+        job_id=members["jobId"],
+        targets=tuple(members["targets"]),
+        document=members["document"],
+        namespace=members.get("namespaceId", ""),
+        description=members.get("description"),
+        presigned_url_config=members.get("presignedUrlConfig", {}),
+        timeout_config=members.get("timeoutConfig", {}),
+        retry_config=members.get("jobExecutionsRetryConfig", {}),
+        tags=tuple(members.get("tags", ())),
+        target_selection=TargetSelection(members.get("targetSelection", TargetSelection.SNAPSHOT)),
+    )
+
+
+OPERATIONS: Final[Mapping[str, Operation]] = {
+    "CreateJob": operation(
+        "jobId targets document description targetSelection presignedUrlConfig timeoutConfig tags namespaceId"
+        " jobExecutionsRetryConfig",
+        _create_job,
+    ),
+    "DescribeJob": operation("jobId beforeSubstitution", _describe_job),
+    "GetJobDocument": operation("jobId beforeSubstitution", _get_job_document),
+    "UpdateJob": operation(
+        "jobId namespaceId description presignedUrlConfig timeoutConfig jobExecutionsRetryConfig", _update_job
+    ),
+    "CancelJob": operation("jobId reasonCode comment force", _cancel_job),
+    "DeleteJob": operation("jobId force namespaceId", _delete_job),
+    "AssociateTargetsWithJob": operation("jobId targets comment namespaceId", _associate_targets),
+    "ListJobs": operation(
+        "status targetSelection maxResults nextToken thingGroupName thingGroupId namespaceId", _list_jobs
+    ),
+}

@@ -1,0 +1,38 @@
+"""What an operation of the control plane is, and how one shows a page of a list."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from simulator.jobs import listing
+from simulator.jobs.store import JobStore
+from simulator.jobs.views import Json
+from simulator.ordered import Entry, Key
+
+Perform: TypeAlias = Callable[[JobStore, Json, float], Json]
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """`members` are those of the request that mean something here, checked already when `perform` gets them."""
+
+    members: frozenset[str]
+    perform: Perform
+
+
+def operation(members: str, perform: Perform) -> Operation:
+    """An operation, the names of its members separated by spaces."""
+    return Operation(frozenset(members.split()), perform)
+
+
+def listed(
+    members: Json,
+    result_key: str,
+    after: Callable[[Key | None], Iterator[tuple[Key, Entry]]],
+    view: Callable[[Entry], object],
+    kinds: tuple[type, ...] = (str,),
+) -> Json:
+    """The answer of a list operation: one page under its result key, and `nextToken` unless it is the last."""
+    shown, token = listing.page(after, token=members.get("nextToken"), size=members.get("maxResults"), kinds=kinds)
+    body: Json = {result_key: [view(entry) for entry in shown]}
+    return body if token is None else body | {"nextToken": token}
