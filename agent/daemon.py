@@ -104,6 +104,11 @@ class Daemon:
         )
         self.tally = Tally()
 
+    @property
+    def has_succeeded(self) -> bool:
+        """True if all that was settled succeeded, and nothing is left to be reported."""
+        return self.tally.succeeded == self.tally.settled and not self._state.executions
+
     async def run(self, *, once: bool = False) -> None:
         """Serve until SIGTERM or SIGINT; with `once`, until everything pending is settled. Handlers go on running.
 
@@ -112,18 +117,16 @@ class Daemon:
         """
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._stop.set)
-        self._attempts.open()
-        opening = asyncio.create_task(self._open_journal())
         tasks = {
-            opening,
+            asyncio.create_task(self._open_journal()),
             asyncio.create_task(self._decide_all()),
             asyncio.create_task(self._perform_all()),
             asyncio.create_task(self._cloud.run()),
             asyncio.create_task(self._feed_watchdog()),
         }
-        ends = {asyncio.create_task(self._stop.wait())}
+        ends: set[asyncio.Task[Any]] = {asyncio.create_task(self._stop.wait())}
         if once:
-            ends.add(asyncio.create_task(self._idle.wait()))
+            ends.add(asyncio.create_task(self._until_idle()))
         try:
             while True:
                 done, _ = await asyncio.wait(tasks | ends, return_when=asyncio.FIRST_COMPLETED)
@@ -136,6 +139,10 @@ class Daemon:
             self._notifier.stopping()
             self._log.info("stopping, handlers go on")
             await self._shut_down(tasks | ends)
+
+    async def _until_idle(self) -> None:
+        await self._idle.wait()
+        await self._batches.join()  # what was decided before is done, and counted
 
     async def _shut_down(self, tasks: set[asyncio.Task[Any]]) -> None:
         for task in tasks | self._requests:
@@ -152,7 +159,8 @@ class Daemon:
         while True:
             try:
                 recovered = await self._loop.run_in_executor(self._journal.thread, self._opened)
-            except JournalError as error:
+                self._attempts.open()
+            except (JournalError, OSError) as error:
                 self._board.degraded = f"{error}; nothing is claimed until it can be used"
                 self._log.error("degraded: the journal cannot be used", why=str(error))
                 self._board.add_error("degraded", {"why": str(error)})
@@ -215,6 +223,7 @@ class Daemon:
                 await self._loop.run_in_executor(self._journal.thread, self._journal.write, journal)
             for effect in effects:
                 self._perform(effect)
+            self._batches.task_done()
 
     def _perform(self, effect: Effect) -> None:
         match effect:

@@ -8,6 +8,7 @@ and the next one recovers.
 import contextlib
 import json
 import os
+import secrets
 import sqlite3
 import time
 import zlib
@@ -27,6 +28,16 @@ from agent.errors import JournalDamagedError, JournalError
 SCHEMA_VERSION = 1
 HISTORY_KEPT = 200
 FILE_NAME = "journal.sqlite"
+COMPANIONS = ("-wal", "-shm")
+# Primary result codes that speak of what is in the file, not of the disk below it (sqlite.org/rescode.html).
+_DAMAGED = {
+    sqlite3.SQLITE_ERROR,  # a table or column is gone
+    sqlite3.SQLITE_CORRUPT,
+    sqlite3.SQLITE_NOTADB,
+    sqlite3.SQLITE_CONSTRAINT,
+    sqlite3.SQLITE_MISMATCH,
+    sqlite3.SQLITE_FORMAT,
+}
 
 _SCHEMA = """
 CREATE TABLE execution (
@@ -70,7 +81,7 @@ class Recovered:
     @property
     def settled(self) -> dict[ExecutionId, Outcome]:
         """The outcomes of the recent past, oldest first."""
-        return {entry.execution: entry.outcome for entry in self.history if entry.was_accepted}
+        return {entry.execution: entry.outcome for entry in self.history}
 
 
 class Journal:
@@ -89,8 +100,11 @@ class Journal:
             JournalError: it cannot be read or written now.
         """
         with _as_journal_error(self.path):
-            database = _connect(self.path)
+            if not self.path.exists() and any(path.exists() for path in self._companions):
+                raise JournalDamagedError(f"{self.path} is gone, but its write-ahead log is there")
+            database = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
             try:
+                _prepare(database, self.path)
                 recovered = _recover(database)
             except BaseException:
                 database.close()
@@ -101,13 +115,17 @@ class Journal:
 
     def set_aside(self) -> Path:
         """Rename a damaged journal, for people to look at, and return its new name."""
-        aside = self.path.with_name(f"{FILE_NAME}.damaged-{int(time.time())}")
+        aside = self.path.with_name(f"{FILE_NAME}.damaged-{int(time.time())}-{secrets.token_hex(4)}")
         with _as_journal_error(self.path):
-            for suffix in ("", "-wal", "-shm"):
+            for path in (self.path, *self._companions):  # in this order: `open` sees to what is left of an interruption
                 with contextlib.suppress(FileNotFoundError):
-                    self.path.with_name(FILE_NAME + suffix).rename(aside.with_name(aside.name + suffix))
+                    path.rename(path.with_name(path.name.replace(FILE_NAME, aside.name)))
             _sync_directory(self.path.parent)
         return aside
+
+    @property
+    def _companions(self) -> list[Path]:
+        return [self.path.with_name(FILE_NAME + suffix) for suffix in COMPANIONS]
 
     def write(self, effects: Sequence[JournalEffect]) -> None:
         """Make all of `effects` durable, or none of them; on return they are on the disk.
@@ -137,13 +155,14 @@ def read_history(state_directory: Path, limit: int = HISTORY_KEPT) -> list[Histo
     path = state_directory / FILE_NAME
     if not path.exists():
         raise JournalError(f"there is no journal in {state_directory}: has the agent run here?")
-    with _as_journal_error(path), contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
+    with _as_journal_error(path), contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as database:
+        database.text_factory = _text
         return _history(database)[::-1][:limit]
 
 
-def _connect(path: Path) -> sqlite3.Connection:
-    """Open the database with the pragmas that were measured, and see that they are in force."""
-    database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+def _prepare(database: sqlite3.Connection, path: Path) -> None:
+    """Set the pragmas that were measured, see that they are in force and that the disk can be written."""
+    database.text_factory = _text
     path.chmod(0o600)
     mode = database.execute("PRAGMA journal_mode=WAL").fetchone()[0]
     database.execute("PRAGMA synchronous=FULL")
@@ -164,10 +183,12 @@ def _connect(path: Path) -> sqlite3.Connection:
             database.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
     with _transaction(database):  # a disk that cannot be written is found now, not at the first job
         database.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
-    return database
 
 
 def _recover(database: sqlite3.Connection) -> Recovered:
+    [(found,)] = database.execute("PRAGMA quick_check(1)")
+    if found != "ok":
+        raise JournalDamagedError(f"the journal is damaged: {found}")
     executions = []
     for row in database.execute(
         "SELECT namespace, job_id, execution_number, operation, claimed_at, phase, state, checksum FROM execution"
@@ -246,7 +267,12 @@ def _remove(database: sqlite3.Connection, execution: ExecutionId) -> None:
 
 
 def _checksum(fields: Sequence[Any]) -> int:
-    return zlib.crc32(json.dumps(list(fields)).encode())
+    return zlib.crc32(json.dumps(list(fields), default=repr).encode())
+
+
+def _text(stored: bytes) -> str:
+    """Read damaged text too: its checksum will tell."""
+    return stored.decode(errors="replace")
 
 
 @contextlib.contextmanager
@@ -265,10 +291,11 @@ def _transaction(database: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
 def _as_journal_error(path: Path) -> Iterator[None]:
     try:
         yield
+    except UnicodeDecodeError as error:  # damaged text in a message of SQLite's
+        raise JournalDamagedError(f"{path}: {error}") from error
     except (sqlite3.Error, OSError) as error:
-        # SQLite says "malformed" and "not a database" as DatabaseError itself, what the disk does as OperationalError.
-        kind = JournalDamagedError if type(error) is sqlite3.DatabaseError else JournalError
-        raise kind(f"{path}: {error}") from error
+        is_damaged = (getattr(error, "sqlite_errorcode", 0) & 0xFF) in _DAMAGED
+        raise (JournalDamagedError if is_damaged else JournalError)(f"{path}: {error}") from error
 
 
 def _sync_directory(directory: Path) -> None:

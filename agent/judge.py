@@ -1,6 +1,7 @@
 """What we make of a job document: the catalog's handlers and the config's rules, applied to what is described."""
 
 import json
+import re
 from typing import Any
 
 from agent.catalog import Catalog
@@ -13,6 +14,7 @@ from agent.offer import Namespace
 
 UNREADABLE = Refusal("the job document cannot be read: it must be a JSON object, nested at most 100 deep")
 _LONGEST_OPERATION = 100
+_NAME = re.compile(rf"[A-Za-z0-9._-]{{1,{_LONGEST_OPERATION}}}")
 
 
 class Judge:
@@ -43,7 +45,6 @@ class Judge:
 
 
 def _named(document: Any) -> str:
-    """Return the operation that a refused document asks for, if that is a plain word."""
+    """Return the operation that a refused document asks for, if that looks like a name: it might be an address."""
     operation = document.get("operation") if isinstance(document, dict) else None
-    is_plain = isinstance(operation, str) and operation.isascii() and operation.isprintable()
-    return operation[:_LONGEST_OPERATION] if is_plain and isinstance(operation, str) else ""
+    return operation if isinstance(operation, str) and _NAME.fullmatch(operation) else ""

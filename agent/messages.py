@@ -17,6 +17,7 @@ from agent.errors import AgentError, RequestRefused
 
 Json: TypeAlias = Mapping[str, Any]
 
+_LARGEST = 2**63 - 1  # the service's numbers are of type long, and SQLite's too
 _JOB_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")  # API reference, CreateJob, jobId
 
 
@@ -123,8 +124,11 @@ def parse_pending(message: Json, namespace: str) -> tuple[ExecutionId, ...]:
     return _ids([*_array(message, "inProgressJobs"), *_array(message, "queuedJobs")], namespace)
 
 
-def parse_execution(message: Json, namespace: str) -> ServiceExecution | None:
-    """Return what DescribeJobExecution answered; None where it said that nothing is pending."""
+def parse_execution(message: Json, namespace: str, execution_number: int = 1) -> ServiceExecution | None:
+    """Return what DescribeJobExecution answered; None where it said that nothing is pending.
+
+    `execution_number` is what was asked for, should the answer leave it out.
+    """
     execution = message.get("execution")
     if not execution:
         return None
@@ -137,7 +141,7 @@ def parse_execution(message: Json, namespace: str) -> ServiceExecution | None:
     details = execution.get("statusDetails")
     agent_id = details.get("agent", "") if isinstance(details, dict) else ""
     return ServiceExecution(
-        id=_id(execution, namespace),
+        id=_id(execution, namespace, execution_number),
         status=status,
         version=_integer(execution, "versionNumber", 0),
         agent_id=agent_id if isinstance(agent_id, str) else "",
@@ -206,17 +210,17 @@ def _ids(entries: list[Any], namespace: str) -> tuple[ExecutionId, ...]:
     return tuple(dict.fromkeys(_id(entry, namespace) for entry in entries))
 
 
-def _id(entry: Any, namespace: str) -> ExecutionId:
+def _id(entry: Any, namespace: str, execution_number: int = 1) -> ExecutionId:
     if not isinstance(entry, dict):
         raise MalformedMessageError("an execution that is no object")
     job_id = entry.get("jobId")
     if not isinstance(job_id, str) or not _JOB_ID.fullmatch(job_id):
         raise MalformedMessageError("member jobId is none")
-    return ExecutionId(namespace, job_id, _integer(entry, "executionNumber", 1))
+    return ExecutionId(namespace, job_id, _integer(entry, "executionNumber", execution_number, least=1))
 
 
-def _integer(entry: Json, key: str, default: int) -> int:
+def _integer(entry: Json, key: str, default: int, *, least: int = 0) -> int:
     value = entry.get(key, default)
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise MalformedMessageError(f"member {key} is no integer")
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= _LARGEST:
+        raise MalformedMessageError(f"member {key} is no integer from {least} to {_LARGEST}")
     return value

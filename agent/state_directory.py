@@ -1,8 +1,10 @@
 """What the agent keeps beside its journal: the lock of the one agent, the installation's id, the status file."""
 
+import errno
 import fcntl
 import json
 import os
+import re
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +14,7 @@ from agent.errors import StateDirectoryError
 
 LOCK = "agent.lock"
 AGENT_ID = "agent-id"
+AGENT_ID_FORM = re.compile(r"[a-zA-Z0-9_-]{1,64}")  # anything else is a damaged file
 STATUS = "status.json"
 
 
@@ -76,12 +79,12 @@ def agent_id(directory: Path) -> str:
     """
     path = directory / AGENT_ID
     try:
-        known = path.read_text().strip()
+        known = path.read_bytes().decode("ascii", "replace").strip()
     except FileNotFoundError:
         known = ""
-    except (OSError, UnicodeDecodeError):
+    except OSError:
         raise StateDirectoryError(f"{path} cannot be read: let the agent's user read it") from None
-    if known:
+    if AGENT_ID_FORM.fullmatch(known):
         return known
     made = secrets.token_hex(8)
     try:
@@ -134,6 +137,8 @@ def _open_lock(directory: Path, flags: int = os.O_RDWR | os.O_CREAT) -> int:
     try:
         return os.open(path, flags | os.O_CLOEXEC, 0o600)
     except OSError as error:
+        if error.errno == errno.EROFS and flags != os.O_RDONLY:
+            return _open_lock(directory, os.O_RDONLY)  # a lock needs no more
         raise StateDirectoryError(
             f"{path} cannot be opened ({error.strerror}): let the agent's user own {directory}"
         ) from None

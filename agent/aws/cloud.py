@@ -20,6 +20,7 @@ import sys
 import time
 import traceback
 import uuid
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -40,6 +41,7 @@ from agent.errors import RequestRefused, RequestUnanswered
 from agent.nodelay import send_at_once
 
 LASTING_S = 30.0  # a connection that held this long was a good one: the back-off starts anew
+HEARD_KEPT = 500  # notifications that wait for the loop: they are hints, and in a flood the last ones are enough
 SAY_EVERY = 5  # failed attempts between two lines in the log
 GRACE_S = 5.0  # for an orderly DISCONNECT
 CLOSINGS_IN_A_ROW = 2  # that set a filter aside
@@ -93,6 +95,7 @@ class Cloud:
         self._loop = asyncio.get_running_loop()
         self._bootstrap = bootstrap()
         self._session: _Session | None = None
+        self._heard: deque[tuple[str, bytes]] = deque(maxlen=HEARD_KEPT)
         self._malformed: set[str] = set()
         self._closings: dict[str, int] = {}
 
@@ -162,7 +165,7 @@ class Cloud:
 
     async def _described(self, namespace: str, job_id: str, body: dict[str, Any]) -> messages.ServiceExecution | None:
         message = await self._request(self._topics.describe(namespace, job_id), body)
-        return messages.parse_execution(message, namespace)
+        return messages.parse_execution(message, namespace, body.get("executionNumber", 1))
 
     async def _listed_over_https(self, namespace: str) -> tuple[ExecutionId, ...]:
         message = await list_over_https(self._aws, namespace, self._bootstrap)
@@ -311,7 +314,8 @@ class Cloud:
 
     def _on_message(self, topic: str, payload: bytes, **_: Any) -> None:
         """Runs on an SDK thread. Holds no session: the SDK holds this, and the session the SDK's connection."""
-        self._hand_over(self._on_publish, topic, payload)
+        self._heard.append((topic, payload))
+        self._hand_over(self._on_heard)
 
     def _hand_over(self, callback: Callable[..., None], *args: Any) -> None:
         """Call `callback` on the loop. Runs on an SDK thread: nothing may be raised into it, and nothing hidden."""
@@ -322,10 +326,14 @@ class Cloud:
                 traceback.print_exc(file=sys.stderr)
                 os._exit(70)
 
-    def _on_publish(self, topic: str, payload: bytes | None) -> None:
+    def _on_heard(self) -> None:
+        while self._heard:
+            self._on_publish(*self._heard.popleft())
+
+    def _on_publish(self, topic: str, payload: bytes) -> None:
         try:
             namespace, is_complete = self._topics.namespace_of(topic)
-            pending = messages.parse_notification(payload or b"", namespace, is_complete=is_complete)
+            pending = messages.parse_notification(payload, namespace, is_complete=is_complete)
         except messages.MalformedMessageError as error:
             self._on_malformed(topic, error)
             return

@@ -12,6 +12,9 @@ from agent.config import load
 from agent.errors import RequestRefused, RequestUnanswered
 from agent.messages import Json
 
+LATEST_S = 1e11
+LATEST_MS = 1e14
+
 
 def main(arguments: Sequence[str]) -> int:
     """Print the pending executions: 0, or 69 if the service did not answer."""
@@ -36,6 +39,13 @@ def _text(answer: Json) -> str:
     lines = []
     for key, status in (("inProgressJobs", "IN_PROGRESS"), ("queuedJobs", "QUEUED")):
         for entry in answer.get(key) or []:
-            queued = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.get("queuedAt", 0)))
+            queued = _when(entry.get("queuedAt"))
             lines.append(f"{status:<11}  queued {queued}  {entry.get('jobId')}#{entry.get('executionNumber', 1)}")
     return "\n".join(lines) or "nothing pending"
+
+
+def _when(at: object) -> str:
+    """Seconds or milliseconds since the epoch: AWS's documentation shows both."""
+    if isinstance(at, bool) or not isinstance(at, int | float) or not 0 <= at < LATEST_MS:
+        return "at an unknown time"
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at / 1000 if at > LATEST_S else at))

@@ -35,4 +35,4 @@ async def _serve(settings: Config, *, once: bool) -> int:
     daemon = Daemon(settings, Notifier.from_environ())
     gc.freeze()  # what was imported stays: no use in looking at it again and again
     await daemon.run(once=once)
-    return 0 if daemon.tally.succeeded == daemon.tally.settled or not once else 1
+    return 0 if daemon.has_succeeded or not once else 1

@@ -1,0 +1,258 @@
+"""The journal on a real disk: what was written is there again, and what is damaged is set aside, never believed."""
+
+import json
+import random
+import sqlite3
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from agent.core.effects import Forget, Save, Settle
+from agent.core.job import ExecutionId, ExecutionStatus, OnInterrupt, Outcome, Plan, Step, StepKind
+from agent.core.state import Claiming, Execution, Judging, Phase, Preparing, Reporting, Running, Stopping
+from agent.errors import JournalDamagedError, JournalError
+from agent.journal import FILE_NAME, HISTORY_KEPT, Journal, decoded, encoded, read_history
+
+JOB = ExecutionId("team-a", "job-1", 2)
+STEP = Step("one", "greet", StepKind.COMMAND, 1.5, 2.5, 3.5, OnInterrupt.RESUME, ignore_failure=True, allow_stderr=3)
+PLAN = Plan((STEP, replace(STEP, name="zwei ☃\0")), final_step=True)
+RESULTS = (("one", "SUCCEEDED"), ("zwei", "FAILED"))
+FAILED = Outcome(ExecutionStatus.FAILED, "exited with code 3: ☃\0\n", "exit-code", {"slot": "B"})
+PHASES: list[Phase] = [
+    Claiming(PLAN),
+    Preparing(PLAN, 1, 2, RESULTS),
+    Running(PLAN, 1, 2, RESULTS),
+    Stopping(PLAN, 0, 1, FAILED),
+    Reporting(FAILED, {"agent": "me"}, 7, is_bare=True),
+]
+
+Open = Callable[[], Journal]
+
+
+@pytest.fixture
+def open_journal(tmp_path: Path) -> Iterator[Open]:
+    """Makes journals of the same directory; closes them."""
+    made: list[Journal] = []
+
+    def make() -> Journal:
+        made.append(Journal(tmp_path))
+        return made[-1]
+
+    yield make
+    for journal in made:
+        journal.close()
+        journal.thread.shutdown()
+
+
+def written(open_journal: Open, *effects: Save | Forget | Settle) -> bytes:
+    """Write into a new journal and close it: the file's bytes."""
+    journal = open_journal()
+    journal.open()
+    journal.write(effects)
+    journal.close()
+    return journal.path.read_bytes()
+
+
+def settle(number: int, *, was_accepted: bool = True) -> Settle:
+    return Settle(ExecutionId("", f"job-{number}", 1), "greet", FAILED, 1.5, was_accepted)
+
+
+@pytest.mark.parametrize("phase", PHASES, ids=lambda phase: type(phase).__name__)
+def test_a_phase_comes_back_equal_down_to_its_types(phase: Phase, open_journal: Open) -> None:
+    execution = Execution(JOB, phase, "greet", 1767225600.123456)
+    written(open_journal, Save(execution))
+    [found] = open_journal().open().executions
+    assert found == execution
+    assert repr(found) == repr(execution)
+    assert encoded(decoded(*encoded(phase))) == encoded(phase)
+
+
+def test_what_is_saved_twice_is_there_once_and_what_is_forgotten_not_at_all(open_journal: Open) -> None:
+    first = Execution(JOB, PHASES[0], "greet", 1.0)
+    other = replace(first, id=replace(JOB, execution_number=3))
+    written(open_journal, Save(first), Save(replace(first, phase=PHASES[2])), Save(other), Forget(other.id))
+    assert open_journal().open().executions == (replace(first, phase=PHASES[2]),)
+
+
+def test_what_is_settled_is_history_whoever_had_the_last_word(open_journal: Open) -> None:
+    written(open_journal, Save(Execution(JOB, PHASES[4], "greet", 1.5)), replace(settle(1), execution=JOB))
+    written(open_journal, settle(2, was_accepted=False))
+    recovered = open_journal().open()
+    assert recovered.executions == ()
+    assert [e.was_accepted for e in recovered.history] == [True, False]
+    assert {k: (v.status, v.reason, v.code) for k, v in recovered.settled.items()} == {
+        JOB: (FAILED.status, FAILED.reason, FAILED.code),
+        ExecutionId("", "job-2", 1): (FAILED.status, FAILED.reason, FAILED.code),
+    }
+
+
+def test_only_the_last_of_the_history_are_kept(open_journal: Open) -> None:
+    written(open_journal, *(settle(n) for n in range(HISTORY_KEPT + 50)))
+    kept = open_journal().open().history
+    assert len(kept) == HISTORY_KEPT
+    assert (kept[0].execution.job_id, kept[-1].execution.job_id) == ("job-50", f"job-{HISTORY_KEPT + 49}")
+
+
+def test_the_history_is_read_beside_an_open_journal_newest_first(open_journal: Open, tmp_path: Path) -> None:
+    journal = open_journal()
+    journal.open()
+    journal.write([settle(1), settle(2)])
+    assert [e.execution.job_id for e in read_history(tmp_path, 1)] == ["job-2"]
+    journal.write([settle(3)])
+    assert len(read_history(tmp_path)) == 3
+
+
+def test_without_a_journal_there_is_no_history(tmp_path: Path) -> None:
+    with pytest.raises(JournalError, match="has the agent run here"):
+        read_history(tmp_path)
+
+
+def test_all_of_a_write_is_there_or_none_of_it(open_journal: Open) -> None:
+    journal = open_journal()
+    journal.open()
+    huge = replace(JOB, execution_number=2**63)
+    with pytest.raises(OverflowError):
+        journal.write([settle(1), Save(Execution(huge, PHASES[0]))])
+    journal.close()
+    assert open_journal().open().history == ()
+
+
+def test_a_journal_that_is_not_open_takes_nothing(open_journal: Open) -> None:
+    with pytest.raises(JournalError, match="not open"):
+        open_journal().write([settle(1)])
+
+
+def test_a_journal_is_for_its_owner_alone(open_journal: Open) -> None:
+    journal = open_journal()
+    journal.open()
+    journal.write([settle(1)])
+    files = list(journal.path.parent.iterdir())
+    assert len(files) == 3
+    assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
+
+
+@pytest.mark.parametrize("kind", ["a directory", "of a newer version", "without a disk"])
+def test_what_cannot_be_used_is_not_set_aside(kind: str, open_journal: Open, tmp_path: Path) -> None:
+    journal = open_journal()
+    if kind == "a directory":
+        journal.path.mkdir()
+    elif kind == "of a newer version":
+        written(open_journal, settle(1))
+        with sqlite3.connect(journal.path) as database:
+            database.execute("PRAGMA user_version=99")
+        database.close()
+    else:
+        journal = Journal(tmp_path / "missing")
+    with pytest.raises(JournalError) as caught:
+        journal.open()
+    journal.thread.shutdown()
+    assert not isinstance(caught.value, JournalDamagedError)
+
+
+def test_a_journal_that_somebody_else_holds_is_not_usable_and_not_damaged(open_journal: Open) -> None:
+    journal = open_journal()
+    journal.path.write_bytes(b"")
+    with sqlite3.connect(journal.path) as database:
+        database.execute("PRAGMA journal_mode=DELETE")
+        database.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(JournalError, match="locked"):
+            Journal(journal.path.parent).open()
+    database.close()
+
+
+class TestDamage:
+    def test_every_damage_is_told_and_none_is_believed(self, open_journal: Open, tmp_path: Path) -> None:
+        """A sample of flipped bits, cut ends and pages of zeros: nothing that counts is lost, or all is set aside."""
+        saved = tuple(Execution(replace(JOB, job_id=f"job-{n}"), phase, "greet", 1.0) for n, phase in enumerate(PHASES))
+        good = written(open_journal, *map(Save, saved), *(settle(n) for n in range(30)))
+        chance = random.Random(7)  # noqa: S311 - a sample that repeats
+        for number in range(120):
+            bad = damaged(good, number, chance)
+            directory = tmp_path / f"copy-{number}"
+            directory.mkdir()
+            (directory / FILE_NAME).write_bytes(bad)
+            journal = Journal(directory)
+            try:
+                recovered = journal.open()
+            except JournalDamagedError:
+                aside = journal.set_aside()
+                assert len(aside.read_bytes()) >= len(bad)
+                assert journal.open().executions == ()
+            else:
+                found = sorted(recovered.executions, key=lambda execution: execution.id)
+                assert found == (list(saved) if bad else [])
+            journal.write([settle(100), Save(saved[0])])
+            journal.close()
+            journal.thread.shutdown()
+
+    def test_a_row_with_another_content_is_damage(self, open_journal: Open) -> None:
+        written(open_journal, Save(Execution(JOB, PHASES[0], "greet", 1.0)))
+        self.change(open_journal, "UPDATE execution SET operation = 'other'")
+        with pytest.raises(JournalDamagedError, match="checksum"):
+            open_journal().open()
+
+    @pytest.mark.parametrize("change", ["phase = 'flying'", "state = '{}'", "state = '{'"])
+    def test_a_row_that_holds_no_phase_is_damage(self, open_journal: Open, change: str) -> None:
+        written(open_journal, Save(Execution(JOB, PHASES[2], "greet", 1.0)))
+        name, value = change.replace("'", "").split(" = ")
+        phase, state = encoded(PHASES[2])
+        with pytest.raises(JournalDamagedError, match="no phase"):
+            decoded(value if name == "phase" else phase, value if name == "state" else state)
+
+    def test_a_damaged_memory_is_left_out(self, open_journal: Open) -> None:
+        written(open_journal, settle(1), settle(2))
+        self.change(open_journal, "UPDATE history SET reason = 'other' WHERE job_id = 'job-1'")
+        assert [e.execution.job_id for e in open_journal().open().history] == ["job-2"]
+
+    def test_a_log_without_its_journal_is_damage_and_never_becomes_part_of_the_next_one(
+        self, open_journal: Open, tmp_path: Path
+    ) -> None:
+        journal = open_journal()
+        journal.open()
+        journal.write([Save(Execution(JOB, PHASES[2], "greet", 1.0))])
+        log = (tmp_path / f"{FILE_NAME}-wal").read_bytes()
+        journal.close()
+        journal.path.unlink()
+        (tmp_path / f"{FILE_NAME}-wal").write_bytes(log)
+        again = open_journal()
+        with pytest.raises(JournalDamagedError, match="write-ahead log"):
+            again.open()
+        aside = again.set_aside()
+        assert again.open().executions == ()
+        assert aside.with_name(f"{aside.name}-wal").read_bytes() == log
+
+    def test_no_two_damaged_journals_get_the_same_name(self, open_journal: Open) -> None:
+        journal = open_journal()
+        names = set()
+        for _ in range(5):
+            journal.path.write_bytes(b"no database" * 100)
+            names.add(journal.set_aside())
+        assert len(names) == 5
+
+    def change(self, open_journal: Open, statement: str) -> None:
+        database = sqlite3.connect(open_journal().path)
+        with database:
+            database.execute(statement)
+        database.close()
+
+
+def damaged(good: bytes, number: int, chance: random.Random) -> bytes:
+    if number < 100:
+        bad = bytearray(good)
+        bad[chance.randrange(100, len(bad))] ^= 1 << chance.randrange(8)
+        return bytes(bad)
+    at = (number - 100) * len(good) // 20
+    return good[:at] if number % 2 else good[: at & ~4095] + bytes(4096) + good[(at & ~4095) + 4096 :]
+
+
+def test_no_member_of_a_plan_that_may_be_secret_is_written() -> None:
+    secret = replace(
+        STEP, argv=("curl", "https://x/?X-Amz-Signature=canary"), input='{"a": "canary"}', settings="canary"
+    )
+    phase = Execution(JOB, Running(Plan((secret,)), 0, 1)).durable
+    assert phase is not None
+    assert "canary" not in json.dumps(encoded(phase.phase))
+    assert Execution(JOB, Judging()).durable is None

@@ -1,0 +1,93 @@
+"""What becomes of a document that the service described: a plan, or a refusal that repeats no secret."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.catalog import Catalog
+from agent.config_keys import Config
+from agent.core.job import ExecutionId, ExecutionStatus, Plan, Refusal
+from agent.judge import UNREADABLE, Judge
+from agent.messages import ServiceExecution
+
+
+@pytest.fixture
+def judge(tmp_path: Path) -> Judge:
+    """A judge of a device where run-command is allowed, and write-file bound to the namespace `files`."""
+    for name in ("c", "k", "r"):
+        (tmp_path / name).touch()
+    config = Config.model_validate(
+        {
+            "aws": {
+                "endpoint": "localhost",
+                "thing_name": "lamp",
+                "certificate": str(tmp_path / "c"),
+                "private_key": str(tmp_path / "k"),
+                "root_ca": str(tmp_path / "r"),
+            },
+            "namespaces": [{"id": "files", "handler": "write-file"}],
+            "agent": {"state_directory": str(tmp_path)},
+            "handlers": {"enabled": ["run-command", "write-file"]},
+            "handler": {"run-command": {"programs": ["/bin/echo"]}, "write-file": {"roots": [str(tmp_path)]}},
+        }
+    )
+    return Judge(config, Catalog(config))
+
+
+def found(document: Any, namespace: str = "") -> ServiceExecution:
+    return ServiceExecution(ExecutionId(namespace, "job-1", 1), ExecutionStatus.QUEUED, 1, "", document)
+
+
+async def test_a_document_that_is_allowed_becomes_a_plan_and_is_called_by_its_steps(judge: Judge) -> None:
+    verdict, operation = await judge.verdict(found({"operation": "run-command", "params": {"command": "echo hi"}}))
+    assert isinstance(verdict, Plan)
+    assert operation == "run-command"
+
+
+async def test_a_namespace_gives_its_documents_to_its_handler(judge: Judge) -> None:
+    verdict, operation = await judge.verdict(found({"anything": 1}, "files"))
+    assert isinstance(verdict, Plan)
+    assert operation == "write-file"
+
+
+@pytest.mark.parametrize(
+    ("document", "operation"),
+    [
+        ({"operation": "fly", "params": {}}, "fly"),
+        ({"operation": "x" * 300, "params": {}}, ""),
+        ({"operation": "a\nb", "params": {}}, ""),
+        ({"operation": 7}, ""),
+        ([1], ""),
+        (None, ""),
+        ({"operation": "run-command", "params": {"a": "x" * 40_000}}, "run-command"),
+    ],
+)
+async def test_a_document_that_is_not_is_refused_under_the_name_that_it_gave(
+    judge: Judge, document: Any, operation: str
+) -> None:
+    verdict, called = await judge.verdict(found(document))
+    assert isinstance(verdict, Refusal)
+    assert called == operation
+
+
+async def test_what_no_message_can_hold_is_unreadable(judge: Judge) -> None:
+    assert await judge.verdict(found({"operation": "\ud800"})) == (UNREADABLE, "")
+    deep: Any = {}
+    for _ in range(20_000):
+        deep = {"a": deep}
+    assert await judge.verdict(found(deep)) == (UNREADABLE, "")
+
+
+@pytest.mark.parametrize("member", ["operation", "path", "command", "args", "steps"])
+async def test_a_refusal_never_repeats_the_query_of_an_address(judge: Judge, member: str) -> None:
+    url = "https://bucket.s3.amazonaws.com/x?X-Amz-Signature=canary"
+    for document in (
+        {"operation": "fly", member: url},
+        {member: url},
+        {"operation": url, "args": [url]},
+        {member: [url]},
+    ):
+        verdict, operation = await judge.verdict(found(document))
+        assert isinstance(verdict, Refusal)
+        assert "canary" not in f"{verdict} {operation}", document

@@ -1,0 +1,83 @@
+"""The lock, the id and the status file, on a real disk."""
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from agent import state_directory
+from agent.errors import StateDirectoryError
+
+
+def test_the_directory_is_made_for_the_agents_user_alone(tmp_path: Path) -> None:
+    directory = tmp_path / "a" / "b"
+    state_directory.prepare(directory)
+    state_directory.prepare(directory)
+    assert stat.S_IMODE(directory.stat().st_mode) == 0o700
+
+
+def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StateDirectoryError, match="file/state cannot be made"):
+        state_directory.prepare(tmp_path / "file" / "state")
+
+
+def test_only_one_agent_holds_the_directory(tmp_path: Path) -> None:
+    assert not state_directory.is_locked(tmp_path)
+    held = state_directory.lock(tmp_path)
+    assert state_directory.is_locked(tmp_path)
+    with pytest.raises(StateDirectoryError, match="another agent runs on"):
+        state_directory.lock(tmp_path)
+    state_directory.unlock(held)
+    assert not state_directory.is_locked(tmp_path)
+    state_directory.unlock(state_directory.lock(tmp_path))
+
+
+def test_a_lock_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
+    (tmp_path / state_directory.LOCK).mkdir()
+    with pytest.raises(StateDirectoryError, match="cannot be opened"):
+        state_directory.lock(tmp_path)
+
+
+def test_the_id_is_made_once(tmp_path: Path) -> None:
+    made = state_directory.agent_id(tmp_path)
+    assert len(made) == 16
+    assert state_directory.agent_id(tmp_path) == made
+
+
+def test_two_installations_have_two_ids(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    assert state_directory.agent_id(tmp_path / "a") != state_directory.agent_id(tmp_path / "b")
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"\xff\xfe", b"two\nlines", b"x" * 65, b"\0" * 16])
+def test_a_damaged_id_is_made_anew_and_kept(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / state_directory.AGENT_ID).write_bytes(content)
+    made = state_directory.agent_id(tmp_path)
+    assert len(made) == 16
+    assert state_directory.agent_id(tmp_path) == made
+
+
+def test_an_id_that_cannot_be_read_or_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / state_directory.AGENT_ID).mkdir()
+    with pytest.raises(StateDirectoryError, match="agent-id cannot be read"):
+        state_directory.agent_id(tmp_path)
+    with pytest.raises(StateDirectoryError, match="agent-id cannot be written"):
+        state_directory.agent_id(tmp_path / "missing")
+
+
+def test_a_status_is_read_as_it_was_written(tmp_path: Path) -> None:
+    state_directory.write_status(tmp_path, {"a": ["\ud800", 1.5, None]})
+    state_directory.write_status(tmp_path, {"a": ["☃", 1.5, None]})
+    assert state_directory.read_status(tmp_path) == {"a": ["☃", 1.5, None]}
+    assert [path.name for path in tmp_path.iterdir()] == [state_directory.STATUS]
+
+
+def test_a_status_that_is_not_there_or_damaged_is_named(tmp_path: Path) -> None:
+    with pytest.raises(StateDirectoryError, match="has the agent run here"):
+        state_directory.read_status(tmp_path)
+    for content in (b"{", b"\xff"):
+        (tmp_path / state_directory.STATUS).write_bytes(content)
+        with pytest.raises(StateDirectoryError, match="cannot be read"):
+            state_directory.read_status(tmp_path)

@@ -1,0 +1,74 @@
+"""What the status file and systemd's status line say."""
+
+import json
+import os
+from typing import Any
+
+import pytest
+
+from agent.core.job import ExecutionId, ExecutionStatus, Outcome, Plan, Step, StepKind
+from agent.core.state import Claiming, Execution, Phase, Preparing, Queue, Reporting, Running, Settings, State, Stopping
+from agent.status import ERRORS_KEPT, StatusBoard
+
+JOB = ExecutionId("team-a", "job-1", 2)
+PLAN = Plan((Step("one", "greet", StepKind.COMMAND), Step("two", "greet", StepKind.COMMAND, input="canary")))
+
+
+@pytest.fixture
+def board() -> StatusBoard:
+    return StatusBoard("lamp")
+
+
+def state(*executions: Execution, is_connected: bool = True) -> State:
+    queues = {"team-a": Queue(pending=(JOB,), is_known=True)}
+    known = {e.id: e for e in executions}
+    return State(Settings("me"), is_connected, queues=queues, executions=known, foreign=frozenset({JOB}))
+
+
+def test_the_line_tells_the_connection_and_how_much_is_under_way(board: StatusBoard) -> None:
+    assert board.line(state(is_connected=False)) == "not connected, 0 executions under way"
+    assert board.line(state(Execution(JOB, Claiming(PLAN)))) == "connected, 1 executions under way"
+    board.degraded = "no disk"
+    assert board.line(state()) == "degraded: no disk"
+
+
+def test_a_connection_has_a_beginning_for_as_long_as_it_lasts(board: StatusBoard) -> None:
+    since = board.content(state())["connection"]["since"]
+    assert since > 0
+    assert board.content(state())["connection"] == {"is_connected": True, "since": since}
+    assert board.content(state(is_connected=False))["connection"] == {"is_connected": False, "since": None}
+
+
+def test_lists_and_what_others_do_are_shown(board: StatusBoard) -> None:
+    content = board.content(state())
+    assert content["namespaces"] == [{"namespace": "team-a", "pending": ["team-a/job-1#2"], "is_known": True}]
+    assert content["left_alone"] == ["team-a/job-1#2"]
+    assert (content["thing_name"], content["pid"]) == ("lamp", os.getpid())
+
+
+@pytest.mark.parametrize(
+    ("phase", "shown"),
+    [
+        (Claiming(PLAN), {"phase": "claiming"}),
+        (Preparing(PLAN, 1), {"phase": "preparing", "step": "two, 2/2"}),
+        (
+            Running(PLAN, 0, 1, progress=5.0, message="x"),
+            {"phase": "running", "step": "one, 1/2", "progress": 5.0, "message": "x"},
+        ),
+        (Stopping(PLAN, 0, 1, Outcome(ExecutionStatus.CANCELED)), {"phase": "stopping", "step": "one, 1/2"}),
+        (Reporting(Outcome(ExecutionStatus.FAILED)), {"phase": "reporting"}),
+    ],
+    ids=lambda value: value["phase"] if isinstance(value, dict) else "",
+)
+def test_an_execution_is_shown_without_its_document(board: StatusBoard, phase: Phase, shown: dict[str, Any]) -> None:
+    content = board.content(state(Execution(JOB, phase, "greet")))
+    assert content["executions"] == [{"execution": "team-a/job-1#2", "operation": "greet", **shown}]
+    assert "canary" not in json.dumps(content)
+
+
+def test_the_last_problems_are_kept(board: StatusBoard) -> None:
+    for number in range(ERRORS_KEPT + 5):
+        board.add_error("trouble", {"number": number})
+    errors = board.content(state())["errors"]
+    assert [e["number"] for e in errors] == list(range(5, ERRORS_KEPT + 5))
+    assert errors[0]["what"] == "trouble"
