@@ -99,11 +99,9 @@ class Groups:
         return group.version
 
     def delete(self, group: ThingGroup) -> None:
-        """Forget a group that has no children; its things are no longer in it."""
+        """Forget a group that has no children and whose things have left it."""
         if group.children:
             raise invalid(f"Cannot delete thing group {group.name} when there are still child groups attached to it")
-        for thing_name in list(group.things):
-            self.remove_thing(thing_name, group)
         if group.parent is not None:
             del group.parent.children[group.name]
         self._by_name.remove(self._groups.pop(group.name))

@@ -26,13 +26,16 @@ class ServiceApi:
     def __init__(self, service: str) -> None:
         self.service = service
         self._model = ServiceModel(Loader().load_service_model(service, "service-2"), service)
-        self._routes = list(self._all_routes())
+        self._routes: dict[tuple[str, int], list[tuple[list[str], str]]] = {}
+        for method, template, name in self._all_routes():
+            segments = template.split("/")
+            self._routes.setdefault((method, len(segments)), []).append((segments, name))
 
     def find_operation(self, method: str, raw_path: str) -> tuple[str, dict[str, str]] | None:
         """The operation behind method and path, with the members that the path holds, percent-decoded one by one."""
         segments = raw_path.split("/")
-        for route_method, template, name in self._routes:
-            if route_method == method and (members := _match(template.split("/"), segments)) is not None:
+        for template, name in self._routes.get((method, len(segments)), []):
+            if (members := _match(template, segments)) is not None:
                 return name, members
         return None
 
@@ -44,6 +47,11 @@ class ServiceApi:
             if shape.serialization.get("location") == "querystring" and wire_name in query:
                 members[name] = _typed(shape.type_name, query[wire_name], name)
         return members
+
+    def read_path(self, operation: str, members: Mapping[str, str]) -> dict[str, Any]:
+        """The members that the path holds, as `find_operation` gave them, with their types."""
+        shapes = self._members(operation)
+        return {name: _typed(shapes[name].type_name, text, name) for name, text in members.items()}
 
     def check(self, operation: str, members: Mapping[str, Any]) -> dict[str, Any]:
         """The known members of a request, null ones left out, or InvalidRequest in AWS's words."""
@@ -75,8 +83,6 @@ class ServiceApi:
 
 
 def _match(template: list[str], segments: list[str]) -> dict[str, str] | None:
-    if len(template) != len(segments):
-        return None
     members = {}
     for expected, segment in zip(template, segments, strict=True):
         if expected.startswith("{") and segment:

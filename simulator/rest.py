@@ -102,7 +102,7 @@ async def _answer(
     try:
         body = payloads.decode_object(await request.read())
         query_members = api.read_query(operation, request.query)
-        members = {**body, **query_members, **path_members}
+        members = {**body, **query_members, **api.read_path(operation, path_members)}
         return web.json_response(answer(operation, members, request.query), dumps=payloads.encode)
     except Refused as refusal:
         exception = EXCEPTIONS[refusal.code]

@@ -47,6 +47,9 @@ class Agenda:
         self._heap: list[tuple[float, int, Task]] = []
         self._added = 0
 
+    def __len__(self) -> int:
+        return len(self._heap)
+
     def add(self, at: float, task: Task) -> None:
         """Due at a time in seconds since the epoch, which may have passed."""
         self._added += 1

@@ -13,9 +13,6 @@ class PendingQueue:
         self._ordered: Ordered[JobExecution] = Ordered(lambda execution: execution.place_in_queue)
         self._changed: set[tuple[str, int]] = set()
 
-    def __len__(self) -> int:
-        return len(self._ordered)
-
     def add(self, execution: JobExecution) -> None:
         """Put in at its place; whoever changes its place takes it out before and puts it in again."""
         self._ordered.add(execution)

@@ -4,6 +4,8 @@ The shell asks `next_due` when to call `advance`. Each task happens at the time 
 that a clock that jumps by a week leaves the same record as one that went through it.
 """
 
+from typing import assert_never
+
 from simulator.jobs import lifecycle
 from simulator.jobs.agenda import EndDeletion, Retry, RollOut, Task, TimeOut
 from simulator.jobs.job import Job, JobStatus
@@ -32,6 +34,8 @@ def _perform(store: JobStore, at: float, task: Task) -> None:
         case EndDeletion(job):
             store.deletions.discard(job.job_id)
             store.remove_job(job)
+        case _:
+            assert_never(task)
 
 
 def _roll_out(store: JobStore, job: Job, now: float) -> None:

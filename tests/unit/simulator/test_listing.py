@@ -23,7 +23,7 @@ def ids(page: dict[str, Any]) -> list[str]:
 
 @pytest.fixture
 def mixed(cloud: Cloud) -> Any:
-    """Jobs a second apart: J1 and J2 for the group club, J2 and J3 for the group house, J3 continuous, J4 for a thing."""
+    """A second apart: J1, J2 for the group club, J2, J3 for the group house, J3 continuous, J4 for a thing."""
     club, house = cloud.create_group("club", "lamp"), cloud.create_group("house")
     thing = cloud.store.registry.find("lamp").arn
     for job_id, targets, selection in (

@@ -70,6 +70,14 @@ def test_query_parameters_get_their_types(iot: ServiceApi, data: ServiceApi) -> 
     assert iot.read_query("ListJobs", {"maxResults": "5", "nextToken": "1"}) == {"maxResults": 5, "nextToken": "1"}
 
 
+def test_members_in_the_path_get_their_types_too(iot: ServiceApi) -> None:
+    path = "/things/lamp/jobs/J1/executionNumber/12"
+    operation, members = iot.find_operation("DELETE", path) or ("", {})
+    assert iot.read_path(operation, members) == {"thingName": "lamp", "jobId": "J1", "executionNumber": 12}
+    with pytest.raises(Refused, match="executionNumber"):
+        iot.read_path(operation, members | {"executionNumber": "x"})
+
+
 @pytest.mark.parametrize("query", [{"includeJobDocument": "1"}, {"executionNumber": "1.5"}, {"executionNumber": ""}])
 def test_query_parameters_of_another_type_are_invalid(data: ServiceApi, query: Any) -> None:
     with pytest.raises(Refused, match="Member must be of type"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -205,6 +206,9 @@ class TestTags:
         cloud.operate("TagResource", resourceArn=arn, tags=[{"Key": "a", "Value": "9"}, {"Key": "c", "Value": "3"}])
         cloud.operate("UntagResource", resourceArn=arn, tagKeys=["b", "never"])
         assert tags(arn) == {"a": "9", "c": "3"}
+        behind_a = base64.urlsafe_b64encode(b'["a"]').decode()
+        rest = cloud.operate("ListTagsForResource", resourceArn=arn, nextToken=behind_a)
+        assert rest == {"tags": [{"Key": "c", "Value": "3"}]}
 
     def test_what_is_gone_or_was_never_there_is_not_found(self, cloud: Cloud) -> None:
         cloud.create_job("J1")

@@ -100,7 +100,15 @@ def test_a_timer_set_shorter_and_longer_again_counts_as_last_set(cloud: Cloud) -
     assert status(cloud) == "IN_PROGRESS"
     cloud.pass_time(minutes=1)
     assert status(cloud) == "TIMED_OUT"
-    assert rollout.next_due(cloud.store) is None or rollout.next_due(cloud.store) > cloud.now
+
+
+def test_an_execution_is_looked_at_no_more_often_than_its_timers_were_shortened(cloud: Cloud) -> None:
+    cloud.create_job("J1")
+    for minutes in (9, 5, 7, 3, 30):
+        cloud.accepted("start-next", stepTimeoutInMinutes=minutes)
+    assert len(cloud.store.agenda) == 3
+    cloud.pass_time(minutes=10)
+    assert (len(cloud.store.agenda), rollout.next_due(cloud.store)) == (1, cloud.now + 20 * 60)
 
 
 @pytest.mark.parametrize("settings", [Settings(timeout_lag_s=60)])

@@ -10,7 +10,7 @@ import pytest
 from botocore.loaders import Loader
 
 from simulator import control_plane, device_plane
-from simulator.jobs import execution, job, listing
+from simulator.jobs import execution, job, listing, operator, retries
 from simulator.model import expanded
 from simulator.refusals import Code
 from simulator.rest import EXCEPTIONS
@@ -57,6 +57,22 @@ def test_job_statuses_and_target_selections_are_awss() -> None:
 
 def test_the_page_size_is_the_largest_that_aws_allows() -> None:
     assert shape("iot", "LaserMaxResults")["max"] == listing.PAGE_SIZE
+
+
+def test_things_and_groups_are_listed_in_pages_of_the_same_size() -> None:
+    assert shape("iot", "RegistryMaxResults")["max"] == listing.PAGE_SIZE
+
+
+def test_failures_that_are_retried_are_awss() -> None:
+    kinds = {status.value for status in retries.RETRYABLE}
+    assert {*kinds, "ALL"} == set(shape("iot", "RetryableFailureType")["enum"])
+    assert shape("iot", "NumberOfRetries")["max"] == retries.MAX_RETRIES
+
+
+def test_limits_of_deletions_and_targets_are_the_ones_that_the_documentation_states() -> None:
+    operations = model("iot")["operations"]
+    assert f"Only {operator.MAX_DELETIONS} jobs" in operations["DeleteJob"]["documentation"]
+    assert f"must not exceed {job.MAX_TARGETS}." in operations["AssociateTargetsWithJob"]["documentation"]
 
 
 def test_limits_that_the_models_do_not_state_are_ours_to_check() -> None:

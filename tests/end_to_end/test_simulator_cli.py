@@ -1,0 +1,144 @@
+"""Every operation of the control plane and of the data plane once through the AWS CLI's own driver.
+
+One process runs all commands, since the command `aws` takes a second to start; that one is tested with boto3.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from botocore import xform_name
+
+from simulator.control_plane import SUPPORTED
+from simulator.device_plane import OPERATIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from conftest import SimulatorProcess
+
+ARN = "arn:aws:iot:us-east-1:123456789012"
+DRIVER = """
+import contextlib, io, json, sys
+from awscli.clidriver import create_clidriver
+for line in sys.stdin:
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        status = create_clidriver().main(json.loads(line))
+    print(json.dumps([status, out.getvalue(), err.getvalue()]), flush=True)
+"""
+
+
+@pytest.fixture
+def used() -> set[str]:
+    """The commands that were run."""
+    return set()
+
+
+@pytest.fixture
+def aws(simulator: SimulatorProcess, used: set[str]) -> Iterator[Callable[..., Any]]:
+    """Runs a command of the AWS CLI, given as one string: its JSON, None for no output, or the code of its error."""
+    environment = os.environ | {
+        "AWS_ACCESS_KEY_ID": "a",
+        "AWS_SECRET_ACCESS_KEY": "b",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": simulator.http_url,
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", DRIVER],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    stdin, stdout = process.stdin, process.stdout
+
+    def run(command: str, service: str = "iot") -> Any:
+        words = command.split()
+        used.add(words[0])
+        stdin.write(json.dumps([service, *words, "--output", "json"]) + "\n")
+        stdin.flush()
+        status, out, err = json.loads(stdout.readline())
+        if status:
+            return err.split("(")[1].split(")")[0]
+        return json.loads(out) if out.strip() else None
+
+    with process:
+        yield run
+        stdin.close()
+
+
+@pytest.mark.timeout(60)
+def test_the_aws_cli_knows_every_operation(
+    aws: Callable[..., Any], used: set[str], new_name: Callable[[str], str]
+) -> None:
+    thing, root, group, job, other = (new_name(prefix) for prefix in ("cli", "root", "group", "job", "other"))
+    device = "iot-jobs-data"
+
+    assert aws(f"create-thing --thing-name {thing} --attribute-payload attributes={{a=1}}")["thingArn"]
+    assert aws(f"update-thing --thing-name {thing} --expected-version 1 --no-remove-thing-type") is None
+    assert aws(f"update-thing --thing-name {thing} --expected-version 1") == "VersionConflictException"
+    assert aws(f"describe-thing --thing-name {thing}")["version"] == 2
+    assert thing in [entry["thingName"] for entry in aws("list-things --attribute-name a")["things"]]
+    assert aws("describe-endpoint --endpoint-type iot:Jobs")["endpointAddress"].startswith("localhost:")
+
+    aws(f"create-thing-group --thing-group-name {root}")
+    aws(f"create-thing-group --thing-group-name {group} --parent-group-name {root} --tags Key=a,Value=1")
+    properties = "--thing-group-properties thingGroupDescription=words"
+    assert aws(f"update-thing-group --thing-group-name {group} {properties}") == {"version": 2}
+    assert aws(f"describe-thing-group --thing-group-name {group}")["thingGroupMetadata"]["parentGroupName"] == root
+    assert aws(f"list-thing-groups --parent-group {root} --recursive")["thingGroups"][0]["groupName"] == group
+
+    aws(
+        f"create-job --job-id {job} --targets {ARN}:thinggroup/{group} --document {{}} --target-selection CONTINUOUS"
+        " --timeout-config inProgressTimeoutInMinutes=9 --tags Key=k,Value=v --job-executions-retry-config"
+        " criteriaList=[{failureType=FAILED,numberOfRetries=1}]"
+    )
+    member = f"--thing-name {thing} --thing-group-name {group}"
+    assert aws(f"add-thing-to-thing-group {member}") is None
+    assert aws(f"list-things-in-thing-group --thing-group-name {root} --recursive") == {"things": [thing]}
+    assert len(aws(f"list-thing-groups-for-thing --thing-name {thing}")["thingGroups"]) == 1
+    assert aws(f"list-jobs --thing-group-name {group}")["jobs"][0]["jobId"] == job
+    assert aws(f"associate-targets-with-job --job-id {job} --targets {ARN}:thinggroup/{root}")["jobId"] == job
+    assert aws(f"update-job --job-id {job} --description new") is None
+    assert aws(f"describe-job --job-id {job}")["job"]["description"] == "new"
+    assert aws(f"get-job-document --job-id {job}") == {"document": "{}"}
+
+    assert len(aws(f"get-pending-job-executions --thing-name {thing}", device)["queuedJobs"]) == 1
+    step = "--step-timeout-in-minutes 3"
+    started = aws(f"start-next-pending-job-execution --thing-name {thing} {step}", device)
+    assert started["execution"]["approximateSecondsBeforeTimedOut"] == 180
+    one = f"--thing-name {thing} --job-id {job}"
+    aws(f"update-job-execution {one} --status FAILED --expected-version 2", device)
+    assert aws(f"describe-job-execution {one}", device)["execution"]["executionNumber"] == 2
+    assert aws(f"describe-job-execution {one} --execution-number 1")["execution"]["status"] == "FAILED"
+    by_job = aws(f"list-job-executions-for-job --job-id {job}")["executionSummaries"]
+    assert [entry["jobExecutionSummary"]["retryAttempt"] for entry in by_job] == [0, 1]
+    assert len(aws(f"list-job-executions-for-thing --thing-name {thing}")["executionSummaries"]) == 2
+    assert aws(f"cancel-job-execution {one} --expected-version 1") is None
+    assert aws(f"cancel-job-execution {one} --force") == "InvalidStateTransitionException"
+    assert aws(f"delete-job-execution {one} --execution-number 2") is None
+    assert aws(f"remove-thing-from-thing-group {member}") is None
+
+    resource = f"--resource-arn {ARN}:job/{job}"
+    aws(f"tag-resource {resource} --tags Key=x,Value=y")
+    aws(f"untag-resource {resource} --tag-keys k")
+    assert aws(f"list-tags-for-resource {resource}") == {"tags": [{"Key": "x", "Value": "y"}]}
+
+    aws(f"create-job --job-id {other} --targets {ARN}:thing/{thing} --document {{}}")
+    assert aws(f"cancel-job --job-id {other} --reason-code ENOUGH --force")["jobId"] == other
+    assert aws(f"delete-job --job-id {job}") == "InvalidStateTransitionException"
+    for job_id in (job, other):
+        assert aws(f"delete-job --job-id {job_id} --force") is None
+    for name in (group, root):
+        assert aws(f"delete-thing-group --thing-group-name {name}") is None
+    assert aws(f"delete-thing --thing-name {thing}") is None
+
+    assert used == {xform_name(operation, "-") for operation in (*SUPPORTED, *OPERATIONS)}
