@@ -49,6 +49,13 @@ SET_ASIDE_S = 30.0  # until it is asked for again, doubled each time the connect
 SET_ASIDE_LONGEST_S = 3600.0
 
 HINT = "does the certificate's policy allow iot:Subscribe and iot:Receive on it?"
+CONNECT_HINT = "check the network and [aws] in the configuration with `iot-jobs-agent check`"
+CONNECT_HINTS = {
+    "AWS_IO_SOCKET_CLOSED": "is the certificate active, and does its policy allow iot:Connect with this client id?",
+    "AWS_ERROR_MQTT_UNEXPECTED_HANGUP": "does the certificate's policy allow iot:Connect with this client id?",
+    "AWS_IO_TLS_ERROR_NEGOTIATION_FAILURE": "is root_ca the authority of this endpoint, and is the clock right?",
+    "AWS_IO_DNS_INVALID_NAME": "check aws.endpoint and the device's DNS",
+}
 
 Say: TypeAlias = Callable[..., Any]
 
@@ -209,8 +216,14 @@ class Cloud:
             await outcome(session.connection.connect())
         except Exception as error:  # noqa: BLE001 - the SDK raises AwsCrtError for the network and bare Exception for a refusing broker
             if failures % SAY_EVERY == 0:
-                self._warn("cannot connect, trying again", endpoint=self._aws.endpoint, port=self._aws.port,
-                           attempt=failures + 1, why=reason(error))  # fmt: skip
+                self._warn(
+                    "cannot connect, trying again",
+                    endpoint=self._aws.endpoint,
+                    port=self._aws.port,
+                    attempt=failures + 1,
+                    why=reason(error),
+                    hint=CONNECT_HINTS.get(getattr(error, "name", ""), CONNECT_HINT),
+                )
             return None
         send_at_once(self._aws.port)
         requests = (3 if "" in self._namespaces else 0) + (2 if any(self._namespaces) else 0)

@@ -21,6 +21,7 @@ class RudeBroker:
     closes_on: str = ""
     refuses: str = ""
     ignores: str = ""
+    closes_on_connect: bool = False
     closes_after_connack: bool = False
     port: int = 0
     connects: int = 0
@@ -45,6 +46,8 @@ class RudeBroker:
         """Answer one packet; False hangs up."""
         if kind == CONNECT:
             self.connects += 1
+            if self.closes_on_connect:
+                return False
             writer.write(bytes([CONNACK, 2, 0, 0]))
             return not self.closes_after_connack
         if kind == SUBSCRIBE:
@@ -114,6 +117,14 @@ async def test_a_subscription_that_is_never_answered_does_not_keep_the_agent_fro
     await rude(ignores=f"{JOBS}/notify-next")
     agent = await start_agent()
     await agent.says("subscription refused", topic=f"{JOBS}/notify-next", why="no answer in time")
+
+
+async def test_a_broker_that_takes_no_connection_makes_the_agent_say_what_to_look_at(
+    rude: Any, start_agent: Any
+) -> None:
+    await rude(closes_on_connect=True)
+    agent = await start_agent(is_connected=False)
+    assert "iot:Connect" in (await agent.says("cannot connect, trying again"))["hint"]
 
 
 async def test_a_broker_that_hangs_up_right_after_its_welcome_is_noticed_each_time(rude: Any, start_agent: Any) -> None:
