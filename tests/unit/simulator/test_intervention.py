@@ -82,6 +82,15 @@ class TestDeleteJob:
         assert queued.job()["status"] == "DELETION_IN_PROGRESS"
 
     @pytest.mark.parametrize("settings", [Settings(rollout_delay_s=1)])
+    @pytest.mark.parametrize("end", ["CancelJob", "DeleteJob"])
+    def test_a_job_that_ends_before_its_rollout_is_rolled_out_no_more(self, cloud: Cloud, end: str) -> None:
+        cloud.create_job("J1")
+        assert cloud.job()["isConcurrent"] is True
+        cloud.operate(end, jobId="J1", force=True)
+        assert cloud.job()["isConcurrent"] is False
+        assert "processingTargets" not in cloud.job()["jobProcessDetails"]
+
+    @pytest.mark.parametrize("settings", [Settings(rollout_delay_s=1)])
     def test_a_job_deleted_before_its_rollout_has_no_executions(self, cloud: Cloud) -> None:
         cloud.create_job("J1")
         cloud.operate("DeleteJob", jobId="J1", force=True)
@@ -150,6 +159,14 @@ class TestDeleteExecution:
         cloud.operate("DeleteJobExecution", **ONE, executionNumber=3)
         assert (cloud.counters(), cloud.job()["status"]) == ({"Failed": 1}, "COMPLETED")
         assert cloud.history() == [("lamp", 2, "FAILED", 1)]
+
+    def test_numbers_of_others_stay_theirs(self, cloud: Cloud) -> None:
+        retries = {"criteriaList": [{"failureType": "FAILED", "numberOfRetries": 2}]}
+        cloud.create_job("J1", jobExecutionsRetryConfig=retries)
+        cloud.accepted("J1/update", status="FAILED")
+        cloud.operate("DeleteJobExecution", **ONE, executionNumber=1)
+        cloud.accepted("J1/update", status="FAILED")
+        assert cloud.history() == [("lamp", 2, "FAILED", 1), ("lamp", 3, "QUEUED", 2)]
 
     def test_a_namespaced_one_is_found_in_its_namespace_only(self, cloud: Cloud) -> None:
         cloud.create_job("J1", namespaceId="team")

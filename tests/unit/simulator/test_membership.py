@@ -162,13 +162,24 @@ class TestAssociate:
         job = house.job()
         assert (job["targets"], job["comment"]) == ([group_arn("kitchen"), group_arn("house")], "more")
         join(house, "radio", "cellar")
-        assert len(house.history()) == 3
+        leave(house, "fan", "house")
+        assert [(thing, status) for thing, _, status, _ in house.history()] == [
+            ("fan", "REMOVED"),
+            ("lamp", "QUEUED"),
+            ("radio", "QUEUED"),
+        ]
 
     def test_a_group_that_is_associated_already_changes_nothing(self, house: Cloud) -> None:
         create(house, "J1", group_arn("kitchen"))
         house.operate("AssociateTargetsWithJob", jobId="J1", targets=[group_arn("kitchen")] * 2)
         assert (house.job()["targets"], len(house.history())) == ([group_arn("kitchen")], 1)
         assert "comment" not in house.job()
+
+    def test_a_comment_stays_until_another_is_given(self, house: Cloud) -> None:
+        create(house, "J1", group_arn("kitchen"))
+        house.operate("AssociateTargetsWithJob", jobId="J1", targets=[group_arn("cellar")], comment="more")
+        house.operate("AssociateTargetsWithJob", jobId="J1", targets=[group_arn("house")])
+        assert house.job()["comment"] == "more"
 
     @pytest.mark.parametrize(
         ("selection", "target", "words"),
