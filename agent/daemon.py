@@ -6,6 +6,7 @@ goes on. Requests run as tasks and come back as events. Start-up and shutdown or
 """
 
 import asyncio
+import contextlib
 import os
 import random
 import signal
@@ -47,7 +48,7 @@ from agent.core.events import (
     UpdateAccepted,
     UpdateFailed,
 )
-from agent.core.job import ExecutionStatus, Plan, Refusal
+from agent.core.job import ExecutionId, ExecutionStatus, Plan, Refusal
 from agent.core.state import Settings, State
 from agent.errors import JournalDamagedError, JournalError, RequestRefused, RequestUnanswered
 from agent.journal import Journal, Recovered
@@ -274,7 +275,7 @@ class Daemon:
         operation = ""
         try:
             try:
-                found = await self._cloud.describe(effect.execution)
+                found = await self._described(effect.execution)
                 verdict, operation = await self._judge.verdict(found)
             except messages.MalformedMessageError:
                 found = await self._cloud.describe(effect.execution, with_document=False)
@@ -295,6 +296,12 @@ class Daemon:
                 random.random(),  # noqa: S311 - jitter
             )
         )
+
+    async def _described(self, execution: ExecutionId) -> messages.ServiceExecution:
+        """Ask twice before an answer counts as one that cannot be read: a stray message refuses no job."""
+        with contextlib.suppress(messages.MalformedMessageError):
+            return await self._cloud.describe(execution)
+        return await self._cloud.describe(execution)
 
     async def _update(self, effect: Update) -> None:
         try:

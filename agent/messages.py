@@ -60,11 +60,11 @@ class Topics:
         """UpdateJobExecution."""
         return f"{self.root}/{job_id}/{_infix(namespace)}update"
 
-    def answer_filter(self, request_topic: str) -> str:
-        """Return the one wildcard filter that covers the answers to `request_topic` and to all of its kind."""
-        parts = request_topic.removeprefix(f"{self.root}/").split("/")
-        wildcards = ["+" for _ in parts[:-1]]
-        return "/".join([self.root, *wildcards, parts[-1], "+"])
+    def answers(self, namespaces: tuple[str, ...]) -> list[str]:
+        """Return the filters on which requests are answered: one for all requests of a kind, whatever the job."""
+        plain = [f"{self.root}/{request}/+" for request in ("get", "+/get", "+/update")]
+        named = [f"{self.root}/+/+/{request}/+" for request in ("get", "update")]
+        return [*(plain if "" in namespaces else []), *(named if any(namespaces) else [])]
 
     def notifications(self, namespaces: tuple[str, ...], *, with_api_text_form: bool) -> list[str]:
         """Return every filter on which the service announces changes."""
@@ -90,6 +90,11 @@ class Topics:
                 if name.startswith(f"{prefix}-namespace-"):
                     return name.removeprefix(f"{prefix}-namespace-"), is_complete
         raise MalformedMessageError(f"no notification topic of {self.thing_name}: {topic[:256]!r}")
+
+
+def is_answer(topic: str) -> bool:
+    """Tell the answer to a request from a notification."""
+    return topic.endswith(("/accepted", "/rejected"))
 
 
 def parse_object(payload: bytes) -> Json:

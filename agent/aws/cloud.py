@@ -1,10 +1,10 @@
 """The connection to AWS IoT Core over MQTT.
 
 One MQTT 3.1.1 connection, made anew after each loss with a randomised back-off: the SDK retries a first connect never
-and a reconnect without jitter, and fresh objects read renewed certificates. Requests go through the SDK's
-request-response client, with topic strings of our own, since the SDK's are not namespaced (docs/decisions.md).
-Notifications are plain subscriptions: over MQTT 3.1.1 that client's streams ask for a refused one again and again,
-without a pause and without a word.
+and a reconnect without jitter, and fresh objects read renewed certificates. Notifications and answers come through plain
+subscriptions that stand as long as the connection; an answer is known by its clientToken and its topic. The SDK's
+request-response client would subscribe anew for each request, and without end where that is refused
+(docs/decisions.md).
 
 SDK threads do one thing, hand over to the loop; a surprise there ends the process, because the SDK swallows exceptions
 and the agent would go deaf. All public methods belong to the loop's thread.
@@ -13,7 +13,6 @@ and the agent would go deaf. All public methods belong to the loop's thread.
 import asyncio
 import contextlib
 import json
-import math
 import os
 import random
 import sys
@@ -26,7 +25,6 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from awscrt import exceptions, mqtt
-from awscrt import mqtt_request_response as request_response
 from awsiot import mqtt_connection_builder
 
 from agent import messages
@@ -37,11 +35,11 @@ from agent.core.backoff import delay_s
 from agent.core.effects import Update
 from agent.core.events import Connected, Disconnected, Notified
 from agent.core.job import ExecutionId
-from agent.errors import RequestRefused, RequestUnanswered
+from agent.errors import AgentError, RequestRefused, RequestUnanswered
 from agent.nodelay import send_at_once
 
 LASTING_S = 30.0  # a connection that held this long was a good one: the back-off starts anew
-HEARD_KEPT = 500  # notifications that wait for the loop: they are hints, and in a flood the last ones are enough
+HEARD_KEPT = 500  # messages that wait for the loop: notifications are hints, unanswered requests are repeated
 SAY_EVERY = 5  # failed attempts between two lines in the log
 GRACE_S = 5.0  # for an orderly DISCONNECT
 CLOSINGS_IN_A_ROW = 2  # that set a filter aside
@@ -62,15 +60,31 @@ Say: TypeAlias = Callable[..., Any]
 
 @dataclass(slots=True)
 class _Session:
-    """What lives as long as one connection. `asked` are the topics of what has no answer yet, by key, oldest first."""
+    """What lives as long as one connection.
+
+    `asked` are the topics of what has no answer yet, by key, oldest first; `awaiting` the requests among them.
+    """
 
     connection: Any = None
-    client: Any = None
+    awaiting: dict[str, asyncio.Future[tuple[str, messages.Json]]] = field(default_factory=dict)
     lost: asyncio.Event = field(default_factory=asyncio.Event)
     why: str = ""
     asked: dict[str, str] = field(default_factory=dict)
     untried: set[str] = field(default_factory=set)
     all_tried: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def answer(self, topic: str, message: messages.Json) -> None:
+        """Hand an answer to who waits for it; one that nobody waits for, or to another request, is none of ours."""
+        token = str(message.get("clientToken", ""))
+        awaiting = self.awaiting.get(token)
+        if awaiting is not None and not awaiting.done() and topic.rpartition("/")[0] == self.asked.get(token):
+            awaiting.set_result((topic, message))
+
+    def fail(self, error: AgentError, topic: str = "") -> None:
+        """Fail the requests that wait for an answer on `topic`, or all of them."""
+        for token, awaiting in self.awaiting.items():
+            if not awaiting.done() and topic in ("", self.asked.get(token)):
+                awaiting.set_exception(error)
 
     def tried(self, topic_filter: str) -> None:
         """Note that the first try to subscribe is over, however it ended."""
@@ -103,6 +117,7 @@ class Cloud:
         self._bootstrap = bootstrap()
         self._session: _Session | None = None
         self._heard: deque[tuple[str, bytes]] = deque(maxlen=HEARD_KEPT)
+        self._answers: deque[tuple[str, bytes]] = deque(maxlen=HEARD_KEPT)
         self._malformed: set[str] = set()
         self._closings: dict[str, int] = {}
 
@@ -122,7 +137,6 @@ class Cloud:
         """Say goodbye to the broker, if there is one. The session stays with it, for its queued notifications."""
         session, self._session = self._session, None
         if session is not None:
-            session.client = None
             with contextlib.suppress(TimeoutError, exceptions.AwsCrtError):
                 await outcome(session.connection.disconnect(), GRACE_S)
 
@@ -181,31 +195,22 @@ class Cloud:
     async def _request(self, topic: str, body: dict[str, Any]) -> messages.Json:
         """Publish a request and return the answer. A time-out may mean that it was never sent."""
         session = self._session
-        if session is None or session.client is None:
+        if session is None:
             raise RequestUnanswered(f"{topic}: not connected")
         token = uuid.uuid4().hex
-        options = request_response.RequestOptions(
-            subscription_topic_filters=[self._topics.answer_filter(topic)],
-            response_paths=[
-                request_response.ResponsePath(f"{topic}/{answer}", "clientToken") for answer in ("accepted", "rejected")
-            ],
-            publish_topic=topic,
-            payload=json.dumps({**body, "clientToken": token}).encode(),
-            correlation_token=token,
-        )
+        awaiting: asyncio.Future[tuple[str, messages.Json]] = self._loop.create_future()
+        session.awaiting[token] = awaiting
         session.asked[token] = topic
         try:
-            response = await outcome(session.client.make_request(options))
-        except exceptions.AwsCrtError as error:
-            raise RequestUnanswered(f"{topic}: {error.name}") from None
+            session.connection.publish(topic, json.dumps({**body, "clientToken": token}), mqtt.QoS.AT_LEAST_ONCE)
+            async with asyncio.timeout(self._aws.request_timeout_s):
+                answered, message = await awaiting
+        except (TimeoutError, exceptions.AwsCrtError) as error:
+            raise RequestUnanswered(f"{topic}: {reason(error)}") from None
         finally:
-            session.asked.pop(token, None)
-        try:
-            message = messages.parse_object(response.payload)
-        except messages.MalformedMessageError as error:
-            self._on_malformed(response.topic, error)
-            raise
-        if response.topic.endswith("/rejected"):
+            session.awaiting.pop(token)
+            session.asked.pop(token)
+        if answered.endswith("/rejected"):
             raise messages.refusal(message)
         return message
 
@@ -226,13 +231,6 @@ class Cloud:
                 )
             return None
         send_at_once(self._aws.port)
-        requests = (3 if "" in self._namespaces else 0) + (2 if any(self._namespaces) else 0)
-        options = request_response.ClientOptions(
-            max_request_response_subscriptions=requests,
-            max_streaming_subscriptions=0,
-            operation_timeout_in_seconds=math.ceil(self._aws.request_timeout_s),
-        )
-        session.client = request_response.Client(session.connection, options)
         self._session = session
         return session
 
@@ -264,7 +262,8 @@ class Cloud:
 
     async def _serve(self, session: _Session) -> None:
         """Announce the connection once its subscriptions were tried, and wait until it is lost."""
-        filters = self._topics.notifications(self._namespaces, with_api_text_form=self._aws.api_text_topics)
+        filters = self._topics.answers(self._namespaces)
+        filters += self._topics.notifications(self._namespaces, with_api_text_form=self._aws.api_text_topics)
         session.untried = set(filters)
         async with asyncio.TaskGroup() as group:
             holders = [group.create_task(self._hold(session, topic_filter)) for topic_filter in filters]
@@ -277,7 +276,8 @@ class Cloud:
             self._blame(session, filters)
             for task in (tried, *holders):
                 task.cancel()
-        self._session = session.client = None
+        self._session = None
+        session.fail(RequestUnanswered("the connection was lost; whether the request arrived is not known"))
         session.connection.disconnect()  # done by the SDK in its own time; it must not reconnect by itself
         self._post(Disconnected())
 
@@ -327,7 +327,8 @@ class Cloud:
 
     def _on_message(self, topic: str, payload: bytes, **_: Any) -> None:
         """Runs on an SDK thread. Holds no session: the SDK holds this, and the session the SDK's connection."""
-        self._heard.append((topic, payload))
+        heard = self._answers if messages.is_answer(topic) else self._heard
+        heard.append((topic, payload))
         self._hand_over(self._on_heard)
 
     def _hand_over(self, callback: Callable[..., None], *args: Any) -> None:
@@ -340,10 +341,24 @@ class Cloud:
                 os._exit(70)
 
     def _on_heard(self) -> None:
+        while self._answers:
+            self._on_answer(*self._answers.popleft())
         while self._heard:
-            self._on_publish(*self._heard.popleft())
+            self._on_notification(*self._heard.popleft())
 
-    def _on_publish(self, topic: str, payload: bytes) -> None:
+    def _on_answer(self, topic: str, payload: bytes) -> None:
+        session = self._session
+        try:
+            message = messages.parse_object(payload)
+        except messages.MalformedMessageError as error:
+            self._on_malformed(topic, error)
+            if session is not None:
+                session.fail(error, topic.rpartition("/")[0])
+            return
+        if session is not None:
+            session.answer(topic, message)
+
+    def _on_notification(self, topic: str, payload: bytes) -> None:
         try:
             namespace, is_complete = self._topics.namespace_of(topic)
             pending = messages.parse_notification(payload, namespace, is_complete=is_complete)

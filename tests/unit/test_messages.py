@@ -20,6 +20,12 @@ JOB = ExecutionId("", "job-1", 1)
 MEMBERS = ["jobId", "executionNumber", "versionNumber", "status", "statusDetails", "agent", "jobDocument"]
 
 
+def matches(topic_filter: str, topic: str) -> bool:
+    """MQTT 3.1.1, section 4.7.1.3: `+` is any one level."""
+    levels, names = topic_filter.split("/"), topic.split("/")
+    return len(levels) == len(names) and all(level in ("+", name) for level, name in zip(levels, names, strict=True))
+
+
 def payload(**members: Any) -> bytes:
     return json.dumps(members).encode()
 
@@ -34,11 +40,19 @@ class TestTopics:
 
     @pytest.mark.parametrize("job_id", ["job-1", "get", "update", "notify", "accepted", "namespace-team-a"])
     def test_answers_are_heard_through_five_filters_whatever_a_job_is_called(self, job_id: str) -> None:
-        assert TOPICS.answer_filter(TOPICS.get) == f"{P}/get/+"
-        assert TOPICS.answer_filter(TOPICS.describe("", job_id)) == f"{P}/+/get/+"
-        assert TOPICS.answer_filter(TOPICS.update("", job_id)) == f"{P}/+/update/+"
-        assert TOPICS.answer_filter(TOPICS.describe("team-a", job_id)) == f"{P}/+/+/get/+"
-        assert TOPICS.answer_filter(TOPICS.update("team-a", job_id)) == f"{P}/+/+/update/+"
+        filters = TOPICS.answers(("", "team-a"))
+        assert len(filters) == 5
+        requests = [TOPICS.get]
+        for namespace in ("", "team-a"):
+            requests += [TOPICS.describe(namespace, job_id), TOPICS.update(namespace, job_id)]
+        for request in requests:
+            assert [f for f in filters if matches(f, f"{request}/accepted")] == [filters[requests.index(request)]]
+            assert messages.is_answer(f"{request}/rejected")
+            assert not messages.is_answer(request)
+
+    def test_only_the_filters_of_what_is_served_are_needed(self) -> None:
+        assert len(TOPICS.answers(("",))) == 3
+        assert len(TOPICS.answers(("team-a", "team-b"))) == 2
 
     def test_every_notification_of_every_namespace_is_listened_to(self) -> None:
         both = [f"{P}/notify", f"{P}/notify-next"]

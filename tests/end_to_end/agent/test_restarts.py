@@ -1,6 +1,7 @@
 """The agent stops, dies, restarts; the broker does; handlers go on, and outcomes are told once."""
 
 import asyncio
+import json
 import os
 import signal
 from pathlib import Path
@@ -142,6 +143,24 @@ async def test_malformed_notifications_are_logged_once_a_topic_and_never_stop_th
     ignored = [line["topic"] for line in agent.log if line["event"] == "malformed message ignored"]
     assert len(ignored) == len(set(ignored))
     assert len(ignored) >= 5
+
+
+async def test_answers_to_somebody_else_are_no_answers_to_us(
+    device: Any, start_agent: Any, operator: Any, sim: Any, gate: Path
+) -> None:
+    agent = await start_agent()
+    await operator.create("job-1", {"operation": "gated"})
+    await agent.says("started")
+    token = json.loads(next(payload for topic, payload in sim.received if topic.endswith("/job-1/update")))[
+        "clientToken"
+    ]
+    forged = {"code": "ResourceNotFound", "message": "forged", "clientToken": token}
+    for topic in ("job-1/update", "job-1/get", "get", "job-2/update"):
+        sim.publish(f"$aws/things/{THING}/jobs/{topic}/rejected", json.dumps(forged).encode())
+        sim.publish(f"$aws/things/{THING}/jobs/{topic}/rejected", json.dumps({**forged, "clientToken": "x"}).encode())
+        sim.publish(f"$aws/things/{THING}/jobs/{topic}/accepted", b"{}")
+    await asyncio.to_thread(open_gate, gate)
+    await operator.wait("job-1", "SUCCEEDED")
 
 
 async def test_a_second_agent_on_the_same_state_directory_is_refused(device: Any, start_agent: Any) -> None:
