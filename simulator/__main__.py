@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from simulator.policy import PolicyName
 from simulator.server import running_simulator
 
 
@@ -38,6 +39,7 @@ async def _serve(options: argparse.Namespace) -> None:
         https_port=options.https_port,
         certificates=options.certificates,
         bind=options.bind,
+        policy=PolicyName(options.policy),
     ) as simulator:
         ready = {
             "mqtt_port": simulator.mqtt_port,
@@ -68,6 +70,12 @@ def _parser() -> argparse.ArgumentParser:
         help="keep ca.pem, client.pem and client.key here (default: temporary)",
     )
     parser.add_argument("--bind", default="127.0.0.1", metavar="ADDRESS", help="listen here (default: loopback only)")
+    parser.add_argument(
+        "--policy",
+        choices=[name.value for name in PolicyName],
+        default=PolicyName.OPEN.value,
+        help="strict: a certificate is good for the thing in its common name only; each thing gets its own in DIR",
+    )
     parser.add_argument("--verbose", action="store_true", help="log everything to stderr")
     return parser
 

@@ -6,6 +6,7 @@ What this simulator cannot do is refused by name, never dropped: a job with an a
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from simulator import placeholders
 from simulator.jobs import listing, operator, views
 from simulator.jobs.job import JobRequest, TargetSelection
 from simulator.jobs.store import JobStore
@@ -158,7 +159,7 @@ class ControlPlane:
 def _job_request(members: Json) -> JobRequest:
     if "document" not in members:
         raise invalid("A job needs a document")
-    if _PLACEHOLDER in members["document"]:
+    if _PLACEHOLDER in placeholders.check(members["document"], members.get("presignedUrlConfig", {})):
         raise invalid(f"Placeholders ({_PLACEHOLDER}...}}) in job documents are not supported by this simulator")
     selection = TargetSelection(members.get("targetSelection", TargetSelection.SNAPSHOT))
     if selection is not TargetSelection.SNAPSHOT:

@@ -5,7 +5,7 @@ Notifications collect in the store in the order in which they are due; whoever c
 """
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -34,6 +34,8 @@ class JobStore:
     settings: Settings = field(default_factory=Settings)
     jobs: dict[str, Job] = field(default_factory=dict)
     rollouts: list[tuple[float, str]] = field(default_factory=list)
+    # Makes of a job document what one delivery of it reads; placeholders are replaced here.
+    deliver: Callable[[str, Job, JobExecution], str] = lambda document, _job, _execution: document
     _executions: dict[str, dict[str, list[JobExecution]]] = field(default_factory=lambda: defaultdict(dict))
     _publications: list[Publication] = field(default_factory=list)
     _sequence: int = 0
@@ -81,8 +83,9 @@ class JobStore:
         return tuple(executions)
 
     def document(self, execution: JobExecution) -> str:
-        """The text of the job document that the execution runs."""
-        return self.jobs[execution.job_id].request.document
+        """The text of the job document that the execution runs, as it is delivered now."""
+        job = self.jobs[execution.job_id]
+        return self.deliver(job.request.document, job, execution)
 
     def queue(self, job: Job, thing_name: str, now: float) -> None:
         """Add the thing's next execution of the job. Call inside `changing`."""
