@@ -32,6 +32,7 @@ _KEPT: Final = "simulator.kept"
 _REFUSED_FILTER: Final = 0x80
 _TLS_WITHIN_S: Final = 10
 _GONE_WITHIN_S: Final = 5
+_BACKLOG: Final = 1024
 
 
 class MqttFront:
@@ -65,12 +66,13 @@ class MqttFront:
             config = BrokerConfig(listeners={_LISTENER: ListenerConfig(type=ListenerType.EXTERNAL)}, plugins={})
             self._broker = _JobsBroker(config, self._rules, self._answer, self._changed)
             await self._broker.start()
-        plain = await asyncio.start_server(self._serve, self._bind, self.mqtt_port)
+        plain = await asyncio.start_server(self._serve, self._bind, self.mqtt_port, backlog=_BACKLOG)
         self.mqtt_port = plain.sockets[0].getsockname()[1]
         secure = await asyncio.start_server(
             self._serve,
             self._bind,
             self.mqtts_port,
+            backlog=_BACKLOG,
             ssl=self._tls,
             ssl_handshake_timeout=_TLS_WITHIN_S,
             ssl_shutdown_timeout=1,

@@ -43,6 +43,7 @@ EXCEPTIONS: Final[Mapping[Code, str]] = {
     Code.RESOURCE_ALREADY_EXISTS: "ResourceAlreadyExistsException",
     Code.REQUEST_THROTTLED: "ThrottlingException",
 }
+_BACKLOG: Final = 1024
 _INTERNAL: Final = "InternalFailureException"
 
 
@@ -65,7 +66,7 @@ class RestFront:
         for listener, context, handler in ((plain, None, self._answer_plain), (secure, tls, self._answer_device)):
             runner = web.ServerRunner(web.Server(handler, access_log=None), handle_signals=False, shutdown_timeout=0)
             await runner.setup()
-            await web.SockSite(runner, listener, ssl_context=context).start()
+            await web.SockSite(runner, listener, ssl_context=context, backlog=_BACKLOG).start()
             self._runners.append(runner)
 
     async def stop(self) -> None:
