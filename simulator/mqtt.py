@@ -31,7 +31,7 @@ _LISTENER: Final = "default"
 _KEPT: Final = "simulator.kept"
 _REFUSED_FILTER: Final = 0x80
 _TLS_WITHIN_S: Final = 10
-_GONE_WITHIN_S: Final = 5
+_GONE_WITHIN_S: Final = 2
 _BACKLOG: Final = 1024
 
 

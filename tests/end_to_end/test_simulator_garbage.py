@@ -1,10 +1,9 @@
-"""Bytes that are nothing, on every port: the same simulator serves on, in bounded memory. Seeded, so that it repeats."""
+"""Bytes that are nothing, on every port: the same simulator serves on, in bounded memory. Seeded: it repeats."""
 
 from __future__ import annotations
 
 import random
 import socket
-import ssl
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ import pytest
 import wire
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Iterator
 
     from conftest import SimulatorProcess
@@ -138,7 +138,7 @@ def ports(running: SimulatorProcess) -> list[tuple[int, ssl.SSLContext | None]]:
 
 @pytest.mark.parametrize("generator", GENERATORS, ids=lambda generator: generator.__name__)
 def test_garbage_on_any_port_never_stops_it(victim: SimulatorProcess, generator: Callable[..., bytes]) -> None:
-    dice = random.Random(SEED)
+    dice = random.Random(SEED)  # noqa: S311 - it is to repeat
     before = rss_mib(victim)
     for _ in range(SAMPLES // len(GENERATORS) + 1):
         garbage = generator(dice)
@@ -172,16 +172,21 @@ def test_clients_that_dribble_hold_little_memory_each(victim: SimulatorProcess) 
 def test_ten_thousand_connections_that_come_and_go_leave_nothing_behind(victim: SimulatorProcess) -> None:
     http_port = int(victim.http_url.rsplit(":", 1)[1])
     open_before, before = descriptors(victim), rss_mib(victim)
-    for batch in range(50):
+    for batch in range(100):
         port = (victim.mqtt_port, http_port, victim.mqtts_port, victim.https_port)[batch % 4]
-        connections = [socket.create_connection(("127.0.0.1", port), timeout=10) for _ in range(200)]
+        connections = [socket.create_connection(("127.0.0.1", port), timeout=10) for _ in range(100)]
         for number, connection in enumerate(connections):
             if number % 2:
                 connection.sendall(SESSION[0])
             connection.close()
-    assert_it_serves(victim)
-    assert rss_mib(victim) < before + 50
-    assert descriptors(victim) < open_before + 50
+        if batch % 10 == 9:
+            assert_it_serves(victim)
+    for _ in range(1000):
+        assert_it_serves(victim)
+        if descriptors(victim) <= open_before + 10:
+            break
+    assert descriptors(victim) <= open_before + 10
+    assert rss_mib(victim) < before + 300  # a leak of 30 KiB each would be more
 
 
 def test_deep_json_and_large_bodies_are_refused(victim: SimulatorProcess) -> None:
