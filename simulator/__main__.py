@@ -22,7 +22,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     level = logging.DEBUG if options.verbose else logging.WARNING
     logging.basicConfig(level=level, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
     if not options.verbose:
-        logging.getLogger("amqtt").setLevel(logging.CRITICAL)  # its errors and warnings are about what clients send
+        for chatty in ("amqtt", "aiohttp.server"):  # their errors and warnings are about what clients send
+            logging.getLogger(chatty).setLevel(logging.CRITICAL)
     # asyncio gives each TLS connection a buffer of 256 KiB, which stays until cycles are collected: too much when
     # thousands of clients come and go.
     asyncio.sslproto.SSLProtocol.max_size = _TLS_BUFFER_BYTES

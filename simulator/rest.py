@@ -44,6 +44,7 @@ EXCEPTIONS: Final[Mapping[Code, str]] = {
     Code.REQUEST_THROTTLED: "ThrottlingException",
 }
 _BACKLOG: Final = 1024
+_LINGERING_S: Final = 1  # for a body that nobody reads; the end of the simulator waits for it
 _INTERNAL: Final = "InternalFailureException"
 
 
@@ -64,7 +65,8 @@ class RestFront:
     async def start(self, plain: socket.socket, secure: socket.socket, tls: ssl.SSLContext) -> None:
         """Serve on two bound sockets."""
         for listener, context, handler in ((plain, None, self._answer_plain), (secure, tls, self._answer_device)):
-            runner = web.ServerRunner(web.Server(handler, access_log=None), handle_signals=False, shutdown_timeout=0)
+            server = web.Server(handler, access_log=None, lingering_time=_LINGERING_S)
+            runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=0)
             await runner.setup()
             await web.SockSite(runner, listener, ssl_context=context, backlog=_BACKLOG).start()
             self._runners.append(runner)
