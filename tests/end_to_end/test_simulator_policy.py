@@ -103,8 +103,8 @@ async def test_a_session_of_another_certificate_hears_nothing_of_its_thing(
     device.send(wire.connect("lamp", is_clean=False))
     assert await device.heard() == b"\x20\x02\x01\x00"
     strict.publish("$aws/things/door/jobs/notify", b"{}")
-    strict.publish("$aws/things/lamp/jobs/notify", b"{}")
-    assert await device.is_open()
+    device.send(b"\xc0\x00")
+    assert await device.heard() == b"\xd0\x00"
     device.close()
 
 
