@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import asyncio.sslproto
 import dataclasses
 import json
 import logging
@@ -12,7 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from simulator.jobs.settings import Settings
+from simulator.policy import PolicyName
 from simulator.server import running_simulator
+
+_TLS_BUFFER_BYTES = 16 * 1024
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -21,7 +25,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     level = logging.DEBUG if options.verbose else logging.WARNING
     logging.basicConfig(level=level, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
     if not options.verbose:
-        logging.getLogger("amqtt").setLevel(logging.CRITICAL)  # its errors and warnings are about what clients send
+        for chatty in ("amqtt", "aiohttp.server"):  # their errors and warnings are about what clients send
+            logging.getLogger(chatty).setLevel(logging.CRITICAL)
+    # asyncio gives each TLS connection a buffer of 256 KiB, which stays until cycles are collected: too much when
+    # thousands of clients come and go.
+    asyncio.sslproto.SSLProtocol.max_size = _TLS_BUFFER_BYTES
     try:
         asyncio.run(_serve(options))
     except OSError as error:
@@ -42,6 +50,7 @@ async def _serve(options: argparse.Namespace) -> None:
         certificates=options.certificates,
         bind=options.bind,
         **{name: getattr(options, name) for name in _switches()},
+        policy=PolicyName(options.policy),
     ) as simulator:
         ready = {
             "mqtt_port": simulator.mqtt_port,
@@ -79,6 +88,12 @@ def _parser() -> argparse.ArgumentParser:
             settings.add_argument(flag, action=argparse.BooleanOptionalAction, default=default)
         else:
             settings.add_argument(flag, type=type(default), default=default, metavar="N", help=f"default: {default}")
+    parser.add_argument(
+        "--policy",
+        choices=[name.value for name in PolicyName],
+        default=PolicyName.OPEN.value,
+        help="strict: a certificate is good for the thing in its common name only; each thing gets its own in DIR",
+    )
     parser.add_argument("--verbose", action="store_true", help="log everything to stderr")
     return parser
 

@@ -1,13 +1,14 @@
-"""Throwaway certificates: an authority, a server for localhost, and one client that may be any thing."""
+"""Throwaway certificates: an authority, a server for localhost, a client that may be any thing, and one for a thing."""
 
 import ssl
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import trustme
 
 SERVER_NAMES: Final = ("localhost", "127.0.0.1")
-_FILES: Final = ("ca.pem", "server.pem", "server.key", "client.pem", "client.key")
+_FILES: Final = ("ca.pem", "ca.key", "server.pem", "server.key", "client.pem", "client.key")
+_MAX_COMMON_NAME: Final = 64
 
 
 def provide(directory: Path) -> None:
@@ -19,10 +20,34 @@ def provide(directory: Path) -> None:
     server = authority.issue_cert(*SERVER_NAMES)
     client = authority.issue_cert("any-thing.invalid", common_name="any thing")
     _write(directory / "ca.pem", [authority.cert_pem], 0o644)
+    _write(directory / "ca.key", [authority.private_key_pem], 0o600)
     _write(directory / "server.pem", server.cert_chain_pems, 0o644)
     _write(directory / "server.key", [server.private_key_pem], 0o600)
     _write(directory / "client.pem", client.cert_chain_pems, 0o644)
     _write(directory / "client.key", [client.private_key_pem], 0o600)
+
+
+def provide_for_thing(directory: Path, thing_name: str) -> None:
+    """Write THING.pem and THING.key, the thing's name as common name. Files that exist are kept.
+
+    A name of more than 64 characters gets none: X.509 has no longer common names (RFC 5280, ub-common-name).
+    """
+    certificate, key = directory / f"{thing_name}.pem", directory / f"{thing_name}.key"
+    if len(thing_name) > _MAX_COMMON_NAME or certificate.exists() or key.exists():
+        return
+    authority = trustme.CA.from_pem((directory / "ca.pem").read_bytes(), (directory / "ca.key").read_bytes())
+    issued = authority.issue_cert("thing.invalid", common_name=thing_name)
+    _write(key, [issued.private_key_pem], 0o600)
+    _write(certificate, issued.cert_chain_pems, 0o644)
+
+
+def common_name(tls: ssl.SSLObject | None) -> str | None:
+    """Of the client's certificate; None without TLS."""
+    certificate: Any = tls.getpeercert() if tls is not None else None
+    if not certificate:
+        return None
+    subject = {name: value for entry in certificate["subject"] for name, value in entry}
+    return str(subject.get("commonName", ""))
 
 
 def server_context(directory: Path) -> ssl.SSLContext:

@@ -69,7 +69,9 @@ class ServiceApi:
             raise invalid(f"1 validation error detected: {problem}")
 
     def error_status(self, exception: str) -> int:
-        """The HTTP status of an exception."""
+        """The HTTP status of an exception; 500 of those that the service's model does not have."""
+        if exception not in self._model.shape_names:
+            return 500
         return int(self._model.shape_for(exception).metadata["error"]["httpStatusCode"])
 
     def _members(self, operation: str) -> Mapping[str, Any]:

@@ -13,25 +13,30 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
-from amqtt.adapters import ReaderAdapter, StreamReaderAdapter, StreamWriterAdapter, WriterAdapter
 from amqtt.broker import Broker, Server
 from amqtt.contexts import BrokerConfig, ListenerConfig, ListenerType
 from amqtt.mqtt.constants import QOS_0, QOS_1
 from amqtt.mqtt.protocol.broker_handler import BrokerProtocolHandler
 from amqtt.session import Session
 
+from simulator.faults import Event, RefuseSubscription, SessionPresent
+from simulator.gate import Gate, Rules
+
 Send: TypeAlias = Callable[[str, bytes], None]
-# Called with topic, payload and what sends to the client that asked; False when the topic is not the service's.
-Answer: TypeAlias = Callable[[str, bytes, Send], bool]
+# Called with client id, topic, payload and what sends to the client that asked; False if the topic is none of Jobs.
+Answer: TypeAlias = Callable[[str, str, bytes, Send], bool]
 
 _log = logging.getLogger(__name__)
 _LISTENER: Final = "default"
 _KEPT: Final = "simulator.kept"
 _REFUSED_FILTER: Final = 0x80
+_TLS_WITHIN_S: Final = 10
+_GONE_WITHIN_S: Final = 2
+_BACKLOG: Final = 1024
 
 
 class MqttFront:
-    """Both MQTT ports. May be stopped and started again on the same ports; sessions do not survive that."""
+    """Both MQTT ports. May be stopped and started again on the same ports; persistent sessions survive that."""
 
     def __init__(
         self,
@@ -40,6 +45,7 @@ class MqttFront:
         mqtts_port: int,
         *,
         tls: ssl.SSLContext,
+        rules: Rules,
         answer: Answer,
         changed: Callable[[], None],
     ) -> None:
@@ -47,34 +53,50 @@ class MqttFront:
         self.mqtts_port = mqtts_port
         self._bind = bind
         self._tls = tls
+        self._rules = rules
         self._answer = answer
         self._changed = changed
         self._broker: _JobsBroker | None = None
         self._listeners: list[asyncio.Server] = []
-        self._connections: dict[asyncio.Task[Any], _Writer] = {}
+        self._connections: dict[asyncio.Task[Any], Gate] = {}
 
     async def start(self) -> None:
         """Listen; a port of 0 is replaced by the one that was found and kept from then on."""
-        config = BrokerConfig(listeners={_LISTENER: ListenerConfig(type=ListenerType.EXTERNAL)}, plugins={})
-        self._broker = _JobsBroker(config, self._answer, self._changed)
-        await self._broker.start()
-        plain = await asyncio.start_server(self._serve, self._bind, self.mqtt_port)
+        if self._broker is None:
+            config = BrokerConfig(listeners={_LISTENER: ListenerConfig(type=ListenerType.EXTERNAL)}, plugins={})
+            self._broker = _JobsBroker(config, self._rules, self._answer, self._changed)
+            await self._broker.start()
+        plain = await asyncio.start_server(self._serve, self._bind, self.mqtt_port, backlog=_BACKLOG)
         self.mqtt_port = plain.sockets[0].getsockname()[1]
-        secure = await asyncio.start_server(self._serve, self._bind, self.mqtts_port, ssl=self._tls)
+        secure = await asyncio.start_server(
+            self._serve,
+            self._bind,
+            self.mqtts_port,
+            backlog=_BACKLOG,
+            ssl=self._tls,
+            ssl_handshake_timeout=_TLS_WITHIN_S,
+            ssl_shutdown_timeout=1,
+        )
         self.mqtts_port = secure.sockets[0].getsockname()[1]
         self._listeners = [plain, secure]
 
-    async def stop(self) -> None:
-        """Stop listening and cut every connection, without a word to the clients: so does a broker that crashes."""
+    async def stop(self, *, keep_sessions: bool) -> None:
+        """Stop listening and cut every connection, without a word to the clients: so does a broker that crashes.
+
+        Sessions that are kept go on collecting what is published meanwhile.
+        """
         for listener in self._listeners:
             listener.close()
-        for writer in self._connections.values():
-            writer.abort()
+        for gate in self._connections.values():
+            gate.abort()
         if self._connections:
-            await asyncio.wait(self._connections)
-        if self._broker is not None:
+            await asyncio.wait(self._connections, timeout=_GONE_WITHIN_S)
+        for task in list(self._connections):
+            task.cancel()
+        self._listeners = []
+        if self._broker is not None and not keep_sessions:
             await self._broker.shutdown()
-        self._broker, self._listeners = None, []
+            self._broker = None
 
     def has_subscription(self, topic_filter: str) -> bool:
         """Whether a client that is connected has subscribed to exactly this filter."""
@@ -87,24 +109,18 @@ class MqttFront:
             self._broker.publish(topic, payload)
 
     async def _serve(self, stream_reader: asyncio.StreamReader, stream_writer: asyncio.StreamWriter) -> None:
-        task, writer = asyncio.current_task(), _Writer(stream_writer)
-        if task is None or self._broker is None:
+        task, gate = asyncio.current_task(), Gate(stream_reader, stream_writer, self._rules)
+        if task is None or self._broker is None or not self._listeners:
+            gate.abort()
             return
-        self._connections[task] = writer
+        self._connections[task] = gate
         try:
-            await self._broker.external_connected(StreamReaderAdapter(stream_reader), writer, _LISTENER)
+            await self._broker.external_connected(gate, gate, _LISTENER)
         except Exception as error:  # noqa: BLE001 - no bytes of a client may stop the service, and amqtt lets most through
             _log.info("Connection ended by %r", error)
         finally:
             del self._connections[task]
-            writer.abort()
-
-
-class _Writer(StreamWriterAdapter):  # type: ignore[misc] # amqtt ships no types
-    """amqtt's writer, which can also be cut off."""
-
-    def abort(self) -> None:
-        self._writer.transport.abort()
+            gate.abort()
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,14 +142,15 @@ class _Delivery:
 class _JobsBroker(Broker):  # type: ignore[misc] # amqtt ships no types
     """amqtt's broker with what AWS IoT Core does otherwise."""
 
-    def __init__(self, config: BrokerConfig, answer: Answer, changed: Callable[[], None]) -> None:
+    def __init__(self, config: BrokerConfig, rules: Rules, answer: Answer, changed: Callable[[], None]) -> None:
         super().__init__(config)
+        self._rules = rules
         self._answer = answer
         self._changed = changed
-        self._replies: set[asyncio.Task[Any]] = set()
+        self._replies: dict[asyncio.Task[Any], tuple[Gate, int]] = {}
         self._numbers = itertools.count()
         self._deliveries: dict[asyncio.Task[Any], _Delivery] = {}
-        self._served: dict[str, tuple[asyncio.Task[Any], _Writer]] = {}
+        self._served: dict[str, tuple[asyncio.Task[Any], Gate]] = {}
 
     def publish(self, topic: str, payload: bytes) -> None:
         """Publish to every subscription at its QoS.
@@ -151,6 +168,9 @@ class _JobsBroker(Broker):  # type: ignore[misc] # amqtt ships no types
         if handler is None or delivery.session.transitions.state != "connected":
             delivery.keep()
             return
+        gate = self._served[delivery.session.client_id][1]
+        if not self._rules.policy.permits(gate.common_name, delivery.topic):
+            return  # subscribed with another certificate
         sending = handler.mqtt_publish(delivery.topic, delivery.payload, delivery.qos, retain=False)
         task = asyncio.ensure_future(sending)
         self._deliveries[task] = delivery
@@ -161,16 +181,21 @@ class _JobsBroker(Broker):  # type: ignore[misc] # amqtt ships no types
         if task.cancelled() or task.exception() is not None:
             delivery.keep()
 
-    async def _authenticate(self, _session: Session, _listener: ListenerConfig) -> bool:
-        """Any user name will do: the SDKs put their version there.
+    async def _authenticate(self, session: Session, _listener: ListenerConfig) -> bool:
+        """Any user name will do: the SDKs put their version there. The last moment to lie about the session.
 
         amqtt refuses all without an authentication plug-in, and its one for anonymous clients makes sessions forget.
         """
+        fault = self._rules.faults.take(Event(client_id=session.client_id), SessionPresent)
+        if fault is not None:
+            session.parent = int(fault.says)
         return True
 
     async def add_subscription(self, subscription: tuple[str, int], session: Session) -> int:
         """AWS has no QoS 2. amqtt keeps the old QoS when a filter is subscribed again; the new one counts."""
         topic_filter, qos = subscription
+        if self._refuses_filter(topic_filter, session):
+            return _REFUSED_FILTER
         self._del_subscription(topic_filter, session)
         granted: int = await super().add_subscription((topic_filter, min(qos, QOS_1)), session)
         if granted == _REFUSED_FILTER:
@@ -178,10 +203,22 @@ class _JobsBroker(Broker):  # type: ignore[misc] # amqtt ships no types
         self._changed()
         return granted
 
+    def _refuses_filter(self, topic_filter: str, session: Session) -> bool:
+        """By its size, its number, the certificate, or on demand."""
+        limits, gate = self._rules.limits, self._served[session.client_id][1]
+        mine = {name for name, entries in self._subscriptions.items() if any(session is entry[0] for entry in entries)}
+        return (
+            not limits.takes_topic(topic_filter)
+            or (topic_filter not in mine and len(mine) >= limits.max_subscriptions)
+            or not self._rules.policy.permits(gate.common_name, topic_filter)
+            or self._rules.faults.take(Event(client_id=session.client_id, topic=topic_filter), RefuseSubscription)
+            is not None
+        )
+
     async def _handle_client_session(  # noqa: PLR0917 - amqtt's signature
         self,
-        reader: ReaderAdapter,
-        writer: WriterAdapter,
+        reader: Gate,
+        writer: Gate,
         client_session: Session,
         handler: BrokerProtocolHandler,
         server: Server,
@@ -192,6 +229,7 @@ class _JobsBroker(Broker):  # type: ignore[misc] # amqtt ships no types
         amqtt leaves the older one open if its session is clean, and otherwise lets it mark the session that both share
         as disconnected afterwards.
         """
+        client_session.keep_alive = 0  # the gate sees to it; amqtt's own timeout does nothing
         task, previous = asyncio.current_task(), self._served.get(client_session.client_id)
         if task is not None:
             self._served[client_session.client_id] = (task, writer)
@@ -214,7 +252,7 @@ class _JobsBroker(Broker):  # type: ignore[misc] # amqtt ships no types
         queue = client_session.delivered_message_queue
         while not queue.empty():
             message = queue.get_nowait()
-            self._answer(message.topic, bytes(message.data), lambda _topic, _payload: None)
+            self._answer(client_session.client_id, message.topic, bytes(message.data), lambda _topic, _payload: None)
         await super()._handle_disconnect(client_session, handler, disconnect_waiter)
         unacknowledged = [task for task, delivery in self._deliveries.items() if delivery.session is client_session]
         for task in unacknowledged:
@@ -232,31 +270,41 @@ class _JobsBroker(Broker):  # type: ignore[misc] # amqtt ships no types
     ) -> bool:
         """Requests to Jobs go to the service, and nowhere else.
 
-        amqtt closes the connection of whoever publishes below `$`; so does AWS, outside its reserved topics.
+        What else starts with `$` ends the connection. amqtt's own way to end it leaves the session connected forever.
         """
-        message = wait_deliver.result()
-        if message is not None and message.topic:
+        message, gate = wait_deliver.result(), self._served[client_session.client_id][1]
+        if message is None or not message.topic:
+            return True
 
-            def send(topic: str, payload: bytes) -> None:
-                self._reply(handler, topic, payload)
+        def send(topic: str, payload: bytes) -> None:
+            self._reply(handler, gate, topic, payload)
 
-            if self._answer(message.topic, bytes(message.data), send):
-                return True
+        if self._answer(client_session.client_id, message.topic, bytes(message.data), send):
+            return True
+        if message.topic.startswith("$"):
+            gate.abort()
+            return True
         handled: bool = await super()._handle_message_delivery(client_session, handler, wait_deliver)
         return handled
 
-    def _reply(self, handler: BrokerProtocolHandler, topic: str, payload: bytes) -> None:
+    def _reply(self, handler: BrokerProtocolHandler, gate: Gate, topic: str, payload: bytes) -> None:
         """Send to one client, subscribed or not, past the broker (developer guide, page jobs-mqtt-api).
 
         At QoS 0: with QoS 1, Nagle's algorithm and delayed acknowledgement cost 40 ms a request. Leaves before what is
-        published after it, since writing to a client is first come, first served.
+        published after it, since writing to a client is first come, first served. A client that asks but does not read
+        is cut off.
         """
+        if gate.unsent_bytes > self._rules.limits.max_unsent_bytes:
+            gate.abort()
+            return
+        gate.unsent_bytes += len(payload)
         task = asyncio.ensure_future(handler.mqtt_publish(topic, payload, QOS_0, retain=False))
-        self._replies.add(task)
+        self._replies[task] = gate, len(payload)
         task.add_done_callback(self._reply_sent)
 
     def _reply_sent(self, task: asyncio.Task[Any]) -> None:
-        self._replies.discard(task)
+        gate, size_bytes = self._replies.pop(task)
+        gate.unsent_bytes -= size_bytes
         with suppress(asyncio.CancelledError):
             task.exception()  # the client is gone; it hears nothing, as on AWS
 

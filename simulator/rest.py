@@ -1,27 +1,35 @@
 """The HTTP fronts: one port for SigV4 clients (boto3, the AWS CLI), one for devices with a certificate. Knows aiohttp.
 
-On the first, the service in the credential scope decides between the two planes, which share paths; signatures are not
-verified. The second serves the data plane only, since a device has no credential scope.
+On the first, the service in the credential scope decides between the two planes, which share paths, or the Host if the
+request is not signed; signatures are not verified. The second serves the data plane only, since a device has no
+credential scope. The simulator's own endpoints and presigned URLs are on the first.
 """
 
+import asyncio
+import logging
 import re
 import socket
 import ssl
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from aiohttp import web
 
-from simulator import payloads
+from simulator import certificates, controls, objects, payloads
+from simulator.controls import Controls
+from simulator.faults import Alter, Crash, Delay, Event, Front, Lose, Reject, Silence, Throttle
 from simulator.jobs.views import Json
 from simulator.model import ServiceApi
+from simulator.policy import Policy
 from simulator.refusals import Code, Refused
+from simulator.s3 import S3Front
 from simulator.service import Service
+from simulator.trouble import Trouble, alter, rejection
 
+Operate: TypeAlias = Callable[[str, Mapping[str, Any], Mapping[str, str]], Json]
+
+_log = logging.getLogger(__name__)
 _SCOPE: Final = re.compile(r"Credential=[^/,\s]+/[0-9]+/[^/,\s]+/(?P<service>[^/,\s]+)/aws4_request")
-
-_CLOCK: Final = "/_simulator/clock"
-MAX_ADVANCE_S: Final = 10 * 366 * 86400
 
 # The exceptions of both services by our code; their status is in the service's model. A version that does not match has
 # no exception of its own on the data plane, and travels as the modelled one that fits.
@@ -35,22 +43,34 @@ EXCEPTIONS: Final[Mapping[Code, str]] = {
     Code.RESOURCE_ALREADY_EXISTS: "ResourceAlreadyExistsException",
     Code.VERSION_CONFLICT: "VersionConflictException",
     Code.LIMIT_EXCEEDED: "LimitExceededException",
+    Code.REQUEST_THROTTLED: "ThrottlingException",
 }
+_BACKLOG: Final = 1024
+_LINGERING_S: Final = 1  # for a body that nobody reads; the end of the simulator waits for it
+_INTERNAL: Final = "InternalFailureException"
+
+
+_DATA_PLANE_HOST: Final = re.compile(r"[^.]+\.jobs\.iot\.")
 
 
 class RestFront:
     """Both HTTP ports."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, trouble: Trouble, policy: Policy, controls: Controls, s3: S3Front) -> None:
         self._service = service
+        self._trouble = trouble
+        self._policy = policy
+        self._controls = controls
+        self._s3 = s3
         self._runners: list[web.ServerRunner] = []
 
     async def start(self, plain: socket.socket, secure: socket.socket, tls: ssl.SSLContext) -> None:
         """Serve on two bound sockets."""
-        for listener, context, handler in ((plain, None, self._answer_signed), (secure, tls, self._answer_device)):
-            runner = web.ServerRunner(web.Server(handler, access_log=None), handle_signals=False, shutdown_timeout=0)
+        for listener, context, handler in ((plain, None, self._answer_plain), (secure, tls, self._answer_device)):
+            server = web.Server(handler, access_log=None, lingering_time=_LINGERING_S)
+            runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=0)
             await runner.setup()
-            await web.SockSite(runner, listener, ssl_context=context).start()
+            await web.SockSite(runner, listener, ssl_context=context, backlog=_BACKLOG).start()
             self._runners.append(runner)
 
     async def stop(self) -> None:
@@ -59,54 +79,109 @@ class RestFront:
             await runner.cleanup()
         self._runners = []
 
-    async def _answer_signed(self, request: web.BaseRequest) -> web.Response:
-        if request.path == _CLOCK:
-            return await self._answer_clock(request)
-        scope = _SCOPE.search(request.headers.get("Authorization", ""))
-        match scope["service"] if scope else None:
+    async def _answer_plain(self, request: web.BaseRequest) -> web.Response:
+        if request.raw_path.startswith(objects.PATH):
+            return await self._s3.answer(request)
+        if request.raw_path.startswith(controls.PREFIX):
+            return await self._controls.answer(request)
+        match _service_of(request):
             case "iot":
-                return await _answer(request, self._service.control_api, self._answer_operator)
+                return await self._answer(request, self._service.control_api, Front.CONTROL, self._answer_operator)
             case "iot-jobs-data":
-                return await self._answer_device(request)
+                return await self._answer(request, self._service.data_api, Front.HTTP, self._service.answer_device)
             case None:
                 return _error(403, "MissingAuthenticationTokenException", "Missing Authentication Token")
             case other:
                 return _error(403, "InvalidSignatureException", f"Credential should be scoped to iot, not {other}")
 
-    async def _answer_clock(self, request: web.BaseRequest) -> web.Response:
-        """The simulator's own: POST {"advance_s": N} puts the clock forward, GET tells the time."""
-        try:
-            body = payloads.decode_object(await request.read())
-        except Refused as refusal:
-            return _error(400, "InvalidRequestException", refusal.message)
-        seconds = body.get("advance_s", 0)
-        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds <= MAX_ADVANCE_S:
-            return _error(400, "InvalidRequestException", f"advance_s must be a number from 0 to {MAX_ADVANCE_S}")
-        now = self._service.advance_clock(seconds) if request.method == "POST" else self._service.now()
-        return web.json_response({"now": now})
-
     async def _answer_device(self, request: web.BaseRequest) -> web.Response:
-        return await _answer(request, self._service.data_api, self._service.answer_device)
+        transport = request.transport
+        name = certificates.common_name(transport.get_extra_info("ssl_object") if transport is not None else None)
+        found = self._service.data_api.find_operation(request.method, request.raw_path.split("?")[0])
+        thing_name = found[1].get("thingName", "") if found is not None else ""
+        if not self._policy.admits(name) or (found is not None and not self._policy.permits_thing(name, thing_name)):
+            return _error(403, "ForbiddenException", "Forbidden")
+        return await self._answer(request, self._service.data_api, Front.HTTP, self._service.answer_device)
 
     def _answer_operator(self, operation: str, members: Mapping[str, Any], _query: Mapping[str, str]) -> Json:
         return self._service.answer_operator(operation, members)
 
+    async def _answer(self, request: web.BaseRequest, api: ServiceApi, front: Front, operate: Operate) -> web.Response:
+        found = api.find_operation(request.method, request.raw_path.split("?")[0])
+        if found is None:
+            return _error(404, "UnknownOperationException", f"No operation has {request.method} {request.path}")
+        operation, path_members = found
+        event = Event(
+            operation=operation, thing=path_members.get("thingName"), front=front, job=path_members.get("jobId")
+        )
+        try:
+            body = payloads.decode_object(await request.read())
+            query_members = api.read_query(operation, request.query)
+            members = {**body, **query_members, **api.read_path(operation, path_members)}
+            return await self._perform(request, api, event, lambda: operate(operation, members, request.query))
+        except Refused as refusal:
+            return _refusal(api, refusal.code, refusal.message, refusal.members)
+        except web.HTTPRequestEntityTooLarge:
+            return _error(413, "RequestEntityTooLargeException", "The request is too large")
+        except Exception:  # noqa: BLE001 - a fault of ours is answered as AWS answers its own, and logged
+            _log.exception("Fault while answering %s", operation)
+            return _error(500, _INTERNAL, "Internal error")
 
-async def _answer(
-    request: web.BaseRequest, api: ServiceApi, answer: Callable[[str, Mapping[str, Any], Mapping[str, str]], Json]
+    async def _perform(
+        self, request: web.BaseRequest, api: ServiceApi, event: Event, operate: Callable[[], Json]
+    ) -> web.Response:
+        """Do what was asked and answer it, faults permitting."""
+        match fault := self._trouble.for_request(event):
+            case Silence():
+                return _hung_up(request)
+            case Reject() | Throttle():
+                refusal = rejection(fault)
+                members = {name: value for name, value in refusal.items() if name not in ("code", "message")}
+                status = fault.status if isinstance(fault, Reject) else None
+                return _refusal(api, refusal["code"], refusal["message"], members, status)
+            case Crash():
+                raise RuntimeError("A fault on demand")
+            case None:
+                pass
+        answer = {} if self._trouble.hides_next(event) else operate()
+        return await self._reply(request, event, answer)
+
+    async def _reply(self, request: web.BaseRequest, event: Event, answer: Json) -> web.Response:
+        match fault := self._trouble.for_http_reply(event):
+            case Lose():
+                return _hung_up(request)
+            case Delay():
+                await asyncio.sleep(fault.delay_ms / 1000)
+            case Alter():
+                _, text = alter(fault, "", answer)
+                return web.Response(text=text, content_type="application/json")
+            case None:
+                pass
+        return web.json_response(answer, dumps=payloads.encode)
+
+
+def _service_of(request: web.BaseRequest) -> str | None:
+    """Which service a request is for: by its credential scope, else by its Host, else unknown."""
+    scope = _SCOPE.search(request.headers.get("Authorization", ""))
+    if scope is not None:
+        return scope["service"]
+    return "iot-jobs-data" if _DATA_PLANE_HOST.match(request.headers.get("Host", "")) else None
+
+
+def _hung_up(request: web.BaseRequest) -> web.Response:
+    """The connection ends without an answer; what is returned goes nowhere."""
+    if request.transport is not None:
+        request.transport.abort()
+    return web.Response()
+
+
+def _refusal(
+    api: ServiceApi, code: str, message: str, members: Mapping[str, Any], status: int | None = None
 ) -> web.Response:
-    found = api.find_operation(request.method, request.raw_path.split("?")[0])
-    if found is None:
-        return _error(404, "UnknownOperationException", f"No operation has {request.method} {request.path}")
-    operation, path_members = found
-    try:
-        body = payloads.decode_object(await request.read())
-        query_members = api.read_query(operation, request.query)
-        members = {**body, **query_members, **api.read_path(operation, path_members)}
-        return web.json_response(answer(operation, members, request.query), dumps=payloads.encode)
-    except Refused as refusal:
-        exception = EXCEPTIONS[refusal.code]
-        return _error(api.error_status(exception), exception, refusal.message, refusal.members)
+    """A refusal by one of our codes, or by an exception's own name."""
+    named = {**EXCEPTIONS, Code.INTERNAL_ERROR: _INTERNAL}
+    exception = next((name for known, name in named.items() if known == code), code)
+    return _error(status or api.error_status(exception), exception, message, members)
 
 
 def _error(status: int, exception: str, message: str, members: Mapping[str, Any] | None = None) -> web.Response:

@@ -9,16 +9,24 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from simulator import certificates, payloads
-from simulator.device_plane import Reply
+from simulator import certificates
+from simulator.controls import Controls
+from simulator.faults import Faults
+from simulator.gate import Rules
 from simulator.jobs.execution import ExecutionStatus
 from simulator.jobs.notifications import Publication
 from simulator.jobs.store import JobStore, Settings
 from simulator.jobs.views import Json
+from simulator.limits import Limits
 from simulator.mqtt import MqttFront, Send
+from simulator.objects import Objects
+from simulator.placeholders import Presigner
+from simulator.policy import Policy, PolicyName
 from simulator.refusals import Refused
 from simulator.rest import RestFront
+from simulator.s3 import S3Front
 from simulator.service import Service
+from simulator.trouble import Trouble
 
 Received: TypeAlias = deque[tuple[str, bytes]]
 
@@ -26,6 +34,8 @@ Received: TypeAlias = deque[tuple[str, bytes]]
 class RunningSimulator:
     """A simulator that runs in this event loop. `certificates` holds ca.pem, client.pem, client.key.
 
+    `faults` are trouble on demand: `sim.faults.add(Lose(what="reply", operation="UpdateJobExecution", times=1))`.
+    `objects` are what presigned URLs lead to: `sim.objects.put("bucket", "key", b"content")`.
     `received` holds the last messages that clients published, topic and payload, the oldest first.
     """
 
@@ -34,6 +44,8 @@ class RunningSimulator:
         service: Service,
         mqtt: MqttFront,
         *,
+        faults: Faults,
+        objects: Objects,
         http_url: str,
         https_port: int,
         certificates: Path,
@@ -41,6 +53,8 @@ class RunningSimulator:
     ) -> None:
         self._service = service
         self._mqtt = mqtt
+        self.faults = faults
+        self.objects = objects
         self.mqtt_port = mqtt.mqtt_port
         self.mqtts_port = mqtt.mqtts_port
         self.http_url = http_url
@@ -65,17 +79,20 @@ class RunningSimulator:
         """Put the service's clock forward: time-outs and whatever else is due by then happen at once. The new time."""
         return self._service.advance_clock(seconds)
 
-    async def stop_broker(self) -> None:
-        """Close both MQTT ports and cut their connections. HTTP goes on; notifications are lost meanwhile."""
-        await self._mqtt.stop()
+    async def stop_broker(self, *, keep_sessions: bool = True) -> None:
+        """Close both MQTT ports and cut their connections. HTTP goes on.
+
+        Persistent sessions and what is published for them meanwhile survive, unless they are to be lost.
+        """
+        await self._mqtt.stop(keep_sessions=keep_sessions)
 
     async def start_broker(self) -> None:
-        """Open the same MQTT ports again. Sessions do not survive."""
+        """Open the same MQTT ports again."""
         await self._mqtt.start()
 
-    async def restart_broker(self) -> None:
+    async def restart_broker(self, *, keep_sessions: bool = True) -> None:
         """Cut every MQTT connection and listen again at once."""
-        await self.stop_broker()
+        await self.stop_broker(keep_sessions=keep_sessions)
         await self.start_broker()
 
     async def wait_for_status(self, thing_name: str, job_id: str, status: str, *, within_s: float = 5) -> None:
@@ -118,26 +135,38 @@ async def running_simulator(
     bind: str = "127.0.0.1",
     rollout_delay_s: float = 0.0,
     namespace_topic_of_api_text: bool = True,
+    policy: PolicyName = PolicyName.OPEN,
+    limits: Limits | None = None,
     **switches: Any,
 ) -> AsyncIterator[RunningSimulator]:
     """Run AWS IoT Jobs until the block ends. Port 0 means any free one; certificates without a directory are temporary.
 
     `rollout_delay_s` passes between CreateJob and the executions. `namespace_topic_of_api_text` adds, for namespaced
-    jobs, notifications on the topics that the API reference prints to those that shipped clients use. `switches` are
-    the other fields of `Settings`.
+    jobs, notifications on the topics that the API reference prints to those that shipped clients use. With the policy
+    STRICT each thing gets a certificate of its own, which is good for nothing else, and client.pem is refused.
+    `switches` are the other fields of `Settings`.
     """
     settings = Settings(
         rollout_delay_s=rollout_delay_s, namespace_topic_of_api_text=namespace_topic_of_api_text, **switches
     )
     with tempfile.TemporaryDirectory(prefix="iot-jobs-simulator-") as scratch:
         directory = certificates or Path(scratch)
-        async with _serving(bind, (mqtt_port, mqtts_port, http_port, https_port), directory, settings) as simulator:
+        ports = (mqtt_port, mqtts_port, http_port, https_port)
+        async with _serving(
+            bind, ports, directory=directory, settings=settings, policy_name=policy, limits=limits or Limits()
+        ) as simulator:
             yield simulator
 
 
 @asynccontextmanager
 async def _serving(
-    bind: str, ports: tuple[int, int, int, int], directory: Path, settings: Settings
+    bind: str,
+    ports: tuple[int, int, int, int],
+    *,
+    directory: Path,
+    settings: Settings,
+    policy_name: PolicyName,
+    limits: Limits,
 ) -> AsyncIterator[RunningSimulator]:
     mqtt_port, mqtts_port, http_port, https_port = ports
     certificates.provide(directory)
@@ -145,36 +174,61 @@ async def _serving(
     endpoints: dict[str, str] = {}
 
     def publish(publication: Publication) -> None:
-        mqtt.publish(publication.topic, payloads.encode(publication.payload).encode())
+        trouble.publish(publication)
+
+    def send(topic: str, payload: bytes) -> None:
+        mqtt.publish(topic, payload)
 
     received: Received = deque(maxlen=10_000)
 
-    def answer(topic: str, payload: bytes, send: Send) -> bool:
+    def answer(client_id: str, topic: str, payload: bytes, send: Send) -> bool:
         received.append((topic, payload))
+        return trouble.answer_mqtt(service, client_id, topic, payload, send)
 
-        def reply(reply: Reply) -> None:
-            send(reply.topic, payloads.encode(reply.payload).encode())
+    def created_thing(thing_name: str) -> None:
+        if policy_name is PolicyName.STRICT:
+            certificates.provide_for_thing(directory, thing_name)
 
-        return service.answer_mqtt(topic, payload, reply)
-
-    service = Service(settings, endpoints, publish)
-    mqtt = MqttFront(bind, mqtt_port, mqtts_port, tls=tls, answer=answer, changed=service.look_again)
-    rest = RestFront(service)
+    service = Service(settings, endpoints, publish, created_thing)
+    base_url = ""
+    faults, objects = Faults(), Objects()
+    trouble = Trouble(faults, send)
+    service.rollout_delay_s = trouble.rollout_delay_s
+    policy = Policy(policy_name, service.is_thing)
+    mqtt = MqttFront(
+        bind,
+        mqtt_port,
+        mqtts_port,
+        tls=tls,
+        rules=Rules(limits, policy, faults),
+        answer=answer,
+        changed=service.look_again,
+    )
+    presigner = Presigner(objects, lambda: base_url, service.now)
+    service.store.deliver = lambda document, job, execution: presigner.resolve(
+        document, job.request.presigned_url_config, execution
+    )
+    controls = Controls(faults, mqtt, objects, service)
+    rest = RestFront(service, trouble, policy, controls, S3Front(objects, service.now))
     with socket.create_server((bind, http_port)) as plain, socket.create_server((bind, https_port)) as secure:
         await mqtt.start()
         try:
             await rest.start(plain, secure, tls)
             http_port, https_port = plain.getsockname()[1], secure.getsockname()[1]
+            base_url = f"http://127.0.0.1:{http_port}"
             endpoints |= {"iot:Data": f"localhost:{mqtt.mqtts_port}", "iot:Data-ATS": f"localhost:{mqtt.mqtts_port}"}
             endpoints |= {"iot:Jobs": f"localhost:{https_port}"}
             yield RunningSimulator(
                 service,
                 mqtt,
-                http_url=f"http://127.0.0.1:{http_port}",
+                faults=faults,
+                objects=objects,
+                http_url=base_url,
                 https_port=https_port,
                 certificates=directory,
                 received=received,
             )
         finally:
             service.stop()
-            await asyncio.gather(mqtt.stop(), rest.stop())
+            trouble.stop()
+            await asyncio.gather(mqtt.stop(keep_sessions=False), rest.stop())

@@ -7,7 +7,9 @@ between two turns of the event loop, so that no other request can come in betwee
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from simulator.control_plane import ControlPlane
@@ -17,16 +19,20 @@ from simulator.jobs.notifications import Publication
 from simulator.jobs.store import JobStore, Settings
 from simulator.jobs.views import Json
 from simulator.model import ServiceApi
-from simulator.refusals import Code
+from simulator.refusals import Code, Refused
 
 _log = logging.getLogger(__name__)
 
 
 class Service:
-    """One AWS IoT Jobs. `publish` sends one notification and must not block."""
+    """One AWS IoT Jobs. `publish` sends one notification and must not block; `created_thing` is told of each thing."""
 
     def __init__(
-        self, settings: Settings, endpoints: Mapping[str, str], publish: Callable[[Publication], None]
+        self,
+        settings: Settings,
+        endpoints: Mapping[str, str],
+        publish: Callable[[Publication], None],
+        created_thing: Callable[[str], None] = lambda _thing_name: None,
     ) -> None:
         self.control_api = ServiceApi("iot")
         self.data_api = ServiceApi("iot-jobs-data")
@@ -34,13 +40,21 @@ class Service:
         self._control = ControlPlane(self.store, self.control_api, endpoints)
         self._device = DevicePlane(self.store, self.data_api, self.control_api)
         self._publish = publish
+        self._created_thing = created_thing
+        self.rollout_delay_s: Callable[[], float | None] = lambda: None
         self._ahead_s = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._changed = asyncio.Event()
 
-    def answer_mqtt(self, topic: str, payload: bytes, reply: Callable[[Reply], None]) -> bool:
-        """Answer a message on a request topic; False if the topic is none of ours."""
+    def now(self) -> float:
+        """The service's time, in seconds since the epoch."""
+        return time.time() + self._ahead_s
+
+    def answer_mqtt(self, topic: str, payload: bytes, reply: Callable[[Reply], None], *, fails: bool = False) -> bool:
+        """Answer a message on a request topic; False if the topic is none of ours. `fails` is trouble on demand."""
         try:
+            if fails:
+                raise RuntimeError("A fault on demand")  # noqa: TRY301 - it is to take the way of any other
             answer = self._device.answer_mqtt(topic, payload, self._catch_up())
         except Exception:  # noqa: BLE001 - a fault of ours is answered as AWS answers its own, and logged
             _log.exception("Fault while answering %s", topic)
@@ -60,13 +74,12 @@ class Service:
 
     def answer_operator(self, operation: str, members: Mapping[str, Any]) -> Json:
         """Answer a control plane request; raises Refused."""
-        answer = self._control.answer(operation, members, self._catch_up())
+        with self._rollout_delayed(operation):
+            answer = self._control.answer(operation, members, self._catch_up())
+        if operation == "CreateThing":
+            self._created_thing(answer["thingName"])
         self._follow_up()
         return answer
-
-    def now(self) -> float:
-        """The service's time, in seconds since the epoch."""
-        return time.time() + self._ahead_s
 
     def advance_clock(self, seconds: float) -> float:
         """Put the clock forward; what becomes due happens before this returns, each at its own time. The new time."""
@@ -74,6 +87,14 @@ class Service:
         now = self._catch_up()
         self._follow_up()
         return now
+
+    def is_thing(self, name: str) -> bool:
+        """Whether a thing of that name is registered."""
+        try:
+            self.store.registry.find(name)
+        except Refused:
+            return False
+        return True
 
     async def wait_until(self, is_so: Callable[[], bool], within_s: float) -> None:
         """Return as soon as the fact holds; looks again after every change. TimeoutError when it does not in time."""
@@ -97,6 +118,18 @@ class Service:
         rollout.advance(self.store, now)
         self._publish_due()
         return now
+
+    @contextmanager
+    def _rollout_delayed(self, operation: str) -> Iterator[None]:
+        """Let the executions of a job that is created meanwhile come later, if somebody wants that."""
+        delay_s = self.rollout_delay_s() if operation == "CreateJob" else None
+        usual = self.store.settings
+        if delay_s is not None:
+            self.store.settings = replace(usual, rollout_delay_s=delay_s)
+        try:
+            yield
+        finally:
+            self.store.settings = usual
 
     def _publish_due(self) -> None:
         for publication in self.store.take_publications():

@@ -1,10 +1,9 @@
 """The connection to AWS IoT Core over MQTT.
 
-One MQTT 3.1.1 connection, made anew after each loss with a randomised back-off: the SDK retries a first connect never
-and a reconnect without jitter, and fresh objects read renewed certificates. Notifications and answers come through plain
+One MQTT 3.1.1 connection, made anew after each loss with a randomised back-off: the SDK never retries a first connect,
+reconnects without jitter, and fresh objects read renewed certificates. Notifications and answers come through plain
 subscriptions that stand as long as the connection; an answer is known by its clientToken and its topic. The SDK's
-request-response client would subscribe anew for each request, and without end where that is refused
-(docs/decisions.md).
+request-response client would subscribe anew for each request, without end where that is refused (docs/decisions.md).
 
 SDK threads do one thing, hand over to the loop; a surprise there ends the process, because the SDK swallows exceptions
 and the agent would go deaf. All public methods belong to the loop's thread.

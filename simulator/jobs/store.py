@@ -6,7 +6,7 @@ What follows from a change (retry, completion) is the business of `lifecycle`.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -39,6 +39,8 @@ class JobStore:
     tags: Tags = field(default_factory=Tags)
     deletions: set[str] = field(default_factory=set)
     _continuous: dict[str, dict[str, Job]] = field(default_factory=lambda: defaultdict(dict))
+    # Makes of a job document what one delivery of it reads; placeholders are replaced here.
+    deliver: Callable[[str, Job, JobExecution], str] = lambda document, _job, _execution: document
     _publications: list[Publication] = field(default_factory=list)
     _sequence: int = 0
 
@@ -77,8 +79,9 @@ class JobStore:
         return self.executions.queue(thing_name, namespace).first(count)
 
     def document(self, execution: JobExecution) -> str:
-        """The text of the job document that the execution runs."""
-        return self.jobs[execution.job_id].request.document
+        """The text of the job document that the execution runs, as it is delivered now."""
+        job = self.jobs[execution.job_id]
+        return self.deliver(job.request.document, job, execution)
 
     def add_job(self, job: Job) -> None:
         """Take a new job in."""

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
+from simulator import placeholders
 from simulator.jobs import operator, views
 from simulator.jobs.job import Job, JobRequest, TargetSelection
 from simulator.jobs.store import JobStore
@@ -100,7 +101,7 @@ def _list_jobs(store: JobStore, members: Json, _now: float) -> Json:
 def _job_request(members: Json) -> JobRequest:
     if "document" not in members:
         raise invalid("A job needs a document")
-    if _PLACEHOLDER in members["document"]:
+    if _PLACEHOLDER in placeholders.check(members["document"], members.get("presignedUrlConfig", {})):
         raise invalid(f"Placeholders ({_PLACEHOLDER}...}}) in job documents are not supported by this simulator")
     return JobRequest(
         job_id=members["jobId"],

@@ -94,6 +94,12 @@ def simulator() -> Iterator[SimulatorProcess]:
     assert running.stop() == 0
 
 
+@pytest.fixture(scope="session")
+def simulator_starter() -> Callable[..., SimulatorProcess]:
+    """Starts a simulator process with arguments of the command; who starts it stops it."""
+    return _start
+
+
 @pytest.fixture
 def start_simulator() -> Iterator[Callable[..., SimulatorProcess]]:
     """Starts further simulator processes, with arguments of the command, and ends those that still run."""

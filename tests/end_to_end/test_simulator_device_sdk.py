@@ -11,6 +11,8 @@ import pytest
 from awscrt import mqtt_request_response
 from awsiot import iotjobs
 
+from simulator.faults import Reject
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -160,4 +162,12 @@ async def test_a_forged_notification_reaches_the_sdk_as_it_is(
 ) -> None:
     sim.publish(f"$aws/things/{THING}/jobs/notify-next", b'{"timestamp":1,"execution":{"jobId":"forged"}}')
     assert (await heard(nexts)).execution.job_id == "forged"
+    assert await device.start_next() is None
+
+
+async def test_the_sdk_reads_a_rejection_on_demand(sim: RunningSimulator, device: SdkDevice) -> None:
+    sim.faults.add(Reject(operation="StartNextPendingJobExecution", code="RequestThrottled", message="slow", times=1))
+    with pytest.raises(awsiot.V2ServiceException) as raised:
+        await device.start_next()
+    assert (raised.value.modeled_error.code, raised.value.modeled_error.message) == ("RequestThrottled", "slow")
     assert await device.start_next() is None

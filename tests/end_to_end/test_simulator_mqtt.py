@@ -210,6 +210,31 @@ async def test_the_broker_can_be_stopped_and_started_on_the_same_ports(sim: Runn
     assert (sim.mqtt_port, sim.mqtts_port) == ports
 
 
+async def test_a_persistent_session_survives_a_broker_that_restarts(sim: RunningSimulator, connect: Connect) -> None:
+    sim.operate("CreateThing", thingName="lamp")
+    device = await connect(sim, "lamp", is_clean=False)
+    await device.subscribe("notify")
+    await sim.stop_broker()
+    device.is_connected = False
+    create_job(sim, "J1")
+    await sim.wait_for_status("lamp", "J1", "QUEUED")
+    await sim.start_broker()
+    again = await connect(sim, "lamp", is_clean=False)
+    assert again.session_was_present
+    assert (await again.heard())[0] == "notify"
+
+
+async def test_a_broker_that_restarts_can_lose_its_sessions(sim: RunningSimulator, connect: Connect) -> None:
+    sim.operate("CreateThing", thingName="lamp")
+    device = await connect(sim, "lamp", is_clean=False)
+    await device.subscribe("notify")
+    device.is_connected = False
+    await sim.restart_broker(keep_sessions=False)
+    again = await connect(sim, "lamp", is_clean=False)
+    assert not again.session_was_present
+    assert not sim.has_subscription("$aws/things/lamp/jobs/notify")
+
+
 async def test_a_request_sent_right_before_the_disconnect_still_counts(sim: RunningSimulator) -> None:
     sim.operate("CreateThing", thingName="lamp")
     create_job(sim, "J1")

@@ -1,0 +1,139 @@
+"""The simulator's own endpoints, below `/_simulator/`: for tests and people, unknown to AWS, unsigned.
+
+`rest` routes to them. Each takes and gives JSON; objects are bytes.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, Protocol
+from urllib.parse import unquote
+
+from aiohttp import web
+
+from simulator import payloads
+from simulator.faults import Faults
+from simulator.jobs.views import Json
+from simulator.objects import Objects
+from simulator.refusals import Refused, invalid
+from simulator.s3 import MAX_OBJECT_BYTES, body_of
+
+PREFIX: Final = "/_simulator/"
+MAX_ADVANCE_S: Final = 10 * 366 * 86400
+_ACTIONS: Final = ("stop", "start", "restart")
+
+
+class Broker(Protocol):
+    """What can be done to the MQTT ports."""
+
+    async def start(self) -> None:
+        """Listen."""
+
+    async def stop(self, *, keep_sessions: bool) -> None:
+        """Cut all connections."""
+
+    def publish(self, topic: str, payload: bytes) -> None:
+        """Publish as the broker."""
+
+
+class Clock(Protocol):
+    """The service's time."""
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+
+    def advance_clock(self, seconds: float) -> float:
+        """Put it forward; what becomes due happens. The new time."""
+
+
+class Controls:
+    """`POST`, `GET` `clock`; `POST`, `GET`, `DELETE` `faults`; `POST` `broker`, `publish`; `objects/BUCKET/KEY`."""
+
+    def __init__(self, faults: Faults, broker: Broker, objects: Objects, clock: Clock) -> None:
+        self._faults = faults
+        self._clock = clock
+        self._broker = broker
+        self._objects = objects
+        self._endpoints: Mapping[tuple[str, str], Callable[[Json], Awaitable[Json]]] = {
+            ("GET", "clock"): self._tell_time,
+            ("POST", "clock"): self._advance_clock,
+            ("POST", "faults"): self._add_fault,
+            ("GET", "faults"): self._list_faults,
+            ("DELETE", "faults"): self._clear_faults,
+            ("POST", "broker"): self._control_broker,
+            ("POST", "publish"): self._publish,
+        }
+
+    async def answer(self, request: web.BaseRequest) -> web.Response:
+        """Answer a request below the prefix."""
+        name, _, rest = request.raw_path.split("?")[0].removeprefix(PREFIX).partition("/")
+        if name == "objects":
+            return await self._answer_object(request, rest)
+        endpoint = self._endpoints.get((request.method, name))
+        if endpoint is None:
+            return _answer(404, {"message": f"The simulator has no {request.method} {PREFIX}{name}"})
+        try:
+            members = payloads.decode_object(await request.read())
+            return _answer(200, await endpoint(members | ({"number": rest} if rest else {})))
+        except Refused as refusal:
+            return _answer(400, {"message": refusal.message})
+
+    async def _answer_object(self, request: web.BaseRequest, raw_name: str) -> web.Response:
+        bucket, _, key = unquote(raw_name).partition("/")
+        if not bucket or not key:
+            return _answer(404, {"message": f"Objects are at {PREFIX}objects/BUCKET/KEY"})
+        match request.method:
+            case "PUT":
+                content = await body_of(request)
+                if content is None:
+                    return _answer(413, {"message": f"The simulator keeps objects of {MAX_OBJECT_BYTES} bytes"})
+                self._objects.put(bucket, key, content)
+                return _answer(200, {})
+            case "DELETE":
+                self._objects.delete(bucket, key)
+                return _answer(200, {})
+            case "GET" if (found := self._objects.get(bucket, key)) is not None:
+                return web.Response(body=found)
+            case _:
+                return _answer(404, {"message": f"There is no object {bucket}/{key}"})
+
+    async def _tell_time(self, _members: Json) -> Json:
+        return {"now": self._clock.now()}
+
+    async def _advance_clock(self, members: Json) -> Json:
+        seconds = members.get("advance_s", 0)
+        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds <= MAX_ADVANCE_S:
+            raise invalid(f"advance_s must be a number from 0 to {MAX_ADVANCE_S}")
+        return {"now": self._clock.advance_clock(seconds)}
+
+    async def _add_fault(self, members: Json) -> Json:
+        return {"number": self._faults.add(members)}
+
+    async def _list_faults(self, _members: Json) -> Json:
+        return {"faults": self._faults.listed()}
+
+    async def _clear_faults(self, members: Json) -> Json:
+        number = str(members.get("number", ""))
+        if number and not number.isdecimal():
+            raise invalid(f"{number} is no number of a fault")
+        self._faults.clear(int(number) if number else None)
+        return {}
+
+    async def _control_broker(self, members: Json) -> Json:
+        action, keeps = members.get("action"), members.get("keep_sessions", True)
+        if action not in _ACTIONS or not isinstance(keeps, bool):
+            raise invalid(f"action must be one of {', '.join(_ACTIONS)}, keep_sessions true or false")
+        if action != "start":
+            await self._broker.stop(keep_sessions=keeps)
+        if action != "stop":
+            await self._broker.start()
+        return {}
+
+    async def _publish(self, members: Json) -> Json:
+        topic, payload = members.get("topic"), members.get("payload")
+        if not isinstance(topic, str) or payload is None:
+            raise invalid("topic must be a string; payload any JSON, or a string that is sent as it is")
+        self._broker.publish(topic, (payload if isinstance(payload, str) else payloads.encode(payload)).encode())
+        return {}
+
+
+def _answer(status: int, body: Mapping[str, Any]) -> web.Response:
+    return web.json_response(body, status=status, dumps=payloads.encode)

@@ -1,0 +1,100 @@
+"""Presigned-URL placeholders in job documents (developer guide, page create-manage-jobs). Does no I/O.
+
+Checked when a job is created, replaced each time its document is delivered: a fresh URL every time, its life beginning
+then. GetJobDocument shows them as they are.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+from urllib.parse import unquote, urlsplit
+
+from simulator.jobs.execution import JobExecution
+from simulator.objects import Objects, Place
+from simulator.refusals import invalid
+
+_PRESIGNED: Final = "${aws:iot:s3-presigned-url"
+_DEFAULT_LIFE_S: Final = 3600
+_MAX_USES: Final = 2
+# One placeholder; the key of an upload may hold placeholders of its own, no other may.
+_PLACEHOLDER: Final = re.compile(
+    r"\$\{aws:iot:s3-presigned-url(?P<form>-v1|-v2|-upload)?:?(?P<url>(?:[^${}\"]|\$\{[a-zA-Z]+\})*)\}"
+)
+_LOCAL: Final = re.compile(r"\$\{(?P<name>[a-zA-Z]+)\}")
+_LOCALS: Final = frozenset({"thingName", "jobId", "executionNumber"})
+
+
+def is_presigned(document: str) -> bool:
+    """Whether there is anything for this module to do."""
+    return _PRESIGNED in document
+
+
+def check(document: str, presigned_url_config: Mapping[str, Any]) -> str:
+    """Raise InvalidRequest unless all presigned-URL placeholders can be replaced; the document without them."""
+    rest = _PLACEHOLDER.sub("", document)
+    if _PRESIGNED in rest:
+        raise invalid("A presigned-URL placeholder in the job document is not terminated, or nested")
+    if rest != document and "roleArn" not in presigned_url_config:
+        raise invalid("A job document with presigned-URL placeholders needs presignedUrlConfig.roleArn")
+    for match in _PLACEHOLDER.finditer(document):
+        _check_one(match)
+    return rest
+
+
+class Presigner:
+    """Puts URLs of the simulator's object store in the place of placeholders. `base_url` has no slash at its end."""
+
+    def __init__(self, objects: Objects, base_url: Callable[[], str], now: Callable[[], float]) -> None:
+        self._objects = objects
+        self._base_url = base_url
+        self._now = now
+
+    def resolve(self, document: str, config: Mapping[str, Any], execution: JobExecution) -> str:
+        """The document as this delivery of it reads."""
+        expires_s = int(config.get("expiresInSec", _DEFAULT_LIFE_S))
+
+        def url(match: re.Match[str]) -> str:
+            method = "PUT" if match["form"] == "-upload" else "GET"
+            place = _place(_named(match, execution))
+            return self._base_url() + self._objects.presign(method, place, self._now(), expires_s)
+
+        return _PLACEHOLDER.sub(url, document)
+
+
+def _check_one(match: re.Match[str]) -> None:
+    locals_used = [local["name"] for local in _LOCAL.finditer(match["url"])]
+    if locals_used and match["form"] != "-upload":
+        raise invalid("Only the key of an upload may hold placeholders")
+    for name in locals_used:
+        if name not in _LOCALS or locals_used.count(name) > _MAX_USES:
+            raise invalid(f"${{{name}}} is unknown, or is used more than {_MAX_USES} times in one key")
+    if not match["url"] and match["form"] == "-upload":
+        return
+    place = _place(_url(match))
+    if not place.key or _LOCAL.search(place.bucket):
+        raise invalid(f"{match['url']} is no URL of an object in S3")
+
+
+def _named(match: re.Match[str], execution: JobExecution) -> str:
+    """The URL with what it says about the execution. An upload without bucket and key gets both made up."""
+    values = {"thingName": execution.thing_name, "jobId": execution.job_id, "executionNumber": str(execution.number)}
+    url = _url(match) or "https://s3.amazonaws.com/uploads/${jobId}/${thingName}/${executionNumber}"
+    return _LOCAL.sub(lambda local: values[local["name"]], url)
+
+
+def _url(match: re.Match[str]) -> str:
+    r"""As written; JSON allows `\/` for `/`, and the second version has the whole URL percent-encoded."""
+    url = match["url"].replace("\\/", "/")
+    return unquote(url) if match["form"] == "-v2" else url
+
+
+def _place(url: str) -> Place:
+    """Bucket and key of a path-style or virtual-hosted URL; a version is dropped, since the simulator keeps one."""
+    parts = urlsplit(url.replace("#", "%23"))
+    host, path = parts.netloc, unquote(parts.path).removeprefix("/")
+    if parts.scheme not in ("https", "http", "s3") or not host:
+        raise invalid(f"{url} is no URL of an object in S3")
+    if host.startswith(("s3.", "s3-")):
+        bucket, _, key = path.partition("/")
+        return Place(bucket, key)
+    return Place(re.split(r"\.s3[.-]", host)[0], path)

@@ -1,0 +1,167 @@
+"""Presigned URLs in job documents, and the objects behind them."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from asyncio import to_thread
+from typing import TYPE_CHECKING, Any
+from urllib.error import HTTPError
+
+import pytest
+
+from simulator.objects import Denied, Objects, Place
+from simulator.refusals import Refused
+
+if TYPE_CHECKING:
+    from conftest import Connect
+
+    from simulator.server import RunningSimulator
+
+THING_ARN = "arn:aws:iot:us-east-1:123456789012:thing/lamp"
+ROLE = {"roleArn": "arn:aws:iam::123456789012:role/presign"}
+SOURCE = "https://s3.us-east-1.amazonaws.com/firmware/v1/image%20a.bin"
+
+
+def document(kind: str, url: str) -> str:
+    return json.dumps({"url": "${aws:iot:s3-presigned-url" + kind + ":" + url + "}"})
+
+
+async def call(method: str, url: str, body: bytes | None = None, **headers: str) -> tuple[int, bytes, Any]:
+    """Status, body and headers of the answer."""
+
+    def send() -> tuple[int, bytes, Any]:
+        request = urllib.request.Request(url, body, headers, method=method)  # noqa: S310 - it is the simulator's
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - same
+                return answer.status, answer.read(), answer.headers
+        except HTTPError as error:
+            with error:
+                return error.code, error.read(), error.headers
+
+    return await to_thread(send)
+
+
+@pytest.fixture
+async def url_of(sim: RunningSimulator, connect: Connect) -> Any:
+    """Creates a job with one placeholder; a function that has its document delivered, for the URL in it."""
+    sim.operate("CreateThing", thingName="lamp")
+    device = await connect(sim, "lamp")
+
+    async def create(text: str) -> Any:
+        sim.operate("CreateJob", jobId="J1", targets=[THING_ARN], document=text, presignedUrlConfig=ROLE)
+        await sim.wait_for_status("lamp", "J1", "QUEUED")
+
+        async def deliver() -> str:
+            return (await device.ask("J1/get"))["execution"]["jobDocument"]["url"]
+
+        return deliver
+
+    return create
+
+
+@pytest.mark.parametrize(
+    ("kind", "url"),
+    [
+        ("", "https://s3.us-east-1.amazonaws.com/firmware/v1/image.bin"),
+        ("-v1", "https://firmware.s3.us-east-1.amazonaws.com/v1/image.bin"),
+        ("-v2", "https%3A%2F%2Fs3.us-east-1.amazonaws.com%2Ffirmware%2Fv1%2Fimage.bin%3FversionId%3D7"),
+    ],
+)
+async def test_a_download_works_and_each_delivery_has_its_own_url(
+    sim: RunningSimulator, url_of: Any, kind: str, url: str
+) -> None:
+    deliver = await url_of(document(kind, url))
+    first, second = await deliver(), await deliver()
+    assert first != second
+    assert (await call("GET", first))[0] == 404
+    await call("PUT", f"{sim.http_url}/_simulator/objects/firmware/v1/image.bin", b"0123456789")
+    for each in (first, second):
+        status, body, headers = await call("GET", each)
+        assert (status, body, headers["Accept-Ranges"]) == (200, b"0123456789", "bytes")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "status", "content"),
+    [
+        ("bytes=2-4", 206, b"234"),
+        ("bytes=7-", 206, b"789"),
+        ("bytes=-2", 206, b"89"),
+        ("bytes=5-99", 206, b"56789"),
+        ("bytes=10-", 416, None),
+        ("bytes=4-2", 416, None),
+        ("bytes=-", 200, b"0123456789"),
+        ("lines=1-2", 200, b"0123456789"),
+    ],
+)
+async def test_ranges_resume_a_download(
+    sim: RunningSimulator, url_of: Any, wanted: str, status: int, content: bytes | None
+) -> None:
+    sim.objects.put("firmware", "v1/image a.bin", b"0123456789")
+    deliver = await url_of(document("", SOURCE))
+    answer = await call("GET", await deliver(), Range=wanted)
+    assert answer[0] == status
+    assert content in (None, answer[1])
+    if status == 206:
+        assert answer[2]["Content-Range"].endswith("/10")
+
+
+async def test_an_upload_works_with_a_key_that_names_the_execution(sim: RunningSimulator, url_of: Any) -> None:
+    key = "logs/${thingName}/${jobId}-${executionNumber}.gz"
+    deliver = await url_of(document("-upload", f"https://s3.us-east-1.amazonaws.com/bucket/{key}"))
+    url = await deliver()
+    assert (await call("GET", url))[0] == 403
+    assert (await call("PUT", url, b"log"))[0] == 200
+    assert sim.objects.get("bucket", "logs/lamp/J1-1.gz") == b"log"
+    assert (await call("GET", f"{sim.http_url}/_simulator/objects/bucket/logs/lamp/J1-1.gz"))[1] == b"log"
+
+
+async def test_an_upload_without_a_place_gets_one(sim: RunningSimulator, url_of: Any) -> None:
+    deliver = await url_of('{"url":"${aws:iot:s3-presigned-url-upload}"}')
+    assert (await call("PUT", await deliver(), b"x"))[0] == 200
+    assert sim.objects.get("uploads", "J1/lamp/1") == b"x"
+
+
+@pytest.mark.parametrize(("old", "new"), [("image", "other"), ("Expires=3600", "Expires=9999"), ("&X-Amz-Sig", "&X")])
+async def test_an_altered_url_is_denied_as_s3_does(sim: RunningSimulator, url_of: Any, old: str, new: str) -> None:
+    sim.objects.put("firmware", "v1/image a.bin", b"x")
+    url = await (await url_of(document("", SOURCE)))()
+    status, body, headers = await call("GET", url.replace(old, new))
+    assert (status, headers["Content-Type"].split(";")[0]) == (403, "application/xml")
+    assert b"<Code>SignatureDoesNotMatch</Code>" in body or b"<Code>AccessDenied</Code>" in body
+
+
+def test_a_url_expires() -> None:
+    objects = Objects()
+    place = Place("bucket", "key")
+    query = dict(pair.split("=") for pair in objects.presign("GET", place, 1_700_000_000, 60).split("?")[1].split("&"))
+    decoded = {name: value.replace("%2F", "/") for name, value in query.items()}
+    objects.check("GET", place, decoded, 1_700_000_060)
+    with pytest.raises(Denied, match="expired"):
+        objects.check("GET", place, decoded, 1_700_000_061)
+
+
+async def test_the_document_is_shown_to_operators_as_it_was_written(sim: RunningSimulator, url_of: Any) -> None:
+    text = document("", SOURCE)
+    await url_of(text)
+    assert sim.operate("GetJobDocument", jobId="J1")["document"] == text
+
+
+@pytest.mark.parametrize(
+    ("text", "config"),
+    [
+        (document("", SOURCE), {}),
+        (document("", "ftp://x/y"), ROLE),
+        (document("", "https://s3.amazonaws.com/bucket"), ROLE),
+        (document("", "https://s3.amazonaws.com/bucket/${thingName}"), ROLE),
+        (document("-upload", "https://s3.amazonaws.com/bucket/${color}"), ROLE),
+        (document("-upload", "https://s3.amazonaws.com/b/${jobId}${jobId}${jobId}"), ROLE),
+        (document("-upload", "https://s3.amazonaws.com/${jobId}/key"), ROLE),
+        ('{"url":"${aws:iot:s3-presigned-url:https://s3.amazonaws.com/b/k"}', ROLE),
+    ],
+)
+def test_placeholders_that_cannot_be_replaced_are_refused(sim: RunningSimulator, text: str, config: Any) -> None:
+    sim.operate("CreateThing", thingName="lamp")
+    with pytest.raises(Refused) as raised:
+        sim.operate("CreateJob", jobId="J1", targets=[THING_ARN], document=text, presignedUrlConfig=config)
+    assert raised.value.code == "InvalidRequest"
