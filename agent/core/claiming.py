@@ -16,6 +16,7 @@ Turn = tuple[State, list[Effect]]
 
 STEP_TIMER_SLACK_MINUTES = 15
 STEP_TIMER_LONGEST_MINUTES = 10080
+UNANSWERED_LOOKS = 5  # after which an execution that was not claimed yet gives its slot to others
 STALE_ANSWERS = 5  # of a description that says QUEUED after a step has run
 REPORTABLE = (ExecutionStatus.SUCCEEDED, ExecutionStatus.FAILED, ExecutionStatus.REJECTED)
 
@@ -143,4 +144,7 @@ def on_describe_failed(
             return over(state, execution, Outcome(ExecutionStatus.REMOVED, f"the service answered {event.code}"), now)
         return missed(state, execution.id, now, event.jitter), []
     call = backoff.again(phase.call, now, event.jitter, event.code)
+    if isinstance(phase, Judging) and call.failures >= UNANSWERED_LOOKS:
+        note = Note(execution.id, "cannot be looked at, others go first", event.code, is_problem=True)
+        return missed(state, execution.id, now, event.jitter), [note]
     return state.with_phase(execution, replace(phase, call=call)), []

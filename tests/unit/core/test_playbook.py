@@ -292,6 +292,17 @@ class TestJudging:
         assert agent.deadline == 10.5
         assert agent.hears(Tick(), at=10.5) == [Describe(JOB, agent.ticket)]
 
+    def test_one_that_cannot_be_looked_at_gives_its_slot_to_the_next(self, agent: Any) -> None:
+        other = ExecutionId("", "job-2", 1)
+        connect(agent)
+        agent.hears(Notified("", (JOB, other), is_complete=True))
+        for _ in range(4):
+            assert agent.hears(DescribeFailed(JOB, agent.ticket, "InternalError")) == []
+            assert agent.hears(Tick(), at=agent.deadline) == [Describe(JOB, agent.ticket)]
+        asked, *_ = agent.hears(DescribeFailed(JOB, agent.ticket, "InternalError"))
+        assert asked == Describe(other, asked.ticket)
+        assert JOB not in agent.state.executions
+
     def test_what_a_notification_named_and_the_service_does_not_know_yet_is_asked_for_again(self, agent: Any) -> None:
         judge(agent)
         assert agent.hears(DescribeFailed(JOB, agent.ticket, "ResourceNotFound")) == [
