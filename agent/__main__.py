@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from agent.errors import AgentError, ConfigError, StateDirectoryError
 
-MODULES = {"try": "try_handler"}  # of commands whose names cannot be modules' names
+MODULES = {"try": "try_handler", "new-handler": "new_handler"}  # of commands whose names cannot be modules' names
 
 EX_FAILED = 1
 EX_USAGE = 2
@@ -26,6 +26,7 @@ COMMANDS = {
     "pending": "list what AWS holds for this thing, over HTTPS with the device's certificate",
     "handlers": "list the handlers there are, where from, enabled or not, their params, and why one is unavailable",
     "try": "run one handler as the agent would, with no cloud, and show what it says and how it ends",
+    "new-handler": "write a handler that works, with its tests, in Python or shell, to be changed",
     "demo": "run real jobs against a local AWS IoT Jobs: no account, no configuration",
 }
 
