@@ -11,6 +11,8 @@ from collections.abc import Sequence
 
 from agent.errors import AgentError, ConfigError, StateDirectoryError
 
+MODULES = {"try": "try_handler", "new-handler": "new_handler"}  # of commands whose names cannot be modules' names
+
 EX_FAILED = 1
 EX_USAGE = 2
 EX_CANTCREAT = 73
@@ -22,6 +24,9 @@ COMMANDS = {
     "status": "show the connection, the namespaces, what runs, and the last problems",
     "jobs": "list the last executions with outcome, duration and reason",
     "pending": "list what AWS holds for this thing, over HTTPS with the device's certificate",
+    "handlers": "list the handlers there are, where from, enabled or not, their params, and why one is unavailable",
+    "try": "run one handler as the agent would, with no cloud, and show what it says and how it ends",
+    "new-handler": "write a handler that works, with its tests, in Python or shell, to be changed",
     "demo": "run real jobs against a local AWS IoT Jobs: no account, no configuration",
 }
 
@@ -41,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"iot-jobs-agent: there is no command {words[0]!r}\n\n{_usage()}", file=sys.stderr)
         return EX_USAGE
     try:
-        command = importlib.import_module(f"agent.commands.{words[0]}")
+        command = importlib.import_module(f"agent.commands.{MODULES.get(words[0], words[0])}")
         status: int = command.main(words[1:])
     except AgentError as error:
         print(f"iot-jobs-agent: {error}", file=sys.stderr)
@@ -58,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _usage() -> str:
-    lines = [f"  {name:<10}{summary}" for name, summary in COMMANDS.items()]
+    lines = [f"  {name:<13}{summary}" for name, summary in COMMANDS.items()]
     return "\n".join(
         ["usage: iot-jobs-agent COMMAND [OPTION ...]", "", *lines, "", "iot-jobs-agent COMMAND --help says more."]
     )

@@ -72,11 +72,16 @@ class Catalog:
         worker: Sequence[str] = WORKER,
         describe_timeout_s: float = 10.0,
         installation: Sequence[Path] = _INSTALLATION,
+        specs: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        """`worker` runs and describes Python handlers. What lies below `installation` is trusted as it is."""
+        """`worker` runs and describes Python handlers. What lies below `installation` is trusted as it is.
+
+        `specs` are `module:attribute` of Python handlers that are not installed, by name: for trials only.
+        """
         self._config = config
         self._worker = tuple(worker)
         self._installation = tuple(installation)
+        self._specs = specs
         file = config.agent.state_directory / "manifests.json"
         self._manifests = Manifests(file, worker=worker, timeout_s=describe_timeout_s)
         self._installed = _Installed()
@@ -117,6 +122,8 @@ class Catalog:
 
     def _find(self, name: str) -> Source:
         """A file of a configured directory wins over a built-in, and that over an installed package."""
+        if name in self._specs:
+            return self._python(Source(name, self._specs[name], spec=self._specs[name]))
         for directory in self._config.handlers.directories:
             for path in (directory / name, directory / f"{name}.sh"):
                 source = self._executable(name, directory, path)

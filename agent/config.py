@@ -23,7 +23,7 @@ from agent.handler import Manifest
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
-__all__ = ["Config", "load", "problems"]
+__all__ = ["Config", "load", "load_handlers", "problems"]
 
 _LARGEST_BYTES = 1024 * 1024
 _MODELS: Mapping[str, type[BaseModel]] = {
@@ -31,6 +31,11 @@ _MODELS: Mapping[str, type[BaseModel]] = {
     "agent": Agent,
     "handlers": Handlers,
     "namespaces": NamespaceEntry,
+}
+_NOWHERE = {  # stands for [aws] where nothing is connected
+    "endpoint": "localhost",
+    "thing_name": "none",
+    **dict.fromkeys(("certificate", "private_key", "root_ca"), "/nonexistent"),
 }
 _WRITES_BELOW_ROOTS = ("write-file",)  # built-ins whose `roots` setting says where they may write
 
@@ -52,23 +57,48 @@ def problems(path: Path, environ: Mapping[str, str] = process_environ) -> list[s
     return _read(path, environ)[1]
 
 
+def load_handlers(path: Path | None) -> Config:
+    """Read and check what the file says of handlers; None has the defaults. For what needs no connection. Blocking.
+
+    `[aws]` may be missing, counts for nothing, and the files it names are not looked at. Raises ConfigError as `load`.
+    """
+    table, found = ({}, []) if path is None else _table(path)
+    if not found:
+        config, found = _validated(table | {"aws": _NOWHERE}, {})
+        if config is not None:
+            found = list(_handler_checks(config, path or Path("/nonexistent")))
+            if not found:
+                return config
+    raise ConfigError(found[0])
+
+
 def _read(path: Path, environ: Mapping[str, str]) -> tuple[Config | None, list[str]]:
+    table, found = _table(path)
+    if found:
+        return None, found
+    config, found = _validated(table, environ)
+    return config, found if config is None else list(_cross_checks(config, path, environ))
+
+
+def _table(path: Path) -> tuple[dict[str, Any], list[str]]:
     try:
         with path.open("rb") as file:
             text = file.read(_LARGEST_BYTES).decode()
-        table = tomllib.loads(text)
+        return tomllib.loads(text), []
     except FileNotFoundError:
-        return None, [f"--config: {path} does not exist; copy config.example.toml there and edit it."]
+        return {}, [f"--config: {path} does not exist; copy config.example.toml there and edit it."]
     except OSError as error:
         reason = (error.strerror or "unreadable").lower()
-        return None, [f"--config: {path} cannot be read ({reason}); let the agent's user read it."]
+        return {}, [f"--config: {path} cannot be read ({reason}); let the agent's user read it."]
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
-        return None, [f"--config: {path} is not valid TOML ({_place(error)}); correct the file there."]
+        return {}, [f"--config: {path} is not valid TOML ({_place(error)}); correct the file there."]
+
+
+def _validated(table: dict[str, Any], environ: Mapping[str, str]) -> tuple[Config | None, list[str]]:
     try:
-        config = Config.model_validate(table, context=dict(environ))
+        return Config.model_validate(table, context=dict(environ)), []
     except ValidationError as error:
         return None, [_sentence(detail) for detail in error.errors(include_url=False)]
-    return config, list(_cross_checks(config, path, environ))
 
 
 def _place(error: Exception) -> str:
@@ -108,6 +138,10 @@ def _cross_checks(config: Config, path: Path, environ: Mapping[str, str]) -> Ite
     yield from _credential_problems(config, environ)
     yield from _connection_problems(config)
     yield from _namespace_problems(config)
+    yield from _handler_checks(config, path)
+
+
+def _handler_checks(config: Config, path: Path) -> Iterator[str]:
     for name in config.handler:
         yield from _handler_problems(config, name)
     yield from _program_problems(config)

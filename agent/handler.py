@@ -7,6 +7,7 @@ importing it costs little more than pydantic does.
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -98,7 +99,7 @@ class Job:
         self.dir = Path(environment["JOB_DIR"])
         self.settings: Mapping[str, Any] = json.loads(Path(environment["JOB_SETTINGS_FILE"]).read_bytes())
         self.cancelled = False
-        self._control_fd = int(environment["JOB_CONTROL_FD"])
+        self._control_fd = _pipe(int(environment["JOB_CONTROL_FD"]))
 
     def progress(self, percent: float, message: str = "") -> None:
         """Tell how far the work is, 0 to 100, and what is being done."""
@@ -150,6 +151,14 @@ class Job:
         except OSError:
             self._control_fd = -1
         return True
+
+
+def _pipe(fd: int) -> int:
+    """Return it if it is a pipe, else -1: a closed one's number goes to the next file that the handler opens."""
+    try:
+        return fd if stat.S_ISFIFO(os.fstat(fd).st_mode) else -1
+    except OSError:
+        return -1
 
 
 Run = Callable[[P, Job], "Outcome | Awaitable[Outcome | None] | None"]

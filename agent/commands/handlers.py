@@ -1,0 +1,91 @@
+"""`iot-jobs-agent handlers`: which handlers there are, which may run, and what they take."""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Any
+
+from agent.catalog import Catalog, Source
+from agent.commands import options
+from agent.config import load_handlers
+from agent.offer import Offer
+
+BUILT_IN = "built in"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print one handler a line, the params of the enabled ones and what is wrong below it: always 0."""
+    parser = options.parser("handlers", "List the handlers there are. Nothing runs unless handlers.enabled names it.")
+    options.add_config(parser)
+    options.add_json(parser)
+    chosen = parser.parse_args(arguments)
+    is_default = chosen.config == options.DEFAULT_CONFIG and not chosen.config.exists()
+    catalog = Catalog(load_handlers(None if is_default else chosen.config))
+    asyncio.run(catalog.refresh())
+    offers = catalog.offers()
+    listed = [_facts(source, offers.get(name)) for name, source in catalog.known().items()]
+    print(json.dumps(listed, indent=2) if chosen.json else _text(listed))
+    if is_default and not chosen.json:
+        print(f"\nno handler is enabled: there is no {chosen.config}; --config names another")
+    return 0
+
+
+def _facts(source: Source, offer: Offer | None) -> dict[str, Any]:
+    unavailable = offer.unavailable if offer else source.unavailable
+    manifest = offer.manifest if offer and not unavailable else None
+    return {
+        "name": source.name,
+        "enabled": offer is not None,
+        "source": source.origin.removesuffix(f" {_version(source)}"),
+        "version": _version(source),
+        "summary": manifest.summary if manifest else "",
+        "params": manifest.params if manifest else None,
+        "unavailable": unavailable,
+    }
+
+
+def _version(source: Source) -> str:
+    """Return the package's version; a file has none."""
+    return version("iot-jobs-agent") if source.origin == BUILT_IN else source.version.rpartition(" ")[2]
+
+
+def _text(listed: list[dict[str, Any]]) -> str:
+    rows = [("NAME", "ENABLED", "VERSION", "SOURCE")]
+    rows += [(each["name"], _yes(each["enabled"]), each["version"] or "-", each["source"]) for each in listed]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    below = [[], *(_below(each) for each in listed)]
+    return "\n".join(line for head, more in zip(lines, below, strict=True) for line in (head, *more))
+
+
+def _yes(is_so: bool) -> str:
+    return "yes" if is_so else "no"
+
+
+def _below(each: dict[str, Any]) -> list[str]:
+    lines = [each["summary"]] if each["summary"] else []
+    lines += params_in_words(each["params"]) if each["params"] else []
+    lines += [f"unavailable: {each['unavailable']}"] if each["unavailable"] else []
+    return [f"    {line}" for line in lines]
+
+
+def params_in_words(schema: dict[str, Any]) -> list[str]:
+    """Say a JSON Schema of params, a line each: name, type, required or not, what it is. Accepts any object."""
+    properties = schema.get("properties")
+    required = schema.get("required")
+    if not isinstance(properties, dict):
+        return []
+    return [
+        f"{name}: {', '.join(_property(each, is_required=isinstance(required, list) and name in required))}"
+        for name, each in properties.items()
+        if isinstance(each, dict)
+    ]
+
+
+def _property(each: dict[str, Any], *, is_required: bool) -> list[str]:
+    kinds = [each, *(other for other in each.get("anyOf") or [] if isinstance(other, dict))]
+    kind = " or ".join(str(one["type"]) for one in kinds if "type" in one)
+    default = f"default {json.dumps(each['default'])}" if "default" in each else "optional"
+    words = [kind or "any", "required" if is_required else default, str(each.get("description", ""))]
+    return [word for word in words if word]

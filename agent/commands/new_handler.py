@@ -1,0 +1,68 @@
+"""`iot-jobs-agent new-handler`: a handler that works, with its tests, to be changed into the one that is wanted.
+
+The skeletons are the files of `agent/skeletons`, each with `.txt` behind its name; @NAME@ and @MODULE@ are replaced.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from agent.catalog import BUILT_INS
+from agent.commands import options
+from agent.errors import AgentError
+from agent.handler import HANDLER_NAME
+
+SKELETONS = Path(__file__).parents[1] / "skeletons"
+NEXT: Mapping[str, str] = {
+    "python": 'echo \'{{"text": "hello"}}\' | iot-jobs-agent try {module}:HANDLER -',
+    "shell": "sh test.sh",
+}
+
+
+class SkeletonError(AgentError):
+    """The skeleton cannot be written. The message says what to do."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Write the files, and say what to try: 0, or 1 if the directory has something in it."""
+    parser = options.parser("new-handler", "Write a handler that works, with its tests, for you to change.")
+    parser.add_argument("name", metavar="NAME", help="what documents call it: a-z, 0-9 and -, at most 64")
+    parser.add_argument("directory", metavar="DIR", nargs="?", type=Path, help="default: ./NAME; must be new or empty")
+    parser.add_argument("--language", choices=sorted(NEXT), default="python", help="default: %(default)s")
+    chosen = parser.parse_intermixed_args(arguments)  # NAME --language shell DIR
+    if not re.fullmatch(HANDLER_NAME, chosen.name):
+        parser.error(f"{chosen.name!r} cannot be a handler's name: use a-z, 0-9 and -, at most 64, first no -")
+    if chosen.name in BUILT_INS:
+        parser.error(f"{chosen.name} is built in: choose another name")
+    directory = chosen.directory or Path(chosen.name)
+    module = "handler_" + chosen.name.replace("-", "_")
+    try:
+        written = _write(directory, SKELETONS / chosen.language, {"@NAME@": chosen.name, "@MODULE@": module})
+    except OSError as error:
+        raise SkeletonError(f"{error.filename}: cannot be written ({(error.strerror or 'unknown').lower()})") from None
+    for path in written:
+        print(path)
+    print(f"\nTry it:  cd {directory} && {NEXT[chosen.language].format(module=module)}")
+    return 0
+
+
+def _write(directory: Path, skeleton: Path, words: Mapping[str, str]) -> list[Path]:
+    """Write all files, none writable by others, as a device wants it. Raises OSError."""
+    directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+    if any(directory.iterdir()):
+        raise SkeletonError(f"{directory} has something in it: name another directory")
+    written = []
+    for source in sorted(skeleton.rglob("*.txt")):
+        path = directory / _replaced(str(source.relative_to(skeleton)).removesuffix(".txt"), words)
+        path.parent.mkdir(mode=0o755, exist_ok=True)
+        text = _replaced(source.read_text(), words)
+        path.write_text(text)
+        path.chmod(0o755 if text.startswith("#!") else 0o644)
+        written.append(path)
+    return written
+
+
+def _replaced(text: str, words: Mapping[str, str]) -> str:
+    for word, value in words.items():
+        text = text.replace(word, value)
+    return text

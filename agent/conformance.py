@@ -1,0 +1,205 @@
+"""What every handler must get right whatever it does, tried on one: the conformance kit.
+
+Each case is an attempt of the same handler with the same params, one after another, under a real supervisor. A case is
+"wrong" for what the handler's author can mend, in a sentence. Cases that harm an attempt have a handler start through a
+few lines of Python that do the harm and then become the handler.
+
+A full disk is imitated without root's help: nothing may be written to any file (RLIMIT_FSIZE 0 with SIGXFSZ ignored),
+which a program learns from EFBIG where a full disk says ENOSPC. Pipes, such as the output and fd 3, go on.
+"""
+
+import asyncio
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+from agent.attempt_directory import read_shim_pid
+from agent.attempts import Facts
+from agent.core.job import AttemptResult, Ending, ExecutionStatus, OnInterrupt, Outcome, Step
+from agent.core.outcome import ending_in_words
+from agent.shim.processes import descendants, send
+from agent.trial import FIRST, Attempted, Stage, Tried
+
+_BECOME = "; os.execvp(sys.argv[1], sys.argv[1:])"
+_CLOSED_FD_3 = "import os, sys; os.close(3)" + _BECOME
+_FULL_DISK = (
+    "import os, resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+    "resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))" + _BECOME
+)
+_MUCH_OUTPUT = (
+    "import os, sys; line = b'x' * 1023 + b'\\n'; "
+    "[os.write(fd, line) for fd in (1, 2) for _ in range(5 * 1024)]" + _BECOME
+)
+_UNKNOWN = "unknown-key-of-the-conformance-kit"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One case: what was tried, and what is wrong, "" if nothing is."""
+
+    case: str
+    wrong: str
+
+
+@dataclass(slots=True)
+class Kit:
+    """The handler under test, its stage, and how its first, undisturbed attempt went."""
+
+    stage: Stage
+    handler: Tried
+    params: Mapping[str, Any]
+    executions: int = 0
+    usual: Outcome | None = None
+    spoke: bool = False
+    duration_s: float = 0.0
+    wrote: frozenset[str] = frozenset()
+
+    def start(self, *, harm: str = "", more: Mapping[str, Any] | None = None) -> Attempted:
+        """Start the handler in a new execution."""
+        self.executions += 1
+        step = self.handler.step({**self.params, **(more or {})})
+        return self.stage.start(harmed(step, harm) if harm else step, execution=self.executions)
+
+    def files(self) -> frozenset[str]:
+        """Name the files in JOB_DIR of the last execution that hold anything; the result file does not count."""
+        directory = self.stage.job_directory(self.executions)
+        found = (path for path in directory.rglob("*") if path.is_file() and path.stat().st_size)
+        return frozenset(str(path.relative_to(directory)) for path in found if not path.name.startswith(".result."))
+
+    def is_as_usual(self, outcome: Outcome) -> bool:
+        """Tell whether it ended as it does undisturbed."""
+        return self.usual is not None and outcome.status is self.usual.status
+
+    async def at_work(self, attempted: Attempted) -> None:
+        """Wait until it is in the middle of its work: at its first word, or at half of its usual time."""
+        await attempted.started.wait()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(None if self.spoke else self.duration_s / 2):
+                await attempted.spoke.wait()
+
+
+def harmed(step: Step, harm: str) -> Step:
+    """Make a step that does the harm first."""
+    return replace(step, argv=(sys.executable, "-I", "-S", "-c", harm, *step.argv))
+
+
+async def findings(stage: Stage, handler: Tried, params: Mapping[str, Any]) -> AsyncIterator[Finding]:
+    """Try all cases. The first must be right for the others to mean anything.
+
+    `resume` is left out unless the manifest allows it. Raises DocumentError for params that no document could carry.
+    """
+    kit = Kit(stage, handler, params)
+    for case, look in CASES.items():
+        if look is resumed and handler.manifest.on_interrupt is not OnInterrupt.RESUME:
+            continue
+        wrong = await look(kit)
+        yield Finding(case, wrong)
+        if wrong and kit.usual is None:
+            return
+
+
+async def undisturbed(kit: Kit) -> str:
+    """It succeeds with the params it was given, and leaves nothing behind."""
+    attempted = kit.start()
+    result, outcome = await attempted.ended(), await attempted.outcome()
+    if outcome.status is not ExecutionStatus.SUCCEEDED:
+        return f"ended {_words(outcome)}; give params and settings with which it succeeds"
+    kit.usual, kit.duration_s, kit.wrote = outcome, result.duration_s, kit.files()
+    kit.spoke = attempted.progress is not None or bool(attempted.message or attempted.details)
+    if result.swept:
+        return f"{ending_in_words(result)}: wait for all that was started, or let systemd start it"
+    return f"{'; '.join(result.notes)}: write JSON objects, one a line" if result.notes else ""
+
+
+async def stopped(kit: Kit) -> str:
+    """SIGTERM in the middle: it goes within its grace, with all that it started."""
+    attempted = kit.start()
+    await kit.at_work(attempted)
+    began = time.monotonic()
+    kit.stage.stop()
+    result = await attempted.ended()
+    grace_s = kit.handler.manifest.grace_s
+    if result.unswept:
+        return f"{ending_in_words(result)}"
+    if result.ending is Ending.STOPPED and time.monotonic() - began >= grace_s > 0:
+        return f"did not end within its grace of {grace_s:g} s after SIGTERM and had to be killed"
+    return ""
+
+
+async def killed(kit: Kit) -> str:
+    """SIGKILL in the middle: what it leaves does not keep the next execution from ending as usual."""
+    await _killed_at_work(kit)
+    outcome = await kit.start().outcome()
+    return "" if kit.is_as_usual(outcome) else f"the execution after one that was killed ended {_words(outcome)}"
+
+
+async def resumed(kit: Kit) -> str:
+    """SIGKILL in the middle, then `resume` in the same JOB_DIR: it ends as usual."""
+    await _killed_at_work(kit)
+    step = kit.handler.step(kit.params)
+    facts = Facts(FIRST.thing_name, phase="resume", reason="killed")
+    outcome = await kit.stage.start(step, execution=kit.executions, number=2, facts=facts).outcome()
+    return "" if kit.is_as_usual(outcome) else f"resumed after it was killed, it ended {_words(outcome)}"
+
+
+async def _killed_at_work(kit: Kit) -> AttemptResult:
+    attempted = kit.start()
+    await kit.at_work(attempted)
+    shim = read_shim_pid(kit.stage.directory(attempted))
+    for each in descendants(shim) if shim else ():
+        send(each, signal.SIGKILL)
+    return await attempted.ended()
+
+
+async def full_disk(kit: Kit) -> str:
+    """No success is claimed for what could not be written, and it ends by itself."""
+    attempted = kit.start(harm=_FULL_DISK)
+    result, outcome = await attempted.ended(), await attempted.outcome()
+    if result.ending is Ending.DEADLINE:
+        return "did not end by itself when nothing could be written"
+    lost = sorted(kit.wrote - kit.files())
+    if outcome.status is ExecutionStatus.SUCCEEDED and lost:
+        return f"claimed success although nothing could be written, not even {', '.join(lost[:3])} in JOB_DIR"
+    return ""
+
+
+async def closed_fd_3(kit: Kit) -> str:
+    """Nobody listens, as in AWS's documents that name a script: the work is done all the same."""
+    outcome = await kit.start(harm=_CLOSED_FD_3).outcome()
+    if kit.is_as_usual(outcome):
+        return ""
+    return f"ended {_words(outcome)}: a word that nobody hears must not fail the work"
+
+
+async def much_output(kit: Kit) -> str:
+    """10 MB of output before its own change nothing, and its own last words are kept."""
+    outcome = await kit.start(harm=_MUCH_OUTPUT).outcome()
+    return "" if kit.is_as_usual(outcome) else f"ended {_words(outcome)}"
+
+
+async def unknown_key(kit: Kit) -> str:
+    """A key of a later version is ignored, or REJECTED before any work; it is not the device's fault."""
+    outcome = await kit.start(more={_UNKNOWN: 1}).outcome()
+    if kit.is_as_usual(outcome) or outcome.status is ExecutionStatus.REJECTED:
+        return ""
+    return f"ended {_words(outcome)}: ignore a key that is not known, or reject the document"
+
+
+def _words(outcome: Outcome) -> str:
+    return f"{outcome.status}{': ' if outcome.reason else ''}{outcome.reason}"
+
+
+CASES: Mapping[str, Callable[[Kit], Awaitable[str]]] = {
+    "undisturbed": undisturbed,
+    "SIGTERM": stopped,
+    "SIGKILL": killed,
+    "SIGKILL and resume": resumed,
+    "full disk": full_disk,
+    "closed fd 3": closed_fd_3,
+    "10 MB of output": much_output,
+    "unknown key": unknown_key,
+}

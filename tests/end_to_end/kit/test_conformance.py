@@ -1,0 +1,100 @@
+"""The conformance kit finds what is wrong with a handler, and nothing wrong with our own."""
+
+from typing import Any
+
+import pytest
+
+GOOD = """#!/bin/sh
+[ "$1" = describe ] && echo '{"name": "good", "on_interrupt": "resume", "grace_s": 5}' && exit 0
+set -e
+jobctl progress 10 "$1" || :
+cat > work
+rm -f half
+echo half > half
+"""
+BAD = {
+    "SIGTERM": """#!/bin/sh
+[ "$1" = describe ] && echo '{"name": "bad", "grace_s": 0.3}' && exit 0
+trap '' TERM
+echo '{"progress": 1}' >&3
+for tenth in 1 2 3 4 5 6; do sleep 0.1; done
+""",
+    "SIGKILL": """#!/bin/sh
+[ -e @lock ] && echo "locked" >&2 && exit 1
+touch @lock
+echo '{"progress": 1}' >&3
+sleep 0.5
+rm @lock
+""",
+    "SIGKILL and resume": """#!/bin/sh
+[ "$1" = describe ] && echo '{"name": "bad", "on_interrupt": "resume"}' && exit 0
+mkdir copy || exit 1
+echo '{"progress": 1}' >&3
+sleep 0.2
+""",
+    "full disk": "#!/bin/sh\ncat > downloaded\nexit 0\n",
+    "closed fd 3": "#!/bin/sh\nset -e\necho '{\"progress\": 1}' >&3\n",
+    "unknown key": "#!/bin/sh\ngrep -q unknown && exit 1\nexit 0\n",
+}
+
+
+def test_one_that_does_everything_right_conforms(author: Any) -> None:
+    author.write("good", GOOD)
+    done = author.run("try", "./good", "-", "--conform", params={"a": 1})
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [
+        f"ok     {case}"
+        for case in (
+            *("undisturbed", "SIGTERM", "SIGKILL", "SIGKILL and resume"),
+            *("full disk", "closed fd 3", "10 MB of output", "unknown key"),
+        )
+    ]
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_each_wrong_is_found_and_is_the_only_one(author: Any, case: str) -> None:
+    author.write("bad", BAD[case].replace("@lock", str(author.directory / "lock")))
+    wrongs = author.wrongs("./bad", {})
+    if case == "SIGKILL":  # the lock of the one that was killed is in the way from then on
+        assert "locked" in wrongs[case]
+    else:
+        assert list(wrongs) == [case]
+    if case == "full disk":
+        assert wrongs[case].endswith("not even downloaded in JOB_DIR")
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        ("echo 'no such unit' >&2; exit 4", "exited with code 4: no such unit; give params and settings"),
+        ("sleep 1000 & exit 0", "1 process left behind and killed"),
+        ("echo nonsense >&3", "a line on fd 3 was ignored"),
+    ],
+)
+def test_one_that_is_wrong_even_undisturbed_is_told(author: Any, script: str, words: str) -> None:
+    author.write("bad", f"#!/bin/sh\n{script}\n")
+    assert words in author.wrongs("./bad", {})["undisturbed"]
+
+
+PLAIN = """
+import os
+from pydantic import BaseModel
+from agent.handler import Handler, Job, Outcome
+
+class Params(BaseModel, frozen=True):
+    pass
+
+def run(params: Params, job: Job) -> None:
+    with (job.dir / "file").open("w") as file:
+        job.progress(50, "in the middle")
+        file.write("x")
+    if (job.dir / "file").read_text() != "x":
+        raise RuntimeError("what was told went into the file")
+
+HANDLER = Handler(name="plain", params=Params, run=run, grace_s=5)
+"""
+
+
+def test_a_python_handler_conforms_without_effort_of_its_author(author: Any) -> None:
+    author.write("plain.py", PLAIN)
+    assert author.wrongs("plain:HANDLER", {}) == {}

@@ -1,0 +1,166 @@
+"""`iot-jobs-agent try`, as authors use it."""
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+COUNT = """#!/bin/sh
+[ "$1" = describe ] && echo '{"name": "count", "timeout_s": 9}' && exit 0
+jobctl progress 50 half
+jobctl detail params "$(cat)"
+jobctl detail settings "$(cat "$JOB_SETTINGS_FILE")"
+echo "$JOB_PHASE $JOB_REASON $JOB_DEADLINE_S"
+"""
+HOLD = """#!/bin/sh
+trap 'echo "let go"; exit 0' TERM
+echo '{"progress": 1, "message": "holding"}' >&3
+while :; do sleep 0.1; done
+"""
+MODULE = """
+from pydantic import BaseModel
+from agent.handler import Handler, Job, Outcome
+
+class Params(BaseModel, frozen=True, extra="forbid"):
+    word: str
+
+def run(params: Params, job: Job) -> Outcome:
+    job.progress(40, "saying")
+    return Outcome.succeeded(word=params.word, settings=job.settings)
+
+HANDLER = Handler(name="say", params=Params, run=run)
+"""
+
+
+def test_a_file_is_run_as_the_agent_would_and_people_see_what_it_says(author: Any, tmp_path: Path) -> None:
+    author.write("count", COUNT)
+    author.write("params.json", '{"n": 3}')
+    done = author.run("try", "./count", "params.json")
+    assert done.returncode == 0
+    lines = [line.split(maxsplit=1) for line in done.stdout.splitlines()]
+    assert lines[:2] == [["started", "count, at most 9 s"], ["progress", "50 % half"]]
+    assert ["detail", 'params = {"n": 3}'] in lines
+    assert ["stdout", "run first 9"] in lines
+    assert lines[-2] == ["outcome", "SUCCEEDED"]
+    assert lines[-1][1].startswith("exited with code 0 after ")
+
+
+def test_settings_and_overrides_come_from_a_configuration_that_needs_no_aws(author: Any) -> None:
+    author.write("count.sh", COUNT)
+    config = author.write("config.toml", "[handler.count]\ntimeout_s = 5\nroots = ['/srv']\n")
+    told = author.attempt("./count.sh", {}, "--config", config)
+    assert json.loads(told["details"]["settings"]) == {"roots": ["/srv"]}
+    assert told["stdout"] == "run first 5\n"
+
+
+def test_a_built_in_is_found_by_name_and_says_what_it_lacks(author: Any) -> None:
+    told = author.attempt("write-file", {"path": "/srv/x", "content": ""})
+    assert (told["status"], told["reason"]) == (
+        "REJECTED",
+        "path: is not below one of `roots` in [handler.write-file]",
+    )
+
+
+def test_a_module_of_the_current_directory_is_found_by_its_attribute(author: Any) -> None:
+    author.write("saying.py", MODULE)
+    config = author.write("config.toml", "[handler.say]\nloud = true\n")
+    told = author.attempt("saying:HANDLER", {"word": "hi"}, "--config", config)
+    assert (told["status"], told["details"]) == ("SUCCEEDED", {"word": "hi", "settings": '{"loud": true}'})
+
+
+@pytest.mark.parametrize(
+    ("handler", "reason"),
+    [
+        ("./none", "/none does not exist"),
+        ("./Up", "Up cannot be a handler's name; use a-z, 0-9 and - only"),
+        ("./plain", "is not executable by the agent; run `chmod 755 "),
+        ("./count.sh", "count.sh is hidden by "),
+        ("unheard-of", "no built-in, no installed package and no file"),
+        ("saying:NOTHING", "saying:NOTHING saying:NOTHING is not a Handler"),
+        ("nowhere:HANDLER", "No module named 'nowhere'"),
+    ],
+)
+def test_what_cannot_be_run_is_rejected_with_the_reason(author: Any, handler: str, reason: str) -> None:
+    for name in ("count", "count.sh"):
+        author.write(name, COUNT)
+    author.write("plain", COUNT, mode=0o644)
+    author.write("saying.py", MODULE)
+    told = author.attempt(handler, {})
+    assert told["status"] == "REJECTED"
+    assert reason in told["reason"]
+
+
+def test_a_failure_exits_with_1_and_shows_its_last_words(author: Any) -> None:
+    author.write("bad", "#!/bin/sh\necho 'no space' >&2\nexit 3\n")
+    done = author.run("try", "./bad", "-", params={})
+    assert done.returncode == 1
+    assert "outcome   FAILED  [exit-code]  exited with code 3: no space\n" in done.stdout
+
+
+def test_what_a_device_would_not_trust_is_remarked_and_run_all_the_same(author: Any) -> None:
+    author.write("count", COUNT, mode=0o775)
+    done = author.run("try", "./count", "-", params={})
+    assert done.returncode == 0
+    assert "remark    a device would refuse it as it is: " in done.stdout
+    assert "is writable by others" in done.stdout
+
+
+def test_what_the_configuration_does_not_enable_is_remarked(author: Any) -> None:
+    config = author.write("config.toml", "handlers.enabled = ['write-file']\n")
+    done = author.run("try", "run-command", "-", "--config", config, params={})
+    assert "remark    a device would refuse it as it is: run-command is not in handlers.enabled" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("params", "reason"), [("[]", "is not a JSON object"), ("{", "is not JSON"), (None, "cannot be read")]
+)
+def test_params_that_are_none_are_told(author: Any, params: str | None, reason: str) -> None:
+    if params is not None:
+        author.write("params.json", params)
+    done = author.run("try", "write-file", "params.json")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert reason in done.stderr
+
+
+def test_a_wrong_configuration_exits_with_78(author: Any) -> None:
+    config = author.write("config.toml", "[handler.write-file]\nroots = 5\n")
+    done = author.run("try", "write-file", "-", "--config", config, params={})
+    assert (done.returncode, "handler.write-file.roots" in done.stderr) == (78, True)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_stops_the_attempt_and_leaves_nothing(
+    author: Any, start: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setenv("TMPDIR", str(scratch))
+    author.write("hold", HOLD)
+    author.write("params.json", "{}")
+    process = start("try", "./hold", "params.json")
+    assert process.stdout.readline().startswith("started")
+    assert process.stdout.readline() == "progress  1 % holding\n"
+    (state,) = scratch.iterdir()
+    process.send_signal(number)
+    output, errors = process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert "stopping" in errors
+    assert "stdout    let go\n" in output
+    assert "outcome   FAILED  [stopped]" in output
+    assert list(scratch.iterdir()) == []
+    assert alive(str(state)) == []
+
+
+def alive(state: str) -> list[int]:
+    """Tell which processes have a job of that state directory in their environment."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):
+            if f"JOB_DIR={state}".encode() in path.read_bytes() and int(path.parent.name) != os.getpid():
+                found.append(int(path.parent.name))
+    return found
