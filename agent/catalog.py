@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from agent.config import Config
 
 BUILT_INS: Mapping[str, str] = {
+    "download-file": "handlers.download_file:HANDLER",
     "run-command": "handlers.run_command:HANDLER",
     "write-file": "handlers.write_file:HANDLER",
 }

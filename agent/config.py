@@ -32,7 +32,7 @@ _MODELS: Mapping[str, type[BaseModel]] = {
     "handlers": Handlers,
     "namespaces": NamespaceEntry,
 }
-_WRITES_BELOW_ROOTS = ("write-file",)  # built-ins whose `roots` setting says where they may write
+_WRITES_BELOW_ROOTS = ("write-file", "download-file")  # built-ins whose `roots` setting says where they may write
 
 
 def load(path: Path, environ: Mapping[str, str] = process_environ) -> Config:
