@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 BUILT_INS: Mapping[str, str] = {
     "download-file": "handlers.download_file:HANDLER",
+    "install-packages": "handlers.packages:INSTALL",
+    "remove-packages": "handlers.packages:REMOVE",
     "run-command": "handlers.run_command:HANDLER",
     "write-file": "handlers.write_file:HANDLER",
 }

@@ -14,25 +14,13 @@ from typing import TYPE_CHECKING, Any, Self
 import pytest
 import trustme
 
-from agent.core.job import AttemptId, AttemptResult, Ending, ExecutionId
-from agent.handler import Handler, HandlerError, Job, Outcome
+from agent.core.job import AttemptId, Ending, ExecutionId
 
 if TYPE_CHECKING:
-    from ..conftest import Story  # noqa: TID252 - test folders are no packages
+    from conftest import Ended, Story
 
 
-@dataclass(frozen=True)
-class Ended:
-    """How a built-in ended, in its own words: what the agent makes of them is not its business."""
-
-    word: str
-    reason: str
-    details: Mapping[str, Any]
-    result: AttemptResult | None = None
-
-
-Call = Callable[..., Ended]
-Work = Callable[..., Awaitable[Ended]]
+Work = Callable[..., Awaitable["Ended"]]
 
 
 @dataclass(frozen=True)
@@ -159,35 +147,11 @@ def plain_web(tmp_path: Path) -> Iterator[Web]:
 
 
 @pytest.fixture
-def call(tmp_path: Path) -> Iterator[Call]:
-    """Call a built-in in this process, with params and settings as a job would give them."""
-    (tmp_path / "job").mkdir(exist_ok=True)
-    told = (tmp_path / "told").open("ab", buffering=0)
-
-    def run(
-        handler: Handler[Any], params: object, settings: object = None, *, phase: str = "run", cancelled: bool = False
-    ) -> Ended:
-        (tmp_path / "settings.json").write_text(json.dumps(settings or {}))
-        members = {"ID": "job-1", "PHASE": phase, "DIR": tmp_path / "job", "SETTINGS_FILE": tmp_path / "settings.json"}
-        job = Job({f"JOB_{key}": str(value) for key, value in members.items()} | {"JOB_CONTROL_FD": str(told.fileno())})
-        job.cancelled = cancelled
-        try:
-            outcome = handler.run(handler.params.model_validate_json(json.dumps(params)), job)
-        except HandlerError as error:
-            outcome = Outcome.failed(str(error))
-        assert isinstance(outcome, Outcome)
-        return Ended(outcome.kind, outcome.reason, outcome.details)
-
-    yield run
-    told.close()
-
-
-@pytest.fixture
-def work(story: "Story") -> Work:
+def work(story: "Story", ended: "type[Ended]") -> Work:
     """Run a built-in as the agent would, under the worker and the shim, each time as a new attempt."""
     count = 0
 
-    async def run(spec: str, params: object, settings: object = None, **changes: object) -> Ended:
+    async def run(spec: str, params: object, settings: object = None, **changes: object) -> "Ended":
         nonlocal count
         count += 1
         attempt = AttemptId(ExecutionId("", "job-1", 1), 0, count)
@@ -200,6 +164,6 @@ def work(story: "Story") -> Work:
         assert not surprise.exists(), surprise.read_text()
         by_itself = result.ending is Ending.EXITED and result.code == 0
         word = said["outcome"] if by_itself else result.ending
-        return Ended(word, said.get("reason", ""), said.get("details", {}), result)
+        return ended(word, said.get("reason", ""), said.get("details", {}), result)
 
     return run
