@@ -31,8 +31,12 @@ if TYPE_CHECKING:
 BUILT_INS: Mapping[str, str] = {
     "download-file": "handlers.download_file:HANDLER",
     "install-packages": "handlers.packages:INSTALL",
+    "reboot": "handlers.reboot:HANDLER",
     "remove-packages": "handlers.packages:REMOVE",
+    "restart-services": "handlers.services:RESTART",
     "run-command": "handlers.run_command:HANDLER",
+    "start-services": "handlers.services:START",
+    "stop-services": "handlers.services:STOP",
     "write-file": "handlers.write_file:HANDLER",
 }
 ENTRY_POINTS = "iot_jobs_agent.handlers"
