@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from agent.config import Config
 
 BUILT_INS: Mapping[str, str] = {
+    "collect-logs": "handlers.collect_logs:HANDLER",
     "download-file": "handlers.download_file:HANDLER",
     "install-packages": "handlers.packages:INSTALL",
     "reboot": "handlers.reboot:HANDLER",

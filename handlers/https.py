@@ -129,6 +129,12 @@ def told() -> Iterator[None]:
         raise NotNow(f"the connection failed: {type(error).__name__}") from None
 
 
+def check_stored(answer: HTTPResponse) -> None:
+    """Raise NotNow or HandlerError unless an upload was taken."""
+    if answer.status not in {200, 201, 204}:
+        raise refusal(answer)
+
+
 def refusal(answer: HTTPResponse) -> Exception:
     """Say what any other answer than the wanted one means: NotNow if another time or another URL may help.
 
