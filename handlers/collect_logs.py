@@ -115,6 +115,7 @@ def collect(command: list[str], file: IO[bytes], limit_bytes: int, job: Job) -> 
                     process.terminate()
                     break
                 packed.write(chunk)
+                packed.flush()  # otherwise the size would not count what the compressor still holds
         err.seek(0)
         said = err.read(CHUNK_BYTES).decode(errors="replace")
     judge(process.returncode, said, is_whole=is_whole)
