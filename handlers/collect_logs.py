@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, Field
 
 from agent.handler import Handler, HandlerError, Job, Outcome
 from handlers import https
+from handlers.services import full
 
 NAME = "collect-logs"
 MIB = 1024 * 1024
@@ -81,8 +82,8 @@ def journalctl(params: Params, job: Job) -> list[str] | None:
         raise HandlerError(f"`units` of [handler.{NAME}] must be a list of unit names")
     if not isinstance(directory, str):
         raise HandlerError(f"`journal_directory` of [handler.{NAME}] must be a path")
-    units = params.units or tuple(allowed or ())
-    if allowed is not None and (not units or not set(units) <= set(allowed)):
+    units = [full(each) for each in params.units or tuple(allowed or ())]
+    if allowed is not None and (not units or not set(units) <= {full(each) for each in allowed}):
         return None
     return [
         "journalctl",

@@ -11,12 +11,16 @@ from handlers.roots import Outside, entry, replace
 
 
 class Params(BaseModel, frozen=True, extra="forbid"):
-    """`path` is absolute; `mode` is octal, as in "0640", by default that of the file that was there, or 0644."""
+    """What to write where; one of the two contents."""
 
-    path: str = Field(min_length=2, max_length=4096, pattern=r"^/[^\x00]*$")
-    content: str | None = None
-    content_base64: str | None = None
-    mode: str | None = Field(default=None, pattern=r"^0?[0-7]{3}$")
+    path: str = Field(
+        min_length=2, max_length=4096, pattern=r"^/[^\x00]*$", description="absolute path of the file, below a root"
+    )
+    content: str | None = Field(default=None, description="text, written as UTF-8")
+    content_base64: str | None = Field(default=None, description="in its place, any bytes in base64")
+    mode: str | None = Field(
+        default=None, pattern=r"^0?[0-7]{3}$", description='octal, as in "0640"; else that of the old file, or 0644'
+    )
 
     @model_validator(mode="after")
     def _has_one_content(self) -> Self:

@@ -55,6 +55,7 @@ class Web:
 
         class Answering(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            timeout = 20
 
             def do_GET(self) -> None:
                 web._take(self, b"")
@@ -66,7 +67,7 @@ class Web:
                 pass
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Answering)
-        self._server.daemon_threads = True
+        self._server.daemon_threads = False  # so that no connection outlives the server
         self._server.handle_error = lambda *_: None  # type: ignore[method-assign] # clients may go away
         self.ca_file = str(directory / "web-ca.pem")
         if tls:

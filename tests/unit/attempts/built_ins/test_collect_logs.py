@@ -87,7 +87,7 @@ def test_a_slice_holds_what_was_asked_for(
 
 
 def test_only_units_that_the_owner_lists_are_read(collected: Collect, web: "Web") -> None:
-    only = {"units": ["door.service"]}
+    only = {"units": ["door"]}
     assert collected(only, units=["oven.service"]).word == "rejected"
     assert collected({"units": []}).word == "rejected"
     assert web.requests == []
