@@ -192,7 +192,7 @@ def _user(action: Mapping[str, Any], where: str, rules: Rules) -> str:
 def _must_be_own(user: str, where: str, rules: Rules) -> None:
     if user and user != rules.own_user:
         raise DocumentError(
-            f"{where}.runAsUser: only a script can change the user, and this step is none; leave it out"
+            f"{where}.runAsUser: another user needs a privileged unit, as this step is no script; leave it out"
         )
 
 

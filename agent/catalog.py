@@ -29,7 +29,15 @@ if TYPE_CHECKING:
     from agent.config import Config
 
 BUILT_INS: Mapping[str, str] = {
+    "collect-logs": "handlers.collect_logs:HANDLER",
+    "download-file": "handlers.download_file:HANDLER",
+    "install-packages": "handlers.packages:INSTALL",
+    "reboot": "handlers.reboot:HANDLER",
+    "remove-packages": "handlers.packages:REMOVE",
+    "restart-services": "handlers.services:RESTART",
     "run-command": "handlers.run_command:HANDLER",
+    "start-services": "handlers.services:START",
+    "stop-services": "handlers.services:STOP",
     "write-file": "handlers.write_file:HANDLER",
 }
 ENTRY_POINTS = "iot_jobs_agent.handlers"

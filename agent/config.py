@@ -37,7 +37,7 @@ _NOWHERE = {  # stands for [aws] where nothing is connected
     "thing_name": "none",
     **dict.fromkeys(("certificate", "private_key", "root_ca"), "/nonexistent"),
 }
-_WRITES_BELOW_ROOTS = ("write-file",)  # built-ins whose `roots` setting says where they may write
+_WRITES_BELOW_ROOTS = ("write-file", "download-file")  # built-ins whose `roots` setting says where they may write
 
 
 def load(path: Path, environ: Mapping[str, str] = process_environ) -> Config:

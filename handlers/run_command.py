@@ -3,15 +3,17 @@
 import shlex
 from pathlib import Path
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from agent.handler import Handler, HandlerError, Job, Outcome
 
 
 class Params(BaseModel, frozen=True, extra="forbid"):
-    """`command` is the program and its arguments, verbatim; a string is split into words as a shell would split it."""
+    """What to run."""
 
-    command: tuple[str, ...] | str
+    command: tuple[str, ...] | str = Field(
+        description="program and arguments, verbatim; one string is split into words as a shell would split it"
+    )
 
 
 def run_command(params: Params, job: Job) -> Outcome | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from agent.catalog import Catalog
+from agent.catalog import BUILT_INS, Catalog
 from agent.config_keys import Config
 from agent.core.job import OnInterrupt
 
@@ -95,7 +95,7 @@ async def test_only_enabled_handlers_are_offered_and_asked(device: Device) -> No
     assert offer.argv == (*device.worker, "handlers.write_file:HANDLER")
     assert (offer.manifest.timeout_s, offer.unavailable, offer.directory) == (60, "", "")
     assert device.asked() == [["handlers.write_file:HANDLER"]]
-    assert set(catalog.known()) == {"copy", "run-command", "write-file"}
+    assert set(catalog.known()) == {"copy", *BUILT_INS}
     assert catalog.known()["copy"].origin == str(device.handlers / "copy")
 
 
@@ -408,4 +408,4 @@ def test_the_rules_for_documents_come_from_the_configuration(device: Device) -> 
 def test_known_names_are_legal_ones_only(device: Device) -> None:
     for name in ("copy.sh", "README.md", "Copy", ".hidden"):
         device.install(name, "#!/bin/sh\n")
-    assert set(device.catalog().known()) == {"copy", "run-command", "write-file"}
+    assert set(device.catalog().known()) == {"copy", *BUILT_INS}

@@ -266,15 +266,18 @@ def test_settings_and_manifest_overrides_of_a_handler_are_told_apart(directory: 
 @pytest.mark.parametrize(
     "where", ["{0}", "{0}/state", "{0}/state/deep", "{0}/handlers", "{0}/handlers/x", "/", "{0}/link"]
 )
-def test_a_root_that_holds_or_is_held_by_what_must_not_be_written_is_refused(directory: Path, where: str) -> None:
+@pytest.mark.parametrize("handler", ["write-file", "download-file"])
+def test_a_root_that_holds_or_is_held_by_what_must_not_be_written_is_refused(
+    directory: Path, where: str, handler: str
+) -> None:
     (directory / "link").symlink_to(directory)
     root = where.format(directory)
     rest = (
         f'[agent]\nstate_directory = "{directory}/state"\n[handlers]\ndirectories = ["{directory}/handlers"]\n'
-        f'[handler.write-file]\nroots = ["{root}"]'
+        f'[handler.{handler}]\nroots = ["{root}"]'
     )
     message = refusal(write(directory, rest=rest))
-    assert message.startswith(f"handler.write-file.roots: {root} overlaps ")
+    assert message.startswith(f"handler.{handler}.roots: {root} overlaps ")
     assert "choose a directory apart" in message
 
 

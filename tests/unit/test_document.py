@@ -281,8 +281,11 @@ def test_commands_need_the_handler_run_command_enabled() -> None:
         (aws(action(input={"handler": "download-file", "args": ["x", "y", "z"]})), "takes at most 2 args"),
         (aws(action(runAsUser="root")), "steps[0].action.runAsUser: is not allowed on this device"),
         (aws(action(runAsUser=0)), "steps[0].action.runAsUser: is not a string"),
-        (command("uptime", runAsUser="kiosk"), "steps[0].action.runAsUser: only a script can change the user"),
-        (aws(action(input={"handler": "write-file"}, runAsUser="kiosk")), "steps[0].action.runAsUser: only a script"),
+        (command("uptime", runAsUser="kiosk"), "steps[0].action.runAsUser: another user needs a privileged unit"),
+        (
+            aws(action(input={"handler": "write-file"}, runAsUser="kiosk")),
+            "steps[0].action.runAsUser: another user needs a privileged unit",
+        ),
         (command(""), "steps[0].action.input.command: is empty"),
         (command(" "), "steps[0].action.input.command: is empty"),
         (command(",a"), "steps[0].action.input.command: is empty"),

@@ -1,0 +1,152 @@
+"""HTTPS for built-ins: one request, its answer, and what an answer means. Plain HTTP goes to loopback only.
+
+Never lets a URL into a message: the query of a presigned one is a password. The standard library rather than `curl`,
+which a minimal Debian lacks, shows URLs in the process list, and has no If-Range of its own.
+"""
+
+import contextlib
+import ipaddress
+import re
+import ssl
+import urllib.parse
+from collections.abc import Iterator, Mapping
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from typing import IO, Any
+
+from agent.handler import HandlerError
+
+SILENCE_S = 20.0  # how long a server may say nothing
+REDIRECTS = 5
+_REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
+_HEAD_BYTES = 2048
+
+
+class NotNow(Exception):  # noqa: N818 - it is a state of affairs
+    """The network or the server cannot do it at this moment, or the URL has expired. The message is for people."""
+
+
+def checked(url: str) -> str:
+    """Give the URL back if it may be used. ValueError without a word of the URL otherwise."""
+    if not re.fullmatch(r"[!-~]{1,8192}", url):
+        raise ValueError("must be at most 8192 visible ASCII characters; percent-encode all others")
+    try:
+        parts = urllib.parse.urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        raise ValueError("is not a URL that can be read") from None
+    if parts.scheme not in {"https", "http"} or not host or parts.username is not None:
+        raise ValueError("must be https://HOST/PATH, without a user name")
+    if parts.scheme == "http" and not is_loopback(host):
+        raise ValueError("must begin with https:// (http:// is for loopback only)")
+    return url
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether what is sent there never leaves this machine."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def trust(settings: Mapping[str, Any], handler: str) -> ssl.SSLContext:
+    """Whom to trust: the system's authorities, or those of the PEM file `ca_file` in their place. HandlerError."""
+    file = settings.get("ca_file")
+    if file is not None and not isinstance(file, str):
+        raise HandlerError(f"`ca_file` of [handler.{handler}] must be the path of a PEM file")
+    try:
+        return ssl.create_default_context(cafile=file)
+    except (OSError, ValueError):
+        raise HandlerError(f"`ca_file` of [handler.{handler}] cannot be read as PEM certificates") from None
+
+
+@contextlib.contextmanager
+def asked(
+    url: str, context: ssl.SSLContext, *, headers: Mapping[str, str], method: str = "GET", body: IO[bytes] | None = None
+) -> Iterator[HTTPResponse]:
+    """Send one request and give the answer, whatever its status. A GET follows redirects, to https only. Blocks.
+
+    Raises:
+        NotNow: no answer, a broken connection, a certificate that is not trusted.
+        HandlerError: a redirect to where nothing may be sent.
+    """
+    for _ in range(REDIRECTS + 1):
+        with contextlib.closing(connection(url, context)) as line:
+            with told():
+                line.request(method, target(url), body=body, headers={"User-Agent": "iot-jobs-agent", **headers})
+                answer = line.getresponse()
+            if method != "GET" or answer.status not in _REDIRECT_STATUSES:
+                yield answer
+                return
+            url = redirected(url, answer.getheader("Location", ""))
+    raise HandlerError(f"the server redirects more than {REDIRECTS} times")
+
+
+def connection(url: str, context: ssl.SSLContext) -> HTTPConnection:
+    """Make the connection, not yet open."""
+    parts = urllib.parse.urlsplit(url)
+    host = parts.hostname or ""
+    if parts.scheme == "http":
+        return HTTPConnection(host, parts.port, timeout=SILENCE_S)
+    return HTTPSConnection(host, parts.port, timeout=SILENCE_S, context=context)
+
+
+def target(url: str) -> str:
+    """Give what the server is asked for: path and query."""
+    parts = urllib.parse.urlsplit(url)
+    return urllib.parse.urlunsplit(("", "", parts.path or "/", parts.query, ""))
+
+
+def redirected(url: str, location: str) -> str:
+    """Follow one redirect, to https only. HandlerError."""
+    try:
+        there = checked(urllib.parse.urljoin(url, location))
+    except ValueError:
+        there = ""
+    if not there.startswith("https:"):
+        raise HandlerError("the server redirects to what is no https URL")
+    return there
+
+
+def read(answer: HTTPResponse, size_bytes: int) -> bytes:
+    """Read some of the body, empty at its end or where the connection was closed. NotNow."""
+    with told():
+        return answer.read(size_bytes)
+
+
+@contextlib.contextmanager
+def told() -> Iterator[None]:
+    """Turn what the network raises into NotNow, in our words: those of others may hold the URL."""
+    try:
+        yield
+    except ssl.SSLCertVerificationError as error:
+        raise NotNow(f"the server's certificate is not trusted: {error.verify_message}") from None
+    except TimeoutError:
+        raise NotNow(f"the server said nothing for {SILENCE_S:g} s") from None
+    except OSError as error:
+        raise NotNow(f"the connection failed: {error.strerror or type(error).__name__}") from None
+    except (HTTPException, UnicodeError) as error:
+        raise NotNow(f"the connection failed: {type(error).__name__}") from None
+
+
+def check_stored(answer: HTTPResponse) -> None:
+    """Raise NotNow or HandlerError unless an upload was taken."""
+    if answer.status not in {200, 201, 204}:
+        raise refusal(answer)
+
+
+def refusal(answer: HTTPResponse) -> Exception:
+    """Say what any other answer than the wanted one means: NotNow if another time or another URL may help.
+
+    S3 answers 403 to an expired presigned URL, and 400 ExpiredToken where the credentials that signed it expired first.
+    Source: Amazon S3 API reference, "Error responses".
+    """
+    status = answer.status
+    head = b""
+    with contextlib.suppress(NotNow):
+        head = read(answer, _HEAD_BYTES)
+    if status in {403, 410} or (status == 400 and b"<Code>ExpiredToken</Code>" in head):  # noqa: PLR2004 - HTTP's names
+        return NotNow(f"the URL has expired, or does not allow this (the server answered {status})")
+    if status in {408, 425, 429} or status >= 500:  # noqa: PLR2004 - HTTP's names
+        return NotNow(f"the server answered {status}")
+    return HandlerError(f"the server answered {status}")

@@ -1,0 +1,170 @@
+"""Install and remove Debian packages with apt-get, unattended, and look afterwards whether it is so."""
+
+import os
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, Field
+
+from agent.handler import Handler, HandlerError, Job, Outcome
+from handlers import programs
+
+LOCK_TIMEOUT_S = 300
+NAME = r"[a-z0-9][a-z0-9+.-]*[a-z0-9+]"  # Debian policy 5.6.1; a last `-` would mean to apt-get: remove it
+VERSION = r"[A-Za-z0-9][A-Za-z0-9.+~:-]*"
+DPKG = Path("/var/lib/dpkg")
+_INSTALLED = "ii "
+
+Wanted = Annotated[str, Field(max_length=256, pattern=rf"^{NAME}(={VERSION})?$")]
+Unwanted = Annotated[str, Field(max_length=256, pattern=rf"^{NAME}$")]
+
+
+class Install(BaseModel, frozen=True, extra="forbid"):
+    """What to install."""
+
+    packages: tuple[Wanted, ...] = Field(min_length=1, max_length=100, description="`NAME` or `NAME=VERSION` each")
+    update: bool = Field(default=True, description="run `apt-get update` first")
+
+
+class Remove(BaseModel, frozen=True, extra="forbid"):
+    """What to remove."""
+
+    packages: tuple[Unwanted, ...] = Field(
+        min_length=1, max_length=100, description="`NAME` each; what depends on them goes too, configuration files stay"
+    )
+
+
+def install(params: Install, job: Job) -> Outcome:
+    """Install them. Settings: `lock_timeout_s`."""
+    if not privileged():
+        return Outcome.rejected("needs a privileged unit")
+    apt = apt_get(job)
+    try:
+        mend()
+        if params.update:
+            job.progress(5, "updating the lists of packages")
+            checked(programs.run([*apt, "update"]))
+        unknown = [name for name in names(params.packages) if not is_known(name)]
+        if unknown:
+            raise HandlerError(f"no source has a package named {', '.join(unknown)}")
+        job.progress(20, "installing")
+        checked(programs.run([*apt, "install", "--no-remove", "--allow-downgrades", "--", *params.packages]))
+    except Locked as error:
+        return Outcome.retry(str(error))
+    there = versions(names(params.packages))
+    for name, _, version in (each.partition("=") for each in params.packages):
+        if name not in there:
+            raise HandlerError(f"apt-get succeeded, and {name} is not installed all the same")
+        if version and there[name] != version:
+            raise HandlerError(f"apt-get succeeded, and {name} has version {there[name]} all the same")
+    return Outcome.succeeded(**there)
+
+
+def remove(params: Remove, job: Job) -> Outcome:
+    """Remove those that are there. Settings: `lock_timeout_s`."""
+    if not privileged():
+        return Outcome.rejected("needs a privileged unit")
+    apt = apt_get(job)
+    try:
+        mend()
+        there = versions(
+            params.packages, status=""
+        )  # only these: apt-get takes an unknown NAME+ for an order to install
+        if there:
+            job.progress(20, "removing")
+            checked(programs.run([*apt, "remove", "--", *there]))
+    except Locked as error:
+        return Outcome.retry(str(error))
+    left = versions(params.packages, status="")
+    if left:
+        raise HandlerError(f"apt-get succeeded, and {', '.join(left)} is there all the same")
+    return Outcome.succeeded(removed=" ".join(there))
+
+
+class Locked(Exception):  # noqa: N818 - it is a state of affairs
+    """Another program is at the packages, and has been for longer than we wait. The message is for people."""
+
+
+def privileged() -> bool:
+    """Tell whether packages can be changed here at all: by root, where the file system is not made read-only."""
+    return os.geteuid() == 0 and os.access(DPKG, os.W_OK) and os.access("/usr", os.W_OK)
+
+
+def apt_get(job: Job) -> list[str]:
+    """Begin the command line. Nobody is asked anything: configuration files that were edited are kept."""
+    timeout_s = job.settings.get("lock_timeout_s", LOCK_TIMEOUT_S)
+    if not isinstance(timeout_s, int) or timeout_s < 0:
+        raise HandlerError("`lock_timeout_s` must be a whole number of seconds")
+    os.environ["DEBIAN_FRONTEND"] = "noninteractive"
+    os.environ["APT_LISTCHANGES_FRONTEND"] = "none"
+    os.environ["NEEDRESTART_MODE"] = "l"  # list what should be restarted, and restart nothing unasked
+    return [
+        "apt-get",
+        "--yes",
+        "--quiet=1",  # no moving progress bars, and a line while a lock is waited for
+        f"--option=DPkg::Lock::Timeout={timeout_s}",
+        "--option=APT::Cmd::Pattern-Only=true",  # a name is a name: otherwise an unknown one is a regular expression
+        "--option=Dpkg::Options::=--force-confdef",
+        "--option=Dpkg::Options::=--force-confold",
+    ]
+
+
+def mend() -> None:
+    """Finish what an interrupted dpkg left: apt-get does nothing before that. HandlerError, Locked."""
+    if any(path.name.isdigit() for path in (DPKG / "updates").glob("*")):
+        checked(programs.run(["dpkg", "--force-confdef", "--force-confold", "--configure", "--pending"]))
+
+
+def checked(answer: programs.Answer) -> None:
+    """Raise Locked if another program is at it, HandlerError for any other failure."""
+    if answer.code == 0:
+        return
+    if re.search(r"(could not get|unable to (lock|acquire)|is locked by) .*", answer.err, re.IGNORECASE):
+        raise Locked("another program holds the lock of apt or dpkg")
+    errors = [line.removeprefix("E: ") for line in answer.err.splitlines() if line.startswith("E: ")]
+    raise HandlerError(": ".join([answer.ending, *errors[:1]]))
+
+
+def names(packages: Iterable[str]) -> list[str]:
+    """Give the names without their versions."""
+    return [each.partition("=")[0] for each in packages]
+
+
+def is_known(name: str) -> bool:
+    """Tell whether a source, or this device, has a package of exactly this name, virtual ones not counted."""
+    answer = programs.run(["apt-cache", "--quiet=2", "show", "--no-all-versions", f"?exact-name({name})"], out=True)
+    return answer.code == 0 and bool(answer.out.strip())
+
+
+def versions(packages: Sequence[str], status: str = _INSTALLED) -> dict[str, str]:
+    """Give those that are installed, with their versions; with `status` empty, also those that are only half there."""
+    known = {}
+    asked = ["dpkg-query", "--show", "--showformat=${Package}\\t${db:Status-Abbrev}\\t${Version}\\n", "--"]
+    for name in dict.fromkeys(names(packages)):
+        for line in programs.run([*asked, name], out=True).out.splitlines():
+            found, state, version = line.split("\t")
+            if state.startswith(status) and state[1:2] not in {"n", "c"}:
+                known[found] = version
+    return known
+
+
+INSTALL = Handler(
+    name="install-packages",
+    params=Install,
+    run=install,
+    summary="Install Debian packages with apt-get.",
+    on_interrupt="rerun",
+    exclusive=True,
+    grace_s=300.0,
+)
+REMOVE = Handler(
+    name="remove-packages",
+    params=Remove,
+    run=remove,
+    summary="Remove Debian packages with apt-get.",
+    on_interrupt="rerun",
+    exclusive=True,
+    grace_s=300.0,
+)

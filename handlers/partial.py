@@ -1,0 +1,119 @@
+"""A file that is not complete yet, beside the one it will become, and a note about how far it can be relied on.
+
+Owns both files and what is on the disk of them; knows nothing of networks. The note names the source without its query.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import stat
+from typing import Any, Self
+
+from agent.handler import HandlerError
+from handlers.https import NotNow
+from handlers.roots import publish, replace
+
+SYNC_BYTES = 16 * 1024 * 1024
+
+
+class Partial:
+    """The incomplete file of one target. Locked while it is open; `size_bytes` is how much of it there is."""
+
+    def __init__(self, directory: int, target: str, source: str) -> None:
+        """`source` says what is fetched; a partial file of another source is begun anew.
+
+        Raises:
+            NotNow: another process is at it.
+            HandlerError: something else lies in its place.
+            OSError: it cannot be opened.
+        """
+        digest = hashlib.sha256(target.encode(errors="surrogateescape")).hexdigest()
+        self.name = f".{target[:40]}.{digest[:8]}.part"
+        self._directory, self._target, self._source = directory, target, source
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        self._file = os.open(self.name, flags, 0o600, dir_fd=directory)
+        try:
+            self._take()
+            note = self._read_note()
+            self.etag = str(note.get("etag", ""))
+            self.size_bytes = self._synced_bytes = min(int(note.get("size_bytes", 0)), os.fstat(self._file).st_size)
+            os.ftruncate(self._file, self.size_bytes)
+            os.lseek(self._file, self.size_bytes, os.SEEK_SET)
+        except BaseException:
+            os.close(self._file)
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._file)
+
+    def _take(self) -> None:
+        found = os.fstat(self._file)
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+            raise HandlerError(f"{self.name} in the file's directory is in the way; remove it")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            there = os.stat(self.name, dir_fd=self._directory, follow_symlinks=False)
+            is_current = os.path.samestat(found, there)
+        except (BlockingIOError, FileNotFoundError):
+            is_current = False
+        if not is_current:
+            raise NotNow("the same file is being downloaded by another job")
+
+    def _read_note(self) -> dict[str, Any]:
+        """Read the note; nothing if it is about something else, or cannot be read."""
+        try:
+            file = os.open(f"{self.name}.json", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._directory)
+            with os.fdopen(file, "rb") as stream:
+                note = json.load(stream)
+            known = note["source"] == self._source and isinstance(note["etag"], str)
+            return note if known and isinstance(note["size_bytes"], int) and note["size_bytes"] >= 0 else {}
+        except (OSError, ValueError, KeyError, TypeError):
+            return {}
+
+    def restart(self, etag: str) -> None:
+        """Begin anew, with another version of the source. Raises OSError."""
+        self.etag, self.size_bytes, self._synced_bytes = etag, 0, 0
+        os.ftruncate(self._file, 0)
+        os.lseek(self._file, 0, os.SEEK_SET)
+        self.keep()
+
+    def write(self, data: bytes) -> None:
+        """Add to it; every 16 MiB are made to last. Raises OSError."""
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._file, view) :]
+        self.size_bytes += len(data)
+        if self.size_bytes - self._synced_bytes >= SYNC_BYTES:
+            self.keep()
+
+    def keep(self) -> None:
+        """Make all of it last through a power cut; what is not kept is fetched again. Raises OSError."""
+        os.fsync(self._file)
+        note = {"source": self._source, "etag": self.etag, "size_bytes": self.size_bytes}
+        replace(self._directory, f"{self.name}.json", json.dumps(note).encode(), 0o600)
+        self._synced_bytes = self.size_bytes
+
+    def sha256(self) -> str:
+        """Read it all and give its digest, in hexadecimal. Raises OSError."""
+        with os.fdopen(os.dup(self._file), "rb") as stream:
+            stream.seek(0)
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+
+    def publish(self, mode: int | None) -> None:
+        """Put it in its place. Raises OSError."""
+        publish(self._directory, self.name, self._file, self._target, mode)
+        self._unlink(f"{self.name}.json")
+
+    def discard(self) -> None:
+        """Remove it."""
+        self._unlink(f"{self.name}.json")
+        self._unlink(self.name)
+
+    def _unlink(self, name: str) -> None:
+        with contextlib.suppress(OSError):
+            os.unlink(name, dir_fd=self._directory)

@@ -1,0 +1,61 @@
+"""System tools that a built-in runs: their output is the job's, and what they said last on stderr can be judged."""
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent.handler import HandlerError
+
+_KEPT_CHARACTERS = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """How a program ended, and what it said: `out` only if it was asked for, `err` the last 8,192 characters."""
+
+    program: str
+    code: int
+    out: str
+    err: str
+
+    @property
+    def ending(self) -> str:
+        """How it ended, in words."""
+        how = f"was killed by signal {-self.code}" if self.code < 0 else f"exited with code {self.code}"
+        return f"{self.program} {how}"
+
+
+def run(argv: Sequence[str], *, out: bool = False) -> Answer:
+    """Run a program and wait for it. Its output is passed on as it comes; with `out` it is kept.
+
+    Raises:
+        HandlerError: it cannot be started.
+    """
+    name = Path(argv[0]).name
+    sys.stdout.flush()
+    try:
+        with subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE if out else None,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            errors="replace",
+        ) as process:
+            said, err = process.communicate() if out else ("", _passed_on(process))
+    except OSError as error:
+        raise HandlerError(f"{name} could not be started: {error.strerror}") from None
+    return Answer(name, process.returncode, said or "", err[-_KEPT_CHARACTERS:])
+
+
+def _passed_on(process: "subprocess.Popen[str]") -> str:
+    """Pass stderr on line by line, and keep its end."""
+    kept = ""
+    for line in process.stderr or ():
+        sys.stderr.write(line)
+        sys.stderr.flush()
+        kept = (kept + line)[-_KEPT_CHARACTERS:]
+    process.wait()
+    return kept

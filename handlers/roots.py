@@ -1,0 +1,111 @@
+"""Where built-ins may write: below the `roots` of their settings, through no symbolic link, atomically and durably.
+
+Owns the walk from a root to the file's directory and the replacement of the file there; knows nothing of its contents.
+"""
+
+import contextlib
+import errno
+import os
+import secrets
+import stat
+from collections.abc import Iterator, Mapping
+from pathlib import PurePosixPath
+from typing import Any
+
+from agent.handler import HandlerError
+
+NEW_FILE_MODE = 0o644
+
+
+class Outside(Exception):  # noqa: N818 - it says where the path leads
+    """The path leads where it must not. The message is for people."""
+
+
+@contextlib.contextmanager
+def entry(path: str, settings: Mapping[str, Any], handler: str) -> Iterator[tuple[int, str]]:
+    """Give the open directory of an absolute path, and the name in it. `settings` are those of `[handler.HANDLER]`.
+
+    Raises:
+        Outside: the path is not below a root, or a symbolic link is on the way.
+        HandlerError: the settings are wrong, or the directory cannot be opened.
+    """
+    roots = settings.get("roots", [])
+    if not isinstance(roots, list) or not all(isinstance(each, str) and each.startswith("/") for each in roots):
+        raise HandlerError(f"`roots` of [handler.{handler}] must be a list of absolute paths")
+    root, parts = below(path, roots, handler)
+    try:
+        directory = opened(root, parts[:-1])
+    except OSError as error:
+        raise HandlerError(f"the directory cannot be opened: {error.strerror}") from None
+    try:
+        yield directory, parts[-1]
+    finally:
+        os.close(directory)
+
+
+def below(path: str, roots: list[str], handler: str) -> tuple[str, tuple[str, ...]]:
+    """Find the root that a path is below, and the names on the way. Raises Outside."""
+    pure = PurePosixPath(path)
+    if ".." in pure.parts:
+        raise Outside("path: must not contain ..")
+    for root in roots:
+        if pure.is_relative_to(root) and pure != PurePosixPath(root):
+            return root, pure.relative_to(root).parts
+    raise Outside(f"path: is not below one of `roots` in [handler.{handler}]")
+
+
+def opened(root: str, names: tuple[str, ...]) -> int:
+    """Walk down from the root, following no symbolic link. Raises Outside for one, OSError for what is missing."""
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+    directory = os.open(root, flags)
+    for name in names:
+        try:
+            child = os.open(name, flags | os.O_NOFOLLOW, dir_fd=directory)
+        except OSError as error:
+            if error.errno in {errno.ELOOP, errno.ENOTDIR} and is_link(name, directory):
+                raise Outside("path: leads through a symbolic link, which could lead outside of `roots`") from None
+            raise
+        finally:
+            os.close(directory)
+        directory = child
+    return directory
+
+
+def is_link(name: str, directory: int) -> bool:
+    """Tell a symbolic link."""
+    return stat.S_ISLNK(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode)
+
+
+def replace(directory: int, name: str, data: bytes, mode: int | None) -> None:
+    """Put a new file in the place of the old one. A symbolic link there is replaced, not followed. Raises OSError."""
+    fresh = f".{name[:200]}.{secrets.token_hex(4)}"
+    file = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=directory)
+    try:
+        with os.fdopen(file, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            publish(directory, fresh, stream.fileno(), name, mode)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(fresh, dir_fd=directory)
+        raise
+
+
+def publish(directory: int, fresh: str, file: int, name: str, mode: int | None) -> None:
+    """Give the complete file `fresh`, open as `file`, its mode and its name, on the disk in that order. Raises OSError.
+
+    Without a mode it gets that of the file that was there, or the usual one.
+    """
+    os.fchmod(file, old_mode(directory, name) if mode is None else mode)
+    os.fsync(file)
+    os.rename(fresh, name, src_dir_fd=directory, dst_dir_fd=directory)
+    os.fsync(directory)
+
+
+def old_mode(directory: int, name: str) -> int:
+    """Give the mode of the file that is there; the usual one if there is none."""
+    try:
+        found = os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return NEW_FILE_MODE
+    return stat.S_IMODE(found.st_mode) & 0o777 if stat.S_ISREG(found.st_mode) else NEW_FILE_MODE

@@ -1,0 +1,108 @@
+"""Start, stop and restart systemd units that the device's owner lists, and look afterwards whether it is so."""
+
+import re
+import select
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field
+
+from agent.handler import Handler, HandlerError, Job, Outcome
+from handlers import programs
+
+SETTLE_S = 2.0
+_TYPED = re.compile(r".\.(service|socket|timer|path|target|mount)$")
+_DENIED = re.compile(r"interactive authentication required|access denied|not authorized", re.IGNORECASE)
+_UNREACHABLE = re.compile(r"failed to connect to bus|not been booted with systemd", re.IGNORECASE)
+
+Verb = Literal["start", "stop", "restart"]
+Unit = Annotated[str, Field(max_length=255, pattern=r"^[A-Za-z0-9_][A-Za-z0-9:_.@\\-]*$")]  # systemd.unit(5)
+
+
+class Params(BaseModel, frozen=True, extra="forbid"):
+    """Which units."""
+
+    services: tuple[Unit, ...] = Field(
+        min_length=1, max_length=50, description="unit names; without a type, `.service` is meant"
+    )
+
+
+def changed(verb: Verb, params: Params, job: Job) -> Outcome:
+    """Do it, all units at once, and verify each. Settings: `units`, `settle_s`."""
+    handler = f"{verb}-services"
+    allowed = listed(job, handler)
+    settle_s = job.settings.get("settle_s", SETTLE_S)
+    if not isinstance(settle_s, int | float) or not 0 <= settle_s <= 60:  # noqa: PLR2004 - more would be a mistake
+        raise HandlerError(f"`settle_s` of [handler.{handler}] must be 0 to 60 seconds")
+    units = [full(each) for each in dict.fromkeys(params.services)]
+    for unit in units:
+        if unit not in allowed:
+            return Outcome.rejected(f"{unit} is not one of `units` in [handler.{handler}]")
+    job.progress(10, f"{verb} {', '.join(units)}")
+    check(programs.run(["systemctl", "--no-ask-password", "--no-pager", verb, "--", *units]))
+    if verb != "stop":
+        select.select(
+            [], [], [], settle_s
+        )  # a simple service counts as started before its program is (systemd.service(5))
+    job.progress(90, "verifying")
+    found = {unit: state(unit) for unit in units}
+    wrong = [f"{unit} is {said}" for unit, said in found.items() if not fits(verb, unit, said)]
+    if wrong:
+        raise HandlerError(f"systemctl {verb} succeeded, but {', '.join(wrong)}")
+    return Outcome.succeeded(**found)
+
+
+def listed(job: Job, handler: str) -> set[str]:
+    """Give the units that the device's owner allows. HandlerError for a wrong list."""
+    units: Any = job.settings.get("units", [])
+    if not isinstance(units, list) or not all(isinstance(each, str) for each in units):
+        raise HandlerError(f"`units` of [handler.{handler}] must be a list of unit names")
+    return {full(each) for each in units}
+
+
+def full(unit: str) -> str:
+    """Give the name with its type, as systemctl would complete it."""
+    return unit if _TYPED.search(unit) else f"{unit}.service"
+
+
+def check(answer: programs.Answer) -> None:
+    """Raise HandlerError for a failure, with the help that there is."""
+    if answer.code == 0:
+        return
+    if _DENIED.search(answer.err):
+        raise HandlerError("polkit does not allow it; list the unit in iot-jobs-agent.rules, see docs/install.md")
+    if _UNREACHABLE.search(answer.err):
+        raise HandlerError("systemd cannot be reached here")
+    lines = [line.strip() for line in answer.err.splitlines() if line.strip()]
+    raise HandlerError(": ".join([answer.ending, *lines[:1]]))
+
+
+def state(unit: str) -> str:
+    """Give the unit's state in systemd's word. `is-active` ends with other codes than 0 for all but active ones."""
+    answer = programs.run(["systemctl", "is-active", "--", unit], out=True)
+    return answer.out.strip() or "unknown"
+
+
+def fits(verb: Verb, unit: str, found: str) -> bool:
+    """Tell whether a unit is what it should be. A oneshot that did its work and ended well counts as started."""
+    if verb == "stop":
+        return found in {"inactive", "failed"}
+    if found in {"active", "reloading"}:
+        return True
+    return found == "inactive" and programs.run(["systemctl", "is-failed", "--", unit], out=True).code != 0
+
+
+def handler_for(verb: Verb) -> Handler[Params]:
+    """Make the handler of one verb."""
+    return Handler(
+        name=f"{verb}-services",
+        params=Params,
+        run=lambda params, job: changed(verb, params, job),
+        summary=f"{verb.capitalize()} systemd units.",
+        timeout_s=600.0,
+        on_interrupt="rerun",
+    )
+
+
+START = handler_for("start")
+STOP = handler_for("stop")
+RESTART = handler_for("restart")

@@ -1,0 +1,56 @@
+"""What tests in more than one folder need: a built-in handler, called in this process."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from agent.handler import Handler, HandlerError, Job, Outcome
+
+if TYPE_CHECKING:
+    from agent.core.job import AttemptResult
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a built-in ended, in its own words: what the agent makes of them is not its business."""
+
+    word: str
+    reason: str
+    details: Mapping[str, Any]
+    result: "AttemptResult | None" = None
+
+
+Call = Callable[..., Ended]
+
+
+@pytest.fixture
+def ended() -> type[Ended]:
+    return Ended
+
+
+@pytest.fixture
+def call(tmp_path: Path) -> Iterator[Call]:
+    """Call a built-in in this process, with params and settings as a job would give them."""
+    (tmp_path / "job").mkdir(exist_ok=True)
+    told = (tmp_path / "told").open("ab", buffering=0)
+
+    def run(
+        handler: Handler[Any], params: object, settings: object = None, *, phase: str = "run", cancelled: bool = False
+    ) -> Ended:
+        (tmp_path / "settings.json").write_text(json.dumps(settings or {}))
+        members = {"ID": "job-1", "PHASE": phase, "DIR": tmp_path / "job", "SETTINGS_FILE": tmp_path / "settings.json"}
+        job = Job({f"JOB_{key}": str(value) for key, value in members.items()} | {"JOB_CONTROL_FD": str(told.fileno())})
+        job.cancelled = cancelled
+        try:
+            outcome = handler.run(handler.params.model_validate_json(json.dumps(params)), job)
+        except HandlerError as error:
+            outcome = Outcome.failed(str(error))
+        assert isinstance(outcome, Outcome)
+        return Ended(outcome.kind, outcome.reason, outcome.details)
+
+    yield run
+    told.close()

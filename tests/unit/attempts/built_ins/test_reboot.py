@@ -1,0 +1,38 @@
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from handlers.reboot import BOOT_ID, HANDLER
+
+if TYPE_CHECKING:
+    from conftest import Call, Story, Work
+
+
+async def test_it_asks_for_a_reboot_and_notes_the_boot(work: "Work", story: "Story") -> None:
+    ended = await work("reboot:HANDLER", {})
+    assert ended.word == "reboot"
+    kept = json.loads((story.job_directory() / "checkpoint.json").read_text())
+    assert kept == {"boot_id": BOOT_ID.read_text().strip()}
+
+
+def test_resumed_in_another_boot_it_has_succeeded(call: "Call", tmp_path: Path) -> None:
+    (tmp_path / "job" / "checkpoint.json").write_text('{"boot_id": "another"}')
+    assert call(HANDLER, {}, phase="resume").word == "succeeded"
+    assert call(HANDLER, {}, phase="run").word == "reboot"
+
+
+@pytest.mark.parametrize("kept", [None, {}, [], {"boot_id": BOOT_ID.read_text().strip()}])
+def test_resumed_before_the_reboot_it_asks_again(call: "Call", tmp_path: Path, kept: object) -> None:
+    (tmp_path / "job" / "checkpoint.json").write_text(json.dumps(kept))
+    assert call(HANDLER, {}, phase="resume").word == "reboot"
+
+
+async def test_it_takes_no_params(work: "Work") -> None:
+    assert (await work("reboot:HANDLER", {"delay": 1})).word == "rejected"
+
+
+def test_it_declares_what_the_agent_needs_to_know() -> None:
+    declared = HANDLER.manifest
+    assert (declared.may_reboot, declared.on_interrupt, declared.exclusive) == (True, "resume", True)
