@@ -16,6 +16,7 @@ from simulator.refusals import invalid
 _PRESIGNED: Final = "${aws:iot:s3-presigned-url"
 _DEFAULT_LIFE_S: Final = 3600
 _MAX_USES: Final = 2
+MAX_SOURCE_BYTES: Final = 32768  # AWS IoT Device Management quotas, "Job document size"
 # One placeholder; the key of an upload may hold placeholders of its own, no other may.
 _PLACEHOLDER: Final = re.compile(
     r"\$\{aws:iot:s3-presigned-url(?P<form>-v1|-v2|-upload)?:?(?P<url>(?:[^${}\"]|\$\{[a-zA-Z]+\})*)\}"
@@ -39,6 +40,20 @@ def check(document: str, presigned_url_config: Mapping[str, Any]) -> str:
     for match in _PLACEHOLDER.finditer(document):
         _check_one(match)
     return rest
+
+
+def read_source(objects: Objects, url: str) -> str:
+    """Read the job document that a documentSource names; raises InvalidRequest where there is none."""
+    place = _place(url)
+    content = objects.get(place.bucket, place.key)
+    if content is None:
+        raise invalid(f"The object {url} does not exist")
+    if len(content) > MAX_SOURCE_BYTES:
+        raise invalid(f"The object {url} has more than {MAX_SOURCE_BYTES} bytes")
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        raise invalid(f"The object {url} is not UTF-8") from None
 
 
 class Presigner:

@@ -20,7 +20,7 @@ from simulator.jobs.views import Json
 from simulator.limits import Limits
 from simulator.mqtt import MqttFront, Send
 from simulator.objects import Objects
-from simulator.placeholders import Presigner
+from simulator.placeholders import Presigner, read_source
 from simulator.policy import Policy, PolicyName
 from simulator.refusals import Refused
 from simulator.rest import RestFront
@@ -205,6 +205,7 @@ async def _serving(
         changed=service.look_again,
     )
     presigner = Presigner(objects, lambda: base_url, service.now)
+    service.store.read_source = lambda url: read_source(objects, url)
     service.store.deliver = lambda document, job, execution: presigner.resolve(
         document, job.request.presigned_url_config, execution
     )

@@ -35,6 +35,7 @@ class JobRequest:
     job_id: str
     targets: tuple[str, ...]
     document: str
+    document_source: str = ""
     namespace: str = ""
     description: str | None = None
     presigned_url_config: Mapping[str, Any] = field(default_factory=dict)

@@ -19,11 +19,15 @@ from simulator.jobs.job_index import JobIndex
 from simulator.jobs.notifications import Publication
 from simulator.jobs.settings import Settings
 from simulator.jobs.views import Pending
-from simulator.refusals import not_found
+from simulator.refusals import invalid, not_found
 from simulator.registry import Registry
 from simulator.tags import Tags
 
 __all__ = ["JobStore", "Settings"]
+
+
+def _no_source(url: str) -> str:
+    raise invalid(f"The object {url} cannot be read: this simulator has no object store")
 
 
 @dataclass(slots=True)
@@ -39,6 +43,8 @@ class JobStore:
     tags: Tags = field(default_factory=Tags)
     deletions: set[str] = field(default_factory=set)
     _continuous: dict[str, dict[str, Job]] = field(default_factory=lambda: defaultdict(dict))
+    # Reads the object that a documentSource names; raises Refused where there is none.
+    read_source: Callable[[str], str] = _no_source
     # Makes of a job document what one delivery of it reads; placeholders are replaced here.
     deliver: Callable[[str, Job, JobExecution], str] = lambda document, _job, _execution: document
     _publications: list[Publication] = field(default_factory=list)

@@ -22,11 +22,13 @@ _CHANGEABLE: Final = {
 
 
 def _create_job(store: JobStore, members: Json, now: float) -> Json:
-    return views.job_receipt(operator.create(store, _job_request(members), now))
+    return views.job_receipt(operator.create(store, _job_request(store, members), now))
 
 
 def _describe_job(store: JobStore, members: Json, _now: float) -> Json:
-    return {"job": views.job_description(store.find_job(members["jobId"]))}
+    job = store.find_job(members["jobId"])
+    source = {"documentSource": job.request.document_source} if job.request.document_source else {}
+    return {**source, "job": views.job_description(job)}
 
 
 def _get_job_document(store: JobStore, members: Json, _now: float) -> Json:
@@ -98,15 +100,15 @@ def _list_jobs(store: JobStore, members: Json, _now: float) -> Json:
     )
 
 
-def _job_request(members: Json) -> JobRequest:
-    if "document" not in members:
-        raise invalid("A job needs a document")
-    if _PLACEHOLDER in placeholders.check(members["document"], members.get("presignedUrlConfig", {})):
+def _job_request(store: JobStore, members: Json) -> JobRequest:
+    document = _document(store, members)
+    if _PLACEHOLDER in placeholders.check(document, members.get("presignedUrlConfig", {})):
         raise invalid(f"Placeholders ({_PLACEHOLDER}...}}) in job documents are not supported by this simulator")
     return JobRequest(
         job_id=members["jobId"],
         targets=tuple(members["targets"]),
-        document=members["document"],
+        document=document,
+        document_source=members.get("documentSource", ""),
         namespace=members.get("namespaceId", ""),
         description=members.get("description"),
         presigned_url_config=members.get("presignedUrlConfig", {}),
@@ -117,10 +119,19 @@ def _job_request(members: Json) -> JobRequest:
     )
 
 
+def _document(store: JobStore, members: Json) -> str:
+    """The text of the document; one in S3 is read now and never again (developer guide, page manage-job-cli)."""
+    if ("document" in members) == ("documentSource" in members):
+        raise invalid("A job needs a document or a documentSource, and not both")
+    if "document" in members:
+        return str(members["document"])
+    return store.read_source(members["documentSource"])
+
+
 OPERATIONS: Final[Mapping[str, Operation]] = {
     "CreateJob": operation(
-        "jobId targets document description targetSelection presignedUrlConfig timeoutConfig tags namespaceId"
-        " jobExecutionsRetryConfig",
+        "jobId targets document documentSource description targetSelection presignedUrlConfig timeoutConfig tags"
+        " namespaceId jobExecutionsRetryConfig",
         _create_job,
     ),
     "DescribeJob": operation("jobId beforeSubstitution", _describe_job),

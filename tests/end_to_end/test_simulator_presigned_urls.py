@@ -14,7 +14,7 @@ from simulator.objects import Denied, Objects, Place
 from simulator.refusals import Refused
 
 if TYPE_CHECKING:
-    from conftest import Connect
+    from conftest import Connect, SimulatorProcess
 
     from simulator.server import RunningSimulator
 
@@ -165,3 +165,35 @@ def test_placeholders_that_cannot_be_replaced_are_refused(sim: RunningSimulator,
     with pytest.raises(Refused) as raised:
         sim.operate("CreateJob", jobId="J1", targets=[THING_ARN], document=text, presignedUrlConfig=config)
     assert raised.value.code == "InvalidRequest"
+
+
+def test_a_document_in_s3_is_read_once_and_named_afterwards(simulator: SimulatorProcess, new_name: Any) -> None:
+    thing, job = new_name("lamp"), new_name("job")
+    arn = simulator.create_thing(thing)
+    store = f"{simulator.http_url}/_simulator/objects/documents/{job}.json"
+    source = f"https://s3.us-east-1.amazonaws.com/documents/{job}.json"
+    create = {"jobId": job, "targets": [arn], "documentSource": source}
+    with pytest.raises(simulator.iot.exceptions.InvalidRequestException, match="does not exist"):
+        simulator.iot.create_job(**create)
+    put(store, b'{"operation":  "greet"}')
+    simulator.iot.create_job(**create)
+    put(store, b'{"operation": "changed"}')
+    assert simulator.iot.get_job_document(jobId=job)["document"] == '{"operation":  "greet"}'
+    assert simulator.iot.describe_job(jobId=job)["documentSource"] == source
+
+
+@pytest.mark.parametrize("content", [b"\xff", b"no json", b'"' + b"x" * 32768 + b'"'], ids=["utf-8", "json", "size"])
+def test_a_document_in_s3_that_is_none_is_refused(simulator: SimulatorProcess, new_name: Any, content: bytes) -> None:
+    thing, job = new_name("lamp"), new_name("job")
+    arn = simulator.create_thing(thing)
+    put(f"{simulator.http_url}/_simulator/objects/documents/{job}", content)
+    for source in (f"https://documents.s3.us-east-1.amazonaws.com/{job}", "nonsense"):
+        with pytest.raises(simulator.iot.exceptions.InvalidRequestException):
+            simulator.iot.create_job(jobId=job, targets=[arn], documentSource=source)
+
+
+def put(url: str, content: bytes) -> None:
+    """Put an object behind a simulator's presigned URLs."""
+    request = urllib.request.Request(url, data=content, method="PUT")  # noqa: S310 - the simulator's own address
+    with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - as above
+        assert answer.status == 200
