@@ -69,9 +69,8 @@ def remove(params: Remove, job: Job) -> Outcome:
     apt = apt_get(job)
     try:
         mend()
-        there = versions(
-            params.packages, status=""
-        )  # only these: apt-get takes an unknown NAME+ for an order to install
+        # Only what is there: apt-get takes an unknown NAME+ for an order to install.
+        there = versions(params.packages, status="")
         if there:
             job.progress(20, "removing")
             checked(programs.run([*apt, "remove", "--", *there]))

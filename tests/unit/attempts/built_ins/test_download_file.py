@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 SECRET = "X-Amz-Signature=5ecret"
 DATA = os.urandom(3_000_000)
+OTHER = os.urandom(3_000_000)
 SHA256 = hashlib.sha256(DATA).hexdigest()
 Download = Callable[..., "Ended"]
 
@@ -102,9 +103,9 @@ def test_a_file_that_changed_meanwhile_is_fetched_whole(download: Download, web:
     web.trouble(cut_after=1_000_000)
     web.trouble(status=503)
     download()
-    web.files["/file"], web.etag = b"new", '"v2"'
+    web.files["/file"], web.etag = OTHER, '"v2"'
     assert (download()).word == "succeeded"
-    assert (root / "file").read_bytes() == b"new"
+    assert (root / "file").read_bytes() == OTHER
 
 
 def test_a_file_that_shrank_under_the_same_name_is_fetched_whole(download: Download, web: "Web", root: Path) -> None:
@@ -120,10 +121,10 @@ def test_what_came_from_elsewhere_is_not_taken_up(download: Download, web: "Web"
     web.trouble(cut_after=1_000_000)
     web.trouble(status=503)
     download()
-    web.files["/other"] = b"other"
+    web.files["/other"] = OTHER
     assert (download(url=f"{web.origin}/other")).word == "succeeded"
     assert ranges(web)[-1] is None
-    assert (root / "file").read_bytes() == b"other"
+    assert (root / "file").read_bytes() == OTHER
 
 
 def test_without_a_strong_etag_nothing_is_taken_up(download: Download, web: "Web", root: Path) -> None:
@@ -140,7 +141,7 @@ def test_bytes_after_those_that_were_kept_are_not_relied_on(download: Download, 
     download()
     (part,) = root.glob("*.part")
     with part.open("ab") as file:
-        file.write(bytes(4096))
+        file.write(bytes(len(DATA)))
     assert (download(sha256=SHA256)).word == "succeeded"
     assert (root / "file").read_bytes() == DATA
 
