@@ -265,3 +265,12 @@ class TestThings:
         assert cloud.operate("DescribeEndpoint") == {"endpointAddress": "localhost:1"}
         assert cloud.operate("DescribeEndpoint", endpointType="iot:Jobs") == {"endpointAddress": "localhost:2"}
         assert refusal(cloud, "DescribeEndpoint", endpointType="iot:Other").code == "InvalidRequest"
+
+
+def test_a_job_has_exactly_one_document(cloud: Cloud) -> None:
+    source = "https://s3.amazonaws.com/bucket/key"
+    targets = {"jobId": "J1", "targets": ["arn:aws:iot:us-east-1:123456789012:thing/lamp"]}
+    assert cloud.refused("CreateJob", **targets)[0] == "InvalidRequest"
+    assert cloud.refused("CreateJob", **targets, document="{}", documentSource=source)[0] == "InvalidRequest"
+    code, message = cloud.refused("CreateJob", **targets, documentSource=source)
+    assert (code, "cannot be read" in message) == ("InvalidRequest", True)
