@@ -21,16 +21,19 @@ for tenth in 1 2 3 4 5 6; do sleep 0.1; done
 """,
     "SIGKILL": """#!/bin/sh
 [ -e @lock ] && echo "locked" >&2 && exit 1
+trap 'rm @lock; exit 1' TERM
 touch @lock
 echo '{"progress": 1}' >&3
-sleep 0.5
+sleep 0.3
 rm @lock
 """,
     "SIGKILL and resume": """#!/bin/sh
 [ "$1" = describe ] && echo '{"name": "bad", "on_interrupt": "resume"}' && exit 0
+trap 'rmdir copy; exit 1' TERM
 mkdir copy || exit 1
 echo '{"progress": 1}' >&3
 sleep 0.2
+rmdir copy
 """,
     "full disk": "#!/bin/sh\ncat > downloaded\nexit 0\n",
     "closed fd 3": "#!/bin/sh\nset -e\necho '{\"progress\": 1}' >&3\n",
@@ -55,6 +58,7 @@ def test_one_that_does_everything_right_conforms(author: Any) -> None:
 def test_each_wrong_is_found_and_is_the_only_one(author: Any, case: str) -> None:
     author.write("bad", BAD[case].replace("@lock", str(author.directory / "lock")))
     wrongs = author.wrongs("./bad", {})
+    assert next(iter(wrongs)) == case
     if case == "SIGKILL":  # the lock of the one that was killed is in the way from then on
         assert "locked" in wrongs[case]
     else:
@@ -73,28 +77,5 @@ def test_each_wrong_is_found_and_is_the_only_one(author: Any, case: str) -> None
 )
 def test_one_that_is_wrong_even_undisturbed_is_told(author: Any, script: str, words: str) -> None:
     author.write("bad", f"#!/bin/sh\n{script}\n")
-    assert words in author.wrongs("./bad", {})["undisturbed"]
-
-
-PLAIN = """
-import os
-from pydantic import BaseModel
-from agent.handler import Handler, Job, Outcome
-
-class Params(BaseModel, frozen=True):
-    pass
-
-def run(params: Params, job: Job) -> None:
-    with (job.dir / "file").open("w") as file:
-        job.progress(50, "in the middle")
-        file.write("x")
-    if (job.dir / "file").read_text() != "x":
-        raise RuntimeError("what was told went into the file")
-
-HANDLER = Handler(name="plain", params=Params, run=run, grace_s=5)
-"""
-
-
-def test_a_python_handler_conforms_without_effort_of_its_author(author: Any) -> None:
-    author.write("plain.py", PLAIN)
-    assert author.wrongs("plain:HANDLER", {}) == {}
+    config = author.write("config.toml", "[handler.bad]\ngrace_s = 1\n")
+    assert words in author.wrongs("./bad", {}, "--config", config)["undisturbed"]

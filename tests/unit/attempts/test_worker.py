@@ -181,6 +181,20 @@ async def test_a_checkpoint_too_long_is_an_error_and_a_closed_fd_3_is_none(run: 
     assert outcome.reason.startswith("a checkpoint is longer than 4096 bytes")
 
 
+async def test_with_fd_3_closed_what_is_told_goes_into_no_file_of_the_handlers(
+    story: "Story", argv: Callable[[str], tuple[str, ...]]
+) -> None:
+    body = """
+def run(params, job):
+    with (job.dir / "file").open("w") as file:
+        job.progress(50, "in the middle")
+    return Outcome.succeeded(size=(job.dir / "file").stat().st_size)
+"""
+    closing = ("/bin/sh", "-c", 'exec 3>&-; exec "$@"', "sh")
+    result = await story.run("", argv=(*closing, *argv(body)), input="{}")
+    assert outcome_of(result).details == {"size": "0"}
+
+
 async def test_a_result_that_is_too_long_keeps_its_outcome(run: Run) -> None:
     outcome, _ = await run("def run(params, job): return Outcome.failed('r', x='y' * 40000)")
     assert (outcome.status, outcome.reason) == ("FAILED", "r")
