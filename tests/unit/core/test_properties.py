@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -194,7 +195,8 @@ def event(draw: Any, world: World) -> Any:
     return Tick()
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@pytest.mark.timeout(120)  # many lives, and the machine may be busy
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(st.data(), st.integers(1, 3), st.integers(20, 120))
 def test_the_promises_hold_whatever_happens(data: Any, max_concurrent: int, length: int) -> None:
     config = Settings("me", NAMESPACES, max_concurrent)
@@ -226,7 +228,8 @@ def restart(world: World, config: Settings) -> None:
     world.hears(Connected())
 
 
-@settings(max_examples=100, deadline=None)
+@pytest.mark.timeout(120)  # as above
+@settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_once_the_service_answers_everything_pending_is_settled(data: Any) -> None:
     """Liveness: after any prelude, a service that answers rightly brings the agent to rest with every outcome told."""
