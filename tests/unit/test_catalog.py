@@ -1,3 +1,4 @@
+import asyncio
 import json
 import os
 import signal
@@ -202,13 +203,17 @@ async def test_a_broken_executable_is_unavailable_with_its_reason(
 
 
 async def test_an_executable_that_hangs_is_killed_with_its_children(device: Device) -> None:
-    pids = device.state / "pids"
-    device.install("copy", f"#!/bin/sh\n: describe\ntail -f /dev/null &\necho $$ $! > {pids}\nwait\n")
+    alive = device.state / "alive"
+    os.mkfifo(alive)
+    reader = os.open(alive, os.O_RDONLY | os.O_NONBLOCK)
+    device.install("copy", f"#!/bin/sh\n: describe\nexec 9>{alive}\necho up >&9\ntail -f /dev/null &\nwait\n")
     config = device.catalog("copy")._config
     catalog = Catalog(config, worker=device.worker, describe_timeout_s=1.0)
     await catalog.refresh()
     assert "did not end within 1 s" in catalog.offers()["copy"].unavailable
-    assert not [pid for pid in pids.read_text().split() if is_running(pid)]
+    os.set_blocking(reader, True)
+    with os.fdopen(reader) as told:  # ends when nobody holds the other end any more
+        assert await asyncio.wait_for(asyncio.to_thread(told.read), 20) == "up\n"
 
 
 async def test_who_is_asked_stays_in_our_session_so_that_no_sweep_takes_it_for_a_stray(device: Device) -> None:
