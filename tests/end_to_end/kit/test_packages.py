@@ -84,7 +84,7 @@ def test_a_package_that_is_installed_is_known_and_not_enabled(environment: Envir
 
 def test_a_package_that_is_enabled_is_listed_with_its_params(environment: Environment) -> None:
     done = environment.run("iot-jobs-agent", "handlers", "--config", environment.config("sample-count"))
-    assert re.search(r"^sample-count  yes +2\.3\.4 +package sample-handler$", done.stdout, re.MULTILINE)
+    assert re.search(r"^sample-count +yes +2\.3\.4 +package sample-handler$", done.stdout, re.MULTILINE)
     assert "    Count words.\n    text: string, required, whose words are counted\n" in done.stdout
 
 

@@ -9,8 +9,9 @@ import io
 import lzma
 import os
 import shutil
+import tempfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -122,10 +123,25 @@ def test_a_journal_that_is_not_there_fails(collected: Collect, tmp_path: Path) -
     assert collected({"journal_directory": f"{tmp_path}/no"}).reason.startswith("journalctl exited with code 1: ")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every journal")
-def test_a_journal_that_may_not_be_read_fails(collected: Collect, journal: Path) -> None:
-    (journal / "system.journal").chmod(0)
-    assert "group systemd-journal" in collected().reason
+@pytest.fixture
+def own_journal(journal: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A journal in a place that all may enter; and a journalctl that is not run as root, who may read everything."""
+    with tempfile.TemporaryDirectory() as open_to_all:
+        Path(open_to_all).chmod(0o755)
+        if os.geteuid() == 0:
+            lesser = tmp_path / "bin" / "journalctl"
+            lesser.parent.mkdir()
+            lesser.write_text(
+                f'#!/bin/sh\nexec setpriv --reuid=65534 --clear-groups {shutil.which("journalctl")} "$@"\n'
+            )
+            lesser.chmod(0o755)
+            monkeypatch.setenv("PATH", f"{lesser.parent}:{os.environ['PATH']}")
+        yield Path(shutil.copytree(journal, Path(open_to_all) / "journal"))
+
+
+def test_a_journal_that_may_not_be_read_fails(collected: Collect, own_journal: Path) -> None:
+    (own_journal / "system.journal").chmod(0)
+    assert "group systemd-journal" in collected({"journal_directory": str(own_journal)}).reason
 
 
 def test_a_journal_of_which_a_part_is_hidden_fails() -> None:
