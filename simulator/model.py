@@ -18,6 +18,7 @@ from simulator.refusals import invalid
 _ASCII_CLASSES: Final = {"Upper": "A-Z", "Digit": "0-9", "Graph": "!-~"}  # Java's POSIX classes
 _PROPERTY: Final = re.compile(r"\\p\{(\w+)\}")
 _PRIVATE_USE: Final = range(0xE000, 0xF8FF)
+_LONGS: Final = range(-(2**63), 2**63)
 
 
 class ServiceApi:
@@ -161,6 +162,12 @@ def _number(shape: Any, value: float, path: str) -> Iterator[str]:
         yield _constraint(value, path, f"Member must have value less than or equal to {shape.metadata['max']}")
 
 
+def _long(shape: Any, value: int, path: str) -> Iterator[str]:
+    if value not in _LONGS:
+        yield _constraint(value, path, "Member must be of type long")
+    yield from _number(shape, value, path)
+
+
 def _length(shape: Any, value: Any, path: str) -> Iterator[str]:
     if len(value) < shape.metadata.get("min", 0):
         yield _constraint(value, path, f"Member must have length greater than or equal to {shape.metadata['min']}")
@@ -174,7 +181,7 @@ _CHECKS: Final[Mapping[str, tuple[Any, Callable[[Any, Any, str], Iterator[str]]]
     "map": (dict, _map),
     "string": (str, _string),
     "integer": (int, _number),
-    "long": (int, _number),
+    "long": (int, _long),
     "double": ((int, float), _number),
     "boolean": (bool, _nothing),
 }

@@ -68,6 +68,8 @@ def test_next_cannot_be_updated(queued: Cloud) -> None:
         {"expectedVersion": "-1"},
         {"expectedVersion": True},
         {"expectedVersion": 1.0},
+        {"expectedVersion": 2**63},
+        {"expectedVersion": "9" * 5000},
         {"executionNumber": "1"},
         {"stepTimeoutInMinutes": 0},
         {"stepTimeoutInMinutes": -2},
