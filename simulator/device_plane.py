@@ -72,7 +72,7 @@ class DevicePlane:
         if request.operation is None:
             raise Refused(Code.INVALID_TOPIC, "No operation of AWS IoT Jobs has this topic")
         self._check_namespace(request.namespace)
-        if "clientToken" in members and not isinstance(members["clientToken"], str):
+        if not isinstance(members.get("clientToken"), str | None):
             raise invalid("clientToken must be a string")
         named = {"thingName": request.thing_name, "jobId": request.job_id}
         checked = self._api.check(request.operation, {**_lenient(members), **named})

@@ -91,6 +91,7 @@ def test_what_is_null_or_unknown_counts_as_absent(queued: Cloud) -> None:
         status="IN_PROGRESS",
         statusDetails=None,
         expectedVersion=None,
+        clientToken=None,
         jobId="other",
         thingName=5,
         extra=[1],
