@@ -4,6 +4,7 @@ Owns what differs between the two: envelope, leniency, and the document as an ob
 pages jobs-mqtt-api and jobs-http-device-api). Does no I/O.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -71,7 +72,7 @@ class DevicePlane:
         if request.operation is None:
             raise Refused(Code.INVALID_TOPIC, "No operation of AWS IoT Jobs has this topic")
         self._check_namespace(request.namespace)
-        if "clientToken" in members and not isinstance(members["clientToken"], str):
+        if not isinstance(members.get("clientToken"), str | None):
             raise invalid("clientToken must be a string")
         named = {"thingName": request.thing_name, "jobId": request.job_id}
         checked = self._api.check(request.operation, {**_lenient(members), **named})
@@ -143,7 +144,7 @@ def _lenient(members: Json) -> Json:
     """What AWS takes over MQTT beside the model's types: the version as a string; flags as strings."""
     lenient = dict(members)
     version = lenient.get("expectedVersion")
-    if isinstance(version, str) and version.isascii() and version.isdigit():
+    if isinstance(version, str) and re.fullmatch(r"[0-9]{1,19}", version):
         lenient["expectedVersion"] = int(version)
     for flag in _FLAGS:
         if lenient.get(flag) in ("true", "false"):

@@ -18,6 +18,7 @@ from simulator.refusals import invalid
 _ASCII_CLASSES: Final = {"Upper": "A-Z", "Digit": "0-9", "Graph": "!-~"}  # Java's POSIX classes
 _PROPERTY: Final = re.compile(r"\\p\{(\w+)\}")
 _PRIVATE_USE: Final = range(0xE000, 0xF8FF)
+_LONGS: Final = range(-(2**63), 2**63)
 
 
 class ServiceApi:
@@ -48,15 +49,20 @@ class ServiceApi:
                 members[name] = _typed(shape.type_name, query[wire_name], name)
         return members
 
+    def read_body(self, operation: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """The members that belong in the body; what belongs in path or query string is nothing there."""
+        shapes = self._members(operation)
+        return {name: value for name, value in body.items() if name in shapes and _is_in_body(shapes[name])}
+
     def read_path(self, operation: str, members: Mapping[str, str]) -> dict[str, Any]:
         """The members that the path holds, as `find_operation` gave them, with their types."""
         shapes = self._members(operation)
         return {name: _typed(shapes[name].type_name, text, name) for name, text in members.items()}
 
     def check(self, operation: str, members: Mapping[str, Any]) -> dict[str, Any]:
-        """The known members of a request, null ones left out, or InvalidRequest in AWS's words."""
-        known = {name: members[name] for name in self._members(operation) if members.get(name) is not None}
+        """The known members of a request and of what is in it, null ones left out, or InvalidRequest in AWS's words."""
         shape = self._model.operation_model(operation).input_shape
+        known: dict[str, Any] = _given(shape, members) if shape else {}
         problems = list(_problems(shape, known, "")) if shape else []
         if problems:
             errors = "error" if len(problems) == 1 else "errors"
@@ -82,6 +88,20 @@ class ServiceApi:
         for name in self._model.operation_names:
             http = self._model.operation_model(name).http
             yield http["method"], http["requestUri"].split("?")[0], name
+
+
+def _is_in_body(shape: Any) -> bool:
+    return "location" not in shape.serialization
+
+
+def _given(shape: Any, value: Any) -> Any:
+    """The value, without what the model does not know and without null, which stands for a member not given."""
+    if shape.type_name == "structure" and isinstance(value, Mapping):
+        given = {name: value[name] for name in shape.members if value.get(name) is not None}
+        return {name: _given(shape.members[name], member) for name, member in given.items()}
+    if shape.type_name == "list" and isinstance(value, list):
+        return [_given(shape.member, entry) for entry in value]
+    return value
 
 
 def _match(template: list[str], segments: list[str]) -> dict[str, str] | None:
@@ -161,6 +181,12 @@ def _number(shape: Any, value: float, path: str) -> Iterator[str]:
         yield _constraint(value, path, f"Member must have value less than or equal to {shape.metadata['max']}")
 
 
+def _long(shape: Any, value: int, path: str) -> Iterator[str]:
+    if value not in _LONGS:
+        yield _constraint(value, path, "Member must be of type long")
+    yield from _number(shape, value, path)
+
+
 def _length(shape: Any, value: Any, path: str) -> Iterator[str]:
     if len(value) < shape.metadata.get("min", 0):
         yield _constraint(value, path, f"Member must have length greater than or equal to {shape.metadata['min']}")
@@ -174,7 +200,7 @@ _CHECKS: Final[Mapping[str, tuple[Any, Callable[[Any, Any, str], Iterator[str]]]
     "map": (dict, _map),
     "string": (str, _string),
     "integer": (int, _number),
-    "long": (int, _number),
+    "long": (int, _long),
     "double": ((int, float), _number),
     "boolean": (bool, _nothing),
 }

@@ -115,7 +115,7 @@ class RestFront:
             operation=operation, thing=path_members.get("thingName"), front=front, job=path_members.get("jobId")
         )
         try:
-            body = payloads.decode_object(await request.read())
+            body = api.read_body(operation, payloads.decode_object(await request.read()))
             query_members = api.read_query(operation, request.query)
             members = {**body, **query_members, **api.read_path(operation, path_members)}
             return await self._perform(request, api, event, lambda: operate(operation, members, request.query))

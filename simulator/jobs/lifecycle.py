@@ -42,6 +42,9 @@ def retry(store: JobStore, failed: JobExecution, now: float) -> None:
     job = store.jobs.get(failed.job_id)
     if job is not None and job.retrying_things.get(failed.thing_name) is failed:
         del job.retrying_things[failed.thing_name]
+        if not retries.is_left(job.request.retry_config, failed.retries, failed.status):
+            settle(store, job, now)  # retries were switched off meanwhile
+            return
         with store.changing(failed.thing_name, failed.namespace, now):
             store.queue(job, failed.thing_name, now, retries=(*failed.retries, failed.status))
 

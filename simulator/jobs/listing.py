@@ -63,7 +63,7 @@ def _encoded(key: Key) -> str:
 def _decoded(token: str, kinds: tuple[type, ...]) -> Key:
     try:
         key = json.loads(base64.urlsafe_b64decode(token.encode()))
-    except (ValueError, binascii.Error):
+    except (ValueError, binascii.Error, RecursionError):
         key = None
     if not isinstance(key, list) or [_kind(part) for part in key] != list(kinds):
         raise invalid(f"Invalid nextToken: {token}")

@@ -80,6 +80,7 @@ def delete_thing(store: JobStore, thing_name: str, now: float) -> None:
         leave(store, thing_name, group, now, is_silent=True)
     store.registry.delete(thing_name)
     for job_id in {execution.job_id for execution in store.executions_of_thing(thing_name)}:
+        store.jobs[job_id].members.discard(thing_name)
         _withdraw(store, store.jobs[job_id], thing_name, now, is_silent=True)
 
 

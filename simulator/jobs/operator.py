@@ -103,7 +103,8 @@ def cancel(
         raise invalid(f"Job {job_id} is {job.status} and cannot be canceled")
     store.set_status(job, JobStatus.CANCELED, now)
     job.is_force_canceled = force
-    job.reason_code, job.comment = reason_code, comment
+    job.reason_code = reason_code if reason_code is not None else job.reason_code
+    job.comment = comment if comment is not None else job.comment
     job.waiting_things = {}
     job.retrying_things = {}
     for execution in executions:

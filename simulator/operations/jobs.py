@@ -36,6 +36,8 @@ def _get_job_document(store: JobStore, members: Json, _now: float) -> Json:
 
 
 def _update_job(store: JobStore, members: Json, now: float) -> Json:
+    job = store.find_job(members["jobId"], namespace=members.get("namespaceId"))
+    placeholders.check(job.request.document, members.get("presignedUrlConfig", job.request.presigned_url_config))
     changes = {field: members[name] for name, field in _CHANGEABLE.items() if name in members}
     operator.update(store, members["jobId"], changes, now, namespace=members.get("namespaceId"))
     return {}

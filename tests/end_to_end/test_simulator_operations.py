@@ -178,3 +178,22 @@ async def test_vector_22_the_paginator_reads_thousands_of_jobs_while_others_come
     in_pieces = await asyncio.to_thread(piecewise, 100, 730)
     assert [job_id for job_id in in_pieces if job_id in set(expected)] == expected
     assert len(in_pieces) == len(set(in_pieces))
+
+
+async def test_what_belongs_in_the_query_string_means_nothing_in_the_body(sim: RunningSimulator) -> None:
+    sim.operate("CreateThing", thingName="lamp")
+    sim.operate("CreateJob", jobId="J1", targets=["arn:aws:iot:us-east-1:123456789012:thing/lamp"], document="{}")
+    await sim.wait_for_status("lamp", "J1", "QUEUED")
+
+    def delete_by_body() -> int:
+        scope = "AWS4-HMAC-SHA256 Credential=a/20260101/us-east-1/iot/aws4_request"
+        request = urllib.request.Request(  # noqa: S310 - our own
+            f"{sim.http_url}/jobs/J1", b'{"force": true}', {"Authorization": scope}, method="DELETE"
+        )
+        with pytest.raises(HTTPError) as raised:
+            urllib.request.urlopen(request, timeout=10)  # noqa: S310 - same
+        with raised.value:
+            return raised.value.code
+
+    assert await asyncio.to_thread(delete_by_body) == 409
+    assert sim.operate("DescribeJob", jobId="J1")["job"]["status"] == "IN_PROGRESS"

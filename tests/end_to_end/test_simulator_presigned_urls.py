@@ -167,6 +167,15 @@ def test_placeholders_that_cannot_be_replaced_are_refused(sim: RunningSimulator,
     assert raised.value.code == "InvalidRequest"
 
 
+async def test_a_job_keeps_a_role_for_its_placeholders(sim: RunningSimulator) -> None:
+    sim.operate("CreateThing", thingName="lamp")
+    sim.operate("CreateJob", jobId="J1", targets=[THING_ARN], document=document("", SOURCE), presignedUrlConfig=ROLE)
+    with pytest.raises(Refused, match="roleArn"):
+        sim.operate("UpdateJob", jobId="J1", presignedUrlConfig={"expiresInSec": 60})
+    sim.operate("UpdateJob", jobId="J1", presignedUrlConfig={**ROLE, "expiresInSec": 60})
+    sim.operate("UpdateJob", jobId="J1", description="d")
+
+
 def test_a_document_in_s3_is_read_once_and_named_afterwards(simulator: SimulatorProcess, new_name: Any) -> None:
     thing, job = new_name("lamp"), new_name("job")
     arn = simulator.create_thing(thing)

@@ -95,6 +95,11 @@ def test_jobs_of_the_same_second_come_by_id(cloud: Cloud) -> None:
     assert ids(cloud.operate("ListJobs")) == ["a", "b", "c"]
 
 
+def test_a_token_that_nests_beyond_reason_is_invalid(cloud: Cloud) -> None:
+    token = base64.urlsafe_b64encode(b"[" * 100_000).decode()
+    assert cloud.refused("ListJobs", nextToken=token)[0] == "InvalidRequest"
+
+
 @pytest.mark.parametrize("key", [["a", 1, 1], [1, 2], [1, 2, 3], [0, float("inf"), None], {"a": 1}, 5])
 def test_a_token_of_another_list_is_invalid_even_if_this_one_is_empty(cloud: Cloud, key: Any) -> None:
     token = base64.urlsafe_b64encode(json.dumps(key).encode()).decode()

@@ -226,6 +226,16 @@ class TestDeletedThings:
         assert house.history("J2") == [("fan", 1, "QUEUED", 0), ("lamp", 1, "REMOVED", 0)]
         assert house.rejected("get")["code"] == "ResourceNotFound"
 
+    def test_one_that_was_a_target_itself_comes_back_by_joining_a_group(self, house: Cloud) -> None:
+        create(house, "J1", group_arn("house"), THING_ARN + "radio")
+        house.operate("DeleteThing", thingName="radio")
+        house.create_thing("radio")
+        join(house, "radio", "house")
+        assert [entry for entry in house.history() if entry[0] == "radio"] == [
+            ("radio", 1, "REMOVED", 0),
+            ("radio", 2, "QUEUED", 0),
+        ]
+
     def test_one_that_is_created_again_has_its_history_and_nothing_to_do(self, house: Cloud) -> None:
         create(house, "J1", group_arn("kitchen"), THING_ARN + "radio")
         for thing in ("lamp", "radio"):

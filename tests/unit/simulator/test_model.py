@@ -138,6 +138,23 @@ def test_null_and_unknown_members_are_left_out(iot: ServiceApi) -> None:
     assert iot.check("CreateJob", GOOD_JOB | {"description": None, "colour": "red"}) == GOOD_JOB
 
 
+def test_null_and_unknown_members_are_left_out_of_what_is_nested_too(iot: ServiceApi) -> None:
+    nested = {
+        "presignedUrlConfig": {"roleArn": "r" * 20, "expiresInSec": None, "colour": "red"},
+        "tags": [{"Key": "a", "Value": None}],
+    }
+    assert iot.check("CreateJob", GOOD_JOB | nested) == GOOD_JOB | {
+        "presignedUrlConfig": {"roleArn": "r" * 20},
+        "tags": [{"Key": "a"}],
+    }
+    assert "at 'targets.1.member'" in complaint(iot, "CreateJob", **GOOD_JOB | {"targets": [None]})
+
+
+def test_the_body_holds_only_what_belongs_there(iot: ServiceApi) -> None:
+    body = {"jobId": "J2", "force": True, "comment": "c", "colour": "red"}
+    assert iot.read_body("CancelJob", body) == {"comment": "c"}
+
+
 def test_letters_of_any_script_are_fine_in_tags(iot: ServiceApi) -> None:
     iot.check("CreateJob", GOOD_JOB | {"tags": [{"Key": "\u00e9t\u00e9 \u0661", "Value": "anything!"}]})
 

@@ -176,6 +176,11 @@ class TestCancel:
         assert self.statuses(half_done) == ["CANCELED", "CANCELED", "FAILED"]
         assert refusal(half_done, "CancelJob", jobId="J1", force=True).code == "InvalidRequest"
 
+    def test_reason_and_comment_stay_until_others_are_given(self, half_done: Cloud) -> None:
+        half_done.operate("CancelJob", jobId="J1", reasonCode="TOO_LATE", comment="c")
+        half_done.operate("CancelJob", jobId="J1", force=True, comment="d")
+        assert (half_done.job()["reasonCode"], half_done.job()["comment"]) == ("TOO_LATE", "d")
+
     def test_a_completed_job_cannot_be_canceled(self, cloud: Cloud) -> None:
         cloud.create_job("J1")
         cloud.accepted("J1/update", status="SUCCEEDED")

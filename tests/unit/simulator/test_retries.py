@@ -162,6 +162,11 @@ class TestWithDelay:
         failed.pass_time(seconds=10)
         assert failed.published() == []
 
+    def test_switching_retries_off_leaves_nothing_to_wait_for(self, failed: Cloud) -> None:
+        failed.operate("UpdateJob", jobId="J1", jobExecutionsRetryConfig=config(FAILED=0))
+        failed.pass_time(seconds=10)
+        assert (failed.history(), failed.job()["status"]) == ([("lamp", 1, "FAILED", 0)], "COMPLETED")
+
     def test_deleting_the_thing_ends_the_wait_and_completes_the_job(self, failed: Cloud) -> None:
         failed.operate("DeleteThing", thingName="lamp")
         assert failed.job()["status"] == "COMPLETED"
