@@ -6,6 +6,8 @@ usage; 69 a service that is needed is not there; 70 an internal error; 73 the st
 """
 
 import importlib
+import os
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -17,6 +19,7 @@ EX_FAILED = 1
 EX_USAGE = 2
 EX_CANTCREAT = 73
 EX_CONFIG = 78
+STATUSES: dict[type[AgentError], int] = {ConfigError: EX_CONFIG, StateDirectoryError: EX_CANTCREAT}
 
 COMMANDS = {
     "run": "serve this device's jobs until told to stop (--once: those that are pending)",
@@ -48,17 +51,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         command = importlib.import_module(f"agent.commands.{MODULES.get(words[0], words[0])}")
         status: int = command.main(words[1:])
+        sys.stdout.flush()
     except AgentError as error:
         print(f"iot-jobs-agent: {error}", file=sys.stderr)
-        return (
-            EX_CONFIG
-            if isinstance(error, ConfigError)
-            else EX_CANTCREAT
-            if isinstance(error, StateDirectoryError)
-            else EX_FAILED
-        )
+        return next((status for kind, status in STATUSES.items() if isinstance(error, kind)), EX_FAILED)
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # the reader of our output went away, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     return status
 
 

@@ -66,7 +66,18 @@ async def _handlers(settings: Config) -> list[tuple[bool, str]]:
             findings.append((False, f"handlers.enabled: {name} is unavailable: {offer.unavailable}"))
         else:
             findings.append((True, f"handler {name}"))
+    findings += _roots(settings)
     return findings or [(False, "handlers.enabled: is empty, every job will be REJECTED; name the handlers to allow.")]
+
+
+def _roots(settings: Config) -> list[tuple[bool, str]]:
+    """Find the roots that the handlers allowed to write could not write below."""
+    return [
+        (False, f"handler.{name}.roots: {root} is not there; make it, writable by the agent's user (docs/install.md).")
+        for name in settings.handlers.enabled
+        for root in settings.handler_settings(name).get("roots", [])
+        if not Path(root).is_dir()
+    ]
 
 
 async def _mqtt_port(settings: Config) -> tuple[bool, str]:
@@ -92,5 +103,7 @@ async def _https(settings: Config) -> tuple[bool, str]:
     except RequestRefused as error:
         return False, f"{where} refuses the certificate's policy ({error}); allow iotjobsdata:GetPendingJobExecutions."
     except RequestUnanswered as error:
-        return False, f"the certificate did not get through: {error}; check that it is active and not expired."
+        if any(word in str(error) for word in ("DNS", "CONNECTION_REFUSED", "TIMEOUT", "UNREACHABLE")):
+            return False, f"aws.https_endpoint: cannot be reached ({error}); check network, name and aws.https_port."
+        return False, f"the certificate did not get through ({error}); check that it is active and not expired."
     return True, f"{where} accepts the certificate and lists jobs of {aws.thing_name}"

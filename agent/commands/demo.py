@@ -205,7 +205,8 @@ def _keep(ports: dict[str, Any], config: Path, thing_arn: str) -> None:
     environment = f"AWS_ENDPOINT_URL={ports['http_url']} AWS_DEFAULT_REGION={thing_arn.split(':')[3]}"
     print(
         f"""
-Everything is running; Ctrl-C ends it. Try, in another terminal (`uv run aws` has the AWS CLI if you have not):
+Everything is running; Ctrl-C ends it and removes its files. Try, in another terminal (in a checkout, put `uv run` in
+front of any of these):
 
   export {environment} AWS_ACCESS_KEY_ID=any AWS_SECRET_ACCESS_KEY=any
   aws iot create-job --job-id again --targets {thing_arn} --document '{document}'
@@ -218,7 +219,8 @@ Everything is running; Ctrl-C ends it. Try, in another terminal (`uv run aws` ha
   iot-jobs-agent pending --namespace team-a --config {config}
 
 To write a handler of your own: put it into {config.parent / "handlers"}, add its name to
-{config}, and start another agent with it once this one is stopped.""",
+{config}, and restart the agent (the pid is in `status`):
+  kill PID && sleep 1 && iot-jobs-agent run --config {config}""",
         flush=True,
     )
     with contextlib.suppress(KeyboardInterrupt):

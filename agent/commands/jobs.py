@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 
 from agent.commands import options
-from agent.config import load
+from agent.config import load_handlers
 from agent.journal import HISTORY_KEPT, HistoryEntry, read_history
 
 
@@ -18,7 +18,7 @@ def main(arguments: Sequence[str]) -> int:
         "--limit", type=int, default=20, metavar="N", help=f"at most N (default 20, kept {HISTORY_KEPT})"
     )
     chosen = parser.parse_args(arguments)
-    entries = read_history(load(chosen.config).agent.state_directory, max(0, chosen.limit))
+    entries = read_history(load_handlers(chosen.config).agent.state_directory, max(0, chosen.limit))
     if chosen.json:
         print(json.dumps([_facts(entry) for entry in entries], indent=2))
     elif not entries:

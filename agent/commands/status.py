@@ -7,7 +7,7 @@ from typing import Any
 
 from agent import state_directory
 from agent.commands import options
-from agent.config import load
+from agent.config import load_handlers
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -16,7 +16,7 @@ def main(arguments: Sequence[str]) -> int:
     options.add_config(parser)
     options.add_json(parser)
     chosen = parser.parse_args(arguments)
-    directory = load(chosen.config).agent.state_directory
+    directory = load_handlers(chosen.config).agent.state_directory
     status = state_directory.read_status(directory)
     status["is_running"] = state_directory.is_locked(directory)
     if not status["is_running"]:

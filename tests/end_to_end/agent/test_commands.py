@@ -118,6 +118,37 @@ def test_check_explains_what_the_example_still_lacks() -> None:
     assert "aws.private_key" in checked.stdout
 
 
+async def test_check_says_which_root_is_not_there(device: Any, thing: str) -> None:
+    device.files.rmdir()
+    checked = await run("check", "--config", str(device.write_config()))
+    assert checked.returncode == 1
+    assert f"handler.write-file.roots: {device.files} is not there" in checked.stdout
+
+
+async def test_check_blames_the_network_for_what_the_network_does(device: Any, thing: str) -> None:
+    device.sections["aws"]["https_port"] = 1
+    checked = await run("check", "--config", str(device.write_config()))
+    assert "aws.https_endpoint: cannot be reached" in checked.stdout
+
+
+@pytest.mark.parametrize("what", ["status", "jobs"])
+async def test_what_is_only_on_this_device_is_told_without_credentials(device: Any, what: str) -> None:
+    for key in ("certificate", "private_key", "root_ca"):
+        device.sections["aws"][key] = "${CREDENTIALS_DIRECTORY}/x.pem"
+    answer = await run(what, "--config", str(device.write_config()))
+    assert "has the agent run here" in answer.stderr
+
+
+def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "agent", "handlers", "--config", str(tmp_path / "none.toml")]
+    (tmp_path / "none.toml").write_text("")
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=25, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
+
+
 def test_a_wrong_configuration_is_one_sentence_and_exit_status_78(tmp_path: Path) -> None:
     config = tmp_path / "config.toml"
     config.write_text('[aws]\nendpont = "x"\n')
