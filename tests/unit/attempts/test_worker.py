@@ -131,7 +131,7 @@ async def test_a_validation_error_of_the_work_is_not_the_documents_fault(run: Ru
 
 
 async def test_an_asynchronous_handler_is_waited_for(run: Run) -> None:
-    body = "async def run(params, job):\n    await asyncio.sleep(0)\n    return Outcome.succeeded(n=2)\n"
+    body = "async def run(params, job):\n    await asyncio.to_thread(str)\n    return Outcome.succeeded(n=2)\n"
     assert (await run(body))[0].details == {"n": "2"}
 
 
@@ -140,7 +140,7 @@ async def test_sigterm_cancels_an_asynchronous_handler(story: "Story", argv: Cal
 async def run(params, job):
     job.progress(1, "up")
     try:
-        await asyncio.sleep(1000)
+        await asyncio.Event().wait()
     finally:
         print("cleaned up", job.cancelled)
 """
