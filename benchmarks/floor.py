@@ -1,8 +1,7 @@
 """The floor: what a connected, idle process with our packages costs, before any of our own code.
 
-Same imports as the agent, same connection (MQTT 3.1.1, mutual TLS, one event loop thread of the SDK's, a
-request-response client with the agent's budgets, the two notification filters of the default namespace), an asyncio
-loop that waits for SIGTERM, and nothing else. Runs in the device environment; imports nothing of ours.
+Same imports as the agent, same connection (MQTT 3.1.1, mutual TLS, one event loop thread of the SDK's, the five filters
+of the default namespace), an asyncio loop that waits for SIGTERM, and nothing else. Runs in the device environment; imports nothing of ours.
 
     floor.py ENDPOINT PORT THING CERTIFICATES_DIRECTORY
 
@@ -16,7 +15,6 @@ import sys
 
 import structlog
 from awscrt import http, io, mqtt
-from awscrt import mqtt_request_response as request_response
 from awsiot import mqtt_connection_builder
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
@@ -43,20 +41,11 @@ async def connected_and_idle(endpoint: str, port: int, thing: str, certificates:
         client_bootstrap=io.ClientBootstrap(group, io.DefaultHostResolver(group)),
     )
     await asyncio.wrap_future(connection.connect())
-    client = request_response.Client(connection, request_response.ClientOptions(3, 2, 10))
-    streams = []
-    for topic in ("notify", "notify-next"):
-        established = asyncio.Event()
-        stream = client.create_stream(
-            request_response.StreamingOperationOptions(
-                subscription_topic_filter=f"$aws/things/{thing}/jobs/{topic}",
-                subscription_status_listener=lambda _, e=established: loop.call_soon_threadsafe(e.set),
-                incoming_publish_listener=lambda _: None,
-            )
+    for request in ("get/+", "+/get/+", "+/update/+", "notify", "notify-next"):
+        subscribed, _ = connection.subscribe(
+            f"$aws/things/{thing}/jobs/{request}", mqtt.QoS.AT_LEAST_ONCE, lambda topic, payload, **_: None
         )
-        stream.open()
-        streams.append(stream)
-        await established.wait()
+        await asyncio.wrap_future(subscribed)
     print("connected", flush=True)
     await stopped.wait()
     await asyncio.wrap_future(connection.disconnect())
