@@ -1,7 +1,8 @@
 """The floor: what a connected, idle process with our packages costs, before any of our own code.
 
-Same imports as the agent, same connection (MQTT 3.1.1, mutual TLS, one event loop thread of the SDK's, the five filters
-of the default namespace), an asyncio loop that waits for SIGTERM, and nothing else. Runs in the device environment; imports nothing of ours.
+Same imports as the agent, same connection (MQTT 3.1.1, mutual TLS, one event loop thread of the SDK's, the five
+filters of the default namespace), an asyncio loop that waits for SIGTERM, and nothing else. Runs in the device
+environment; imports nothing of ours.
 
     floor.py ENDPOINT PORT THING CERTIFICATES_DIRECTORY
 
@@ -43,7 +44,7 @@ async def connected_and_idle(endpoint: str, port: int, thing: str, certificates:
     await asyncio.wrap_future(connection.connect())
     for request in ("get/+", "+/get/+", "+/update/+", "notify", "notify-next"):
         subscribed, _ = connection.subscribe(
-            f"$aws/things/{thing}/jobs/{request}", mqtt.QoS.AT_LEAST_ONCE, lambda topic, payload, **_: None
+            f"$aws/things/{thing}/jobs/{request}", mqtt.QoS.AT_LEAST_ONCE, lambda **_: None
         )
         await asyncio.wrap_future(subscribed)
     print("connected", flush=True)
