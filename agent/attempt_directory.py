@@ -21,7 +21,7 @@ from typing import Any, BinaryIO, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from agent.core.events import AttemptProgressed
-from agent.core.job import AttemptId, AttemptResult, Ending, Step, StepKind
+from agent.core.job import AttemptId, AttemptResult, Ending, StartReason, Step, StepKind
 from agent.shim import files
 
 EVENTS_BYTES = 1 << 20
@@ -37,7 +37,7 @@ class Facts:
 
     thing_name: str
     phase: Literal["run", "resume"] = "run"
-    reason: Literal["first", "killed", "reboot", "power-loss", "retry"] = "first"
+    reason: StartReason = StartReason.FIRST
 
 
 class Result(BaseModel):

@@ -23,7 +23,7 @@ import structlog
 from agent import attempt_directory, orphans
 from agent.attempt_directory import Facts, Position
 from agent.core.events import AttemptEnded, AttemptEvent, AttemptStarted
-from agent.core.job import AttemptId, AttemptResult, Ending, ExecutionId, Step
+from agent.core.job import AttemptId, AttemptResult, Ending, ExecutionId, StartReason, Step
 from agent.errors import AgentError
 from agent.launchers import Launcher
 from agent.shim import files
@@ -192,7 +192,7 @@ class Attempts:
     def _launch(self, watch: Watch, step: Step, facts: Facts) -> int:
         """In the thread: make everything ready and durable, then start the shim."""
         job_directory = self._jobs / _execution_name(watch.attempt.execution)
-        if facts.phase == "run" and facts.reason not in {"first", "retry"}:
+        if facts.phase == "run" and facts.reason not in {StartReason.FIRST, StartReason.RETRY}:
             _throw(job_directory, self._trash)  # a rerun finds nothing of what was cut short
         job_directory.mkdir(mode=0o700, exist_ok=True)
         attempt_directory.fill(watch.directory, job_directory, watch.attempt, step, facts)

@@ -51,7 +51,7 @@ def plan_of_steps(document: Mapping[str, Any], offers: Mapping[str, Offer], rule
     has_final = final not in (None, "", {})
     if has_final:
         steps.append(_read_step(final, "finalStep", offers, rules, name="final-step"))
-    return Plan(steps=tuple(replace(step, include_stdout=include_stdout) for step in steps), final_step=has_final)
+    return Plan(steps=tuple(replace(step, include_stdout=include_stdout) for step in steps))
 
 
 def plan_of_operation(document: Mapping[str, Any], offers: Mapping[str, Offer], rules: Rules) -> Plan:

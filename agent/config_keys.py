@@ -131,6 +131,9 @@ class Agent(_Section):
     max_concurrent: int = Field(default=1, ge=1, le=16)
     poll_interval_s: float = Field(default=1800.0, ge=1, le=86400)
     progress_interval_s: float = Field(default=10.0, ge=0, le=3600)
+    only: str = Field(default="*", min_length=1, max_length=256)
+    unknown: Literal["reject", "ignore"] = "reject"
+    reboot_command: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] = ("systemctl", "reboot")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "json", "console"] = "auto"
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from agent.attempt_directory import read_shim_pid
 from agent.attempts import Facts
-from agent.core.job import AttemptResult, Ending, ExecutionStatus, OnInterrupt, Outcome, Step
+from agent.core.job import AttemptResult, Ending, ExecutionStatus, OnInterrupt, Outcome, StartReason, Step
 from agent.core.outcome import ending_in_words
 from agent.shim.processes import descendants, send
 from agent.trial import FIRST, Attempted, Stage, Tried
@@ -141,7 +141,7 @@ async def resumed(kit: Kit) -> str:
     """SIGKILL in the middle, then `resume` in the same JOB_DIR: it ends as usual."""
     await _killed_at_work(kit)
     step = kit.handler.step(kit.params)
-    facts = Facts(FIRST.thing_name, phase="resume", reason="killed")
+    facts = Facts(FIRST.thing_name, phase="resume", reason=StartReason.KILLED)
     outcome = await kit.stage.start(step, execution=kit.executions, number=2, facts=facts).outcome()
     return "" if kit.is_as_usual(outcome) else f"resumed after it was killed, it ended {_words(outcome)}"
 

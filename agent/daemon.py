@@ -15,7 +15,7 @@ from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, assert_never
 
-from agent import logs, messages, state_directory
+from agent import logs, messages, reboot, state_directory
 from agent.attempt_directory import Facts
 from agent.attempts import Attempts
 from agent.aws.cloud import Cloud
@@ -30,6 +30,7 @@ from agent.core.effects import (
     Forget,
     ForgetAttempts,
     Note,
+    Reboot,
     Save,
     Settle,
     StartAttempt,
@@ -44,6 +45,7 @@ from agent.core.events import (
     FetchFailed,
     JournalOpened,
     Listed,
+    RebootFailed,
     Tick,
     UpdateAccepted,
     UpdateFailed,
@@ -101,6 +103,9 @@ class Daemon:
                 max_concurrent=config.agent.max_concurrent,
                 poll_interval_s=config.agent.poll_interval_s,
                 progress_interval_s=config.agent.progress_interval_s,
+                only=config.agent.only,
+                ignores_unknown=config.agent.unknown == "ignore",
+                boot_id=reboot.boot_id(),
             )
         )
         self.tally = Tally()
@@ -228,14 +233,11 @@ class Daemon:
 
     def _perform(self, effect: Effect) -> None:
         match effect:
-            case Fetch():
-                self._ask(self._fetch(effect))
-            case Describe():
-                self._ask(self._describe(effect))
-            case Update():
-                self._ask(self._update(effect))
-            case StartAttempt(attempt, step):
-                self._attempts.start(attempt, step, Facts(self._config.aws.thing_name))
+            case Fetch() | Describe() | Update() | Reboot():
+                self._ask(self._answer(effect))
+            case StartAttempt(attempt, step, reason, is_resumed):
+                facts = Facts(self._config.aws.thing_name, "resume" if is_resumed else "run", reason)
+                self._attempts.start(attempt, step, facts)
             case StopAttempt(attempt):
                 self._attempts.stop(attempt)
             case ForgetAttempts(execution):
@@ -248,6 +250,18 @@ class Daemon:
                 pass
             case _:
                 assert_never(effect)
+
+    async def _answer(self, effect: Fetch | Describe | Update | Reboot) -> None:
+        match effect:
+            case Fetch():
+                await self._fetch(effect)
+            case Describe():
+                await self._describe(effect)
+            case Update():
+                await self._update(effect)
+            case Reboot():
+                if why := await reboot.reboot(self._config.agent.reboot_command):
+                    self._post(RebootFailed(why))
 
     def _ask(self, request: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(request)

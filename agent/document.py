@@ -10,7 +10,7 @@ from typing import Any
 
 from agent.aws_document import plan_of_operation, plan_of_steps
 from agent.core.job import Plan
-from agent.errors import DocumentError
+from agent.errors import DocumentError, UnknownHandlerError
 from agent.offer import Namespace, Offer, Rules, find, handler_step
 
 LARGEST_BYTES = 32 * 1024  # AWS IoT Device Management quotas, "Job document size"
@@ -54,7 +54,7 @@ def _plan_of_one(document: dict[str, Any], offers: Mapping[str, Offer]) -> Plan:
     """Our form, `operation` and `params`, or the flat one: all that is beside `operation` is the params."""
     if "operation" not in document:
         has = "`steps` is not an array" if "steps" in document else "the document has neither `operation` nor `steps`"
-        raise DocumentError(f"{has}; name the handler to run as `operation`, or give an array of `steps`")
+        raise UnknownHandlerError(f"{has}; name the handler to run as `operation`, or give an array of `steps`")
     operation = document["operation"]
     if not isinstance(operation, str) or not operation:
         raise DocumentError("`operation` is not the name of a handler; give it as a string")

@@ -42,5 +42,9 @@ class DocumentError(AgentError):
     """The job document cannot be run here: the operator's fault, REJECTED with this message as the reason."""
 
 
+class UnknownHandlerError(DocumentError):
+    """No enabled handler knows the document: perhaps it is meant for another agent on the same thing."""
+
+
 class HandlerError(AgentError):
     """A handler could not do its work: the device's fault, FAILED with this message as the reason."""

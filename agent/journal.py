@@ -22,10 +22,20 @@ from pydantic import TypeAdapter, ValidationError
 
 from agent.core.effects import Forget, JournalEffect, Save, Settle
 from agent.core.job import ExecutionId, ExecutionStatus, Outcome
-from agent.core.state import Claiming, Execution, Phase, Preparing, Reporting, Running, Stopping
+from agent.core.state import (
+    Claiming,
+    Execution,
+    Phase,
+    Preparing,
+    Rebooting,
+    Reporting,
+    Running,
+    Stopping,
+    Waiting,
+)
 from agent.errors import JournalDamagedError, JournalError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 HISTORY_KEPT = 200
 FILE_NAME = "journal.sqlite"
 COMPANIONS = ("-wal", "-shm")
@@ -55,7 +65,7 @@ CREATE TABLE history (
 """
 
 _PHASES: dict[str, type[Phase]] = {
-    kind.__name__.lower(): kind for kind in (Claiming, Preparing, Running, Stopping, Reporting)
+    kind.__name__.lower(): kind for kind in (Claiming, Preparing, Running, Waiting, Rebooting, Stopping, Reporting)
 }
 
 
@@ -176,13 +186,26 @@ def _prepare(database: sqlite3.Connection, path: Path) -> None:
         raise JournalError(
             f"{path} was written by a newer version (schema {found}, known {SCHEMA_VERSION}): install that one"
         )
-    if found == 0:
+    if found < SCHEMA_VERSION:
         with _transaction(database):
-            for statement in _SCHEMA.split(";"):
-                database.execute(statement)
+            if found == 0:
+                for statement in _SCHEMA.split(";"):
+                    database.execute(statement)
+            else:
+                _migrate(database)
             database.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
     with _transaction(database):  # a disk that cannot be written is found now, not at the first job
         database.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+
+
+def _migrate(database: sqlite3.Connection) -> None:
+    """From schema 1: what is since the `work` of a phase was in the phase itself. Damaged rows are found later."""
+    for *fields, checksum in database.execute("SELECT * FROM execution").fetchall():
+        *_, phase, text = fields
+        if phase in {"preparing", "running", "stopping"} and checksum == _checksum(fields):
+            state = json.loads(text)
+            work = {key: state.pop(key) for key in ("plan", "step", "number", "results") if key in state}
+            _keep(database, [*fields[:-1], json.dumps(state | {"work": work})])
 
 
 def _recover(database: sqlite3.Connection) -> Recovered:
@@ -190,9 +213,7 @@ def _recover(database: sqlite3.Connection) -> Recovered:
     if found != "ok":
         raise JournalDamagedError(f"the journal is damaged: {found}")
     executions = []
-    for row in database.execute(
-        "SELECT namespace, job_id, execution_number, operation, claimed_at, phase, state, checksum FROM execution"
-    ):
+    for row in database.execute("SELECT * FROM execution"):
         *fields, checksum = row
         if checksum != _checksum(fields):
             raise JournalDamagedError("a row of the journal is damaged: its checksum is wrong")
@@ -225,7 +246,7 @@ def _apply(database: sqlite3.Connection, effect: JournalEffect) -> None:
         case Save(execution):
             phase, state = encoded(execution.phase)
             fields = [*_key(execution.id), execution.operation, execution.claimed_at, phase, state]
-            database.execute("REPLACE INTO execution VALUES (?, ?, ?, ?, ?, ?, ?, ?)", [*fields, _checksum(fields)])
+            _keep(database, fields)
         case Forget(execution):
             _remove(database, execution)
         case Settle(execution, operation, outcome, claimed_at, was_accepted):
@@ -236,6 +257,10 @@ def _apply(database: sqlite3.Connection, effect: JournalEffect) -> None:
                 "INSERT INTO history VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", [*fields, _checksum(fields)]
             )
             database.execute("DELETE FROM history WHERE entry <= (SELECT max(entry) FROM history) - ?", [HISTORY_KEPT])
+
+
+def _keep(database: sqlite3.Connection, fields: Sequence[Any]) -> None:
+    database.execute("REPLACE INTO execution VALUES (?, ?, ?, ?, ?, ?, ?, ?)", [*fields, _checksum(fields)])
 
 
 def encoded(phase: Phase) -> tuple[str, str]:

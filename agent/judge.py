@@ -8,7 +8,7 @@ from agent.catalog import Catalog
 from agent.config_keys import Config
 from agent.core.job import Plan, Refusal
 from agent.document import plan
-from agent.errors import DocumentError
+from agent.errors import DocumentError, UnknownHandlerError
 from agent.messages import ServiceExecution
 from agent.offer import Namespace
 
@@ -38,7 +38,7 @@ class Judge:
                 rules=self._catalog.rules(),
             )
         except DocumentError as error:
-            return Refusal(str(error)), _named(found.document)
+            return Refusal(str(error), isinstance(error, UnknownHandlerError)), _named(found.document)
         except (UnicodeEncodeError, RecursionError):
             return UNREADABLE, ""
         return judged, ", ".join(step.name for step in judged.steps)[:_LONGEST_OPERATION]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agent.core.job import Step, StepKind
-from agent.errors import DocumentError
+from agent.errors import DocumentError, UnknownHandlerError
 from agent.handler import Manifest
 
 _LONGEST_SHOWN = 64
@@ -64,7 +64,7 @@ def find(offers: Mapping[str, Offer], name: str, *, where: str) -> Offer:
     """
     offer = offers.get(name)
     if offer is None:
-        raise DocumentError(
+        raise UnknownHandlerError(
             f"{where}: handler {shown(name)} is not enabled on this device; "
             "install it there and add it to handlers.enabled in its configuration"
         )
@@ -88,6 +88,8 @@ def handler_step(offer: Offer, params: Mapping[str, Any], *, name: str = "") -> 
         on_interrupt=offer.manifest.on_interrupt,
         exclusive=offer.manifest.exclusive,
         may_reboot=offer.manifest.may_reboot,
+        retry_limit=offer.manifest.retry_limit,
+        retry_delay_s=offer.manifest.retry_delay_s,
     )
 
 

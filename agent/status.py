@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
-from agent.core.state import Execution, Preparing, Running, State, Stopping, current_step
+from agent.core.state import Execution, Preparing, Rebooting, Running, State, Stopping, Waiting
 
 ERRORS_KEPT = 10
 
@@ -62,8 +62,12 @@ def _execution(execution: Execution) -> dict[str, Any]:
         "operation": execution.operation,
         "phase": type(phase).__name__.lower(),
     }
-    if isinstance(phase, Preparing | Running | Stopping):
-        shown["step"] = f"{current_step(phase).name}, {phase.step + 1}/{len(phase.plan.steps)}"
+    if isinstance(phase, Preparing | Running | Waiting | Rebooting | Stopping):
+        work = phase.work
+        shown["step"] = f"{work.current.name}, {work.step + 1}/{len(work.plan.steps)}"
+        shown["attempt"] = work.number
+    if isinstance(phase, Waiting | Rebooting):
+        shown["message"] = phase.details.get("reason", "")
     if isinstance(phase, Running):
         shown["progress"] = phase.progress
         shown["message"] = phase.message

@@ -3,22 +3,38 @@
 from dataclasses import replace
 from typing import assert_never
 
-from agent.core import running
+from agent.core import talking
 from agent.core.claiming import step_timeout_minutes
 from agent.core.details import Told, status_details
 from agent.core.effects import Describe, Effect, Update
 from agent.core.job import ExecutionStatus
-from agent.core.state import Call, Claiming, Execution, Judging, Phase, Preparing, Reporting, Running, State, Stopping
+from agent.core.slots import may_go_on
+from agent.core.state import (
+    Asking,
+    Call,
+    Claiming,
+    Execution,
+    Judging,
+    Phase,
+    Preparing,
+    Rebooting,
+    Reporting,
+    Running,
+    State,
+    Stopping,
+    Talking,
+    Waiting,
+)
 
 # The order in which requests go out: what is known first, so that lists are asked for when they can be right.
-_ORDER = (Reporting, Running, Preparing, Claiming, Judging)
+_ORDER = (Reporting, Running, Waiting, Rebooting, Preparing, Claiming, Judging)
 
 
 def is_awaited(phase: Phase, ticket: int) -> bool:
     """Tell whether `ticket` is the request that the phase waits for."""
     match phase:
-        case Running(call=call, probe=probe):
-            return ticket in (call.ticket, probe.ticket if probe else 0)
+        case Running(talk=talk) | Waiting(talk=talk) | Rebooting(talk=talk):
+            return ticket in (talk.call.ticket, talk.probe.ticket if talk.probe else 0)
         case Judging(call=call) | Claiming(call=call) | Preparing(call=call) | Reporting(call=call):
             return ticket == call.ticket
         case Stopping():
@@ -29,10 +45,12 @@ def is_awaited(phase: Phase, ticket: int) -> bool:
 def answered(execution: Execution, ticket: int) -> Execution:
     """Return the execution with the request `ticket` no longer in flight, and nothing due in its place."""
     match execution.phase:
-        case Running(call=call) as phase if call.ticket == ticket:
-            return replace(execution, phase=replace(phase, call=replace(call, ticket=0)))
-        case Running(probe=Call() as probe) as phase:
-            return replace(execution, phase=replace(phase, probe=replace(probe, ticket=0)))
+        case (Running(talk=talk) | Waiting(talk=talk) | Rebooting(talk=talk)) as phase:
+            if talk.call.ticket == ticket:
+                talk = replace(talk, call=replace(talk.call, ticket=0))
+            elif talk.probe is not None:
+                talk = replace(talk, probe=replace(talk.probe, ticket=0))
+            return replace(execution, phase=replace(phase, talk=talk))
         case (Judging(call=call) | Claiming(call=call) | Preparing(call=call) | Reporting(call=call)) as phase:
             return replace(execution, phase=replace(phase, call=replace(call, ticket=0)))
         case _:
@@ -45,8 +63,8 @@ def due_again(state: State) -> State:
         match execution.phase:
             case (Judging() | Claiming() | Preparing() | Reporting()) as phase if not phase.call.ticket:
                 state = state.with_phase(execution, replace(phase, call=Call()))
-            case Running(probe=Call(ticket=0)) as phase:
-                state = state.with_phase(execution, replace(phase, probe=Call()))
+            case (Running() | Waiting() | Rebooting()) as phase if phase.talk.probe and not phase.talk.probe.ticket:
+                state = talking.with_talk(state, execution, phase, replace(phase.talk, probe=Call()))
             case _:
                 pass
     return state
@@ -55,9 +73,9 @@ def due_again(state: State) -> State:
 def due_requests(state: State, now: float) -> tuple[State, list[Effect]]:
     """Send every request whose time has come."""
     effects: list[Effect] = []
-    for execution in sorted(state.executions.values(), key=lambda e: _rank(e.phase)):
+    for known in sorted(state.executions.values(), key=lambda e: _rank(e.phase)):
         ticket = state.last_ticket + 1
-        asked, effect = _request(state, execution, ticket, now)
+        asked, effect = _request(state, known, ticket, now)
         if effect is not None:
             state = replace(state, last_ticket=ticket).with_execution(asked)
             effects.append(effect)
@@ -67,9 +85,9 @@ def due_requests(state: State, now: float) -> tuple[State, list[Effect]]:
 def deadlines(phase: Phase) -> list[float]:
     """Return when the phase needs its next request to go out (monotonic seconds)."""
     match phase:
-        case Running(report_at=report_at, call=call, probe=probe):
-            times = [report_at] if report_at is not None and not call.ticket else []
-            return [*times, probe.retry_at] if probe is not None and not probe.ticket else times
+        case Running(talk=talk) | Waiting(talk=talk) | Rebooting(talk=talk):
+            times = [talk.report_at] if talk.report_at is not None and not talk.call.ticket else []
+            return [*times, talk.probe.retry_at] if talk.probe is not None and not talk.probe.ticket else times
         case Judging(call=call) | Claiming(call=call) | Preparing(call=call) | Reporting(call=call):
             return [] if call.ticket else [call.retry_at]
         case Stopping():
@@ -83,32 +101,37 @@ def _rank(phase: Phase) -> int:
 
 def _request(state: State, execution: Execution, ticket: int, now: float) -> tuple[Execution, Effect | None]:
     match execution.phase:
-        case Running() as phase:
-            return _running_request(state, execution, phase, ticket, now)
+        case Running() | Waiting() | Rebooting() as phase:
+            return _talk(state, execution, phase, ticket, now)
         case Stopping():
             return execution, None
         case phase:
-            if phase.call.ticket or phase.call.retry_at > now:
+            if phase.call.ticket or phase.call.retry_at > now or _is_held(state, execution, now):
                 return execution, None
             asked = replace(execution, phase=replace(phase, call=replace(phase.call, ticket=ticket)))
             return asked, _effect(state, execution, phase, ticket)
 
 
-def _running_request(
-    state: State, execution: Execution, phase: Running, ticket: int, now: float
+def _is_held(state: State, execution: Execution, now: float) -> bool:
+    """Tell whether it must wait for others before it claims, or makes its next attempt."""
+    return isinstance(execution.phase, Claiming | Preparing) and not may_go_on(state, execution, now)
+
+
+def _talk(
+    state: State, execution: Execution, phase: Talking, ticket: int, now: float
 ) -> tuple[Execution, Effect | None]:
-    if phase.probe is not None and not phase.probe.ticket and phase.probe.retry_at <= now:
-        probing = replace(phase, probe=replace(phase.probe, ticket=ticket))
+    talk = phase.talk
+    if talk.probe is not None and not talk.probe.ticket and talk.probe.retry_at <= now:
+        probing = replace(phase, talk=replace(talk, probe=replace(talk.probe, ticket=ticket)))
         return replace(execution, phase=probing), Describe(execution.id, ticket)
-    if phase.call.ticket or phase.report_at is None or phase.report_at > now:
+    if talk.call.ticket or talk.report_at is None or talk.report_at > now:
         return execution, None
-    reporting = replace(phase, call=replace(phase.call, ticket=ticket), report_at=None, reported_at=now)
-    return replace(execution, phase=reporting), running.progress_update(state, execution, phase, ticket, now)
+    telling = replace(talk, call=replace(talk.call, ticket=ticket), report_at=None, reported_at=now)
+    asked = replace(execution, phase=replace(phase, talk=telling))
+    return asked, talking.update(state, execution, phase, ticket, now)
 
 
-def _effect(
-    state: State, execution: Execution, phase: Judging | Claiming | Preparing | Reporting, ticket: int
-) -> Effect:
+def _effect(state: State, execution: Execution, phase: Asking, ticket: int) -> Effect:
     match phase:
         case Judging() | Preparing() | Claiming(version=0):
             return Describe(execution.id, ticket)

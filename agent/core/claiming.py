@@ -10,7 +10,8 @@ from agent.core.events import Described, DescribeFailed, UpdateFailed
 from agent.core.job import AttemptId, ExecutionStatus, Outcome, Plan, Refusal, Step
 from agent.core.queues import left_alone, met, missed
 from agent.core.settling import outcome_reached, over
-from agent.core.state import Claiming, Execution, Judging, Preparing, Reporting, Running, State
+from agent.core.slots import wants_reboot
+from agent.core.state import Claiming, Execution, Judging, Preparing, Reporting, Running, State, Talk, Work
 
 Turn = tuple[State, list[Effect]]
 
@@ -21,10 +22,10 @@ STALE_ANSWERS = 5  # of a description that says QUEUED after a step has run
 REPORTABLE = (ExecutionStatus.SUCCEEDED, ExecutionStatus.FAILED, ExecutionStatus.REJECTED)
 
 
-def step_timeout_minutes(step: Step, remaining_s: float | None = None) -> int:
-    """Return stepTimeoutInMinutes: what is left of the step's deadline, its grace, and time for an outage."""
-    left_s = step.timeout_s if remaining_s is None else max(0.0, remaining_s)
-    return min(STEP_TIMER_LONGEST_MINUTES, math.ceil((left_s + step.grace_s) / 60) + STEP_TIMER_SLACK_MINUTES)
+def step_timeout_minutes(step: Step, remaining_s: float | None = None, delay_s: float = 0.0) -> int:
+    """Return stepTimeoutInMinutes: a delay, what is left of the step's deadline, its grace, and time for an outage."""
+    left_s = delay_s + (step.timeout_s if remaining_s is None else max(0.0, remaining_s)) + step.grace_s
+    return min(STEP_TIMER_LONGEST_MINUTES, math.ceil(left_s / 60) + STEP_TIMER_SLACK_MINUTES)
 
 
 def on_described_while_judging(state: State, execution: Execution, event: Described, now: float) -> Turn:
@@ -36,7 +37,9 @@ def on_described_while_judging(state: State, execution: Execution, event: Descri
     if event.status is ExecutionStatus.IN_PROGRESS:
         return _on_found_in_progress(state, execution, event)
     match event.verdict:
-        case Refusal(reason):
+        case Refusal(is_unknown=True) if state.settings.ignores_unknown:
+            return left_alone(state, execution.id), [Note(execution.id, "left to another agent", "unknown here")]
+        case Refusal(reason=reason):
             outcome = Outcome(ExecutionStatus.REJECTED, reason, "document-refused")
             return outcome_reached(state, execution, outcome, version=event.version)
         case Plan() as plan:
@@ -65,13 +68,13 @@ def on_described_while_claiming(
 ) -> Turn:
     """The fate of our claim was in doubt: find out."""
     if event.status is ExecutionStatus.IN_PROGRESS and event.agent_id == state.settings.agent_id:
-        return _on_ours(state, execution, Preparing(phase.plan), event, now, is_claim_old=True)
+        return _on_ours(state, execution, Preparing(Work(phase.plan)), event, now, is_claim_old=True)
     return on_described_while_judging(state.with_phase(execution, Judging()), execution, event, now)
 
 
 def on_claimed(state: State, execution: Execution, phase: Claiming) -> Turn:
     """The service accepted the claim: fetch a fresh document, then start."""
-    return state.with_phase(execution, Preparing(phase.plan)), [Note(execution.id, "claimed")]
+    return state.with_phase(execution, Preparing(Work(phase.plan))), [Note(execution.id, "claimed")]
 
 
 def on_claim_failed(state: State, execution: Execution, phase: Claiming, event: UpdateFailed, now: float) -> Turn:
@@ -107,8 +110,8 @@ def _on_queued_again(state: State, execution: Execution, phase: Preparing, event
     Afterwards an answer is not that old for long.
     """
     call = backoff.again(phase.call, now, event.jitter)
-    if not phase.step:
-        return state.with_phase(execution, Claiming(phase.plan, call=call)), []
+    if phase.work.is_untouched:
+        return state.with_phase(execution, Claiming(phase.work.plan, call=call)), []
     if call.failures > STALE_ANSWERS:
         return over(state, execution, Outcome(ExecutionStatus.REMOVED, "the service queued it again"), now)
     return state.with_phase(execution, replace(phase, call=call)), []
@@ -117,21 +120,24 @@ def _on_queued_again(state: State, execution: Execution, phase: Preparing, event
 def _on_ours(
     state: State, execution: Execution, phase: Preparing, event: Described, now: float, *, is_claim_old: bool = False
 ) -> Turn:
-    """Start the next step of an execution that the service knows as ours."""
+    """Make the next attempt of an execution that the service knows as ours."""
+    work = phase.work
     match event.verdict:
-        case Refusal(reason):
-            status = ExecutionStatus.FAILED if phase.results else ExecutionStatus.REJECTED
+        case Refusal(reason=reason):
+            status = ExecutionStatus.REJECTED if work.is_untouched else ExecutionStatus.FAILED
             return outcome_reached(state, execution, Outcome(status, reason, "document-refused"))
         case Plan(steps=steps) as plan:
-            if [s.name for s in steps] != [s.name for s in phase.plan.steps]:
+            if [s.name for s in steps] != [s.name for s in work.plan.steps]:
                 reason = "the document's steps are not those that were claimed"
                 return outcome_reached(state, execution, Outcome(ExecutionStatus.FAILED, reason, "document-changed"))
-            step = steps[phase.step]
-            running = Running(plan.bare, phase.step, phase.number, phase.results)
-            if phase.step or is_claim_old:
-                running = replace(running, report_at=now)  # say so, and renew the step timer
-            attempt = AttemptId(execution.id, phase.step, phase.number)
-            return state.with_phase(execution, running), [StartAttempt(attempt, step)]
+            if wants_reboot(state):
+                return state.with_phase(execution, Preparing(work)), []
+            running = Running(replace(work, plan=plan.bare), state.settings.boot_id)
+            if is_claim_old or not work.is_untouched:
+                running = replace(running, talk=Talk(report_at=now))  # say so, and renew the step timer
+            attempt = AttemptId(execution.id, work.step, work.number)
+            step = replace(work, plan=plan).current
+            return state.with_phase(execution, running), [StartAttempt(attempt, step, work.reason, work.is_resumed)]
     assert_never(event.verdict)
 
 

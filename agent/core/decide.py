@@ -1,8 +1,9 @@
 """Every rule of the product, found from here: `decide(state, event, now) -> (state, effects)`, pure and total.
 
 Theory of operation. An event changes where one execution stands (its phase) or what a namespace shows (its queue).
-Then, whatever the event was, the same pump runs: requests whose time has come are sent, reports first; lists are
-fetched; free slots are filled with pending executions. Last, what changed durably is put in front as journal effects,
+Then, whatever the event was, the same pump runs: what waited goes on; free slots are filled with pending executions;
+requests whose time has come are sent, reports first; lists are fetched. Who may start what beside whom is in
+`agent.core.slots`. Last, what changed durably is put in front as journal effects,
 so that nothing is done before it is written: no rule can forget to.
 
     phase      | event               | next phase | effects besides the journal's
@@ -21,10 +22,17 @@ so that nothing is done before it is written: no rule can forget to.
     Preparing  | over                | -          | Settle, ForgetAttempts, Fetch
     Running    | progress            | Running    | Update IN_PROGRESS, at most one an interval
     Running    | step ended well     | Preparing  | Describe (more steps to come)
+    Running    | "retry"             | Waiting    | Update IN_PROGRESS; the slot is free
+    Running    | "reboot"            | Rebooting  | Update IN_PROGRESS; Reboot once nothing runs
+    Running    | cut short           | Preparing  | Describe; on_interrupt "rerun" or "resume", twice at most
     Running    | last step, failure  | Reporting  | Update SUCCEEDED or FAILED
     Running    | not listed any more | Running    | Describe (probe)
     Running    | over                | Stopping   | StopAttempt
     Running    | never started       | Preparing  | Describe (after an agent restart)
+    Waiting    | its time, a slot    | Preparing  | Describe
+    Rebooting  | another boot        | Preparing  | Describe
+    Rebooting  | refused, no reboot  | Reporting  | Update FAILED reboot-failed
+    either     | over                | -          | Settle, ForgetAttempts, Fetch
     Stopping   | ended               | -          | Settle, ForgetAttempts, Fetch; nothing is reported
     Reporting  | accepted, over      | -          | Settle, ForgetAttempts, Fetch
     Reporting  | silence, throttled  | Reporting  | Update again after a back-off, and at once after a connect
@@ -38,7 +46,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import assert_never
 
-from agent.core import calls, claiming, queues, running, settling
+from agent.core import calls, claiming, queues, running, settling, talking, waiting
 from agent.core.effects import JOURNAL, Effect, Forget, Save, Settle, StopAttempt
 from agent.core.events import (
     Answer,
@@ -56,11 +64,24 @@ from agent.core.events import (
     JournalOpened,
     Listed,
     Notified,
+    Paused,
+    RebootFailed,
     Tick,
     UpdateAccepted,
     UpdateFailed,
 )
-from agent.core.state import Claiming, Execution, Judging, Preparing, Reporting, Running, State, Stopping
+from agent.core.state import (
+    Claiming,
+    Execution,
+    Judging,
+    Preparing,
+    Rebooting,
+    Reporting,
+    Running,
+    State,
+    Stopping,
+    Waiting,
+)
 
 Turn = tuple[State, list[Effect]]
 
@@ -77,29 +98,33 @@ def decide(state: State, event: Event, now: float) -> tuple[State, tuple[Effect,
 
 def next_deadline(state: State, now: float) -> float | None:
     """Return when a `Tick` is needed next (monotonic seconds), or None. What is due already waits for an event."""
-    if not state.is_connected:
-        return None
-    times = [queue.fetch_at for queue in state.queues.values() if queue.fetch_at is not None and not queue.ticket]
-    for execution in state.executions.values():
-        times += calls.deadlines(execution.phase)
+    times = waiting.deadlines(state)
+    if state.is_connected:
+        times += [queue.fetch_at for queue in state.queues.values() if queue.fetch_at is not None and not queue.ticket]
+        for execution in state.executions.values():
+            times += calls.deadlines(execution.phase)
     return min((t for t in times if t > now), default=None)
 
 
 def is_idle(state: State) -> bool:
     """Tell whether everything the service showed us is settled, belongs to others, or cannot be reported for now."""
     settled = [queue.is_known and not queue.ticket and not queue.doubts for queue in state.queues.values()]
-    is_free = not any(execution.holds_a_slot for execution in state.executions.values())
+    is_free = not any(e.holds_a_slot or isinstance(e.phase, Waiting) for e in state.executions.values())
     return state.is_connected and is_free and all(settled) and len(settled) > 0
 
 
 def _pumped(state: State, now: float) -> Turn:
     """Do whatever can be done now."""
-    if not (state.is_connected and state.is_journal_usable):
+    if not state.is_journal_usable:
         return state, []
-    state = queues.taken_on(state)
-    state, requests = calls.due_requests(state, now)
-    state, fetches = queues.due_fetches(state, now)
-    return state, [*requests, *fetches]
+    state, effects = waiting.taken_up(state, now)
+    if state.is_connected:
+        state = queues.taken_on(state, now)
+        state, requests = calls.due_requests(state, now)
+        state, fetches = queues.due_fetches(state, now)
+        effects += [*requests, *fetches]
+    state, reboots = waiting.asked_for_reboot(state, now)
+    return state, [*effects, *reboots]
 
 
 def _journalled(before: State, after: State, already: Sequence[Effect]) -> list[Effect]:
@@ -118,25 +143,42 @@ def _stopped_again(executions: Iterable[Execution]) -> list[Effect]:
 
 def _answered(state: State, event: Event, now: float) -> Turn:
     match event:
-        case JournalOpened(executions, settled):
-            known = {e.id: e for e in executions}
-            return replace(state, is_journal_usable=True, executions=known, settled=settled), _stopped_again(executions)
-        case Connected():
-            return calls.due_again(queues.on_connected(state)), []
-        case Disconnected():
-            return replace(state, is_connected=False), []
-        case Notified():
-            return queues.on_notified(state, event, now), []
-        case Listed():
-            return queues.on_listed(state, event, now), []
-        case FetchFailed():
-            return queues.on_fetch_failed(state, event, now), []
-        case Tick():
-            return state, []
+        case Notified() | Listed() | FetchFailed():
+            return _shown(state, event, now), []
         case AttemptStarted() | AttemptNeverStarted() | AttemptProgressed() | AttemptEnded():
             return _on_attempt(state, event, now)
         case Described() | DescribeFailed() | UpdateAccepted() | UpdateFailed():
             return _on_awaited_answer(state, event, now)
+        case JournalOpened(executions, settled):
+            known = {e.id: waiting.recovered(e, state.settings.boot_id, now) for e in executions}
+            return replace(state, is_journal_usable=True, executions=known, settled=settled), _stopped_again(executions)
+        case RebootFailed():
+            return waiting.on_reboot_failed(state, event)
+        case _:
+            return _changed(state, event), []
+
+
+def _shown(state: State, event: Notified | Listed | FetchFailed, now: float) -> State:
+    match event:
+        case Notified():
+            return queues.on_notified(state, event, now)
+        case Listed():
+            return queues.on_listed(state, event, now)
+        case FetchFailed():
+            return queues.on_fetch_failed(state, event, now)
+    assert_never(event)
+
+
+def _changed(state: State, event: Connected | Disconnected | Paused | Tick) -> State:
+    match event:
+        case Connected():
+            return calls.due_again(queues.on_connected(state))
+        case Disconnected():
+            return replace(state, is_connected=False)
+        case Paused(is_paused):
+            return replace(state, is_paused=is_paused)
+        case Tick():
+            return state
     assert_never(event)
 
 
@@ -158,7 +200,7 @@ def _on_attempt(state: State, event: AttemptEvent, now: float) -> Turn:
         case Running() as phase, AttemptProgressed():
             return running.on_progressed(state, execution, phase, event, now)
         case Running() as phase, AttemptEnded():
-            return running.on_ended(state, execution, phase, event)
+            return running.on_ended(state, execution, phase, event, now)
         case Stopping() as phase, AttemptEnded():
             return running.on_stopped(state, execution, phase, now)
         case (Running() | Stopping()) as phase, AttemptNeverStarted():
@@ -188,8 +230,8 @@ def _on_described(state: State, execution: Execution, event: Described, now: flo
             return claiming.on_described_while_claiming(state, execution, phase, event, now)
         case Preparing() as phase:
             return claiming.on_described_while_preparing(state, execution, phase, event, now)
-        case Running() as phase:
-            return running.on_probed(state, execution, phase, event)
+        case (Running() | Waiting() | Rebooting()) as phase:
+            return talking.on_probed(state, execution, phase, event, now)
         case _:
             return state, []
 
@@ -198,8 +240,8 @@ def _on_describe_failed(state: State, execution: Execution, event: DescribeFaile
     match execution.phase:
         case (Judging() | Claiming() | Preparing()) as phase:
             return claiming.on_describe_failed(state, execution, phase, event, now)
-        case Running() as phase:
-            return running.on_probe_failed(state, execution, phase, event, now)
+        case (Running() | Waiting() | Rebooting()) as phase:
+            return talking.on_probe_failed(state, execution, phase, event, now)
         case _:
             return state, []
 
@@ -208,6 +250,8 @@ def _on_update_accepted(state: State, execution: Execution, now: float) -> Turn:
     match execution.phase:
         case Claiming() as phase:
             return claiming.on_claimed(state, execution, phase)
+        case (Running() | Waiting() | Rebooting()) as phase:
+            return talking.on_update_accepted(state, execution, phase)
         case Reporting() as phase:
             return settling.on_report_accepted(state, execution, phase, now)
         case _:
@@ -218,8 +262,8 @@ def _on_update_failed(state: State, execution: Execution, event: UpdateFailed, n
     match execution.phase:
         case Claiming() as phase:
             return claiming.on_claim_failed(state, execution, phase, event, now)
-        case Running() as phase:
-            return running.on_progress_failed(state, execution, phase, event, now)
+        case (Running() | Waiting() | Rebooting()) as phase:
+            return talking.on_update_failed(state, execution, phase, event, now)
         case Reporting() as phase:
             return settling.on_report_failed(state, execution, phase, event, now)
         case _:

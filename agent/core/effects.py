@@ -6,7 +6,7 @@ Effects that act on the world wait until the journal effects before them are on 
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from agent.core.job import AttemptId, ExecutionId, ExecutionStatus, Outcome, StatusDetails, Step
+from agent.core.job import AttemptId, ExecutionId, ExecutionStatus, Outcome, StartReason, StatusDetails, Step
 from agent.core.state import Execution
 
 
@@ -69,10 +69,12 @@ class Update:
 
 @dataclass(frozen=True, slots=True)
 class StartAttempt:
-    """Start the step's process, once."""
+    """Start the step's process, once. A resumed one goes on where it was, others start from the beginning."""
 
     attempt: AttemptId
     step: Step
+    reason: StartReason = StartReason.FIRST
+    is_resumed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,11 @@ class ForgetAttempts:
 
 
 @dataclass(frozen=True, slots=True)
+class Reboot:
+    """Tell the system to reboot. Nothing of ours runs."""
+
+
+@dataclass(frozen=True, slots=True)
 class Note:
     """Tell people (the log). `what` is stable; `why` may name codes and reasons, never values of a document."""
 
@@ -101,4 +108,6 @@ class Note:
 
 JournalEffect: TypeAlias = Save | Forget | Settle
 JOURNAL = (Save, Forget, Settle)
-Effect: TypeAlias = JournalEffect | Fetch | Describe | Update | StartAttempt | StopAttempt | ForgetAttempts | Note
+Effect: TypeAlias = (
+    JournalEffect | Fetch | Describe | Update | StartAttempt | StopAttempt | ForgetAttempts | Reboot | Note
+)

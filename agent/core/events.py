@@ -143,6 +143,20 @@ class AttemptEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class RebootFailed:
+    """The system would not reboot, for this reason."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """People asked for, or lifted, the pause."""
+
+    is_paused: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """The time that `next_deadline` named has come."""
 
@@ -150,5 +164,15 @@ class Tick:
 AttemptEvent: TypeAlias = AttemptStarted | AttemptNeverStarted | AttemptProgressed | AttemptEnded
 Answer: TypeAlias = Described | DescribeFailed | UpdateAccepted | UpdateFailed
 Event: TypeAlias = (
-    JournalOpened | Connected | Disconnected | Notified | Listed | FetchFailed | Answer | AttemptEvent | Tick
+    JournalOpened
+    | Connected
+    | Disconnected
+    | Notified
+    | Listed
+    | FetchFailed
+    | Answer
+    | AttemptEvent
+    | RebootFailed
+    | Paused
+    | Tick
 )

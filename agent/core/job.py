@@ -68,6 +68,16 @@ class OnInterrupt(StrEnum):
     RESUME = "resume"
 
 
+class StartReason(StrEnum):
+    """Why an attempt is made. Killed: in the same boot; reboot: asked for by the handler; power loss: any other."""
+
+    FIRST = "first"
+    KILLED = "killed"
+    REBOOT = "reboot"
+    POWER_LOSS = "power-loss"
+    RETRY = "retry"
+
+
 class StepKind(StrEnum):
     """How a step is started: a handler under protocol 1, or a plain command (AWS documents: exit 0 or not, no fd 3)."""
 
@@ -93,6 +103,8 @@ class Step:
     on_interrupt: OnInterrupt = OnInterrupt.FAIL
     exclusive: bool = False
     may_reboot: bool = False
+    retry_limit: int = 3
+    retry_delay_s: float = 60.0
     ignore_failure: bool = False
     allow_stderr: int | None = None
     include_stdout: bool = True
@@ -105,13 +117,22 @@ class Step:
         """The step without what must not be kept."""
         return replace(self, argv=(), input="{}", settings="{}")
 
+    def after(self, spent_s: float) -> "Step":
+        """The step with what is left of its deadline."""
+        left_s = max(0.0, self.timeout_s - spent_s)
+        return replace(self, timeout_s=left_s, max_timeout_s=max(left_s, self.max_timeout_s - spent_s))
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What a job document asks for, judged and accepted: steps in order (a plain document is a plan of one)."""
 
     steps: tuple[Step, ...]
-    final_step: bool = False
+
+    @property
+    def is_exclusive(self) -> bool:
+        """True if nothing else may run beside it."""
+        return any(step.exclusive for step in self.steps)
 
     @property
     def bare(self) -> "Plan":
@@ -121,9 +142,13 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a document does not become a plan: REJECTED with this reason, which a person can act on."""
+    """Why a document does not become a plan: REJECTED with this reason, which a person can act on.
+
+    `is_unknown`: no enabled handler knows it, so it may be another agent's.
+    """
 
     reason: str
+    is_unknown: bool = False
 
 
 class Ending(StrEnum):

@@ -6,6 +6,7 @@ Exited with 0, by itself, with nothing of it left alive, and no word of the hand
 import json
 import signal
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import Any, assert_never
 
 from agent.core.job import AttemptResult, Ending, ExecutionStatus, Outcome
@@ -16,15 +17,35 @@ BY_WORD = {
     "succeeded": (ExecutionStatus.SUCCEEDED, "", ""),
     "failed": (ExecutionStatus.FAILED, "failed", ""),
     "rejected": (ExecutionStatus.REJECTED, "rejected", ""),
-    "retry": (ExecutionStatus.FAILED, "retry-unsupported", "asked to be tried again later: "),
+    "retry": (ExecutionStatus.FAILED, "retry-limit", "asked to be tried again beyond its limit: "),
     "reboot": (ExecutionStatus.FAILED, "reboot-not-allowed", "asked for a reboot, which is not allowed: "),
-    "reboot now": (ExecutionStatus.FAILED, "reboot-unsupported", "asked for a reboot: "),
 }
 
 
-def outcome_of(result: AttemptResult, may_reboot: bool = False) -> Outcome:
-    """Judge one attempt. `may_reboot` says that manifest and config both allow it."""
-    outcome = _by_ending(result, may_reboot)
+class Wish(StrEnum):
+    """What a handler may ask for instead of an end."""
+
+    RETRY = "retry"
+    REBOOT = "reboot"
+
+
+def wish_of(result: AttemptResult) -> Wish | None:
+    """Return what the handler asked for, if it ended well enough to ask and left nothing alive."""
+    has_exited_well = result.ending is Ending.EXITED and result.code == 0 and not result.unswept
+    if not has_exited_well or result.bad_result or _wrong(result.handler_result):
+        return None
+    word = _text(result.handler_result, "outcome")
+    return Wish(word) if word in set(Wish) else None
+
+
+def reason_given(result: AttemptResult) -> str:
+    """Return the handler's reason for an end that is no success, or for its wish."""
+    return _text(result.handler_result, "reason") or _last_line(result.stderr) or "the handler gave no reason"
+
+
+def outcome_of(result: AttemptResult) -> Outcome:
+    """Judge one attempt that is the last one: what it wishes is not granted."""
+    outcome = _by_ending(result)
     if result.unswept and outcome.status is ExecutionStatus.SUCCEEDED:
         reason = f"{_processes(result.unswept)} of it could not be killed"
         return Outcome(ExecutionStatus.FAILED, reason, "unswept", outcome.details)
@@ -58,9 +79,9 @@ def _ending(result: AttemptResult) -> str:
     assert_never(result.ending)
 
 
-def _by_ending(result: AttemptResult, may_reboot: bool) -> Outcome:
+def _by_ending(result: AttemptResult) -> Outcome:
     if result.ending is Ending.EXITED and result.code == 0:
-        return _by_word(result, may_reboot)
+        return _by_word(result)
     said = _text(result.handler_result, "reason")
     if result.ending is Ending.EXITED:
         said = said or _last_line(result.stderr)
@@ -69,18 +90,16 @@ def _by_ending(result: AttemptResult, may_reboot: bool) -> Outcome:
     return Outcome(ExecutionStatus.FAILED, reason, code, _details(result.handler_result))
 
 
-def _by_word(result: AttemptResult, may_reboot: bool) -> Outcome:
+def _by_word(result: AttemptResult) -> Outcome:
     """Judge an exit 0 by the handler's result file."""
     wrong = result.bad_result or _wrong(result.handler_result)
     if wrong:
         return Outcome(ExecutionStatus.FAILED, wrong, "bad-result")
     word = _text(result.handler_result, "outcome") or "succeeded"
-    if word == "reboot" and may_reboot:
-        word = "reboot now"
     status, code, prefix = BY_WORD[word]
     said = _text(result.handler_result, "reason")
     if status is not ExecutionStatus.SUCCEEDED:
-        said = prefix + (said or _last_line(result.stderr) or "the handler gave no reason")
+        said = prefix + reason_given(result)
     own = _text(result.handler_result, "code")
     if word == "failed" and own in OWN_CODES:
         code = own

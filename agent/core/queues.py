@@ -1,12 +1,26 @@
 """Rules of the pending lists: when to ask for them, what a notification is worth, which execution is taken on next."""
 
 from dataclasses import replace
+from fnmatch import fnmatchcase
 
 from agent.core import backoff
 from agent.core.effects import Effect, Fetch
 from agent.core.events import FetchFailed, Listed, Notified
 from agent.core.job import ExecutionId
-from agent.core.state import Call, Execution, Judging, Preparing, Queue, Reporting, Running, State
+from agent.core.slots import may_take_on
+from agent.core.state import (
+    Call,
+    Execution,
+    Judging,
+    Preparing,
+    Queue,
+    Rebooting,
+    Reporting,
+    Running,
+    State,
+    Talk,
+    Waiting,
+)
 
 DOUBTS = 5
 PENDING_KEPT = 100  # the service shows 15 at most
@@ -23,6 +37,7 @@ def on_connected(state: State) -> State:
 
 def on_notified(state: State, event: Notified, now: float) -> State:
     """Take the hint: look at what it names, and doubt what it no longer names."""
+    state = _sorted_out(state, event.pending)
     queue = state.queues.get(event.namespace)
     if queue is None:
         return state
@@ -41,6 +56,7 @@ def on_listed(state: State, event: Listed, now: float) -> State:
     queue = state.queues.get(event.namespace)
     if queue is None or queue.ticket != event.ticket:
         return state
+    state = _sorted_out(state, event.pending)
     next_at = now + state.settings.poll_interval_s * (0.9 + event.jitter / 5)
     if event.is_complete:
         state = _probe_missing(state, event.namespace, event.pending, now)
@@ -110,6 +126,12 @@ def left_alone(state: State, other: ExecutionId) -> State:
     return replace(state, foreign=state.foreign | {other})
 
 
+def _sorted_out(state: State, named: tuple[ExecutionId, ...]) -> State:
+    """Leave alone, unseen, whose job id says that it is not for us."""
+    others = {e for e in named if e not in state.executions and not fnmatchcase(e.job_id, state.settings.only)}
+    return replace(state, foreign=state.foreign | others) if others else state
+
+
 def _fetched_next(state: State, gone: ExecutionId, fetch_at: float) -> State:
     queue = state.queues.get(gone.namespace)
     if queue is None:
@@ -133,9 +155,9 @@ def due_fetches(state: State, now: float) -> tuple[State, list[Effect]]:
     return state, effects
 
 
-def taken_on(state: State) -> State:
+def taken_on(state: State, now: float) -> State:
     """Fill the free slots with pending executions, in the service's order and round-robin between namespaces."""
-    while state.slots_free > 0 and (chosen := _next_candidate(state)) is not None:
+    while may_take_on(state, now) and (chosen := _next_candidate(state)) is not None:
         state = replace(state, turn=state.turn + 1).with_execution(Execution(chosen, Judging()))
     return state
 
@@ -156,8 +178,11 @@ def _probe_missing(state: State, namespace: str, listed: tuple[ExecutionId, ...]
         if execution.id.namespace != namespace or execution.id in listed:
             continue
         match execution.phase:
-            case Running(probe=None) as phase:
-                state = state.with_phase(execution, replace(phase, probe=Call(retry_at=now)))
+            case (
+                Running(talk=Talk(probe=None)) | Waiting(talk=Talk(probe=None)) | Rebooting(talk=Talk(probe=None))
+            ) as phase:
+                talk = replace(phase.talk, probe=Call(retry_at=now))
+                state = state.with_phase(execution, replace(phase, talk=talk))
             case Preparing(call=Call(ticket=0)) as phase:
                 state = state.with_phase(execution, replace(phase, call=replace(phase.call, retry_at=now)))
             case _:

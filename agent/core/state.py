@@ -8,18 +8,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias, assert_never
 
-from agent.core.job import AttemptId, ExecutionId, Outcome, Plan, StatusDetails, Step
+from agent.core.job import AttemptId, ExecutionId, Outcome, Plan, StartReason, StatusDetails, Step
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the configuration decides about the rules. Durations in seconds; `""` is the default namespace."""
+    """What the configuration, and this boot, decide about the rules.
+
+    Durations in seconds; `""` is the default namespace. `only` is a pattern (`*`, `?`, `[…]`) of the job ids that are
+    ours to look at; `ignores_unknown` leaves alone what no handler knows, instead of rejecting it. `boot_id` is the
+    kernel's.
+    """
 
     agent_id: str
     namespaces: tuple[str, ...] = ("",)
     max_concurrent: int = 1
     poll_interval_s: float = 1800.0
     progress_interval_s: float = 10.0
+    only: str = "*"
+    ignores_unknown: bool = False
+    boot_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +37,75 @@ class Call:
     ticket: int = 0
     retry_at: float = 0.0
     failures: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Talk:
+    """What we and the service say of an execution while it is claimed and not over.
+
+    `report_at` is when it is next told how things stand (monotonic; None: nothing is new), by `call`; `probe` asks
+    whether the execution is still wanted.
+    """
+
+    report_at: float | None = None
+    reported_at: float = float("-inf")
+    call: Call = Call()
+    probe: Call | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A plan and how far it has come: the attempt that is next, or under way, and why it is made.
+
+    `step` counts from 0, `number` from 1 within the step; `results` are (name, result) of the steps that are over.
+    `retries` counts within the step, `interruptions` over the whole execution. `spent_s` of the step's deadline was
+    used by attempts that this one resumes.
+    """
+
+    plan: Plan
+    step: int = 0
+    number: int = 1
+    results: tuple[tuple[str, str], ...] = ()
+    reason: StartReason = StartReason.FIRST
+    is_resumed: bool = False
+    retries: int = 0
+    interruptions: int = 0
+    spent_s: float = 0.0
+
+    @property
+    def bare(self) -> "Work":
+        """The work without what must not be kept."""
+        return replace(self, plan=self.plan.bare)
+
+    @property
+    def current(self) -> Step:
+        """The step it is at, with what is left of its deadline."""
+        return self.plan.steps[self.step].after(self.spent_s)
+
+    @property
+    def is_untouched(self) -> bool:
+        """True if this is the first attempt of all."""
+        return self.step == 0 and self.number == 1
+
+    @property
+    def is_last(self) -> bool:
+        """True at the last step."""
+        return self.step + 1 == len(self.plan.steps)
+
+    def stepped(self, results: tuple[tuple[str, str], ...]) -> "Work":
+        """Return the work at its next step."""
+        return Work(self.plan, self.step + 1, results=results, interruptions=self.interruptions)
+
+    def again(self, reason: StartReason, spent_s: float | None = None) -> "Work":
+        """Return the work with one more attempt at the step: resumed if `spent_s` of its deadline count."""
+        return replace(
+            self,
+            number=self.number + 1,
+            reason=reason,
+            is_resumed=spent_s is not None,
+            spent_s=spent_s or 0.0,
+            retries=self.retries + (reason is StartReason.RETRY),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,46 +126,64 @@ class Claiming:
 
 @dataclass(frozen=True, slots=True)
 class Preparing:
-    """Claimed; a fresh document is being fetched for the next step. `results` are (name, result) of those before."""
+    """Claimed; a fresh document is being fetched for the next attempt."""
 
-    plan: Plan
-    step: int = 0
-    number: int = 1
-    results: tuple[tuple[str, str], ...] = ()
+    work: Work
     call: Call = Call()
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """An attempt was started, or is about to be: its directory tells which.
+    """An attempt was started, or is about to be: its directory tells which. `boot_id` is that of its start.
 
     `progress` is in percent. `deadline_s` counts from `started_at` (monotonic; None: not known to have started).
-    `probe` asks the service whether the execution is still wanted; `report_at` is when progress is next sent (None:
-    there is nothing new to say).
     """
 
-    plan: Plan
-    step: int
-    number: int
-    results: tuple[tuple[str, str], ...] = ()
+    work: Work
+    boot_id: str = ""
     started_at: float | None = None
     deadline_s: float | None = None
     progress: float | None = None
     message: str = ""
     details: StatusDetails = field(default_factory=dict)
-    report_at: float | None = None
-    reported_at: float = float("-inf")
-    call: Call = Call()
-    probe: Call | None = None
+    talk: Talk = Talk()
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """The handler asked to be tried again later; `work` is at that next attempt. Holds no slot.
+
+    `delay_s` is journalled and counts from anew after a restart of the agent; `due_at` is monotonic.
+    """
+
+    work: Work
+    delay_s: float
+    details: StatusDetails = field(default_factory=dict)
+    due_at: float = 0.0
+    talk: Talk = Talk()
+
+
+@dataclass(frozen=True, slots=True)
+class Rebooting:
+    """The handler asked for a reboot out of the boot `boot_id`; `work` is at the attempt to be made after it.
+
+    It waits until nothing runs; `is_asked` once the system was told. If it is still the same boot at `due_at`
+    (monotonic), the reboot did not happen.
+    """
+
+    work: Work
+    boot_id: str
+    details: StatusDetails = field(default_factory=dict)
+    is_asked: bool = False
+    due_at: float | None = None
+    talk: Talk = Talk()
 
 
 @dataclass(frozen=True, slots=True)
 class Stopping:
     """The service called the execution over; the attempt is being stopped, and nothing more will be said of it."""
 
-    plan: Plan
-    step: int
-    number: int
+    work: Work
     outcome: Outcome
 
 
@@ -108,7 +203,9 @@ class Reporting:
     call: Call = Call()
 
 
-Phase: TypeAlias = Judging | Claiming | Preparing | Running | Stopping | Reporting
+Talking: TypeAlias = Running | Waiting | Rebooting
+Asking: TypeAlias = Judging | Claiming | Preparing | Reporting
+Phase: TypeAlias = Asking | Talking | Stopping
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +220,11 @@ class Execution:
     @property
     def holds_a_slot(self) -> bool:
         """True while it counts against `max_concurrent`."""
-        return not (isinstance(self.phase, Reporting) and self.phase.is_unreportable)
+        match self.phase:
+            case Reporting(is_unreportable=is_unreportable):
+                return not is_unreportable
+            case phase:
+                return not isinstance(phase, Waiting)
 
     @property
     def durable(self) -> "Execution | None":
@@ -135,7 +236,7 @@ class Execution:
     def attempt(self) -> AttemptId | None:
         """The attempt whose process may be alive."""
         if isinstance(self.phase, Running | Stopping):
-            return AttemptId(self.id, self.phase.step, self.phase.number)
+            return AttemptId(self.id, self.phase.work.step, self.phase.work.number)
         return None
 
 
@@ -144,22 +245,21 @@ def durable_phase(phase: Phase) -> Phase | None:
     match phase:
         case Judging():
             return None
-        case Claiming(plan=plan) | Preparing(plan=plan, step=0, number=1):
+        case Claiming(plan=plan) | Preparing(work=Work(plan=plan, step=0, number=1)):
             return Claiming(plan.bare)
-        case Preparing():
-            return replace(phase, plan=phase.plan.bare, call=Call())
-        case Running(plan=plan, step=step, number=number, results=results):
-            return Running(plan.bare, step, number, results)
-        case Stopping():
-            return replace(phase, plan=phase.plan.bare)
+        case Preparing(work=work):
+            return Preparing(work.bare)
+        case Running(work=work, boot_id=boot_id):
+            return Running(work.bare, boot_id)
+        case Waiting(work=work):
+            return replace(phase, work=work.bare, due_at=0.0, talk=Talk())
+        case Rebooting(work=work):
+            return replace(phase, work=work.bare, due_at=None, talk=Talk())
+        case Stopping(work=work):
+            return replace(phase, work=work.bare)
         case Reporting():
             return replace(phase, call=Call(), is_unreportable=False)
     assert_never(phase)
-
-
-def current_step(phase: Preparing | Running | Stopping) -> Step:
-    """Return the step that the phase is at."""
-    return phase.plan.steps[phase.step]
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,22 +284,21 @@ class Queue:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Everything `decide` knows. `settled` are outcomes of the recent past; `foreign` executions of other agents."""
+    """Everything `decide` knows. `settled` are outcomes of the recent past; `foreign` executions of other agents.
+
+    `is_paused`: people want nothing new to be taken on.
+    """
 
     settings: Settings
     is_connected: bool = False
     is_journal_usable: bool = False
+    is_paused: bool = False
     queues: Mapping[str, Queue] = field(default_factory=dict)
     executions: Mapping[ExecutionId, Execution] = field(default_factory=dict)
     settled: Mapping[ExecutionId, Outcome] = field(default_factory=dict)
     foreign: frozenset[ExecutionId] = frozenset()
     last_ticket: int = 0
     turn: int = 0
-
-    @property
-    def slots_free(self) -> int:
-        """How many more executions may be taken on."""
-        return self.settings.max_concurrent - sum(e.holds_a_slot for e in self.executions.values())
 
     def with_execution(self, execution: Execution) -> "State":
         """Return the state in which `execution` stands as given."""

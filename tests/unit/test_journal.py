@@ -4,6 +4,7 @@ import json
 import random
 import sqlite3
 import stat
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,21 +12,38 @@ from pathlib import Path
 import pytest
 
 from agent.core.effects import Forget, Save, Settle
-from agent.core.job import ExecutionId, ExecutionStatus, OnInterrupt, Outcome, Plan, Step, StepKind
-from agent.core.state import Claiming, Execution, Judging, Phase, Preparing, Reporting, Running, Stopping
+from agent.core.job import ExecutionId, ExecutionStatus, OnInterrupt, Outcome, Plan, StartReason, Step, StepKind
+from agent.core.state import (
+    Claiming,
+    Execution,
+    Judging,
+    Phase,
+    Preparing,
+    Rebooting,
+    Reporting,
+    Running,
+    Stopping,
+    Waiting,
+    Work,
+)
 from agent.errors import JournalDamagedError, JournalError
 from agent.journal import FILE_NAME, HISTORY_KEPT, Journal, decoded, encoded, read_history
 
 JOB = ExecutionId("team-a", "job-1", 2)
 STEP = Step("one", "greet", StepKind.COMMAND, 1.5, 2.5, 3.5, OnInterrupt.RESUME, ignore_failure=True, allow_stderr=3)
-PLAN = Plan((STEP, replace(STEP, name="zwei ☃\0")), final_step=True)
+PLAN = Plan((STEP, replace(STEP, name="zwei ☃\0")))
 RESULTS = (("one", "SUCCEEDED"), ("zwei", "FAILED"))
 FAILED = Outcome(ExecutionStatus.FAILED, "exited with code 3: ☃\0\n", "exit-code", {"slot": "B"})
 PHASES: list[Phase] = [
     Claiming(PLAN),
-    Preparing(PLAN, 1, 2, RESULTS),
-    Running(PLAN, 1, 2, RESULTS),
-    Stopping(PLAN, 0, 1, FAILED),
+    Preparing(Work(PLAN, 1, 2, RESULTS)),
+    Running(
+        Work(PLAN, 1, 2, RESULTS, StartReason.POWER_LOSS, is_resumed=True, retries=1, interruptions=2, spent_s=3.5),
+        "boot-1",
+    ),
+    Waiting(Work(PLAN), 60.0, {"agent": "me"}),
+    Rebooting(Work(PLAN), "boot-1", {"agent": "me"}, is_asked=True),
+    Stopping(Work(PLAN), FAILED),
     Reporting(FAILED, {"agent": "me"}, 7, is_bare=True),
 ]
 
@@ -152,6 +170,26 @@ def test_what_cannot_be_used_is_not_set_aside(kind: str, open_journal: Open, tmp
     assert not isinstance(caught.value, JournalDamagedError)
 
 
+def test_a_journal_of_the_version_before_is_taken_over(open_journal: Open) -> None:
+    """Schema 1 had plan, step, number and results in the phase itself, and no boot id."""
+    work = Work(PLAN, 1, 2, RESULTS)
+    phases = [Claiming(PLAN), Preparing(work), Running(work), Stopping(work, FAILED), Reporting(FAILED)]
+    before = [Execution(replace(JOB, job_id=f"job-{n}"), phase, "greet") for n, phase in enumerate(phases)]
+    written(open_journal, *map(Save, before))
+    journal = open_journal()
+    with sqlite3.connect(journal.path) as database:
+        for *fields, _ in database.execute("SELECT * FROM execution").fetchall():
+            state = json.loads(fields[-1])
+            fields[-1] = json.dumps(state | state.pop("work", {}))
+            checksum = zlib.crc32(json.dumps(fields).encode())
+            database.execute("REPLACE INTO execution VALUES (?, ?, ?, ?, ?, ?, ?, ?)", [*fields, checksum])
+        database.execute("PRAGMA user_version=1")
+    database.close()
+    assert list(journal.open().executions) == before
+    journal.close()
+    assert list(open_journal().open().executions) == before
+
+
 def test_a_journal_that_somebody_else_holds_is_not_usable_and_not_damaged(open_journal: Open) -> None:
     journal = open_journal()
     journal.path.write_bytes(b"")
@@ -252,7 +290,7 @@ def test_no_member_of_a_plan_that_may_be_secret_is_written() -> None:
     secret = replace(
         STEP, argv=("curl", "https://x/?X-Amz-Signature=canary"), input='{"a": "canary"}', settings="canary"
     )
-    phase = Execution(JOB, Running(Plan((secret,)), 0, 1)).durable
+    phase = Execution(JOB, Running(Work(Plan((secret,))))).durable
     assert phase is not None
     assert "canary" not in json.dumps(encoded(phase.phase))
     assert Execution(JOB, Judging()).durable is None

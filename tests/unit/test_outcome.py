@@ -1,9 +1,11 @@
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.core.job import AttemptResult, Ending, ExecutionStatus
-from agent.core.outcome import ending_in_words, outcome_of
+from agent.core.outcome import Wish, ending_in_words, outcome_of, wish_of
 
 DONE = AttemptResult(Ending.EXITED, code=0)
 
@@ -42,7 +44,7 @@ PLAYBOOK = [
     (said(outcome="failed", reason="r", code="lost"), "FAILED", "failed", "r"),
     (said(outcome="rejected"), "REJECTED", "rejected", "the handler gave no reason"),
     (exited(stderr="why", handler_result={"outcome": "rejected"}), "REJECTED", "rejected", "why"),
-    (said(outcome="retry", reason="r"), "FAILED", "retry-unsupported", "asked to be tried again later: r"),
+    (said(outcome="retry", reason="r"), "FAILED", "retry-limit", "asked to be tried again beyond its limit: r"),
     (said(outcome="reboot", reason="r"), "FAILED", "reboot-not-allowed", "asked for a reboot, which is not allowed: r"),
     (said(outcome="done"), "FAILED", "bad-result",
      "the result file's outcome is none of succeeded, failed, rejected, retry, reboot"),
@@ -59,8 +61,25 @@ def test_an_ending_means_what_the_contract_says(result: AttemptResult, status: s
     assert (outcome.status, outcome.code, outcome.reason) == (status, code, reason)
 
 
-def test_a_reboot_that_is_allowed_is_not_told_to_be_forbidden() -> None:
-    assert outcome_of(said(outcome="reboot"), may_reboot=True).code == "reboot-unsupported"
+@pytest.mark.parametrize(
+    "result",
+    [
+        replace(said(outcome="retry"), unswept=1),
+        replace(said(outcome="retry"), code=1),
+        replace(said(outcome="reboot"), ending=Ending.SIGNALED),
+        replace(said(outcome="reboot"), bad_result="torn"),
+        said(outcome="reboot", details=3),
+        said(outcome="failed"),
+        AttemptResult(Ending.EXITED, code=0),
+    ],
+)
+def test_who_did_not_end_well_has_no_wish(result: AttemptResult) -> None:
+    assert wish_of(result) is None
+
+
+@pytest.mark.parametrize("wish", list(Wish))
+def test_a_wish_is_heard(wish: Wish) -> None:
+    assert wish_of(said(outcome=wish.value, reason="r")) is wish
 
 
 def test_details_are_kept_as_text_whatever_the_ending() -> None:

@@ -7,7 +7,20 @@ from typing import Any
 import pytest
 
 from agent.core.job import ExecutionId, ExecutionStatus, Outcome, Plan, Step, StepKind
-from agent.core.state import Claiming, Execution, Phase, Preparing, Queue, Reporting, Running, Settings, State, Stopping
+from agent.core.state import (
+    Claiming,
+    Execution,
+    Phase,
+    Preparing,
+    Queue,
+    Reporting,
+    Running,
+    Settings,
+    State,
+    Stopping,
+    Waiting,
+    Work,
+)
 from agent.status import ERRORS_KEPT, StatusBoard
 
 JOB = ExecutionId("team-a", "job-1", 2)
@@ -50,12 +63,19 @@ def test_lists_and_what_others_do_are_shown(board: StatusBoard) -> None:
     ("phase", "shown"),
     [
         (Claiming(PLAN), {"phase": "claiming"}),
-        (Preparing(PLAN, 1), {"phase": "preparing", "step": "two, 2/2"}),
+        (Preparing(Work(PLAN, 1)), {"phase": "preparing", "step": "two, 2/2", "attempt": 1}),
         (
-            Running(PLAN, 0, 1, progress=5.0, message="x"),
-            {"phase": "running", "step": "one, 1/2", "progress": 5.0, "message": "x"},
+            Running(Work(PLAN), progress=5.0, message="x"),
+            {"phase": "running", "step": "one, 1/2", "attempt": 1, "progress": 5.0, "message": "x"},
         ),
-        (Stopping(PLAN, 0, 1, Outcome(ExecutionStatus.CANCELED)), {"phase": "stopping", "step": "one, 1/2"}),
+        (
+            Stopping(Work(PLAN), Outcome(ExecutionStatus.CANCELED)),
+            {"phase": "stopping", "step": "one, 1/2", "attempt": 1},
+        ),
+        (
+            Waiting(Work(PLAN, number=2), 60.0, {"reason": "tried again in 60 s: busy"}),
+            {"phase": "waiting", "step": "one, 1/2", "attempt": 2, "message": "tried again in 60 s: busy"},
+        ),
         (Reporting(Outcome(ExecutionStatus.FAILED)), {"phase": "reporting"}),
     ],
     ids=lambda value: value["phase"] if isinstance(value, dict) else "",

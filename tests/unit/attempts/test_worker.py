@@ -77,7 +77,12 @@ async def test_none_is_success(run: Run) -> None:
     [
         ("Outcome.rejected('not for me')", "REJECTED", "rejected", "not for me"),
         ("Outcome.failed('no space')", "FAILED", "failed", "no space"),
-        ("Outcome.retry('busy')", "FAILED", "retry-unsupported", "asked to be tried again later: busy"),
+        (
+            "Outcome.retry('busy')",
+            "FAILED",
+            "retry-limit",
+            "asked to be tried again beyond its limit: busy",
+        ),
         (
             "Outcome.reboot('kernel')",
             "FAILED",

@@ -38,7 +38,7 @@ from agent.core.job import (
     StepKind,
 )
 from agent.core.queues import PENDING_KEPT
-from agent.core.state import Claiming, Execution, Judging, Preparing, Reporting, Running, Settings, Stopping
+from agent.core.state import Claiming, Execution, Judging, Preparing, Reporting, Running, Settings, Stopping, Work
 
 JOB = ExecutionId("", "job-1", 1)
 OTHER = ExecutionId("", "job-2", 1)
@@ -57,7 +57,7 @@ def described(agent: Any, status: ExecutionStatus, verdict: Plan | Refusal, agen
 def running(agent: Any, plan: Plan, execution: ExecutionId = JOB, **settings: Any) -> None:
     """Start with a journal that knows a running attempt, and be connected."""
     agent.state = replace(agent.state, settings=Settings("me", **settings))
-    agent.hears(JournalOpened((Execution(execution, Running(plan.bare, 0, 1), "greet"),)))
+    agent.hears(JournalOpened((Execution(execution, Running(Work(plan.bare)), "greet"),)))
     agent.hears(Connected())
     agent.hears(AttemptStarted(AttemptId(execution, 0, 1)))
 
@@ -218,7 +218,7 @@ class TestCorners:
         assert update.status is STATUS.FAILED
 
     def test_a_later_step_that_was_never_started_is_prepared_again(self, agent: Any) -> None:
-        phase = Running(TWO_STEPS.bare, 1, 1, (("one", "SUCCEEDED"),))
+        phase = Running(Work(TWO_STEPS.bare, 1, 1, (("one", "SUCCEEDED"),)))
         agent.hears(JournalOpened((Execution(JOB, phase, "greet"),)))
         agent.hears(Connected())
         agent.hears(AttemptNeverStarted(AttemptId(JOB, 1, 1)))
@@ -231,7 +231,7 @@ class TestCorners:
         assert agent.state == before
 
     def test_words_of_an_attempt_that_is_being_stopped_change_nothing(self, agent: Any, plan: Plan) -> None:
-        stopping = Stopping(plan.bare, 0, 1, Outcome(STATUS.CANCELED, "the service ended it"))
+        stopping = Stopping(Work(plan.bare), Outcome(STATUS.CANCELED, "the service ended it"))
         agent.hears(JournalOpened((Execution(JOB, stopping, "greet"),)))
         agent.hears(Connected())
         before = agent.state
@@ -261,14 +261,14 @@ class TestCorners:
         [progress] = requests(agent.hears(AttemptProgressed(ATTEMPT, 5)))
         [probe] = requests(agent.hears(Notified("", (), is_complete=True)))
         agent.hears(UpdateAccepted(JOB, progress.ticket))
-        assert agent.phase().probe.ticket == probe.ticket
+        assert agent.phase().talk.probe.ticket == probe.ticket
         agent.hears(Disconnected())
         agent.hears(DescribeFailed(JOB, probe.ticket, ""))
         [again, _] = agent.hears(Connected())
         assert isinstance(again, Describe)
 
     def test_what_is_being_stopped_waits_for_no_answer(self, plan: Plan) -> None:
-        stopping = Execution(JOB, Stopping(plan, 0, 1, Outcome(STATUS.CANCELED, "the service ended it")))
+        stopping = Execution(JOB, Stopping(Work(plan), Outcome(STATUS.CANCELED, "the service ended it")))
         assert not calls.is_awaited(stopping.phase, 1)
         assert calls.answered(stopping, 1) == stopping
 

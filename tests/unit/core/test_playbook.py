@@ -53,6 +53,7 @@ from agent.core.state import (
     Running,
     Settings,
     Stopping,
+    Work,
 )
 
 JOB = ExecutionId("", "job-1", 1)
@@ -132,7 +133,7 @@ class TestTheUsualWay:
         assert agent.hears(UpdateAccepted(JOB, 3)) == [Describe(JOB, 4)]
         assert agent.saved == []  # a lost journal write would lose nothing here: the claim is journalled
         assert agent.hears(described(agent, IN_PROGRESS, plan, "me")) == [StartAttempt(ATTEMPT, plan.steps[0])]
-        assert agent.saved == [Running(plan.bare, 0, 1)]
+        assert agent.saved == [Running(Work(plan.bare))]
 
     def test_a_success_is_reported_then_settled_then_the_next_is_asked_for(self, agent: Any, plan: Plan) -> None:
         run(agent, plan)
@@ -153,7 +154,7 @@ class TestTheUsualWay:
     def test_no_secret_of_a_document_is_journalled(self, agent: Any, plan: Plan) -> None:
         run(agent, plan)
         assert all(
-            step.input == "{}" and step.argv == () for step in agent.state.executions[JOB].durable.phase.plan.steps
+            step.input == "{}" and step.argv == () for step in agent.state.executions[JOB].durable.phase.work.plan.steps
         )
 
     def test_slots_are_filled_round_robin_between_namespaces(self, agent: Any) -> None:
@@ -173,7 +174,7 @@ class TestSteps:
         plan = two_steps()
         run(agent, plan)
         assert agent.hears(AttemptEnded(ATTEMPT, WELL)) == [Describe(JOB, agent.ticket)]
-        assert agent.saved == [Preparing(plan.bare, 1, 1, (("one", "SUCCEEDED"),))]
+        assert agent.saved == [Preparing(Work(plan.bare, 1, 1, (("one", "SUCCEEDED"),)))]
         started, progress = agent.hears(described(agent, IN_PROGRESS, plan, "me"))
         assert started == StartAttempt(AttemptId(JOB, 1, 1), plan.steps[1])
         assert progress.step_timeout_minutes == 76
@@ -212,13 +213,6 @@ class TestSteps:
         rejected = AttemptResult(Ending.EXITED, code=0, handler_result={"outcome": "rejected", "reason": "not here"})
         [update] = agent.hears(AttemptEnded(AttemptId(JOB, 1, 1), rejected))
         assert (update.status, update.details["reason"]) == (FAILED, "not here")
-
-    @pytest.mark.parametrize(("may_reboot", "code"), [(True, "reboot-unsupported"), (False, "reboot-not-allowed")])
-    def test_a_reboot_says_whether_it_was_allowed(self, agent: Any, plan: Plan, may_reboot: bool, code: str) -> None:
-        run(agent, Plan((replace(plan.steps[0], may_reboot=may_reboot),)))
-        wished = AttemptResult(Ending.EXITED, code=0, handler_result={"outcome": "reboot", "reason": "new kernel"})
-        agent.hears(AttemptEnded(ATTEMPT, wished))
-        assert agent.phase().outcome.code == code
 
     def test_a_document_whose_steps_changed_under_way_fails(self, agent: Any, plan: Plan) -> None:
         run(agent, two_steps())
@@ -451,7 +445,7 @@ class TestTheServiceChangesItsMind:
         run(agent, plan)
         agent.hears(Notified("", (), is_complete=True))
         assert agent.hears(described(agent, IN_PROGRESS, plan, "me")) == []
-        assert agent.phase().probe is None
+        assert agent.phase().talk.probe is None
 
     @pytest.mark.parametrize(
         ("code", "status"), [("ResourceNotFound", ExecutionStatus.REMOVED), ("TerminalStateReached", CANCELED)]
@@ -524,7 +518,7 @@ class TestReporting:
         assert agent.hears(UpdateFailed(JOB, agent.ticket, "InvalidRequest")) == []
         assert agent.notes == ["outcome cannot be reported"]
         assert agent.phase().call.retry_at == 3600
-        assert agent.state.slots_free == 1
+        assert not agent.state.executions[JOB].holds_a_slot
 
     def test_what_cannot_be_reported_is_tried_again_at_each_connect(self, agent: Any, plan: Plan) -> None:
         report(agent, plan)
@@ -559,7 +553,7 @@ class TestReporting:
 
 class TestAfterARestart:
     def test_a_running_attempt_that_is_alive_goes_on(self, agent: Any, plan: Plan) -> None:
-        agent.hears(JournalOpened((Execution(JOB, Running(plan.bare, 0, 1), "greet"),)))
+        agent.hears(JournalOpened((Execution(JOB, Running(Work(plan.bare)), "greet"),)))
         assert agent.all_effects == ()
         agent.hears(Connected())
         agent.hears(AttemptStarted(ATTEMPT))
@@ -567,13 +561,13 @@ class TestAfterARestart:
         assert update.status is SUCCEEDED
 
     def test_an_attempt_that_was_lost_is_failed(self, agent: Any, plan: Plan) -> None:
-        agent.hears(JournalOpened((Execution(JOB, Running(plan.bare, 0, 1), "greet"),)))
+        agent.hears(JournalOpened((Execution(JOB, Running(Work(plan.bare)), "greet"),)))
         agent.hears(Connected())
         [update] = agent.hears(AttemptEnded(ATTEMPT, AttemptResult(Ending.LOST)))
         assert update.status is FAILED
 
     def test_an_attempt_that_was_never_started_is_started_with_a_fresh_document(self, agent: Any, plan: Plan) -> None:
-        agent.hears(JournalOpened((Execution(JOB, Running(plan.bare, 0, 1), "greet"),)))
+        agent.hears(JournalOpened((Execution(JOB, Running(Work(plan.bare)), "greet"),)))
         agent.hears(Connected())
         [asked] = agent.hears(AttemptNeverStarted(ATTEMPT))
         assert isinstance(asked, Describe)
@@ -582,7 +576,7 @@ class TestAfterARestart:
         assert renewed.step_timeout_minutes == 17
 
     def test_a_stop_is_asked_for_again(self, agent: Any, plan: Plan) -> None:
-        stopping = Stopping(plan.bare, 0, 1, Outcome(CANCELED, "the service ended it"))
+        stopping = Stopping(Work(plan.bare), Outcome(CANCELED, "the service ended it"))
         assert agent.hears(JournalOpened((Execution(JOB, stopping, "greet"),))) == [StopAttempt(ATTEMPT)]
         settle, *_ = agent.hears(AttemptNeverStarted(ATTEMPT))
         assert isinstance(settle, Settle)

@@ -1,6 +1,6 @@
 """What holds whatever happens: random lives of an agent, with answers lost, late, doubled or wrong."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agent.core.decide import decide, next_deadline
-from agent.core.effects import JOURNAL, Describe, Fetch, Forget, Save, Settle, StartAttempt, StopAttempt, Update
+from agent.core.effects import JOURNAL, Describe, Fetch, Forget, Reboot, Save, Settle, StartAttempt, StopAttempt, Update
 from agent.core.events import (
     AttemptEnded,
     AttemptNeverStarted,
@@ -22,6 +22,8 @@ from agent.core.events import (
     JournalOpened,
     Listed,
     Notified,
+    Paused,
+    RebootFailed,
     Tick,
     UpdateAccepted,
     UpdateFailed,
@@ -32,12 +34,14 @@ from agent.core.job import (
     Ending,
     ExecutionId,
     ExecutionStatus,
+    OnInterrupt,
     Plan,
     Refusal,
     Step,
     StepKind,
 )
-from agent.core.state import Execution, Reporting, Running, Settings, State, Stopping
+from agent.core.slots import may_go_on
+from agent.core.state import Execution, Rebooting, Reporting, Running, Settings, State, Stopping, Waiting
 from agent.journal import decoded, encoded
 
 NAMESPACES = ("", "team-a")
@@ -45,6 +49,13 @@ EXECUTIONS = [ExecutionId(ns, f"job-{n}", k) for ns in NAMESPACES for n in range
 PLANS = [
     Plan((Step("only", "h", StepKind.HANDLER),)),
     Plan((Step("one", "h", StepKind.COMMAND, ignore_failure=True), Step("two", "h", StepKind.COMMAND))),
+    Plan((Step("only", "h", StepKind.HANDLER, on_interrupt=OnInterrupt.RESUME, may_reboot=True, exclusive=True),)),
+    Plan(
+        (
+            Step("one", "h", StepKind.HANDLER, on_interrupt=OnInterrupt.RERUN, retry_limit=1),
+            Step("two", "h", StepKind.HANDLER, may_reboot=True),
+        )
+    ),
 ]
 CODES = [
     "", "InternalError", "RequestThrottled", "Surprise", "InvalidRequest", "InvalidTopic", "VersionMismatch",
@@ -55,6 +66,8 @@ RESULTS = [
     AttemptResult(Ending.EXITED, code=3),
     AttemptResult(Ending.SIGNALED, signal=9),
     AttemptResult(Ending.LOST),
+    AttemptResult(Ending.EXITED, code=0, handler_result={"outcome": "retry"}),
+    AttemptResult(Ending.EXITED, code=0, handler_result={"outcome": "reboot"}),
 ]
 
 
@@ -69,6 +82,7 @@ class World:
     settled: set[ExecutionId] = field(default_factory=set)
     in_flight: dict[int, Any] = field(default_factory=dict)
     answered: list[Any] = field(default_factory=list)
+    boot: int = 1
     now: float = 0.0
 
     def hears(self, event: Any) -> None:
@@ -97,10 +111,18 @@ class World:
             case StartAttempt(attempt=attempt):
                 phase = self.journal[attempt.execution].phase
                 assert isinstance(phase, Running), "started without a journalled intent"
-                assert (phase.step, phase.number) == (attempt.step, attempt.number)
+                assert (phase.work.step, phase.work.number) == (attempt.step, attempt.number)
                 assert attempt not in self.started, "an attempt was started twice"
                 self.started.add(attempt)
                 self.alive.add(attempt)
+                beside = [self.journal[a.execution].phase.work.plan for a in self.alive if a != attempt]
+                plan = phase.work.plan
+                assert not beside or not any(p.is_exclusive for p in (plan, *beside)), "an exclusive one is not alone"
+                waits = [e for e in self.state.executions.values() if isinstance(e.phase, Rebooting)]
+                assert not waits, "started before a reboot that is wanted"
+            case Reboot():
+                assert not self.alive
+                assert any(isinstance(e.phase, Rebooting) and e.phase.is_asked for e in self.journal.values())
             case StopAttempt(attempt=attempt):
                 assert isinstance(self.journal[attempt.execution].phase, Stopping)
             case Update():
@@ -113,6 +135,10 @@ class World:
             case Describe() | Fetch():
                 self.in_flight[effect.ticket] = effect
 
+    @property
+    def taken(self) -> list[Execution]:
+        return [e for e in self.state.executions.values() if e.holds_a_slot]
+
     def nothing_is_forgotten(self) -> None:
         """Every execution waits for an answer, for a process, or for a time that `next_deadline` knows."""
         if not (self.state.is_connected and self.state.is_journal_usable):
@@ -122,6 +148,13 @@ class World:
             phase = execution.phase
             if isinstance(phase, Running | Stopping):
                 assert execution.attempt in self.started
+            elif isinstance(phase, Rebooting):
+                assert phase.is_asked or self.alive or phase.talk.call.ticket
+            elif isinstance(phase, Waiting):
+                is_held = not may_go_on(self.state, execution, self.now)
+                assert is_held or phase.due_at > self.now or len(self.taken) >= self.state.settings.max_concurrent
+            elif not phase.call.ticket and not may_go_on(self.state, execution, self.now):
+                assert len(self.state.executions) > 1
             elif not phase.call.ticket:
                 assert phase.call.retry_at > self.now
                 assert deadline is not None
@@ -156,6 +189,10 @@ def answer(draw: Any, request: Any) -> Any:
             return UpdateFailed(execution, ticket, draw(st.sampled_from(CODES)), current, jitter)
 
 
+def plan_of(execution: ExecutionId) -> Plan:
+    return PLANS[EXECUTIONS.index(execution) % len(PLANS)]
+
+
 def expected_answer(draw: Any, world: World, request: Any) -> Any:
     """What a service in order says of a thing with plenty to do, where now and then somebody cancels."""
     match request:
@@ -163,15 +200,18 @@ def expected_answer(draw: Any, world: World, request: Any) -> Any:
             return Listed(ns, ticket, tuple(e for e in EXECUTIONS if e.namespace == ns), is_complete=True)
         case Describe(execution=execution, ticket=ticket) if draw(st.integers(0, 9)):
             status = ExecutionStatus.IN_PROGRESS if execution in world.journal else ExecutionStatus.QUEUED
-            return Described(execution, ticket, status, 1, "me", PLANS[execution.execution_number - 1], "h", 1.0)
+            return Described(execution, ticket, status, 1, "me", plan_of(execution), "h", 1.0)
         case Describe(execution=execution, ticket=ticket):
             return Described(execution, ticket, ExecutionStatus.CANCELED, 1, "me", PLANS[0], "h", 1.0)
         case Update(execution=execution, ticket=ticket):
             return UpdateAccepted(execution, ticket)
 
 
+OTHERS = ["late", "notified", "tick", "connection", "pause", "no reboot"]
+
+
 def event(draw: Any, world: World) -> Any:
-    kind = draw(st.sampled_from(["right"] * 8 + ["answer"] * 2 + ["attempt", "late", "notified", "tick", "connection"]))
+    kind = draw(st.sampled_from(["right"] * 8 + ["answer"] * 2 + ["attempt"] * 2 + OTHERS))
     if kind in {"right", "answer"} and world.in_flight:
         request = world.in_flight.pop(draw(st.sampled_from(sorted(world.in_flight))))
         world.answered.append(request)
@@ -189,6 +229,10 @@ def event(draw: Any, world: World) -> Any:
         namespace = draw(st.sampled_from([*NAMESPACES, "unserved"]))
         pending = [e for e in draw(st.lists(st.sampled_from(EXECUTIONS), unique=True)) if e.namespace == namespace]
         return Notified(namespace, tuple(pending), draw(st.booleans()))
+    if kind == "pause":
+        return Paused(draw(st.booleans()))
+    if kind == "no reboot":
+        return RebootFailed("no")
     if kind == "connection":
         return draw(st.sampled_from([Connected(), Disconnected()]))
     world.now = next_deadline(world.state, world.now) or world.now + 1
@@ -199,19 +243,23 @@ def event(draw: Any, world: World) -> Any:
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(st.data(), st.integers(1, 3), st.integers(20, 120))
 def test_the_promises_hold_whatever_happens(data: Any, max_concurrent: int, length: int) -> None:
-    config = Settings("me", NAMESPACES, max_concurrent)
+    config = Settings("me", NAMESPACES, max_concurrent, boot_id="boot-1")
     world = World(State(config))
     world.hears(JournalOpened())
     world.hears(Connected())
     for _ in range(length):
         if data.draw(st.integers(0, 30)) == 0:
-            restart(world, config)
+            restart(world, config, is_reboot=data.draw(st.booleans()))
         else:
             world.hears(event(data.draw, world))
 
 
-def restart(world: World, config: Settings) -> None:
+def restart(world: World, config: Settings, *, is_reboot: bool) -> None:
     """The agent is killed and starts again: it has its journal, and finds its attempts by their directories."""
+    if is_reboot:
+        world.boot += 1
+        world.alive.clear()
+    config = replace(config, boot_id=f"boot-{world.boot}")
     world.state, world.in_flight, world.answered = State(config), {}, []
     known = tuple(world.journal.values())
     world.hears(JournalOpened(known))
@@ -233,7 +281,7 @@ def restart(world: World, config: Settings) -> None:
 @given(st.data())
 def test_once_the_service_answers_everything_pending_is_settled(data: Any) -> None:
     """Liveness: after any prelude, a service that answers rightly brings the agent to rest with every outcome told."""
-    config = Settings("me", NAMESPACES, max_concurrent=2)
+    config = Settings("me", NAMESPACES, max_concurrent=2, boot_id="boot-1")
     world = World(State(config))
     world.hears(JournalOpened())
     world.hears(Connected())
@@ -242,7 +290,9 @@ def test_once_the_service_answers_everything_pending_is_settled(data: Any) -> No
     world.hears(Disconnected())
     world.hears(Connected())
     for _ in range(600):
-        if world.in_flight:
+        if any(isinstance(e.phase, Rebooting) and e.phase.is_asked for e in world.state.executions.values()):
+            restart(world, config, is_reboot=True)
+        elif world.in_flight:
             world.hears(right_answer(world, world.in_flight.pop(min(world.in_flight))))
         elif world.alive:
             world.hears(AttemptEnded(world.alive.pop(), RESULTS[0]))
@@ -255,6 +305,11 @@ def test_once_the_service_answers_everything_pending_is_settled(data: Any) -> No
     assert world.journal == {}
 
 
+def plan_told(phase: Any) -> Plan:
+    plan: Plan = getattr(getattr(phase, "work", phase), "plan", PLANS[0])
+    return plan
+
+
 def right_answer(world: World, request: Any) -> Any:
     match request:
         case Fetch(namespace=ns, ticket=ticket):
@@ -262,7 +317,6 @@ def right_answer(world: World, request: Any) -> Any:
         case Describe(execution=execution, ticket=ticket):
             kept = world.journal.get(execution)
             status = ExecutionStatus.IN_PROGRESS if kept else ExecutionStatus.CANCELED
-            plan = getattr(kept.phase, "plan", PLANS[0]) if kept else PLANS[0]
-            return Described(execution, ticket, status, 1, "me", plan)
+            return Described(execution, ticket, status, 1, "me", plan_told(kept.phase) if kept else PLANS[0])
         case Update(execution=execution, ticket=ticket):
             return UpdateAccepted(execution, ticket)

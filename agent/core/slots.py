@@ -1,0 +1,83 @@
+"""Rules of who may start something now: slots, handlers that run alone, a reboot that is wanted, the pause."""
+
+from agent.core.state import Claiming, Execution, Preparing, Rebooting, Running, State, Stopping, Waiting
+
+
+def may_take_on(state: State, now: float) -> bool:
+    """Tell whether one more pending execution may be looked at."""
+    executions = state.executions.values()
+    slots_free = state.settings.max_concurrent - sum(e.holds_a_slot for e in executions)
+    return slots_free > 0 and not (
+        state.is_paused or wants_reboot(state) or any(_is_exclusive(e) and _wants_to_run(e, now) for e in executions)
+    )
+
+
+def wants_reboot(state: State) -> bool:
+    """Tell whether a handler waits for a reboot: nothing new starts before it."""
+    return any(isinstance(e.phase, Rebooting) for e in state.executions.values())
+
+
+def is_quiet(state: State) -> bool:
+    """Tell whether no process of any attempt can be alive."""
+    return all(e.attempt is None for e in state.executions.values())
+
+
+def may_go_on(state: State, execution: Execution, now: float) -> bool:
+    """Tell whether `execution` may claim, or make its next attempt, now.
+
+    One that is exclusive waits for all that were claimed before. Others wait while an exclusive one runs; before their
+    claim also while one waits to run, so that it is not starved.
+    """
+    if wants_reboot(state):
+        return False
+    others = [e for e in state.executions.values() if e.id != execution.id]
+    if _is_exclusive(execution):
+        return not any(_is_active(e) or (_is_claimed(e) and _goes_before(e, execution)) for e in others)
+    if isinstance(execution.phase, Claiming):
+        return not any(_is_exclusive(e) and _wants_to_run(e, now) for e in others)
+    return not any(_is_exclusive(e) and _is_active(e) for e in others)
+
+
+def has_slot(state: State) -> bool:
+    """Tell whether an execution that waited may come back."""
+    return sum(e.holds_a_slot for e in state.executions.values()) < state.settings.max_concurrent
+
+
+def _goes_before(other: Execution, execution: Execution) -> bool:
+    """Of two that are exclusive, and claimed, one must."""
+    return not _is_exclusive(other) or other.id < execution.id
+
+
+def _is_exclusive(execution: Execution) -> bool:
+    match execution.phase:
+        case Claiming(plan=plan):
+            return plan.is_exclusive
+        case Preparing(work=work) | Running(work=work) | Waiting(work=work) | Stopping(work=work):
+            return work.plan.is_exclusive
+        case _:
+            return False
+
+
+def _wants_to_run(execution: Execution, now: float) -> bool:
+    match execution.phase:
+        case Claiming() | Preparing() | Running() | Stopping():
+            return True
+        case Waiting(due_at=due_at):
+            return due_at <= now
+        case _:
+            return False
+
+
+def _is_claimed(execution: Execution) -> bool:
+    return isinstance(execution.phase, Preparing)
+
+
+def _is_active(execution: Execution) -> bool:
+    """True if a process of it may be alive, or soon will be whatever is decided now."""
+    match execution.phase:
+        case Running() | Stopping():
+            return True
+        case Claiming(call=call) | Preparing(call=call):
+            return call.ticket > 0
+        case _:
+            return False
