@@ -27,6 +27,8 @@ COMMANDS = {
     "status": "show the connection, the namespaces, what runs, and the last problems",
     "jobs": "list the last executions with outcome, duration and reason",
     "pending": "list what AWS holds for this thing, over HTTPS with the device's certificate",
+    "pause": "take no new executions, until `resume` (--wait: return once nothing is under way)",
+    "resume": "take new executions again",
     "handlers": "list the handlers there are, where from, enabled or not, their params, and why one is unavailable",
     "try": "run one handler as the agent would, with no cloud, and show what it says and how it ends",
     "new-handler": "write a handler that works, with its tests, in Python or shell, to be changed",

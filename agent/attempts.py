@@ -56,13 +56,21 @@ class Watch:
 class Attempts:
     """The attempts of one agent, below `state_directory`; `post` takes events, on the loop's thread."""
 
-    def __init__(self, state_directory: Path, launcher: Launcher, post: Callable[[AttemptEvent], None]) -> None:
+    def __init__(
+        self,
+        state_directory: Path,
+        launcher: Launcher,
+        post: Callable[[AttemptEvent], None],
+        on_wake: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`on_wake` is called, on the loop's thread, when somebody wrote to the FIFO: a shim, or a command."""
         self._state = state_directory.resolve()
         self._attempts = self._state / "attempts"
         self._jobs = self._state / "jobs"
         self._trash = self._state / "trash"
         self._launcher = launcher
         self._post = post
+        self._on_wake = on_wake
         self._watches: dict[AttemptId, Watch] = {}
         self._shims: set[int] = set()
         self._wake: int | None = None
@@ -225,6 +233,7 @@ class Attempts:
         """Read what the handlers said; who woke us does not matter."""
         with contextlib.suppress(BlockingIOError):
             os.read(self._wake or 0, 65536)
+        self._on_wake()
         for watch in self._watches.values():
             self._read(watch)
 

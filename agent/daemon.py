@@ -45,6 +45,7 @@ from agent.core.events import (
     FetchFailed,
     JournalOpened,
     Listed,
+    Paused,
     RebootFailed,
     Tick,
     UpdateAccepted,
@@ -95,7 +96,7 @@ class Daemon:
         self._board = StatusBoard(config.aws.thing_name)
         self._judge = Judge(config, Catalog(config))
         self._cloud = Cloud(config.aws, config.namespaces_served, self._inbox.put_nowait, self._log.info, self._warn)
-        self._attempts = Attempts(directory, plain, self._inbox.put_nowait)
+        self._attempts = Attempts(directory, plain, self._inbox.put_nowait, self._look_for_pause)
         self._state = State(
             Settings(
                 agent_id=state_directory.agent_id(directory),
@@ -196,10 +197,17 @@ class Daemon:
         known = {execution.id for execution in recovered.executions}
         for other in await self._attempts.abandon_others(known):
             self._log.warning("stopped an attempt that the journal does not know", execution=str(other.execution))
+        self._look_for_pause()
         self._inbox.put_nowait(JournalOpened(recovered.executions, recovered.settled))
         attempts = [a for e in recovered.executions if (a := e.attempt) is not None]
         for never_started in self._attempts.reattach(attempts):
             self._inbox.put_nowait(AttemptNeverStarted(never_started))
+
+    def _look_for_pause(self) -> None:
+        is_paused = state_directory.is_paused(self._directory)
+        if is_paused != self._state.is_paused:
+            self._log.info("paused" if is_paused else "resumed")
+            self._inbox.put_nowait(Paused(is_paused))
 
     async def _decide_all(self) -> None:
         while True:

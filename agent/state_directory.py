@@ -1,21 +1,25 @@
 """What the agent keeps beside its journal: the lock of the one agent, the installation's id, the status file."""
 
+import contextlib
 import errno
 import fcntl
 import json
 import os
 import re
 import secrets
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from agent.errors import StateDirectoryError
+from agent.shim.files import WAKE
 
 LOCK = "agent.lock"
 AGENT_ID = "agent-id"
 AGENT_ID_FORM = re.compile(r"[a-zA-Z0-9_-]{1,64}")  # anything else is a damaged file
 STATUS = "status.json"
+PAUSED = "paused"
 
 
 def prepare(directory: Path) -> None:
@@ -102,11 +106,49 @@ def write_durably(path: Path, data: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     scratch.replace(path)
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    _sync(path.parent)
+
+
+def _sync(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.fsync(directory)
+        os.fsync(descriptor)
     finally:
-        os.close(directory)
+        os.close(descriptor)
+
+
+def is_paused(directory: Path) -> bool:
+    """Tell whether people want no new executions to be taken."""
+    return os.path.lexists(directory / PAUSED)
+
+
+def set_paused(directory: Path, *, is_paused: bool) -> None:
+    """Set or lift the pause, durably, and wake the agent if it runs.
+
+    Often called by root in a directory that is the agent's: no link in it is followed, no file of others is written.
+
+    Raises:
+        StateDirectoryError: the directory cannot be written.
+    """
+    path = directory / PAUSED
+    try:
+        if is_paused:
+            with contextlib.suppress(FileExistsError):
+                os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644))
+        else:
+            path.unlink(missing_ok=True)
+        _sync(directory)
+    except OSError as error:
+        raise StateDirectoryError(
+            f"{path} cannot be changed ({error.strerror}): run this as the agent's user or as root"
+        ) from None
+    with contextlib.suppress(OSError):  # no agent runs: it looks when it starts
+        wake = os.open(directory / WAKE, os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            if stat.S_ISFIFO(os.fstat(wake).st_mode):
+                os.write(wake, b"p")
+        finally:
+            os.close(wake)
 
 
 def write_status(directory: Path, status: Mapping[str, Any]) -> None:

@@ -30,6 +30,7 @@ class StatusBoard:
         if self.degraded:
             return f"degraded: {self.degraded}"
         connection = "connected" if state.is_connected else "not connected"
+        connection = f"paused, {connection}" if state.is_paused else connection
         return f"{connection}, {len(state.executions)} executions under way"
 
     def content(self, state: State) -> dict[str, Any]:
@@ -45,8 +46,14 @@ class StatusBoard:
             "written_at": round(time.time(), 3),
             "connection": {"is_connected": state.is_connected, "since": self._connected_since},
             "degraded": self.degraded,
+            "is_paused": state.is_paused,
             "namespaces": [
-                {"namespace": ns, "pending": [str(e) for e in queue.pending], "is_known": queue.is_known}
+                {
+                    "namespace": ns,
+                    "pending": [str(e) for e in queue.pending if e not in state.foreign],
+                    "left_alone": sum(e.namespace == ns for e in state.foreign),
+                    "is_known": queue.is_known,
+                }
                 for ns, queue in state.queues.items()
             ],
             "executions": [_execution(e) for e in state.executions.values()],

@@ -9,6 +9,8 @@ from agent import state_directory
 from agent.commands import options
 from agent.config import load_handlers
 
+SHORTEST_LIST = 10  # a notification names no more (developer guide, "AWS IoT Jobs MQTT API operations")
+
 
 def main(arguments: Sequence[str]) -> int:
     """Print the status: 0 if the agent runs and is connected, 1 otherwise."""
@@ -32,11 +34,13 @@ def _text(status: dict[str, Any]) -> str:
         f"thing      {status['thing_name']}",
         f"connection {'up since ' + _when(connection['since']) if connection['is_connected'] else 'down'}",
     ]
+    if status["is_paused"]:
+        lines.append("paused     takes no new executions until `iot-jobs-agent resume`")
     if status["degraded"]:
         lines.append(f"degraded   {status['degraded']}")
     for queue in status["namespaces"]:
         name = queue["namespace"] or "(default)"
-        lines.append(f"namespace  {name}: {', '.join(queue['pending']) or 'nothing pending'}")
+        lines.append(f"namespace  {name}: {_queue(queue)}")
     for execution in status["executions"]:
         percent = f"{execution['progress']:g} %" if execution.get("progress") is not None else ""
         shown = [execution["execution"], execution["operation"], execution["phase"], percent, execution.get("message")]
@@ -45,6 +49,15 @@ def _text(status: dict[str, Any]) -> str:
         facts = ", ".join(f"{key}={value}" for key, value in error.items() if key not in {"at", "what"} and value)
         lines.append(f"problem    {_when(error['at'])}  {error['what']}  {facts}")
     return "\n".join(lines)
+
+
+def _queue(queue: dict[str, Any]) -> str:
+    shown = ", ".join(queue["pending"]) or "nothing pending"
+    if queue["left_alone"]:
+        shown += f"; {queue['left_alone']} left to other agents"
+    if queue["left_alone"] >= SHORTEST_LIST:
+        shown += ", which fill the service's list: what is behind them cannot be seen"
+    return shown
 
 
 def _when(at: float) -> str:

@@ -54,7 +54,7 @@ def test_a_connection_has_a_beginning_for_as_long_as_it_lasts(board: StatusBoard
 
 def test_lists_and_what_others_do_are_shown(board: StatusBoard) -> None:
     content = board.content(state())
-    assert content["namespaces"] == [{"namespace": "team-a", "pending": ["team-a/job-1#2"], "is_known": True}]
+    assert content["namespaces"] == [{"namespace": "team-a", "pending": [], "left_alone": 1, "is_known": True}]
     assert content["left_alone"] == ["team-a/job-1#2"]
     assert (content["thing_name"], content["pid"]) == ("lamp", os.getpid())
 

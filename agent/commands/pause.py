@@ -1,0 +1,52 @@
+"""`iot-jobs-agent pause` and `resume`: a maintenance lock that survives restarts of the agent and of the device."""
+
+import select
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from agent import state_directory
+from agent.commands import options
+from agent.config import load_handlers
+
+LOOK_S = 0.2
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Pause: 0 once the lock is set, and with --wait once nothing is under way; 1 if that cannot be seen in time."""
+    parser = options.parser("pause", "Take no new executions, also after a restart, until `resume`. What runs goes on.")
+    options.add_config(parser)
+    parser.add_argument("--wait", action="store_true", help="return once nothing is under way any more")
+    parser.add_argument("--timeout", type=float, metavar="S", help="with --wait: give up after so many seconds")
+    chosen = parser.parse_args(arguments)
+    directory = load_handlers(chosen.config).agent.state_directory
+    state_directory.set_paused(directory, is_paused=True)
+    if not chosen.wait:
+        print("paused: no new executions are taken until `iot-jobs-agent resume`")
+        return 0
+    return _waited(directory, chosen.timeout)
+
+
+def _waited(directory: Path, timeout_s: float | None) -> int:
+    until = None if timeout_s is None else time.monotonic() + timeout_s
+    shown = ""
+    while True:
+        if not state_directory.is_locked(directory):
+            print("paused, but the agent does not run: what it left under way cannot be seen until it does")
+            return 1
+        status = state_directory.read_status(directory)
+        if status.get("is_paused") and not status["executions"]:
+            print("paused: nothing is under way")
+            return 0
+        if (now := _under_way(status)) != shown:
+            shown = now
+            print(f"waiting for {shown}", flush=True)
+        if until is not None and time.monotonic() > until:
+            print(f"paused, but after {timeout_s:g} s still under way: {shown}")
+            return 1
+        select.select([], [], [], LOOK_S)
+
+
+def _under_way(status: dict[str, Any]) -> str:
+    return ", ".join(f"{e['execution']} ({e['phase']})" for e in status["executions"]) or "the agent to take notice"

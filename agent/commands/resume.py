@@ -1,0 +1,19 @@
+"""`iot-jobs-agent resume`: lifts what `pause` has set."""
+
+from collections.abc import Sequence
+
+from agent import state_directory
+from agent.commands import options
+from agent.config import load_handlers
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Lift the pause; 0 also if there was none."""
+    parser = options.parser("resume", "Take new executions again.")
+    options.add_config(parser)
+    chosen = parser.parse_args(arguments)
+    directory = load_handlers(chosen.config).agent.state_directory
+    was_paused = state_directory.is_paused(directory)
+    state_directory.set_paused(directory, is_paused=False)
+    print("resumed" if was_paused else "it was not paused")
+    return 0
