@@ -21,8 +21,8 @@ from agent.attempts import Attempts, Facts
 from agent.catalog import WORKER, Catalog
 from agent.config import Config
 from agent.core.events import AttemptEnded, AttemptEvent, AttemptNeverStarted, AttemptProgressed, AttemptStarted
-from agent.core.job import AttemptId, AttemptResult, ExecutionId, Outcome, Step
-from agent.core.outcome import outcome_of
+from agent.core.job import AttemptId, AttemptResult, ExecutionId, ExecutionStatus, Outcome, Step
+from agent.core.outcome import Wish, outcome_of, reason_given, wish_of
 from agent.document import plan
 from agent.errors import DocumentError
 from agent.handler import HANDLER_NAME, Manifest
@@ -119,6 +119,7 @@ class Attempted:
     """One attempt: what was said so far, and how it ended once it did."""
 
     attempt: AttemptId
+    step: Step
     told: Told | None = None
     progress: float | None = None
     message: str = ""
@@ -136,7 +137,17 @@ class Attempted:
 
     async def outcome(self) -> Outcome:
         """Wait for the end: what the agent would report, with all details that the handler gave."""
-        outcome = outcome_of(await self.ended())
+        result = await self.ended()
+        outcome = outcome_of(result)
+        match wish_of(result):
+            case Wish.RETRY if self.step.retry_limit:
+                why = f"the agent would try it again in {self.step.retry_delay_s:g} s: {reason_given(result)}"
+                outcome = Outcome(ExecutionStatus.IN_PROGRESS, why, details=outcome.details)
+            case Wish.REBOOT if self.step.may_reboot:
+                why = f"the agent would reboot, then resume it: {reason_given(result)}"
+                outcome = Outcome(ExecutionStatus.IN_PROGRESS, why, details=outcome.details)
+            case _:
+                pass
         return Outcome(outcome.status, outcome.reason, outcome.code, {**self.details, **outcome.details})
 
 
@@ -156,7 +167,7 @@ class Stage:
         self, step: Step, *, execution: int = 1, number: int = 1, facts: Facts = FIRST, told: Told | None = None
     ) -> Attempted:
         """Start attempt `number` of an execution; `told` hears of all that happens."""
-        made = Attempted(AttemptId(ExecutionId("", "try", execution), 0, number), told)
+        made = Attempted(AttemptId(ExecutionId("", "try", execution), 0, number), step, told)
         self._all[made.attempt] = made
         self._attempts.start(made.attempt, step, facts)
         return made

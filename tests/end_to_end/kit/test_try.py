@@ -164,3 +164,23 @@ def alive(state: str) -> list[int]:
             if f"JOB_DIR={state}".encode() in path.read_bytes() and int(path.parent.name) != os.getpid():
                 found.append(int(path.parent.name))
     return found
+
+
+def test_a_wish_is_told_with_what_the_agent_would_do(author: Any) -> None:
+    author.write("busy.sh", "#!/bin/sh\njobctl retry 'dpkg is locked'\n")
+    told = author.attempt("./busy.sh", {})
+    assert told["status"] == "IN_PROGRESS"
+    assert told["reason"] == "the agent would try it again in 60 s: dpkg is locked"
+    config = author.write("config.toml", "[handler.busy]\nretry_limit = 0\n")
+    assert author.attempt("./busy.sh", {}, "--config", config)["code"] == "retry-limit"
+
+
+def test_a_reboot_is_not_done_but_told_where_it_is_allowed(author: Any) -> None:
+    author.write(
+        "kernel",
+        "#!/bin/sh\n[ $1 = describe ] && echo '{\"may_reboot\": true}' && exit 0\njobctl reboot 'new kernel'\n",
+    )
+    assert author.attempt("./kernel", {})["code"] == "reboot-not-allowed"
+    config = author.write("config.toml", "[handler.kernel]\nmay_reboot = true\n")
+    told = author.attempt("./kernel", {}, "--config", config)
+    assert told["reason"] == "the agent would reboot, then resume it: new kernel"
