@@ -72,7 +72,7 @@ def told(state: State, execution: Execution, phase: Running) -> Told:
 def on_ended(state: State, execution: Execution, phase: Running, event: AttemptEnded) -> Turn:
     """The step is over: on to the next one, or to the outcome."""
     step = current_step(phase)
-    outcome = outcome_of(event.result, may_reboot=step.may_reboot)
+    outcome = outcome_of(event.result, may_reboot=step.may_reboot, allow_stderr=step.allow_stderr)
     results = (*phase.results, (step.name, outcome.status.value))
     may_go_on = outcome.status is ExecutionStatus.SUCCEEDED or (step.ignore_failure and not event.result.unswept)
     if may_go_on and phase.step + 1 < len(phase.plan.steps):
