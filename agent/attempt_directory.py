@@ -51,6 +51,7 @@ class Result(BaseModel):
     duration_s: float = Field(default=0.0, ge=0)
     swept: int = Field(default=0, ge=0)
     unswept: int = Field(default=0, ge=0)
+    stderr_lines: int = Field(default=0, ge=0)
     handler_result: str | None = None
     bad_result: str = ""
     reason: str = ""
@@ -245,6 +246,7 @@ def read_result(directory: Path) -> AttemptResult | None:
         duration_s=read.duration_s,
         swept=read.swept,
         unswept=read.unswept,
+        stderr_lines=read.stderr_lines,
         handler_result=parsed,
         bad_result=read.bad_result or bad_result,
         reason=read.reason,

@@ -16,6 +16,7 @@ from agent.offer import Offer, Rules, command_step, find, handler_step, shown
 
 _RUN_COMMAND = "run-command"
 _LONGEST_NAME = 64
+_ANY_DIRECTORY = "default"  # as a `path`: where handlers lie if nothing else is said
 
 # What the args of a managed template mean to a built-in of that name. A name in _LISTS takes the rest of the args, each
 # a list separated by spaces.
@@ -38,10 +39,9 @@ def plan_of_steps(document: Mapping[str, Any], offers: Mapping[str, Offer], rule
     """
     if document.get("version") != "1.0":
         raise DocumentError('version: is not "1.0", the one that is known here; write a document of that version')
-    if document.get("conditions") not in (None, "", []):
-        raise DocumentError("conditions: are not supported here; remove them and target the job at a thing group")
     if not document["steps"]:
         raise DocumentError("steps: is empty; give at least one step")
+    _check_conditions(document, rules.device)
     include_stdout = _flag(document, "includeStdOut", "includeStdOut", default=True)
     steps = [
         _read_step(item, f"steps[{index}]", offers, rules, name=f"step-{index + 1}")
@@ -55,7 +55,7 @@ def plan_of_steps(document: Mapping[str, Any], offers: Mapping[str, Offer], rule
 
 
 def plan_of_operation(document: Mapping[str, Any], offers: Mapping[str, Offer], rules: Rules) -> Plan:
-    """The older schema: one handler, with arguments.
+    """The older schema: one handler, with arguments. Without `allowStdErr` no line on stderr is allowed, as AWS says.
 
     Raises:
         DocumentError: naming the member that cannot be accepted.
@@ -65,11 +65,35 @@ def plan_of_operation(document: Mapping[str, Any], offers: Mapping[str, Offer], 
         steps=(
             replace(
                 step,
-                allow_stderr=_line_count(document, "allowStdErr", "allowStdErr"),
+                allow_stderr=_line_count(document, "allowStdErr", "allowStdErr") or 0,
                 include_stdout=_flag(document, "includeStdOut", "includeStdOut", default=True),
             ),
         )
     )
+
+
+def _check_conditions(document: Mapping[str, Any], device: Mapping[str, str]) -> None:
+    """All have to hold, and one holds if the device's fact is one of its values, to the letter."""
+    conditions = document.get("conditions")
+    if conditions in (None, ""):
+        return
+    if not isinstance(conditions, list):
+        raise DocumentError("conditions: is not an array; write one of objects with `key`, `value` and `type`")
+    for index, item in enumerate(conditions):
+        where = f"conditions[{index}]"
+        condition = _object(item, where)
+        if (kind := _text(condition, "type", where)) not in {"", "stringEqual"}:
+            raise DocumentError(f'{where}.type: {shown(kind)} is not known here; use "stringEqual"')
+        if (key := _text(condition, "key", where)) not in device:
+            raise DocumentError(f"{where}.key: {shown(key)} is not known here; use one of {', '.join(device)}")
+        values = condition.get("value")
+        if not isinstance(values, list) or not values or not all(isinstance(value, str) and value for value in values):
+            raise DocumentError(f"{where}.value: is not an array of words; give the values of which one has to fit")
+        if device[key] not in values:
+            raise DocumentError(
+                f"{where}: {key} of this device is {shown(device[key])}, which is none of its values; "
+                "target the job at things that fit, or add the value"
+            )
 
 
 def _read_step(item: object, where: str, offers: Mapping[str, Offer], rules: Rules, *, name: str) -> Step:
@@ -118,7 +142,7 @@ def _handler(
 
 
 def _check_path(path: str, offer: Offer, where: str, rules: Rules) -> None:
-    if not path:
+    if path in {"", _ANY_DIRECTORY}:
         return
     wanted = path.rstrip("/") or "/"
     if wanted not in rules.directories:

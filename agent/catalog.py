@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from agent.device import device_facts
 from agent.handler import Manifest
 from agent.manifests import Answer, Described, Manifests
 from agent.offer import Offer, Rules
@@ -107,6 +108,7 @@ class Catalog:
             run_as_users=self._config.handlers.run_as_users,
             own_user=_own_user(),
             programs=tuple(self._config.handler_settings("run-command").get("programs", ())),
+            device=device_facts(),
         )
 
     def known(self) -> Mapping[str, Source]:

@@ -15,7 +15,8 @@ from agent.offer import Namespace, Offer, Rules, find, handler_step
 
 LARGEST_BYTES = 32 * 1024  # AWS IoT Device Management quotas, "Job document size"
 _DEEPEST = 100  # far below Python's recursion limit, far above any sensible document
-_OLD_SCHEMA = frozenset({"operation", "args", "path", "allowStdErr", "includeStdOut"})
+# `_comment` stands in AWS's own samples.
+_OLD_SCHEMA = frozenset({"operation", "args", "path", "allowStdErr", "includeStdOut", "_comment"})
 
 
 def plan(document: object, *, size_bytes: int, namespace: Namespace, offers: Mapping[str, Offer], rules: Rules) -> Plan:

@@ -39,7 +39,7 @@ class Judge:
             )
         except DocumentError as error:
             return Refusal(str(error), isinstance(error, UnknownHandlerError)), _named(found.document)
-        except (UnicodeEncodeError, RecursionError):
+        except (ValueError, RecursionError):  # half a surrogate pair, an integer of more digits than Python writes
             return UNREADABLE, ""
         return judged, ", ".join(step.name for step in judged.steps)[:_LONGEST_OPERATION]
 

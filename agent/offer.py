@@ -5,7 +5,7 @@ Owns the facts that documents are judged by (`Offer`, `Namespace`, `Rules`) and 
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from agent.core.job import Step, StepKind
@@ -42,12 +42,16 @@ class Namespace:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What the configuration allows AWS's documents: paths, users, programs. `own_user` is who the agent runs as."""
+    """What the configuration allows AWS's documents: paths, users, programs. `own_user` is who the agent runs as.
+
+    `device` are the facts that a document's `conditions` may ask for, "" for one that the device does not say.
+    """
 
     directories: tuple[str, ...] = ()
     run_as_users: tuple[str, ...] = ()
     own_user: str = ""
     programs: tuple[str, ...] = ()
+    device: Mapping[str, str] = field(default_factory=dict)
 
 
 def shown(name: str) -> str:

@@ -168,8 +168,9 @@ class AttemptResult:
 
     `code` is the exit code (EXITED), `signal` the signal number (SIGNALED), `swept` the number of processes that were
     left behind and killed, `unswept` of those that could not be. `handler_result` is the handler's own result file,
-    parsed, or None; `bad_result` says why it could not be. `stdout` and `stderr` are the last part of the output, raw.
-    `notes` are remarks of the supervisor, such as a line on fd 3 that was ignored.
+    parsed, or None; `bad_result` says why it could not be. `stdout` and `stderr` are the last part of the output, raw;
+    `stderr_lines` counts the lines of all of it. `notes` are remarks of the supervisor, such as a line on fd 3 that was
+    ignored.
     """
 
     ending: Ending
@@ -178,6 +179,7 @@ class AttemptResult:
     duration_s: float = 0.0
     swept: int = 0
     unswept: int = 0
+    stderr_lines: int = 0
     handler_result: Mapping[str, Any] | None = None
     bad_result: str = ""
     reason: str = ""

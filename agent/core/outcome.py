@@ -43,12 +43,22 @@ def reason_given(result: AttemptResult) -> str:
     return _text(result.handler_result, "reason") or _last_line(result.stderr) or "the handler gave no reason"
 
 
-def outcome_of(result: AttemptResult) -> Outcome:
-    """Judge one attempt that is the last one: what it wishes is not granted."""
+def outcome_of(result: AttemptResult, allow_stderr: int | None = None) -> Outcome:
+    """Judge one attempt that is the last one: what it wishes is not granted.
+
+    `allow_stderr` is how many lines on stderr a success may have, None any number (`allowStdErr` of an AWS document).
+    """
     outcome = _by_ending(result)
-    if result.unswept and outcome.status is ExecutionStatus.SUCCEEDED:
+    if outcome.status is not ExecutionStatus.SUCCEEDED:
+        return outcome
+    if result.unswept:
         reason = f"{_processes(result.unswept)} of it could not be killed"
         return Outcome(ExecutionStatus.FAILED, reason, "unswept", outcome.details)
+    if allow_stderr is not None and result.stderr_lines > allow_stderr:
+        lines = "1 line" if result.stderr_lines == 1 else f"{result.stderr_lines} lines"
+        reason = f"exited with code 0, but wrote {lines} to stderr, more than allowStdErr permits"
+        reason = ": ".join(filter(None, [reason, _last_line(result.stderr)]))
+        return Outcome(ExecutionStatus.FAILED, reason, "stderr", outcome.details)
     return outcome
 
 

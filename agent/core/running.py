@@ -62,7 +62,7 @@ def on_ended(state: State, execution: Execution, phase: Running, event: AttemptE
         said = f"reboots: {reason_given(result)}"
         details = status_details(_told_last(state, execution, phase, result, said))
         return waiting.rebooted(state, execution, phase, details, waiting.used_s(phase, result, now))
-    return _concluded(state, execution, phase, result, outcome_of(result))
+    return _concluded(state, execution, phase, result, outcome_of(result, step.allow_stderr))
 
 
 def _concluded(state: State, execution: Execution, phase: Running, result: AttemptResult, outcome: Outcome) -> Turn:

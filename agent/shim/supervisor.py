@@ -46,14 +46,21 @@ class Tail:
     def __init__(self, name: str) -> None:
         self.name = name
         self.data = bytearray()
+        self.line_ends = 0
         self.is_new = False
 
     def feed(self, chunk: bytes) -> None:
         """Add what was read."""
         self.data += chunk
+        self.line_ends += chunk.count(b"\n")
         self.is_new |= bool(chunk)
         if len(self.data) > 4 * TAIL_BYTES:
             del self.data[:-TAIL_BYTES]
+
+    @property
+    def lines(self) -> int:
+        """How many lines there were in all, an unfinished last one included."""
+        return self.line_ends + (bool(self.data) and not self.data.endswith(b"\n"))
 
     def keep(self, is_last: bool) -> None:
         """Write what there is, durably if it is the last time. A full disk costs the output, not the attempt."""
@@ -126,8 +133,8 @@ class Supervisor:
         if not self.cause and self.status is not None:
             code = os.waitstatus_to_exitcode(self.status)
             ending = {"ending": "signaled", "signal": -code} if code < 0 else {"ending": "exited", "code": code}
-        duration = {"duration_s": round(ended_at - self.began, 3)}
-        return {**ending, **duration, "swept": swept, "unswept": unswept, "notes": self.said.notes}
+        told = {"duration_s": round(ended_at - self.began, 3), "stderr_lines": self.tails[2].lines}
+        return {**ending, **told, "swept": swept, "unswept": unswept, "notes": self.said.notes}
 
     def is_over(self) -> bool:
         """Over is a handler that ended by itself, or one that had to end and whose family went, or had its time."""

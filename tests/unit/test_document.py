@@ -251,10 +251,6 @@ def test_commands_need_the_handler_run_command_enabled() -> None:
         (aws(action(), version="2.0"), 'version: is not "1.0"'),
         ({"steps": [action()]}, 'version: is not "1.0"'),
         (aws(action(), version=1.0), 'version: is not "1.0"'),
-        (
-            aws(action(), conditions=[{"key": "a", "value": ["b"], "type": "stringEqual"}]),
-            "conditions: are not supported",
-        ),
         (aws(action(), includeStdOut="yes"), "includeStdOut: is neither true nor false"),
         (aws(3), "steps[0].action: is missing; add"),
         (aws({}), "steps[0].action: is missing; add"),

@@ -82,6 +82,29 @@ def test_a_wish_is_heard(wish: Wish) -> None:
     assert wish_of(said(outcome=wish.value, reason="r")) is wish
 
 
+@pytest.mark.parametrize(
+    ("allowed", "lines", "code"), [(None, 9, ""), (0, 0, ""), (0, 1, "stderr"), (2, 2, ""), (2, 3, "stderr")]
+)
+def test_a_success_may_have_as_many_lines_on_stderr_as_it_is_allowed(
+    allowed: int | None, lines: int, code: str
+) -> None:
+    outcome = outcome_of(exited(stderr_lines=lines, handler_result={"details": {"a": "b"}}), allow_stderr=allowed)
+    assert (outcome.status, outcome.code) == ("FAILED" if code else "SUCCEEDED", code)
+    assert outcome.details == {"a": "b"}
+
+
+def test_too_much_on_stderr_is_told_with_the_last_line() -> None:
+    one, many = exited(stderr_lines=1), exited(stderr_lines=3, stderr="cut\nlast words\n")
+    reason = "exited with code 0, but wrote {} to stderr, more than allowStdErr permits"
+    assert outcome_of(one, allow_stderr=0).reason == reason.format("1 line")
+    assert outcome_of(many, allow_stderr=2).reason == reason.format("3 lines") + ": last words"
+
+
+@pytest.mark.parametrize("result", [exited(3), said(outcome="rejected", reason="r"), AttemptResult(Ending.LOST)])
+def test_allowed_lines_on_stderr_make_nothing_a_success(result: AttemptResult) -> None:
+    assert outcome_of(result, allow_stderr=1000) == outcome_of(result)
+
+
 def test_details_are_kept_as_text_whatever_the_ending() -> None:
     details = {"slot": "B", "n": 1, "o": {"p": None}}
     told = {"slot": "B", "n": "1", "o": '{"p": null}'}

@@ -66,11 +66,12 @@ def test_every_key_is_listed_in_order() -> None:
         *({"ending": ending, "code": 1, "signal": 9} for ending in Ending),
         *({"code": 0, "handler_result": {"outcome": word, "reason": "why"}} for word in outcome.KNOWN_OUTCOMES),
         {"code": 0, "unswept": 2},
+        {"code": 0, "stderr_lines": 7, "stderr": "why"},
         {"code": 0, "handler_result": {"outcome": "failed", "code": "internal-error", "reason": "internal error: x"}},
     ],
 )
 def test_each_code_has_the_status_and_the_reason_that_the_page_says(result: dict[str, Any]) -> None:
-    reached = outcome.outcome_of(AttemptResult(**{"ending": Ending.EXITED, **result}))
+    reached = outcome.outcome_of(AttemptResult(**{"ending": Ending.EXITED, **result}), allow_stderr=0)
     (row,) = [row for row in table("Outcome codes") if row[0] == (reached.code or "(none)")]
     assert row[1] == reached.status
     shown = re.sub(r"\bN\b", r"\\d+", row[3].partition("`")[0])

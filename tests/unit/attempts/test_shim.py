@@ -127,6 +127,17 @@ async def test_a_child_without_token_that_keeps_the_pipes_open_blocks_nothing(st
     assert not Path("/proc", (story.job_directory() / "pid").read_text().strip()).exists()
 
 
+@pytest.mark.parametrize(
+    ("script", "lines"),
+    [("true", 0), ("echo; echo", 2), ("printf 'a\nb'", 2), ("seq 100000", 100_000), ("head -c 100000 /dev/zero", 1)],
+)
+async def test_all_lines_on_stderr_are_counted_not_only_those_that_are_kept(
+    story: "Story", script: str, lines: int
+) -> None:
+    result = await story.run(f"{{ {script}; }} >&2; echo out")
+    assert (result.stderr_lines, result.stdout) == (lines, "out\n")
+
+
 async def test_a_lot_of_stderr_while_stdout_is_open_hangs_nothing(story: "Story") -> None:
     result = await story.python("import sys; sys.stderr.write('e' * 204800 + 'end'); sys.stderr.flush(); print('out')")
     assert (result.code, result.stdout) == (0, "out\n")
