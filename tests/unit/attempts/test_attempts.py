@@ -311,7 +311,7 @@ async def test_a_rerun_finds_an_empty_job_directory_and_a_resume_the_one_it_left
     story.start('echo "$1" $JOB_REASON $(ls)', resume, Facts("thing-1", "resume", "reboot"))
     assert (await story.ended(resume)).stdout == "resume reboot checkpoint.json file\n"
     story.start('echo "$1" $JOB_REASON $(ls)', retry, Facts("thing-1", "run", "retry"))
-    assert (await story.ended(retry)).stdout == "run retry file\n"
+    assert (await story.ended(retry)).stdout == "run retry checkpoint.json file\n"
     story.start('echo "$1" $JOB_REASON $(ls)', rerun, Facts("thing-1", "run", "power-loss"))
     assert (await story.ended(rerun)).stdout == "run power-loss\n"
 
