@@ -180,8 +180,8 @@ class Supervisor:
                 self.read(fd)
         now = time.monotonic()
         if self.said.fresh and now >= self.said.due_at:
+            self.keep_age(now)  # before the agent is woken
             self.said.flush(now)
-            self.keep_age(now)
         if now >= self.tails_at:
             self.tails_at = now + TAILS_EVERY_S
             self.keep_tails()

@@ -167,7 +167,7 @@ async def test_a_directory_that_cannot_be_moved_stops_its_rerun_and_not_the_agen
     assert list((story.state / "attempts").iterdir()) == []
 
 
-async def test_what_is_forgotten_is_gone_even_if_its_owner_may_not_look_into_it(story: "Story", ordinary: None) -> None:
+async def test_what_is_forgotten_is_gone_even_if_its_owner_may_not_look_into_it(ordinary: None, story: "Story") -> None:
     await story.run("mkdir -p d/e; echo x > d/e/f; ln -s / d/link; chmod 0 d/e d; chmod 500 .")
     story.attempts.forget(ATTEMPT.execution)
     story.attempts.forget(ATTEMPT.execution)

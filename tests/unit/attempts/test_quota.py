@@ -78,8 +78,9 @@ async def test_a_handler_over_its_quota_is_stopped_and_told_how_much_there_was(
 async def test_a_handler_that_cleans_up_when_it_is_stopped_was_over_its_quota_all_the_same(
     new_story: "Callable[..., Story]",
 ) -> None:
-    script = "trap 'rm big; exit 0' TERM; " + WRITE_2_MIB + "big; sleep 1000 & wait"
-    result = await new_story(soon).run(script, quota_mb=1)
+    script = "import signal\ndef clean(*_): os.remove('big'); measured(2); os._exit(0)\nsignal.signal(15, clean)\n"
+    script = MEASURED + script + "open('big', 'wb').write(bytes(2 << 20))\nwhile True: signal.pause()"
+    result = await new_story(soon).python(script, quota_mb=1)
     assert (result.ending, result.reason[-13:]) == (Ending.QUOTA, "quota_mb is 1")
 
 
