@@ -28,6 +28,7 @@ EVENTS_BYTES = 1 << 20
 SMALL_BYTES = 1 << 20
 TAIL_BYTES = 1 << 16
 TRACEBACK_BYTES = 1 << 14
+QUOTA_EVERY_S = 5.0
 TRACEBACK = "traceback"  # the name is agent.worker's
 
 
@@ -45,7 +46,7 @@ class Result(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True, allow_inf_nan=False)
 
-    ending: Literal["exited", "signaled", "deadline", "stopped", "unstartable"]
+    ending: Literal["exited", "signaled", "oom", "deadline", "stopped", "quota", "unstartable"]
     code: int | None = Field(default=None, ge=0, le=255)
     signal: int | None = Field(default=None, ge=1, le=64)
     duration_s: float = Field(default=0.0, ge=0)
@@ -126,13 +127,15 @@ def fill(directory: Path, job_directory: Path, attempt: AttemptId, step: Step, f
         "timeout_s": step.timeout_s,
         "max_timeout_s": max(step.timeout_s, step.max_timeout_s),
         "grace_s": step.grace_s,
+        "quota_mb": step.quota_mb,
+        "quota_every_s": QUOTA_EVERY_S,
         "kind": step.kind.value,
         "handler_result": str(result) if is_handler else "",
         "checkpoint": str(job_directory / files.CHECKPOINT),
         "wake": str(directory.parent.parent / files.WAKE),
         "token": token,
     }
-    if facts.phase == "run":
+    if facts.reason == "first":  # not that of the step before; a retry is the same work, tried again
         (job_directory / files.CHECKPOINT).unlink(missing_ok=True)
     write(directory / files.JOB, step.input, 0o400)
     write(directory / files.SETTINGS, step.settings, 0o400)
@@ -200,6 +203,15 @@ def read_shim_pid(directory: Path) -> int:
         return 0
 
 
+def read_age_s(directory: Path) -> float:
+    """Read for how long the shim lived, as far as it said so (agent/shim/supervisor.py, keep_age); at least 0."""
+    try:
+        age_s = float(read_start(directory / files.LOCK).split()[1])
+    except (OSError, ValueError, IndexError):
+        return 0.0
+    return age_s if 0 <= age_s < math.inf else 0.0
+
+
 def read_token(directory: Path) -> str:
     """Read the attempt's token; empty if that is impossible."""
     try:
@@ -236,7 +248,8 @@ def read_result(directory: Path) -> AttemptResult | None:
         read = Result.model_validate_json(read_start(directory / files.RESULT))
     except (OSError, ValidationError):
         return None
-    if (read.ending == "exited") != (read.code is not None) or (read.ending == "signaled") != (read.signal is not None):
+    by_signal = read.ending in {"signaled", "oom"}
+    if (read.ending == "exited") != (read.code is not None) or by_signal != (read.signal is not None):
         return None
     parsed, bad_result = parsed_result(read.handler_result)
     return AttemptResult(
@@ -260,6 +273,7 @@ def lost(directory: Path, reason: str, swept: int, unswept: int) -> AttemptResul
     """Tell of an attempt without a result what can be told."""
     return AttemptResult(
         ending=Ending.LOST,
+        duration_s=read_age_s(directory),
         swept=swept,
         unswept=unswept,
         reason=reason,

@@ -26,6 +26,7 @@ from agent.core.events import AttemptEnded, AttemptEvent, AttemptStarted
 from agent.core.job import AttemptId, AttemptResult, Ending, ExecutionId, StartReason, Step
 from agent.errors import AgentError
 from agent.launchers import Launcher
+from agent.results import Results
 from agent.shim import files
 from agent.shim.processes import PR_SET_CHILD_SUBREAPER, prctl
 
@@ -68,6 +69,7 @@ class Attempts:
         self._attempts = self._state / "attempts"
         self._jobs = self._state / "jobs"
         self._trash = self._state / "trash"
+        self._results = Results(self._state / "results")
         self._launcher = launcher
         self._post = post
         self._on_wake = on_wake
@@ -142,10 +144,10 @@ class Attempts:
         return {attempt for attempt in attempts if not self._found(attempt)}
 
     async def abandon_others(self, known: Collection[ExecutionId]) -> list[AttemptId]:
-        """Stop every attempt of an execution that is not `known` and remove what it left; return those attempts.
+        """Stop every attempt of an execution that is not `known` and forget it; return those attempts.
 
         Returns once nothing of them is alive. What they did will be told by nobody: the journal that knew of them is
-        lost, or they were settled already. Posts AttemptEnded for each.
+        lost, or they were settled already. Posts AttemptEnded for each. A JOB_DIR of nobody goes too.
         """
         found = [attempt for path in self._attempts.iterdir() if (attempt := _attempt_named(path.name)) is not None]
         others = [attempt for attempt in found if attempt.execution not in known and self._found(attempt)]
@@ -154,21 +156,34 @@ class Attempts:
         while any(attempt in self._watches for attempt in others):
             self._one_ended.clear()
             await self._one_ended.wait()
-        for attempt in others:
-            self.forget(attempt.execution)
+        for execution in dict.fromkeys(attempt.execution for attempt in others):
+            self.forget(execution)
+        names = {_execution_name(execution) for execution in known}
+        for path in self._jobs.iterdir():
+            if path.name not in names:
+                self._drop(path)
         return others
 
-    def forget(self, execution: ExecutionId, keeps_results: bool = False) -> None:
-        """Remove the execution's JOB_DIR and its attempts' directories (results and output stay if `keeps_results`)."""
+    def forget(self, execution: ExecutionId) -> None:
+        """Remove what the execution left, but results and output (agent/results.py). Idempotent; nothing may run."""
         name = _execution_name(execution)
         if not PLAIN_NAME.fullmatch(name):  # nothing was ever made for it, and it might lead elsewhere
             return
-        leaving = [self._jobs / name]
-        if not keeps_results:
-            leaving += self._attempts.glob(f"{name}.*.*")
-        for path in leaving:
+        self._drop(self._jobs / name)
+        self._thread.submit(self._put_away, name)
+
+    def _put_away(self, name: str) -> None:
+        """In the thread: keep what may be kept of an execution's attempts, and see to the disk."""
+        for path in self._results.keep(name, self._attempts.glob(f"{name}.*.*")):
+            self._drop(path)
+        _empty(self._trash)
+
+    def _drop(self, path: Path) -> None:
+        """Throw it away, or say why it stays."""
+        try:
             _throw(path, self._trash)
-        self._thread.submit(_empty, self._trash)
+        except OSError as error:
+            LOG.warning("cannot be removed", path=str(path), why=error.strerror)
 
     def _found(self, attempt: AttemptId) -> bool:
         directory = self._attempts / attempt.directory_name
@@ -202,6 +217,7 @@ class Attempts:
         job_directory = self._jobs / _execution_name(watch.attempt.execution)
         if facts.phase == "run" and facts.reason not in {StartReason.FIRST, StartReason.RETRY}:
             _throw(job_directory, self._trash)  # a rerun finds nothing of what was cut short
+            self._thread.submit(_empty, self._trash)
         job_directory.mkdir(mode=0o700, exist_ok=True)
         attempt_directory.fill(watch.directory, job_directory, watch.attempt, step, facts)
         attempt_directory.sync(self._jobs)
@@ -314,15 +330,29 @@ def _attempt_named(name: str) -> AttemptId | None:
 
 
 def _throw(path: Path, trash: Path) -> None:
-    """Make a tree vanish at once; its space comes back when the trash is emptied."""
+    """Make a tree vanish at once; its space comes back when the trash is emptied. Raises OSError."""
     with contextlib.suppress(FileNotFoundError):
-        path.rename(trash / secrets.token_hex(8))
+        try:
+            path.rename(trash / secrets.token_hex(8))
+        except PermissionError:  # to another directory only what its owner may write can be moved
+            _open_up(path)
+            path.rename(trash / secrets.token_hex(8))
 
 
 def _empty(trash: Path) -> None:
     """Remove what was thrown away, also what a handler made unreadable. What stays is tried again next time."""
     for path in trash.iterdir():
-        for directory, _, _ in os.walk(path):
-            with contextlib.suppress(OSError):
-                Path(directory).chmod(0o700)
+        _open_up(path)
+        for directory, below, _ in os.walk(path):
+            for name in below:  # before they are looked into
+                _open_up(Path(directory, name))
         shutil.rmtree(path, ignore_errors=True)
+        with contextlib.suppress(OSError):  # no tree
+            path.unlink(missing_ok=True)
+
+
+def _open_up(directory: Path) -> None:
+    """Let its owner read and change a directory, and follow no link that a handler put in its place."""
+    with contextlib.suppress(OSError):
+        if not directory.is_symlink():
+            directory.chmod(0o700)

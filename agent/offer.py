@@ -89,6 +89,7 @@ def handler_step(offer: Offer, params: Mapping[str, Any], *, name: str = "") -> 
         timeout_s=offer.manifest.timeout_s,
         max_timeout_s=offer.manifest.max_timeout_s,
         grace_s=offer.manifest.grace_s,
+        quota_mb=offer.manifest.quota_mb,
         on_interrupt=offer.manifest.on_interrupt,
         exclusive=offer.manifest.exclusive,
         may_reboot=offer.manifest.may_reboot,
@@ -107,6 +108,7 @@ def command_step(offer: Offer, argv: tuple[str, ...], *, name: str = "") -> Step
         timeout_s=offer.manifest.timeout_s,
         max_timeout_s=offer.manifest.max_timeout_s,
         grace_s=offer.manifest.grace_s,
+        quota_mb=offer.manifest.quota_mb,
         on_interrupt=offer.manifest.on_interrupt,
         exclusive=offer.manifest.exclusive,
     )

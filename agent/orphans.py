@@ -47,7 +47,7 @@ def remains(token: str, is_shim: Callable[[int], bool]) -> list[Process]:
 
 def is_live(each: Process) -> bool:
     """Tell a process that still does something from one that is only remembered."""
-    return each.state not in "ZX" and each.pid != os.getpid()
+    return each.is_live and each.pid != os.getpid()
 
 
 def is_orphan(each: Process, is_shim: Callable[[int], bool]) -> bool:

@@ -1,24 +1,37 @@
-"""`iot-jobs-agent jobs`: the history, from the journal."""
+"""`iot-jobs-agent jobs`: the history, from the journal, and of one job all that was kept of it."""
 
 import json
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
+from agent import results
 from agent.commands import options
 from agent.config import load_handlers
+from agent.core.job import AttemptResult
+from agent.core.outcome import ending_in_words
+from agent.errors import AgentError
 from agent.journal import HISTORY_KEPT, HistoryEntry, read_history
+
+DESCRIPTION = "List the last executions with outcome, duration and reason, newest first; of one job also its output."
 
 
 def main(arguments: Sequence[str]) -> int:
     """Print the last executions, newest first."""
-    parser = options.parser("jobs", "List the last executions with outcome, duration and reason, newest first.")
+    parser = options.parser("jobs", DESCRIPTION)
     options.add_config(parser)
     options.add_json(parser)
     parser.add_argument(
         "--limit", type=int, default=20, metavar="N", help=f"at most N (default 20, kept {HISTORY_KEPT})"
     )
+    parser.add_argument(
+        "job", nargs="?", metavar="JOB_ID", help="show this job's executions with each step's result and output"
+    )
     chosen = parser.parse_args(arguments)
-    entries = read_history(load_handlers(chosen.config).agent.state_directory, max(0, chosen.limit))
+    state_directory = load_handlers(chosen.config).agent.state_directory
+    if chosen.job is not None:
+        return _show(state_directory, chosen.job, as_json=chosen.json)
+    entries = read_history(state_directory, max(0, chosen.limit))
     if chosen.json:
         print(json.dumps([_facts(entry) for entry in entries], indent=2))
     elif not entries:
@@ -27,6 +40,58 @@ def main(arguments: Sequence[str]) -> int:
         for entry in entries:
             print(_line(entry))
     return 0
+
+
+def _show(state_directory: Path, asked: str, *, as_json: bool) -> int:
+    """Print what is known of a job: asked for by its id, or as the list shows it (`team-a/job-1#2`)."""
+    found = [e for e in read_history(state_directory) if asked in {e.execution.job_id, str(e.execution)}]
+    if not found:
+        raise AgentError(f"no execution of {asked} is among the last {HISTORY_KEPT} that were settled here")
+    kept = [(entry, results.read(state_directory, entry.execution)) for entry in found]
+    if as_json:
+        shown = [_facts(entry) | {"attempts": [_attempt(*each) for each in attempts]} for entry, attempts in kept]
+        print(json.dumps(shown, indent=2))
+        return 0
+    for position, (entry, attempts) in enumerate(kept):
+        print("\n" * bool(position) + _line(entry))
+        for step, number, result in attempts:
+            print(f"\nstep {step + 1}, attempt {number}: {_printable(_ending(result))}")
+            if result.handler_result is not None:
+                print(f"result: {json.dumps(result.handler_result)}")
+            for name, text in (("stdout", result.stdout), ("stderr", result.stderr)):
+                if text:
+                    print(f"--- {name}\n{_printable(text.rstrip())}")
+        if not attempts:
+            print("\nnothing was started, or nothing of it was kept")
+    return 0
+
+
+def _ending(result: AttemptResult) -> str:
+    return ": ".join(filter(None, [ending_in_words(result), result.reason, result.bad_result]))
+
+
+def _attempt(step: int, number: int, result: AttemptResult) -> dict[str, object]:
+    return {
+        "step": step + 1,
+        "attempt": number,
+        "ending": result.ending.value,
+        "code": result.code,
+        "signal": result.signal,
+        "duration_s": result.duration_s,
+        "swept": result.swept,
+        "unswept": result.unswept,
+        "reason": result.reason,
+        "notes": list(result.notes),
+        "handler_result": result.handler_result,
+        "bad_result": result.bad_result,
+        "stdout": result.stdout,
+        "stderr": result.stderr,
+    }
+
+
+def _printable(text: str) -> str:
+    """Keep what a handler printed from commanding the terminal."""
+    return "".join(each if each.isprintable() or each in "\n\t" else "�" for each in text.replace("\r\n", "\n"))
 
 
 def _facts(entry: HistoryEntry) -> dict[str, object]:
@@ -54,4 +119,5 @@ def _line(entry: HistoryEntry) -> str:
     duration_s = _duration_s(entry)
     took = "-" if duration_s is None else f"{duration_s:.1f} s"
     outcome = entry.outcome
-    return f"{when}  {outcome.status:<9}  {took:>8}  {entry.execution}  {entry.operation}  {outcome.reason}".rstrip()
+    line = f"{when}  {outcome.status:<9}  {took:>8}  {entry.execution}  {entry.operation}  {outcome.reason}"
+    return _printable(line).rstrip()

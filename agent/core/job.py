@@ -87,7 +87,7 @@ class StepKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing to run. Durations in seconds.
+    """One thing to run. Durations in seconds, `quota_mb` in MiB.
 
     `argv` is what is executed (for a Python handler the worker, for a plain command the command itself) and `input` the
     JSON text for its stdin. Both may carry secrets such as presigned URLs: they come fresh with each describe, are
@@ -111,6 +111,7 @@ class Step:
     argv: tuple[str, ...] = field(default=(), repr=False)
     input: str = field(default="{}", repr=False)
     settings: str = field(default="{}", repr=False)
+    quota_mb: int = 256
 
     @property
     def bare(self) -> "Step":
@@ -156,8 +157,10 @@ class Ending(StrEnum):
 
     EXITED = "exited"
     SIGNALED = "signaled"
+    OOM = "oom"
     DEADLINE = "deadline"
     STOPPED = "stopped"
+    QUOTA = "quota"
     UNSTARTABLE = "unstartable"
     LOST = "lost"
 
@@ -166,11 +169,11 @@ class Ending(StrEnum):
 class AttemptResult:
     """What is known of an attempt that is over.
 
-    `code` is the exit code (EXITED), `signal` the signal number (SIGNALED), `swept` the number of processes that were
-    left behind and killed, `unswept` of those that could not be. `handler_result` is the handler's own result file,
-    parsed, or None; `bad_result` says why it could not be. `stdout` and `stderr` are the last part of the output, raw;
-    `stderr_lines` counts the lines of all of it. `notes` are remarks of the supervisor, such as a line on fd 3 that was
-    ignored.
+    `code` is the exit code (EXITED), `signal` the signal number (SIGNALED, OOM), `swept` the number of processes that
+    were left behind and killed, `unswept` of those that could not be. `duration_s` of a LOST one is what is known at
+    least. `handler_result` is the handler's own result file, parsed, or None; `bad_result` says why it could not be.
+    `stdout` and `stderr` are the last part of the output, raw; `stderr_lines` counts the lines of all of it. `notes`
+    are remarks of the supervisor, such as a line on fd 3 that was ignored.
     """
 
     ending: Ending

@@ -78,10 +78,14 @@ def _ending(result: AttemptResult) -> str:
             return f"exited with code {result.code}"
         case Ending.SIGNALED:
             return f"killed by {_signal(result.signal or 0)}"
+        case Ending.OOM:
+            return "killed by the kernel for want of memory"
         case Ending.DEADLINE:
             return "stopped at its deadline"
         case Ending.STOPPED:
             return "stopped on request"
+        case Ending.QUOTA:
+            return "stopped over its disk quota"
         case Ending.UNSTARTABLE:
             return "could not be started"
         case Ending.LOST:

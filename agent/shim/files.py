@@ -3,12 +3,13 @@
 `spec.json`, read once, under the lock:
     argv, env, cwd, stdin (a file)      what is started, and where
     timeout_s, max_timeout_s, grace_s
+    quota_mb, quota_every_s             how much `cwd` may take of its disk, in MiB, and how often that is looked at
     kind                                "handler" (fd 3, result file, checkpoint) or "command" (none of them)
     handler_result, checkpoint, wake    paths: the handler's result, its last checkpoint, the agent's wake-up FIFO
     token                               JOB_TOKEN, by which the agent finds what is left of an attempt without shim
 
 `result.json`, written last; without it, and with the lock free, the attempt was interrupted:
-    ending                              exited signaled deadline stopped unstartable
+    ending                              exited signaled oom deadline stopped quota unstartable
     code, signal, duration_s, swept, unswept, handler_result, bad_result, reason, notes
 
 `events.jsonl`: what the handler said on fd 3, merged and written at most four times a second, a line each:
@@ -23,7 +24,7 @@ from __future__ import annotations
 
 import os
 
-LOCK = "lock"  # held while the shim lives, and holding its pid
+LOCK = "lock"  # held while the shim lives, and holding its pid and, now and then, for how many seconds it has lived
 SPEC = "spec.json"
 JOB = "job.json"
 SETTINGS = "settings.json"

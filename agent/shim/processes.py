@@ -21,7 +21,7 @@ def prctl(option: int, value: int) -> None:
 class Process:
     """One row of /proc. `started` (clock ticks after boot) makes a pid that was used again another process."""
 
-    __slots__ = ("parent", "pid", "session", "started", "state")
+    __slots__ = ("is_live", "parent", "pid", "session", "started", "state")
 
     def __init__(self, pid: int, stat_line: bytes) -> None:
         fields = stat_line[stat_line.rindex(b")") + 2 :].split()
@@ -30,6 +30,7 @@ class Process:
         self.parent = int(fields[1])
         self.session = int(fields[3])
         self.started = int(fields[19])
+        self.is_live = self.state not in "ZX" or int(fields[17]) > 1  # a first thread may end before the others
 
 
 def process(pid: int) -> Process | None:
@@ -62,7 +63,7 @@ def descendants(of: int) -> list[Process]:
         below = children.pop(parents.pop(), [])
         found += below
         parents += [each.pid for each in below]
-    return [each for each in found if each.state not in "ZX"]
+    return [each for each in found if each.is_live]
 
 
 def send(target: Process, number: int) -> bool:

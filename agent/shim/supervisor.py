@@ -22,7 +22,9 @@ from agent.shim.files import (
     write_all,
     write_durably,
 )
+from agent.shim.memory import events_file, oom_kills
 from agent.shim.processes import PR_SET_CHILD_SUBREAPER, Process, descendants, prctl, send
+from agent.shim.quota import Quota
 from agent.shim.said import LINE_BYTES, Said, understood
 from agent.shim.start import reason_of, started
 
@@ -82,15 +84,18 @@ class Tail:
 class Supervisor:
     """One attempt, from its start to the moment when nothing of it is left."""
 
-    def __init__(self, spec: Mapping[str, Any]) -> None:
+    def __init__(self, spec: Mapping[str, Any], lock: int, memory_events: str) -> None:
         self.spec = spec
+        self.lock = lock
+        self.memory_events = memory_events
+        self.oom_kills_before = oom_kills(memory_events)
         self.said = Said(spec["wake"])
         self.tails = {1: Tail(STDOUT), 2: Tail(STDERR)}
         self.readers: dict[int, int] = {}  # our end -> the handler's number
         self.line = b""
         self.pid = 0
         self.status: int | None = None  # of the handler, as waitpid gives it
-        self.cause = ""  # why it has to end, if it has to
+        self.cause = self.reason = ""  # why it has to end, if it has to
         self.is_interrupted = False
         self.began = time.monotonic()
         self.deadline = self.began + spec["timeout_s"]
@@ -103,6 +108,7 @@ class Supervisor:
         signal.signal(signal.SIGTERM, self.interrupt)
         for fd in (self.control, self.signals):
             self.poller.register(fd, select.POLLIN)
+        self.quota = Quota(spec["cwd"], spec["quota_mb"], spec["quota_every_s"], writer)
 
     def interrupt(self, *_: object) -> None:
         """Take SIGTERM: the machine or the service manager wants us gone. The attempt is stopped, without a result."""
@@ -129,12 +135,23 @@ class Supervisor:
                 self.read(reader)
         self.hear(b"\n")  # an unfinished line is a line
         self.said.flush(time.monotonic())
-        ending: dict[str, Any] = {"ending": self.cause}
-        if not self.cause and self.status is not None:
-            code = os.waitstatus_to_exitcode(self.status)
-            ending = {"ending": "signaled", "signal": -code} if code < 0 else {"ending": "exited", "code": code}
         told = {"duration_s": round(ended_at - self.began, 3), "stderr_lines": self.tails[2].lines}
-        return {**ending, **told, "swept": swept, "unswept": unswept, "notes": self.said.notes}
+        return {**self.ending(), **told, "swept": swept, "unswept": unswept, "notes": self.said.notes}
+
+    def ending(self) -> dict[str, Any]:
+        """Tell why it ended, and note what explains it."""
+        if not self.quota.is_whole:
+            self.said.note("a part of JOB_DIR could not be measured against quota_mb")
+        killed = oom_kills(self.memory_events) - self.oom_kills_before
+        code = 0 if self.cause or self.status is None else os.waitstatus_to_exitcode(self.status)
+        if code == -signal.SIGKILL and killed > 0:
+            return {"ending": "oom", "signal": -code}
+        if killed > 0:
+            processes = "1 of its processes was" if killed == 1 else f"{killed} of its processes were"
+            self.said.note(f"{processes} killed by the kernel for want of memory")
+        if self.cause:
+            return {"ending": self.cause, "reason": self.reason}
+        return {"ending": "signaled", "signal": -code} if code < 0 else {"ending": "exited", "code": code}
 
     def is_over(self) -> bool:
         """Over is a handler that ended by itself, or one that had to end and whose family went, or had its time."""
@@ -157,7 +174,8 @@ class Supervisor:
 
     def turn(self) -> None:
         """Wait for one thing to happen, or for the time of one to come, and answer it."""
-        due = min(self.deadline, self.tails_at, *([self.said.due_at] if self.said.fresh else []))
+        self.quota.look()
+        due = min(self.deadline, self.tails_at, self.quota.due_at, *([self.said.due_at] if self.said.fresh else []))
         ready = self.poller.poll(max(0.0, due - time.monotonic()) * 1000 + 1)
         is_asked = False
         for fd, _ in ready:
@@ -168,11 +186,13 @@ class Supervisor:
             else:
                 self.read(fd)
         now = time.monotonic()
-        if now >= self.said.due_at:
+        if self.said.fresh and now >= self.said.due_at:
+            self.keep_age(now)  # before the agent is woken
             self.said.flush(now)
         if now >= self.tails_at:
             self.tails_at = now + TAILS_EVERY_S
             self.keep_tails()
+            self.keep_age(now)
         self.reap()
         if self.status is not None or self.cause:
             return
@@ -180,6 +200,9 @@ class Supervisor:
             self.end("interrupted", now)
         elif is_asked or now >= self.deadline:
             self.end("stopped" if is_asked else "deadline", now)
+        elif reason := self.quota.exceeded():
+            self.reason = reason
+            self.end("quota", now)
 
     def end(self, cause: str, now: float) -> None:
         """Ask every process to go; from now on the deadline is that of the grace."""
@@ -247,6 +270,13 @@ class Supervisor:
             except OSError as error:
                 self.said.note(f"a checkpoint could not be kept: {error.strerror}")
 
+    def keep_age(self, now: float) -> None:
+        """Say in the lock how long it has lived, for the case that it is lost. Not by file times: clocks are set."""
+        try:
+            os.pwrite(self.lock, b"%d %.1f\n" % (os.getpid(), now - self.began), 0)
+        except OSError as error:
+            sys.stderr.write(f"{LOCK}: {error.strerror}\n")
+
     def keep_tails(self, is_last: bool = False) -> None:
         """Write the outputs' tails."""
         for tail in self.tails.values():
@@ -277,7 +307,7 @@ def handler_result(path: str) -> dict[str, Any]:
     return {"handler_result": text} if is_object else {"bad_result": "the result file is not a JSON object"}
 
 
-def supervise() -> int:
+def supervise(memory_events: str) -> int:
     """Run the attempt of the current directory; the exit status: 0 with a result, 1 without."""
     lock = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -289,7 +319,7 @@ def supervise() -> int:
     prctl(PR_SET_CHILD_SUBREAPER, 1)
     for number in (signal.SIGHUP, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
-    supervisor = Supervisor(spec)
+    supervisor = Supervisor(spec, lock, memory_events)
     try:
         try:
             supervisor.start()
@@ -309,11 +339,14 @@ def supervise() -> int:
     return 0
 
 
-def main(directory: str) -> int:
-    """Supervise the attempt whose directory this is. What goes wrong without a result is in the log file."""
+def main(directory: str, has_own_cgroup: bool = False) -> int:
+    """Supervise the attempt whose directory this is. What goes wrong without a result is in the log file.
+
+    `has_own_cgroup` says that nothing but the attempt is in this process's cgroup (cgroup v2).
+    """
     os.chdir(directory)
     try:
-        return supervise()
+        return supervise(events_file() if has_own_cgroup else "")
     except OSError as error:
         sys.stderr.write(f"no result: {error}\n")
         return 1

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ctypes
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -123,3 +124,18 @@ def new_story(tmp_path: Path) -> Iterator[Callable[..., Story]]:
 @pytest.fixture
 async def story(new_story: Callable[..., Story]) -> Story:
     return new_story()
+
+
+@pytest.fixture
+def ordinary() -> Iterator[None]:
+    """Take from this thread, and those it starts, what lets root read and write everything (capabilities(7))."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    header = (ctypes.c_uint32 * 2)(0x20080522, 0)
+    sets = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable; twice
+    assert libc.capget(header, sets) == 0
+    before = sets[0]
+    sets[0] = before & ~0b110  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+    assert libc.capset(header, sets) == 0
+    yield
+    sets[0] = before
+    assert libc.capset(header, sets) == 0

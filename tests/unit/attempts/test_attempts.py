@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.attempt_directory import Facts
 from agent.core.events import AttemptEnded, AttemptStarted
 from agent.core.job import AttemptId, Ending, ExecutionId
 from agent.errors import AgentError
@@ -191,6 +190,7 @@ async def test_attempts_of_executions_that_nobody_knows_are_stopped_and_removed_
     second = new_story()
     (second.directory().parent / "no attempt").mkdir()
     assert await second.attempts.abandon_others({ATTEMPT.execution}) == [other]
+    second.attempts._thread.submit(int).result()
     assert not second.directory(other).exists()
     assert second.job_directory().exists()
     assert second.attempts.reattach([ATTEMPT]) == set()
@@ -305,33 +305,6 @@ async def test_a_torn_or_forged_event_is_skipped(story: "Story", line: str) -> N
     assert [e.progress for e in story.progressed] == [5]
 
 
-async def test_a_rerun_finds_an_empty_job_directory_and_a_resume_the_one_it_left(story: "Story") -> None:
-    await story.run("echo '{\"checkpoint\": 1}' >&3; echo kept > file")
-    resume, retry, rerun = (replace(ATTEMPT, number=number) for number in (2, 3, 4))
-    story.start('echo "$1" $JOB_REASON $(ls)', resume, Facts("thing-1", "resume", "reboot"))
-    assert (await story.ended(resume)).stdout == "resume reboot checkpoint.json file\n"
-    story.start('echo "$1" $JOB_REASON $(ls)', retry, Facts("thing-1", "run", "retry"))
-    assert (await story.ended(retry)).stdout == "run retry file\n"
-    story.start('echo "$1" $JOB_REASON $(ls)', rerun, Facts("thing-1", "run", "power-loss"))
-    assert (await story.ended(rerun)).stdout == "run power-loss\n"
-
-
-async def test_what_is_forgotten_is_gone_even_if_it_was_made_unreadable(story: "Story") -> None:
-    await story.run("mkdir d; echo x > d/f; chmod 000 d")
-    story.attempts.forget(ATTEMPT.execution)
-    story.attempts.forget(ATTEMPT.execution)
-    story.attempts._thread.submit(int).result()
-    for name in ("attempts", "jobs", "trash"):
-        assert list((story.state / name).iterdir()) == []
-
-
-async def test_results_may_stay_when_the_job_directory_goes(story: "Story") -> None:
-    await story.run("echo output")
-    story.attempts.forget(ATTEMPT.execution, keeps_results=True)
-    assert not story.job_directory().exists()
-    assert (story.directory() / files.STDOUT).read_text() == "output\n"
-
-
 async def test_nothing_is_kept_open_for_an_attempt_that_is_over(story: "Story") -> None:
     def held() -> list[str]:
         found = []
@@ -346,13 +319,6 @@ async def test_nothing_is_kept_open_for_an_attempt_that_is_over(story: "Story") 
     story.attempts.stop(ATTEMPT)
     await story.ended()
     assert held() == []
-
-
-async def test_forgetting_follows_no_job_id_out_of_its_directory(story: "Story") -> None:
-    (story.state / "jobs" / "a").mkdir()
-    (story.state / "kept.1").mkdir()
-    story.attempts.forget(ExecutionId("a/", "/../kept", 1))
-    assert (story.state / "kept.1").exists()
 
 
 async def test_a_full_disk_costs_progress_but_not_the_handler(new_story: "Callable[..., Story]") -> None:
@@ -375,11 +341,6 @@ async def test_a_result_that_cannot_be_written_is_a_lost_attempt(new_story: "Cal
 
     result = await new_story(launcher).run("exit 0")
     assert result.ending is Ending.LOST
-
-
-async def test_a_checkpoint_that_cannot_be_kept_is_noted(story: "Story") -> None:
-    result = await story.run("mkdir checkpoint.json; echo '{\"checkpoint\": 1}' >&3")
-    assert result.notes == ("a checkpoint could not be kept: Is a directory",)
 
 
 AGENT = """

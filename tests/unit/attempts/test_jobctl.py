@@ -35,7 +35,7 @@ async def test_a_checkpoint_is_kept(story: "Story") -> None:
     [
         ("reject", "REJECTED", "why not"),
         ("fail", "FAILED", "why not"),
-        ("retry", "FAILED", "asked to be tried again later: why not"),
+        ("retry", "FAILED", "asked to be tried again beyond its limit: why not"),
         ("reboot", "FAILED", "asked for a reboot, which is not allowed: why not"),
     ],
 )

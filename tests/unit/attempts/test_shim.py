@@ -277,6 +277,32 @@ async def test_a_stopped_process_meets_its_deadline_too(story: "Story") -> None:
     assert result.ending is Ending.DEADLINE
 
 
+async def test_a_program_whose_first_thread_has_ended_is_alive_and_is_stopped(story: "Story") -> None:
+    threads = (
+        "import ctypes, os, threading; go_on = threading.Event()\n"
+        'threading.Thread(target=lambda: (os.write(3, b\'{"message": "up"}\\n\'), go_on.wait())).start()\n'
+        "ctypes.CDLL(None).pthread_exit(0)"
+    )
+    story.start("", argv=(sys.executable, "-I", "-c", threads), grace_s=0.0)
+    await story.said("up")
+    story.attempts.stop(ATTEMPT)
+    result = await story.ended()
+    assert (result.ending, result.unswept, story.alive()) == (Ending.STOPPED, 0, [])
+
+
+async def test_a_zombie_that_its_parent_left_costs_no_grace(story: "Story") -> None:
+    parent = (
+        "import os, signal\n"
+        "if os.fork() == 0: os._exit(0)\n"
+        'os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT); os.write(3, b\'{"message": "up"}\\n\'); signal.pause()'
+    )
+    story.start("", argv=(sys.executable, "-I", "-c", parent), grace_s=600.0)
+    await story.said("up")
+    story.attempts.stop(ATTEMPT)
+    result = await story.ended()
+    assert (result.ending, result.swept, result.unswept) == (Ending.STOPPED, 0, 0)
+
+
 async def test_an_extension_moves_the_deadline_up_to_the_longest_allowed(story: "Story") -> None:
     result = await story.run("echo '{\"extend_s\": 600}' >&3; sleep 1000", timeout_s=0.4, max_timeout_s=0.8)
     assert result.ending is Ending.DEADLINE

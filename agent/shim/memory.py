@@ -1,0 +1,26 @@
+"""What the kernel's out-of-memory killer did in the cgroup of this attempt, if it has one of its own (cgroup v2)."""
+
+from __future__ import annotations
+
+import os
+
+CGROUPS = "/sys/fs/cgroup"
+
+
+def events_file() -> str:
+    """Find `memory.events` of this process's cgroup; empty if there is no cgroup v2."""
+    try:
+        with open("/proc/self/cgroup", "rb") as file:
+            paths = [line[3:].strip() for line in file if line.startswith(b"0::")]
+    except OSError:
+        return ""
+    return f"{CGROUPS}/{os.fsdecode(paths[0])}/memory.events" if paths else ""
+
+
+def oom_kills(events: str) -> int:
+    """Count the processes that it has killed in that cgroup and below; 0 if nobody counts (Linux, cgroup-v2.rst)."""
+    try:
+        with open(events) as file:
+            return int(dict(line.split() for line in file)["oom_kill"])
+    except (OSError, ValueError, KeyError):
+        return 0

@@ -1,0 +1,93 @@
+"""How much of the disk a handler's directory takes. Measured on a thread: it may be huge, or on a disk that hangs."""
+
+from __future__ import annotations
+
+import _thread
+import os
+import stat
+import time
+
+SECTOR_BYTES = 512  # the unit of st_blocks; also what a name counts at least: a million empty files are not nothing
+REST_FACTOR = 4  # measuring takes at most a fifth of the time
+FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class Quota:
+    """The limit of a directory. It is looked at every `every_s` seconds, a byte in the pipe `wake` says when it was."""
+
+    def __init__(self, directory: str, limit_mb: int, every_s: float, wake: int) -> None:
+        self.directory = directory
+        self.limit_mb = limit_mb
+        self.every_s = every_s
+        self.wake = wake
+        self.due_at = time.monotonic() + every_s
+        self.used_bytes = 0
+        self.is_whole = True
+
+    def look(self) -> None:
+        """Begin to measure, if it is time. Returns at once; one that never comes back is not followed by another."""
+        if time.monotonic() < self.due_at:
+            return
+        self.due_at = float("inf")
+        try:
+            _thread.start_new_thread(self.measure, ())
+        except RuntimeError:  # the handler has used up the threads: next time
+            self.due_at = time.monotonic() + self.every_s
+
+    def measure(self) -> None:
+        """On the thread: measure once, and say when it is time again."""
+        began = time.monotonic()
+        self.used_bytes, self.is_whole = used(self.directory, self.limit_mb << 20)
+        now = time.monotonic()
+        self.due_at = now + max(self.every_s, REST_FACTOR * (now - began))
+        os.write(self.wake, b"\0")
+
+    def exceeded(self) -> str:
+        """Say what there was and what is allowed; empty if it is within the limit."""
+        if self.used_bytes <= self.limit_mb << 20:
+            return ""
+        return f"JOB_DIR took {self.used_bytes / (1 << 20):.1f} MiB or more, quota_mb is {self.limit_mb}"
+
+
+def used(directory: str, enough: int) -> tuple[int, bool]:
+    """Add up what the tree takes of its disk until it is more than `enough`; False if not all of it could be read.
+
+    A file with several names counts once over all of them, nothing is followed, other disks are left out.
+    """
+    total, is_whole = 0, True
+    device = -1
+    left = [("", directory)]  # the first part is shared by all names of a directory
+    while left and total <= enough:
+        path = os.path.join(*left.pop())
+        try:
+            fd = os.open(path, FLAGS)
+        except OSError as error:
+            is_whole &= isinstance(error, FileNotFoundError)
+            continue
+        try:
+            device = os.fstat(fd).st_dev if device < 0 else device
+            with os.scandir(fd) as entries:
+                for entry in entries:
+                    found = status(entry)
+                    if found is None:
+                        continue
+                    if not stat.S_ISDIR(found.st_mode):
+                        total += max(SECTOR_BYTES, found.st_blocks * SECTOR_BYTES // max(1, found.st_nlink))
+                    elif found.st_dev == device:
+                        total += max(SECTOR_BYTES, found.st_blocks * SECTOR_BYTES)
+                        left.append((path, entry.name))
+                    if total > enough:
+                        break
+        except OSError:
+            is_whole = False
+        finally:
+            os.close(fd)
+    return total, is_whole
+
+
+def status(entry: os.DirEntry[str]) -> os.stat_result | None:
+    """Look at the entry itself; None if it is gone."""
+    try:
+        return entry.stat(follow_symlinks=False)
+    except OSError:
+        return None
