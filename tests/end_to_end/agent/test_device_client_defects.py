@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 CANARY = "canary-91c7"
-URL = f"https://bucket.s3.amazonaws.com/image?X-Amz-Signature={CANARY}&X-Amz-Security-Token={CANARY}"
+URL = f"https://b.s3.amazonaws.com/i?X-Amz-Signature={CANARY}&X-Amz-Security-Token={CANARY}"
 
 
 def action(handler: str, *args: str, **members: Any) -> dict[str, Any]:
