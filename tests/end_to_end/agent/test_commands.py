@@ -66,6 +66,9 @@ async def test_status_jobs_and_pending_tell_what_is_going_on(device: Any, start_
         ("job-1", "SUCCEEDED", True),
     ]
     assert "unheard-of" in json.loads(listed.stdout)[0]["reason"]
+    kept = await run("jobs", *config, "job-1")
+    assert "step 1, attempt 1: exited with code 0 after" in kept.stdout
+    assert kept.stdout.endswith("--- stdout\nhi\n")
     text = await run("jobs", *config, "--limit", "1")
     assert "job-2" in text.stdout
     assert "job-1" not in text.stdout

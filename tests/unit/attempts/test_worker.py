@@ -1,6 +1,8 @@
 """Python handlers under the worker: real processes, under the shim."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
@@ -8,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from agent.attempt_directory import Facts
 from agent.core.job import AttemptId, AttemptResult, Ending, ExecutionId, Outcome
 from agent.core.outcome import outcome_of
 
@@ -173,10 +176,27 @@ def run(params, job):
     assert (result.ending, result.stdout) == (Ending.STOPPED, "seen\n")
 
 
-async def test_a_checkpoint_is_there_after_an_interruption(run: Run, story: "Story") -> None:
-    body = "def run(params, job):\n    job.checkpoint({'copied': 3})\n    job.extend(10)\n    print(job.dir)\n"
-    await run(body)
-    assert json.loads((story.job_directory() / "checkpoint.json").read_text()) == {"copied": 3}
+async def test_a_resumed_handler_has_its_last_checkpoint_though_it_and_its_shim_were_killed(
+    argv: Callable[[str], tuple[str, ...]], story: "Story"
+) -> None:
+    body = """
+def run(params, job):
+    if job.is_resumed:
+        print(job.last_checkpoint, [path.read_text() for path in job.dir.glob("file")])
+        return
+    (job.dir / "file").write_text("kept")
+    job.checkpoint({"copied": 2})
+    job.checkpoint({"copied": 3})
+    job.progress(1, "up")
+    signal.pause()
+"""
+    again = AttemptId(ATTEMPT.execution, 0, 2)
+    story.start("", argv=argv(body))
+    await story.said("up")
+    os.kill(story.pid_of_shim(), signal.SIGKILL)  # which takes the handler along
+    assert (await story.ended()).ending is Ending.LOST
+    story.start("", again, Facts("thing-1", "resume", "power-loss"), argv=argv(body))
+    assert (await story.ended(again)).stdout == "{'copied': 3} ['kept']\n"
 
 
 async def test_a_checkpoint_too_long_is_an_error_and_a_closed_fd_3_is_none(run: Run) -> None:
