@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from simulator.faults import Delay
+
 BOOT = "IOT_JOBS_AGENT_TEST_BOOT_ID"
 
 # Notes each start outside the agent: attempt, phase, reason, and what it finds in its directory.
@@ -198,3 +200,30 @@ async def test_two_agents_share_a_thing_without_touching_each_others_jobs(
         await operator.wait(f"{'ab'[number // 3 % 2]}-{number}", "SUCCEEDED")
     assert lines(device.directory / "ledger-a-run") == [f"a-{n}" for n in (0, 1, 2, 6, 7, 8)]
     assert lines(device.directory / "ledger-b-run") == [f"b-{n}" for n in (3, 4, 5, 9, 10, 11)]
+
+
+async def test_a_url_that_expired_on_its_way_is_tried_again_with_a_fresh_one(
+    device: Any, start_agent: Any, operator: Any, sim: Any
+) -> None:
+    """The document is held back until the URL in it is too old."""
+    sim.objects.put("firmware", "v1/image.bin", b"new firmware")
+    device.sections["handlers"]["enabled"].append("download-file")
+    device.sections["handler.download-file"] = {"roots": [str(device.files)], "retry_delay_s": 0.1}
+    agent = await start_agent()
+    sim.faults.add(Delay(operation="DescribeJobExecution", what="reply", skip=1, times=1, delay_ms=1000))
+    document = {
+        "operation": "download-file",
+        "params": {
+            "url": "${aws:iot:s3-presigned-url:https://s3.us-east-1.amazonaws.com/firmware/v1/image.bin}",
+            "path": str(device.files / "image.bin"),
+        },
+    }
+    role = {"roleArn": "arn:aws:iam::123456789012:role/presign", "expiresInSec": 60}
+    await operator.create("job-1", document, presignedUrlConfig=role)
+    await agent.says("claimed")
+    await sim.wait_until(lambda: sum(topic.endswith("/job-1/get") for topic, _ in sim.received) == 2)
+    sim.advance_clock(120)
+    waiting = await agent.says("waiting")
+    assert "the URL has expired" in waiting["why"]
+    await operator.wait("job-1", "SUCCEEDED")
+    assert (device.files / "image.bin").read_bytes() == b"new firmware"
