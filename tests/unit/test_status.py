@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from agent.commands.status import _text as text
 from agent.core.job import ExecutionId, ExecutionStatus, Outcome, Plan, Step, StepKind
 from agent.core.state import (
     Claiming,
@@ -92,3 +93,27 @@ def test_the_last_problems_are_kept(board: StatusBoard) -> None:
     errors = board.content(state())["errors"]
     assert [e["number"] for e in errors] == list(range(5, ERRORS_KEPT + 5))
     assert errors[0]["what"] == "trouble"
+
+
+@pytest.mark.parametrize(
+    ("pending", "left_alone", "words"),
+    [
+        ([], 0, "nothing pending"),
+        (["job-1"], 2, "job-1; 2 left to other agents"),
+        ([], 10, "nothing pending; 10 left to other agents, which fill the service's list: what is behind them "),
+    ],
+)
+def test_people_are_told_when_others_fill_the_list(pending: list[str], left_alone: int, words: str) -> None:
+    status = {
+        "is_running": True,
+        "pid": 1,
+        "thing_name": "pi",
+        "connection": {"is_connected": False},
+        "is_paused": False,
+        "degraded": "",
+        "namespaces": [{"namespace": "", "pending": pending, "left_alone": left_alone}],
+        "executions": [],
+        "errors": [],
+    }
+    [line] = [line for line in text(status).splitlines() if line.startswith("namespace")]
+    assert line.startswith(f"namespace  (default): {words}")
