@@ -24,8 +24,9 @@ from tests.faults.harness import Options, Report
 
 FAULT = "C2"
 PROCESSES = 2
-OPERATIONS_A_TASK = 16
-STATES_A_MOMENT = 400  # in the short form; a seeded sample where there are more
+OPERATIONS_A_TASK = 32
+STATES_A_MOMENT = 150  # in the short form: a seeded sample where there are more
+DICE, DICE_WITH_ATTEMPTS, DICE_FULL = 150, 5, 250  # random states beside them; those with attempts cost more
 STATES_A_MOMENT_KNOWN_BAD = 40
 SHOWN = 20
 MEMORY = Path("/dev/shm")
@@ -126,15 +127,20 @@ def _explored(task: Task) -> Explored:
 
 async def _explore(task: Task, root: Path, result: Explored) -> None:
     known_disks: dict[bytes, Found] = {}
+    digests: dict[tuple[object, ...], bytes] = {}
     verdicts: dict[tuple[bytes, int], list[str]] = {}
     era = 0  # promises since the last of which nothing new was promised
     for index, known, cut, is_new in _moments(task.scenario, task.first, task.last):
         era += is_new
         for names, data in _chosen(cut, task, index):
-            tree, digest = cut.tree(names, data)
             result.states += 1
-            if digest not in known_disks:
-                known_disks[digest] = await _found(task.scenario, tree, root)
+            key = (cut.version, names.chosen, data.chosen, data.torn, data.cut)
+            digest = digests.get(key)
+            if digest is None:
+                tree, digest = cut.tree(names, data)
+                digests[key] = digest
+                if digest not in known_disks:
+                    known_disks[digest] = await _found(task.scenario, tree, root)
             if (digest, era) not in verdicts:
                 seen = list(broken(known, known_disks[digest], task.scenario in WITH_ATTEMPTS))
                 verdicts[digest, era] = seen
@@ -147,13 +153,15 @@ async def _explore(task: Task, root: Path, result: Explored) -> None:
 
 async def _found(scenario: str, tree: dict[str, bytes | str], root: Path) -> Found:
     lay_out(tree, root)
-    return recovered_store(root) if scenario in STORES else await recovered(root)
+    return recovered_store(root) if scenario in STORES else await recovered(root, scenario in WITH_ATTEMPTS)
 
 
 def _moments(scenario: str, first: int, last: int) -> Iterator[tuple[int, Knowledge, PowerCut, bool]]:
     """Go through the recording; yield the moments between `first` and `last`, and whether more was promised by then."""
     disk = Disk()
     known = Knowledge("" if scenario in STORES else Knowledge().certain)
+    settled = [index for index, operation in enumerate(_recordings[scenario]) if operation.mark.get("settled")]
+    first = max([first, *settled])  # what was done before was only to set the scene
     for index, operation in enumerate(_recordings[scenario]):
         if index >= last:
             break
@@ -167,13 +175,16 @@ def _moments(scenario: str, first: int, last: int) -> Iterator[tuple[int, Knowle
 
 
 def _chosen(cut: PowerCut, task: Task, index: int) -> list[tuple[Choice, Choice]]:
+    """Return the states to look at: in the short form a sample of the axes and of what lies between them."""
+    dice = random.Random(f"{task.seed} {task.scenario} {index}")
     if task.is_full and task.scenario in REAL:
-        return list(cut.all_choices())
-    some = list(cut.choices())
-    limit = STATES_A_MOMENT if task.scenario in REAL else STATES_A_MOMENT_KNOWN_BAD
-    if len(some) <= limit:
+        return [*cut.all_choices(), *cut.random_choices(dice, DICE_FULL)]
+    some, limit = list(cut.choices()), STATES_A_MOMENT if task.scenario in REAL else STATES_A_MOMENT_KNOWN_BAD
+    if len(some) > limit:
+        some = dice.sample(some, limit)
+    if task.scenario in KNOWN_BAD:
         return some
-    return random.Random(f"{task.seed} {task.scenario} {index}").sample(some, limit)
+    return [*some, *cut.random_choices(dice, DICE_WITH_ATTEMPTS if task.scenario in WITH_ATTEMPTS else DICE)]
 
 
 def _kept(options: Options) -> Path:
@@ -195,9 +206,7 @@ def _replayed(options: Options) -> Report:
     with (directory / "strace.log").open() as log:
         _recordings[scenario] = parsed(log, Path((directory / "root").read_text()))
     ((_, known, cut, _),) = _moments(scenario, int(index), int(index) + 1)
-    ((names, data),) = [
-        (n, d) for n, d in cut.all_choices() if (n.label, d.label) == (names_label, data_label)
-    ]
+    names, data = cut.choice(names_label, data_label)
     for operation in itertools.islice(_recordings[scenario], max(0, int(index) - 30), int(index) + 1):
         if not operation.is_void:
             print(f"  {str(operation)[:200]}")

@@ -60,7 +60,7 @@ from agent.journal import HistoryEntry, Journal, Recovered, encoded
 MAX_TURNS = 200
 # What a handler of a real attempt does: a checkpoint, a word of it, an output and a result that name the attempt.
 SCRIPT = """
-echo '{"checkpoint": 1, "message": "1"}' >&3
+echo "{\\"checkpoint\\": \\"$1\\", \\"message\\": \\"as far as that\\"}" >&3
 echo "said by $1"
 printf '{"outcome": "succeeded", "details": {"attempt": "%s"}}' "$1" > "$JOB_RESULT_FILE"
 """
@@ -149,7 +149,15 @@ def text_of(executions: Iterable[Execution], history: Iterable[HistoryEntry]) ->
     """Return what a journal holds, all of it but the times of settling, as text that can be compared."""
     rows = sorted([str(e.id), e.operation, e.claimed_at, *encoded(e.phase)] for e in executions)
     past = [
-        [str(e.execution), e.operation, e.outcome.status, e.outcome.reason, e.outcome.code, e.was_accepted, e.claimed_at]
+        [
+            str(e.execution),
+            e.operation,
+            e.outcome.status,
+            e.outcome.reason,
+            e.outcome.code,
+            e.was_accepted,
+            e.claimed_at,
+        ]
         for e in history
     ]
     return json.dumps([rows, past])
@@ -243,7 +251,6 @@ class Life:
             case StopAttempt(attempt):
                 self.attempts.stop(attempt)
             case ForgetAttempts(execution):
-                self.mark(forgotten=str(execution))
                 self.attempts.forget(execution)
             case Update() if effect.status.is_terminal:
                 self.mark(told={str(effect.execution): effect.status.value})
@@ -282,7 +289,11 @@ class Aftermath:
 
 
 def aftermath(
-    recovered: Recovered, attempts: Iterable[AttemptEvent], never_started: Iterable[AttemptId], service_text: str, me: str
+    recovered: Recovered,
+    attempts: Iterable[AttemptEvent],
+    never_started: Iterable[AttemptId],
+    service_text: str,
+    me: str,
 ) -> Aftermath:
     """Let the core go on from what was recovered, with the service as it was, until nothing more follows."""
     service = Service.of(service_text)

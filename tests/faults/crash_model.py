@@ -8,6 +8,7 @@ all; one between directories is two changes. A write changes no byte beside its 
 
 import hashlib
 import itertools
+import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -16,6 +17,7 @@ from tests.faults.crash_trace import AT_END, Operation
 
 SECTOR_BYTES = 512
 ROOT = 0
+FEW = 3
 DIRECTORY, FIFO = "directory", "fifo"
 
 Content: TypeAlias = bytes | str  # of a file, or DIRECTORY, FIFO
@@ -62,6 +64,7 @@ class Disk:
         self.sure_names: dict[int, dict[str, int]] = {ROOT: {}}
         self.sure_files: dict[int, bytes] = {}
         self.pending: list[Change] = []
+        self.version = 0  # while it stays the same, nothing was made sure, and `pending` only grew
 
     def apply(self, index: int, operation: Operation) -> bool:
         """Do it; False if nothing came of it."""
@@ -91,6 +94,7 @@ class Disk:
         for change in self.pending:
             self._make_sure(change)
         self.pending = []
+        self.version += 1
 
     def tree(self) -> Tree:
         """Return what programs see."""
@@ -140,6 +144,7 @@ class Disk:
 
     def _sync(self, operation: Operation) -> None:
         inode = self._inode(operation.path)
+        self.version += 1
         left = []
         for change in self.pending:
             is_covered = change.made_at < operation.began and change.made_at not in operation.under_way
@@ -180,6 +185,7 @@ class PowerCut:
 
     def __init__(self, disk: Disk) -> None:
         self._disk = disk
+        self.version = disk.version
         self.names = [change for change in disk.pending if change.names]
         self.data = [change for change in disk.pending if not change.names]
         self._contents: dict[tuple[object, ...], tuple[bytes, bytes]] = {}
@@ -230,6 +236,18 @@ class PowerCut:
         """Every choice of names with every choice of data."""
         return itertools.product(list(choices(self.names)), list(choices(self.data)))
 
+    def random_choices(self, dice: random.Random, count: int) -> Iterator[tuple[Choice, Choice]]:
+        """Any of the names with any of the data, the last write torn or not."""
+        if len(self.names) + len(self.data) < FEW:  # the others are all there is
+            return
+        for _ in range(count):
+            seed = dice.getrandbits(32)
+            yield self.choice(*(f"dice-{seed}" if changes else "none" for changes in (self.names, self.data)))
+
+    def choice(self, names_label: str, data_label: str) -> tuple[Choice, Choice]:
+        """Return what has these labels."""
+        return _labelled(self.names, names_label), _labelled(self.data, data_label)
+
 
 def choices(changes: Sequence[Change]) -> Iterator[Choice]:
     """None, all, each alone, all but one, every prefix, every prefix with its last write torn, by file alone."""
@@ -241,6 +259,17 @@ def choices(changes: Sequence[Change]) -> Iterator[Choice]:
     for last, change in enumerate(changes):
         for cut in _cuts(change):
             yield Choice(f"first-{last + 1}-{cut.kind}-{cut.at}", tuple(range(last + 1)), last, cut)
+
+
+def _labelled(changes: Sequence[Change], label: str) -> Choice:
+    if not label.startswith("dice-"):
+        return next(choice for choice in choices(changes) if choice.label == label)
+    dice = random.Random(label + str(len(changes)))
+    chosen = tuple(place for place in range(len(changes)) if dice.random() < dice.choice((0.5, 0.9)))
+    cuts = list(_cuts(changes[chosen[-1]])) if chosen else []
+    if cuts and dice.random() < 0.5:
+        return Choice(label, chosen, chosen[-1], dice.choice(cuts))
+    return Choice(label, chosen)
 
 
 def _whole(changes: Sequence[Change]) -> Iterator[Choice]:

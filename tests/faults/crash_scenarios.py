@@ -51,14 +51,14 @@ def checkpoints(root: Path, mark: Mark) -> None:
     with _agent(root, mark) as life:
         assert life.journal._database is not None
         life.journal._database.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
-        for number in range(12):
+        for number in range(24):
             asyncio.run(life.run(Job(f"job-{number}", ("well", "steps", "fails")[number % 3])))
 
 
 def killed_while_running(root: Path, mark: Mark) -> None:
     """Checkpoints with a kill after each few jobs, so that logs are replayed that were begun anew."""
     service = Service()
-    for number in range(3):
+    for number in range(5):
         jobs = [Job(f"job-{number}-{each}", ("steps", "canceled", "well")[each]) for each in range(3)]
         _killed_after(lambda: _run_without_end(root, mark, service, *jobs, pages=CHECKPOINT_PAGES))  # noqa: B023 - at once
         service = Service.of((root.with_name("service")).read_text())
