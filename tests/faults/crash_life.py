@@ -191,7 +191,7 @@ class Instant:
     def __init__(self, service: Service, post: Callable[[Event], None]) -> None:
         self.service, self.post = service, post
 
-    def start(self, attempt: AttemptId, step: Step, facts: Facts) -> None:
+    def start(self, attempt: AttemptId, _step: Step, _facts: Facts) -> None:
         """Be over at once, or wait to be stopped."""
         job = self.service.jobs[attempt.execution]
         self.post(AttemptStarted(attempt))

@@ -4,7 +4,6 @@ Recovery is the daemon's: journal, attempts, what the journal does not know, wha
 power cut, so nothing is swept.
 """
 
-import asyncio
 import contextlib
 import functools
 import hashlib
@@ -137,7 +136,7 @@ class _Inline(Executor):
 def after_a_power_cut() -> Iterator[None]:
     """Nothing is alive, so a sweep finds nothing; nobody reads the log; what pydantic derives is derived once."""
     sweep, adapter = orphans.sweep, journal.TypeAdapter
-    orphans.sweep = lambda token, is_shim: (0, 0)
+    orphans.sweep = lambda *_: (0, 0)
     journal.TypeAdapter = functools.cache(adapter)  # type: ignore[misc, assignment] - each costs milliseconds
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     try:
@@ -180,7 +179,8 @@ async def _look_at_attempts(state: Path, found: Found) -> None:
         wanted = [attempt for execution in found.recovered.executions if (attempt := execution.attempt) is not None]
         found.never_started = attempts.reattach(wanted)
         while attempts._watches:
-            await asyncio.sleep(0)
+            attempts._one_ended.clear()
+            await attempts._one_ended.wait()
         for path in (state / "jobs").glob("*/checkpoint.json"):
             found.checkpoints[path.parent.name] = path.read_bytes()
     finally:

@@ -133,7 +133,7 @@ def _wal_normal(root: Path, mark: Mark) -> None:
 
 def _attempt_without_sync(root: Path, mark: Mark) -> None:
     """Real attempts, but for the fsync of the directories that hold theirs."""
-    attempt_directory.sync = lambda directory: None
+    attempt_directory.sync = lambda *_: None
     attempts(root, mark)
 
 
