@@ -90,7 +90,7 @@ def fill(directory: Path, job_directory: Path, attempt: AttemptId, step: Step, f
     """Write what the shim and the handler read. Raises OSError.
 
     Not fsynced: after power loss an attempt is over, and that its directory exists, which is durable, is all that
-    counts.
+    counts; and that a checkpoint from before it does not come back.
     """
     token = secrets.token_hex(16)
     is_handler = step.kind is StepKind.HANDLER
@@ -135,8 +135,10 @@ def fill(directory: Path, job_directory: Path, attempt: AttemptId, step: Step, f
         "wake": str(directory.parent.parent / files.WAKE),
         "token": token,
     }
-    if facts.reason == "first":  # not that of the step before; a retry is the same work, tried again
-        (job_directory / files.CHECKPOINT).unlink(missing_ok=True)
+    if facts.reason == StartReason.FIRST:  # not that of the step before; a retry is the same work, tried again
+        with contextlib.suppress(FileNotFoundError):
+            (job_directory / files.CHECKPOINT).unlink()
+            sync(job_directory)
     write(directory / files.JOB, step.input, 0o400)
     write(directory / files.SETTINGS, step.settings, 0o400)
     write(directory / files.SPEC, json.dumps(spec), 0o600)

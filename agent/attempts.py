@@ -83,6 +83,7 @@ class Attempts:
         """Make the directories and the wake-up, adopt orphans from now on. In the running loop. Raises OSError."""
         for directory in (self._state, self._attempts, self._jobs, self._trash):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        attempt_directory.sync(self._state)  # an attempt's directory is as durable as the names above it
         wake = self._state / files.WAKE
         wake.unlink(missing_ok=True)  # shims of an earlier agent open it by its name, each time
         os.mkfifo(wake, 0o600)

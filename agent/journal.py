@@ -6,6 +6,7 @@ and the next one recovers.
 """
 
 import contextlib
+import functools
 import json
 import os
 import secrets
@@ -265,8 +266,13 @@ def _keep(database: sqlite3.Connection, fields: Sequence[Any]) -> None:
 
 def encoded(phase: Phase) -> tuple[str, str]:
     """Return the phase's name and its JSON text; what stands at its default is left out."""
-    kind = type(phase)
-    return kind.__name__.lower(), TypeAdapter(kind).dump_json(phase, exclude_defaults=True).decode()
+    name = type(phase).__name__.lower()
+    return name, _adapter(name).dump_json(phase, exclude_defaults=True).decode()
+
+
+@functools.cache  # making one takes 2 ms of a fast processor
+def _adapter(name: str) -> TypeAdapter[Phase]:
+    return TypeAdapter(_PHASES[name])
 
 
 def decoded(name: str, text: str) -> Phase:
@@ -276,7 +282,7 @@ def decoded(name: str, text: str) -> Phase:
         JournalDamagedError: not a phase this version knows.
     """
     try:
-        return TypeAdapter(_PHASES[name]).validate_json(text)
+        return _adapter(name).validate_json(text)
     except (KeyError, ValidationError):
         raise JournalDamagedError(f"a row of the journal holds no phase this version knows: {name!r}") from None
 

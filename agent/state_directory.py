@@ -23,13 +23,16 @@ PAUSED = "paused"
 
 
 def prepare(directory: Path) -> None:
-    """Make the directory if it is missing, for the agent's user alone.
+    """Make the directory if it is missing, for the agent's user alone and so that it survives power loss.
 
     Raises:
         StateDirectoryError: it cannot be made.
     """
+    missing = [path for path in (directory, *directory.parents) if not path.exists()]
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for path in missing:  # or everything that will be written durably inside could be out of reach
+            _sync(path.parent)
     except OSError as error:
         raise StateDirectoryError(
             f"agent.state_directory {directory} cannot be made ({error.strerror}): make it, owned by the agent's user"
@@ -109,14 +112,6 @@ def write_durably(path: Path, data: bytes) -> None:
     _sync(path.parent)
 
 
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def is_paused(directory: Path) -> bool:
     """Tell whether people want no new executions to be taken."""
     return os.path.lexists(directory / PAUSED)
@@ -172,6 +167,14 @@ def read_status(directory: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise StateDirectoryError(f"{path} cannot be read ({error}): run this as the agent's user or as root") from None
     return status
+
+
+def _sync(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _open_lock(directory: Path, flags: int = os.O_RDWR | os.O_CREAT) -> int:

@@ -1,5 +1,6 @@
 """The lock, the id and the status file, on a real disk."""
 
+import os
 import stat
 from pathlib import Path
 
@@ -14,6 +15,18 @@ def test_the_directory_is_made_for_the_agents_user_alone(tmp_path: Path) -> None
     state_directory.prepare(directory)
     state_directory.prepare(directory)
     assert stat.S_IMODE(directory.stat().st_mode) == 0o700
+
+
+def test_a_directory_that_was_made_survives_power_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced, fsync = set(), os.fsync
+
+    def seen(descriptor: int) -> None:
+        fsync(descriptor)
+        synced.add(Path(f"/proc/self/fd/{descriptor}").readlink())
+
+    monkeypatch.setattr(os, "fsync", seen)
+    state_directory.prepare(tmp_path / "a" / "b")
+    assert synced == {tmp_path, tmp_path / "a"}
 
 
 def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:

@@ -46,6 +46,40 @@ async def test_the_directory_exists_before_the_shim_is_started(new_story: "Calla
     assert seen == [True]
 
 
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Path, set[str]]]:
+    """Directories that were fsynced, each with the names that were in it then."""
+    seen: list[tuple[Path, set[str]]] = []
+    fsync = os.fsync
+
+    def watched(descriptor: int) -> None:
+        fsync(descriptor)
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
+        if path.is_dir():
+            seen.append((path, {each.name for each in path.iterdir()}))
+
+    monkeypatch.setattr(os, "fsync", watched)
+    return seen
+
+
+async def test_the_directories_of_a_new_installation_survive_power_loss(
+    synced: list[tuple[Path, set[str]]], new_story: "Callable[..., Story]"
+) -> None:
+    state = new_story().state
+    assert any(path == state and names >= {"attempts", "jobs", "trash"} for path, names in synced)
+
+
+async def test_a_checkpoint_of_an_earlier_step_does_not_come_back(
+    synced: list[tuple[Path, set[str]]], story: "Story"
+) -> None:
+    await story.run("echo '{\"checkpoint\": 1}' >&3")
+    synced.clear()
+    second = replace(ATTEMPT, step=1)
+    story.start("exit 0", attempt=second)
+    await story.ended(second)
+    assert any(path == story.job_directory() and "checkpoint.json" not in names for path, names in synced)
+
+
 async def test_an_attempt_is_never_started_twice(story: "Story") -> None:
     result = await story.run("echo once >> ledger")
     with pytest.raises(AgentError, match="was started before"):
