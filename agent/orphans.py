@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-from agent.shim.processes import Process, descendants, processes, send
+from agent.shim.processes import Process, descendants, held, processes, send
 
 SWEEP_S = 10.0
 PAUSE_S = 0.01
@@ -27,7 +27,7 @@ def sweep(token: str, is_shim: Callable[[int], bool]) -> tuple[int, int]:
     killed: set[int] = set()
     is_clean_before = False
     while True:
-        left = remains(token, is_shim)
+        left = held(lambda: remains(token, is_shim), until)
         reap(killed, is_shim)
         if not left and is_clean_before:  # twice in a row: one look at /proc is no consistent moment
             return len(killed), 0
@@ -41,7 +41,7 @@ def sweep(token: str, is_shim: Callable[[int], bool]) -> tuple[int, int]:
 def remains(token: str, is_shim: Callable[[int], bool]) -> list[Process]:
     """List what is alive of the attempt."""
     found = [each for each in processes() if is_live(each) and (is_orphan(each, is_shim) or has_token(each.pid, token))]
-    below = [child for each in found for child in descendants(each.pid)]
+    below = descendants(*(each.pid for each in found)) if found else []
     return list({each.pid: each for each in (*found, *below)}.values())
 
 

@@ -23,7 +23,7 @@ from agent.shim.files import (
     write_durably,
 )
 from agent.shim.memory import events_file, oom_kills
-from agent.shim.processes import PR_SET_CHILD_SUBREAPER, Process, descendants, prctl, send
+from agent.shim.processes import PR_SET_CHILD_SUBREAPER, Process, descendants, held, prctl, send
 from agent.shim.quota import Quota
 from agent.shim.said import LINE_BYTES, Said, understood
 from agent.shim.start import reason_of, started
@@ -37,7 +37,7 @@ TAIL_BYTES = CHUNK_BYTES = 65536
 RESULT_BYTES = 32768
 TAILS_EVERY_S = 30.0
 SWEEP_S = 10.0
-FREEZE_ROUNDS = 20
+FREEZE_S = 2.0
 DRAIN_CHUNKS = 16  # 1 MiB, the largest pipe an ordinary user may have
 CONTROL_FD = 3
 
@@ -208,22 +208,20 @@ class Supervisor:
         """Ask every process to go; from now on the deadline is that of the grace."""
         self.cause = cause
         self.deadline = now + self.spec["grace_s"]
-        family: dict[int, Process] = {}
-        for _ in range(FREEZE_ROUNDS):  # held still, so that none is born unseen and never asked
-            fresh = [each for each in descendants(os.getpid()) if each.pid not in family]
-            if not fresh:
-                break
-            family |= {each.pid: each for each in fresh if send(each, signal.SIGSTOP)}
-        for each in family.values():
+        for each in held(self.family, now + FREEZE_S):  # so that none is born unseen and never asked
             send(each, signal.SIGTERM)
             send(each, signal.SIGCONT)
+
+    def family(self) -> list[Process]:
+        """List every live process below us."""
+        return descendants(os.getpid())
 
     def sweep(self) -> tuple[int, int]:
         """Kill every process below us until none is left: how many beside the handler were, and are still, there."""
         until = time.monotonic() + SWEEP_S
         killed: set[int] = set()
         while not self.reap():
-            left = descendants(os.getpid())
+            left = held(self.family, until)
             if time.monotonic() > until:
                 return len(killed), max(1, len(left))
             killed.update(each.pid for each in left if send(each, signal.SIGKILL) and each.pid != self.pid)
