@@ -6,24 +6,23 @@ of cases until its time is up.
 """
 
 import asyncio
-import random
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator
-from itertools import chain, zip_longest
+from itertools import chain
 from typing import Any
 
 from simulator.server import RunningSimulator, running_simulator
-from tests.faults import kill_cases, kill_points
+from tests.faults import kill_cases
 from tests.faults.harness import Options, Report
 from tests.faults.kill_checks import LIVE_S, check
 from tests.faults.kill_controls import CONTROLS, Control
-from tests.faults.kill_points import BAD_DISK, FULL_DISK, KILLS, SYNCS, Point, of_kinds, points
+from tests.faults.kill_plan import group, plan
+from tests.faults.kill_points import Point, calls, listing, points
 from tests.faults.kill_world import World
 
-SAMPLE_S = 95.0  # no case begins later in a sample; those under way are finished
+SAMPLE_S = 105.0  # no case of a sample begins later; those under way are finished
 AT_ONCE = 3
-NESTED = 40  # of the many triples
 
 
 class Loop:
@@ -37,20 +36,22 @@ class Loop:
         self._out_of_reach = 0
         self._ready_s: list[float] = []
         self._tried: Counter[str] = Counter()
-        self._there_are: Counter[str] = Counter()
         self._violations: list[str] = []
         self._controls: dict[str, bool] = {}
-        self._until = time.monotonic() + (float("inf") if options.is_full or options.replay else SAMPLE_S)
+        self._until = time.monotonic() + (float("inf") if options.is_full else SAMPLE_S)
 
     async def run(self) -> Report:
         """Run the controls and the cases, or the one case that is to be replayed."""
-        found = [] if self._options.replay else await self._dry_run()
-        texts = iter([self._options.replay]) if self._options.replay else self._plan(found)
+        if self._options.replay:
+            await self._try(self._options.replay)
+            return Report({"case hit": self._hits}, tuple(self._violations), {"the fault was there": self._hits > 0})
+        texts = plan(*await self._dry_run(), self._options.seed)
         todo = chain(CONTROLS, texts)
-        async with asyncio.TaskGroup() as group:
+        async with asyncio.TaskGroup() as workers:
             for _ in range(AT_ONCE):
-                group.create_task(self._work(todo))
-        counts = {f"of {count:,} {name}": self._tried[name] for name, count in self._there_are.items()}
+                workers.create_task(self._work(todo))
+        there_are = Counter(map(group, texts))
+        counts = {f"of {count:,} {name}": self._tried[name] for name, count in there_are.items()}
         counts |= {"cases hit": self._hits, "calls out of reach": self._out_of_reach}
         counts["ms to READY at worst"] = round(1000 * max(self._ready_s, default=0))
         return Report(counts, tuple(self._violations), self._controls)
@@ -59,42 +60,24 @@ class Loop:
         self._worlds += 1
         return World(self._sim, self._options.scratch, self._worlds, **members)
 
-    async def _dry_run(self) -> list[Point]:
-        """Let one run complete untouched, and return its points."""
+    async def _dry_run(self) -> tuple[list[Point], list[Point]]:
+        """Let one run complete untouched: its points, and those that are about files."""
         world = self._world()
-        agent = await world.start(tracing=kill_points.listing())
+        agent = await world.start(tracing=listing())
         await agent.ended(LIVE_S)
         check(world)
         self._violations += [f"C1 {each} --replay untouched:" for each in world.seen]
         shims = [log for log in world.directory.glob("trace.0.shim.*") if f".a-{world.name}." in log.read_text()]
-        found: list[Point] = []
+        kills: list[Point] = []
+        files: list[Point] = []
         for role, log in (("agent", world.directory / "trace.0.agent"), ("shim", shims[0])):
-            more, out_of_reach = points(role, log, world.directory, world.name)
-            found += more
+            made = [*calls(log, world.directory, world.name)]
+            more, out_of_reach = points(role, made)
+            kills += more
             self._out_of_reach += out_of_reach
+            files += points(role, made, is_by_path=True)[0]
         await world.close()
-        return found
-
-    def _plan(self, found: list[Point]) -> Iterator[str]:
-        """Give the texts of all cases, in turn one of each kind, in the order of the seed."""
-        chance = random.Random(self._options.seed)
-        kinds = defaultdict(list)
-        for point in of_kinds(found, KILLS):
-            kinds[f"kill {point.role} {point.kind}"].append(f"kill:{point}")
-        for word, calls in (("ENOSPC", FULL_DISK), ("EIO", BAD_DISK), ("ENOSPC-on", FULL_DISK), ("EIO-on", BAD_DISK)):
-            for point in of_kinds(found, calls):
-                kinds[f"{word} {point.role}"].append(f"{word}:{point}")
-        for point in of_kinds(found, SYNCS):
-            kinds[f"slow {point.role}"].append(f"slow:{point}")
-        kills = [point for point in of_kinds(found, KILLS) if point.role == "agent"]
-        kinds["nested"] = [f"kill:{','.join(map(str, chance.sample(kills, 3)))}" for _ in range(NESTED)]
-        kinds["shim alone"] = [f"shim:{moment}" for moment in kill_cases.MOMENTS]
-        rows = list(kinds.values())
-        for row in rows:
-            chance.shuffle(row)
-        chance.shuffle(rows)
-        self._there_are = Counter(_group(text) for row in rows for text in row)
-        return (text for column in zip_longest(*rows) for text in column if text)
+        return kills, files
 
     async def _work(self, todo: Iterator[Control | str]) -> None:
         for each in todo:
@@ -112,8 +95,8 @@ class Loop:
             await kill_cases.perform(world, text)
         except Exception as error:  # noqa: BLE001 - a case that cannot be carried out is told, and the others go on
             world.seen.append(f"? the case could not be carried out: {error!r}")
-        self._tried[_group(text)] += 1
-        self._hits += world.was_hit()
+        self._tried[group(text)] += 1
+        self._hits += text.startswith("shim:") or world.was_hit()
         self._ready_s += [a.ready_at - a.started_at for a in world.agents if a.ready_at is not None]
         seen = dict.fromkeys(world.seen)
         self._violations += [f"{kill_cases.fault_of(text)} {each} --replay {text}" for each in seen]
@@ -121,13 +104,6 @@ class Loop:
             print(f"  {text}: {'hit' if world.was_hit() else 'not hit'}, {time.monotonic() - started:.1f} s, {[*seen]}")
             print(world.story(), flush=True)
         await world.close()
-
-
-def _group(text: str) -> str:
-    word, _, rest = text.partition(":")
-    if word == "kill":
-        return "nested kills" if "," in rest else f"{rest.partition(':')[0]} kills"
-    return {"slow": "slow syncs", "shim": "shims killed alone"}.get(word, f"{word} errors")
 
 
 def run(options: Options) -> Report:

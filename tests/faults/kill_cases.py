@@ -51,7 +51,8 @@ async def perform(world: World, text: str) -> None:
     if word == "shim":
         await _kill_shim(world, rest)
     elif word == "kill":
-        await _kill(world, [point_of(each) for each in rest.split(",")])
+        for points in rest.split(","):
+            await _kill(world, [Hit(point_of(each)) for each in points.split("+")])
     elif word == "untouched":
         check_watch(world, await settle(world))
     elif word == "slow":
@@ -61,14 +62,13 @@ async def perform(world: World, text: str) -> None:
     await settle(world)
 
 
-async def _kill(world: World, points: list[Point]) -> None:
-    """Each point is for an agent of its own; one that is not reached is a run that completes."""
-    for point in points:
-        agent = await world.start(Hit(point))
-        if await agent.ended(LIVE_S) is None:
-            world.seen.append(f"L neither killed nor idle after {LIVE_S:.0f} s")
-            await agent.end()
-        check_told(world)
+async def _kill(world: World, hits: list[Hit]) -> None:
+    """Points that are not reached are a run that completes."""
+    agent = await world.start(*hits)
+    if await agent.ended(LIVE_S) is None:
+        world.seen.append(f"L neither killed nor idle after {LIVE_S:.0f} s")
+        await agent.end()
+    check_told(world)
 
 
 async def _spoil(world: World, hit: Hit) -> None:

@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from simulator.faults import Reject
-from tests.faults.kill_checks import check, check_told, settle
 from tests.faults.kill_cases import perform
+from tests.faults.kill_checks import check, check_told, settle
 from tests.faults.kill_points import Hit, Point
 from tests.faults.kill_world import LEDGER, World
 

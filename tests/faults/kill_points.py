@@ -65,7 +65,9 @@ class Hit:
         return options
 
 
-class _Call(NamedTuple):
+class Call(NamedTuple):
+    """One line of strace's log; `path` is empty unless it is the same in every world."""
+
     thread: str
     kind: str
     path: str
@@ -77,25 +79,26 @@ _DESCRIPTOR = re.compile(r"\d+<([^>]*)>")
 
 
 def listing() -> list[str]:
-    """Return strace's options for the untouched run whose log `points` reads."""
+    """Return strace's options for the untouched run whose log `calls` reads."""
     return ["-y", "-e", f"trace={','.join((*KILLS, *READS))}", "-e", "signal=none"]
 
 
-def points(role: str, log: Path, directory: Path, name: str) -> tuple[list[Point], int]:
-    """Return the points of a run that strace logged, in their order, and how many calls are out of reach."""
+def points(role: str, calls: Iterable[Call], *, is_by_path: bool = False) -> tuple[list[Point], int]:
+    """Return the points of a run, in their order, and how many of its calls are out of reach.
+
+    With `is_by_path` those are only the calls about the world's own files, which is what a bad disk makes fail.
+    """
     found: list[Point] = []
     out_of_reach = 0
-    counts: Counter[tuple[str, ...]] = Counter()
-    highest: Counter[tuple[str, ...]] = Counter()
-    for call in _calls(log, directory, name):
+    counts: Counter[tuple[str, str, str]] = Counter()
+    highest: Counter[tuple[str, str]] = Counter()
+    for call in calls:
         addresses = [(call.kind, call.path)] if call.path else []
-        if call.kind not in ONLY_BY_PATH:
+        if not is_by_path and call.kind not in ONLY_BY_PATH:
             addresses.insert(0, (call.kind, ""))
-        for kind, path in addresses:
-            counts[call.thread, kind, path] += 1
+        counts.update((call.thread, *each) for each in addresses)
         fresh = [each for each in addresses if counts[call.thread, *each] > highest[each]]
-        for each in fresh:
-            highest[each] = counts[call.thread, *each]
+        highest.update(fresh)
         if fresh:
             found.append(Point(role, *fresh[0], highest[fresh[0]]))
         elif addresses:
@@ -103,13 +106,14 @@ def points(role: str, log: Path, directory: Path, name: str) -> tuple[list[Point
     return found, out_of_reach
 
 
-def _calls(log: Path, directory: Path, name: str) -> Iterator[_Call]:
+def calls(log: Path, directory: Path, name: str) -> Iterator[Call]:
+    """Read the log of an untouched run in the world of that directory and name."""
     for line in log.read_text(errors="replace").splitlines():
         match = _LINE.fullmatch(line)
         if match is None or "resumed>" in line:
             continue
         thread, kind, rest = match.groups()
-        yield _Call(thread, kind, _path(kind, rest, directory, name))
+        yield Call(thread, kind, _path(kind, rest, directory, name))
 
 
 def _path(kind: str, rest: str, directory: Path, name: str) -> str:
@@ -123,9 +127,3 @@ def _path(kind: str, rest: str, directory: Path, name: str) -> str:
     if path.startswith(home):
         return path.removeprefix(home)
     return HERE + path if kind in NAMES and "/" not in path and path.strip(".") else ""
-
-
-def of_kinds(found: Iterable[Point], kinds: Iterable[str]) -> list[Point]:
-    """Return those of the given kinds."""
-    wanted = set(kinds)
-    return [each for each in found if each.kind in wanted]

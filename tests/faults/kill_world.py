@@ -5,6 +5,7 @@ The handler notes in a ledger, outside the agent's state and on the disk, when i
 
 import asyncio
 import contextlib
+import itertools
 import json
 import os
 import shutil
@@ -12,7 +13,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from tests.end_to_end.agent.conftest import Device
 from tests.faults.kill_points import STRACE, Hit
 
 AGENT = "import sys; sys.executable = sys.argv.pop(1); from agent.__main__ import main; sys.exit(main())"
-TRACE = [STRACE, "-D", "-f", "-qq", "--seccomp-bpf", "-b", "execve"]
+TRACE = [STRACE, "-D", "-f", "-qq", "-b", "execve"]
 WATCHDOG_S = 2.4
 PENDING = {ExecutionStatus.QUEUED, ExecutionStatus.IN_PROGRESS}
 
@@ -68,9 +69,9 @@ class Agent:
 
     @property
     def longest_silence_s(self) -> float:
-        """The longest time without a word to the watchdog, from being ready to the last word."""
-        times = [*([self.ready_at] if self.ready_at is not None else []), *self.fed_at]
-        return max((after - before for before, after in zip(times, times[1:], strict=False)), default=0.0)
+        """The longest time without a word to the watchdog, from being ready to the end."""
+        times = [*filter(None, [self.ready_at]), *self.fed_at]
+        return max((after - before for before, after in itertools.pairwise(times)), default=0.0)
 
 
 class World:
@@ -139,13 +140,10 @@ class World:
 
     # What happens in it
 
-    async def start(self, hit: Hit | None = None, *, tracing: list[str] | None = None, is_once: bool = True) -> Agent:
-        """Start an agent, with a hit, or with strace's options `tracing` for it and its shims."""
+    async def start(self, *hits: Hit, tracing: Sequence[str] = (), is_once: bool = True) -> Agent:
+        """Start an agent, with hits on it or on each of its shims, or with strace's options `tracing` for all."""
         number = len(self.agents)
-        agent_options = shim_options = tracing or []
-        if hit is not None:
-            options = hit.options(self.directory, self.name)
-            agent_options, shim_options = (options, []) if hit.point.role == "agent" else ([], options)
+        agent_options, shim_options = ([*tracing, *self._options(hits, role)] for role in ("agent", "shim"))
         trace = [*TRACE, "-o", f"{self.directory}/trace.{number}.agent", *agent_options] if agent_options else []
         self._provide_python(number, shim_options)
         log = self.directory / f"agent.{number}.log"
@@ -158,6 +156,9 @@ class World:
             )
         self.agents.append(Agent(process, log, time.monotonic()))
         return self.agents[-1]
+
+    def _options(self, hits: Sequence[Hit], role: str) -> list[str]:
+        return [word for hit in hits if hit.point.role == role for word in hit.options(self.directory, self.name)]
 
     def _provide_python(self, number: int, options: list[str]) -> None:
         """Let the agent start its shims by a program that traces them, each with a log of its own."""
@@ -182,7 +183,7 @@ class World:
         if message.startswith(b"READY=1"):
             agent.ready_at = now
             agent.is_ready.set()
-        elif message.startswith(b"WATCHDOG=1"):
+        elif message.startswith((b"WATCHDOG=1", b"STOPPING=1")):
             agent.fed_at.append(now)
 
     def _deafen(self) -> None:
