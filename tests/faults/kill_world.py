@@ -140,7 +140,7 @@ class World:
 
     # What happens in it
 
-    async def start(self, *hits: Hit, tracing: Sequence[str] = (), is_once: bool = True) -> Agent:
+    async def start(self, *hits: Hit, tracing: Sequence[str] = ()) -> Agent:
         """Start an agent, with hits on it or on each of its shims, or with strace's options `tracing` for all."""
         number = len(self.agents)
         agent_options, shim_options = ([*tracing, *self._options(hits, role)] for role in ("agent", "shim"))
@@ -150,7 +150,7 @@ class World:
         with log.open("ab") as stderr:
             process = await asyncio.create_subprocess_exec(
                 *(*trace, sys.executable, "-c", AGENT, str(self._python), "run", "--config", str(self.device.config)),
-                *(["--once"] if is_once else []),
+                "--once",  # it ends as soon as all is settled, which is what is waited for
                 stderr=stderr,
                 env=os.environ | {"NOTIFY_SOCKET": self._hear(), "WATCHDOG_USEC": str(int(WATCHDOG_S * 1e6))},
             )
