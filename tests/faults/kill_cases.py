@@ -26,7 +26,7 @@ MOMENTS = {
 
 DAEMON = """#!/bin/sh
 echo "start $JOB_ID $JOB_EXECUTION_NUMBER $JOB_STEP $JOB_ATTEMPT" >> LEDGER && sync LEDGER
-(setsid tail -f /dev/null &)
+(setsid tail -f /dev/null > /dev/null 2>&1 3>&- &)  # with our pipe as its output it would end with the shim
 echo "{\\"message\\": \\"up $PPID\\"}" >&3
 exec tail -f /dev/null
 """

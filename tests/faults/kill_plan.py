@@ -30,7 +30,9 @@ def plan(found: list[Point], of_files: list[Point], seed: int) -> list[str]:
     for word, kinds in (("ENOSPC", FULL_DISK), ("ENOSPC-on", FULL_DISK), ("EIO", BAD_DISK), ("EIO-on", BAD_DISK)):
         families.append(_in_turn([rows(word, role, kinds, of_files) for role in roles]))
     families.append(_in_turn([rows("slow", role, SYNCS, of_files) for role in roles]))
-    families.append([f"kill:{','.join(chance.sample(every, 3))}" for _ in range(COMBINED)])
+    early = kills["agent"][: len(kills["agent"]) // 2]  # recovery is short
+    triples = [(chance.choice(every), *chance.sample(early, 2)) for _ in range(COMBINED)]
+    families.append([f"kill:{','.join(triple)}" for triple in triples])
     families.append([f"kill:{'+'.join(map(chance.choice, kills.values()))}" for _ in range(COMBINED)])
     families.append([f"shim:{moment}" for moment in MOMENTS])
     return _in_turn(chance.sample(families, len(families)))
