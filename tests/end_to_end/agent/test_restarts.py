@@ -213,6 +213,17 @@ async def test_without_tls_a_loopback_broker_serves(device: Any, start_agent: An
     await operator.wait("job-1", "SUCCEEDED")
 
 
+async def test_the_journal_stays_locked_so_that_a_reader_leaves_it_alone(
+    device: Any, start_agent: Any, operator: Any
+) -> None:
+    agent = await start_agent()
+    await operator.create("job-1", {"operation": "run-command", "params": {"command": "echo hi"}})
+    await operator.wait("job-1", "SUCCEEDED")
+    inode = (device.state / "journal.sqlite-shm").stat().st_ino
+    owners = [line.split()[4] for line in Path("/proc/locks").read_text().splitlines() if f":{inode} " in line]
+    assert str(agent.process.pid) in owners
+
+
 @pytest.fixture
 def surprise(device: Any) -> Any:
     """Lets an agent meet an error that nobody foresees: Python code that runs at its start; its environment."""
