@@ -82,7 +82,7 @@ class Loop:
     async def _work(self, todo: Iterator[Control | str]) -> None:
         for each in todo:
             if isinstance(each, Control):
-                world = self._world(script=each.script)
+                world = self._world(script=each.script, defect=each.defect)
                 self._controls[each.name] = await each.is_caught(world)
                 await world.close()
             elif time.monotonic() < self._until:

@@ -6,16 +6,17 @@ slow:POINT              the call takes three seconds, and the watchdog must not 
 shim:MOMENT             the shim alone is killed, its handler and a double fork alive; see MOMENTS
 """
 
+import asyncio
 import os
 import signal
 from typing import Any
 
-from tests.faults.kill_checks import LIVE_S, check_ready, check_told, check_watch, settle
+from tests.faults.kill_checks import LIVE_S, check_ready, check_told, check_watch, settle, watch_told
 from tests.faults.kill_points import Hit, Point, point_of
 from tests.faults.kill_world import World
 
 SLOW = "delay_enter=3000000"
-PATIENCE_S = 5.0  # for a disk that stays bad: then the agent is stopped, and the disk repaired
+PATIENCE_S = 3.0  # once it has begun, for a disk that stays bad: then the agent is stopped, and the disk repaired
 
 MOMENTS = {
     "with-agent": "the agent is alive",
@@ -74,6 +75,7 @@ async def _kill(world: World, hits: list[Hit]) -> None:
 async def _spoil(world: World, hit: Hit) -> None:
     """After a single error the agent either ends, for its service manager to start it again, or gets there itself."""
     agent = await world.start(hit)
+    await agent.has_begun()
     if await agent.ended(PATIENCE_S if hit.is_for_good else LIVE_S) is None:
         if not hit.is_for_good:
             world.seen.append(f"L neither ended nor idle {LIVE_S:.0f} s after one error")
@@ -83,9 +85,12 @@ async def _spoil(world: World, hit: Hit) -> None:
 
 async def _slow_down(world: World, point: Point) -> None:
     agent = await world.start(Hit(point, SLOW))
+    watch = asyncio.create_task(watch_told(world))
     if await agent.ended(LIVE_S) is None:
         world.seen.append(f"L not idle after {LIVE_S:.0f} s on a slow disk")
         await agent.end()
+    watch.cancel()
+    await asyncio.gather(watch, return_exceptions=True)
     check_ready(world, agent)
     check_watch(world, agent)
 
@@ -98,7 +103,7 @@ async def _kill_shim(world: World, moment: str) -> None:
         await agent.end()
     if moment == "after-restart":
         agent = await world.start()
-        await agent.is_ready.wait()
+        await agent.has_begun()
     os.kill(shim, signal.SIGKILL)
     if moment == "at-once":
         await agent.end()

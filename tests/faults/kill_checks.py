@@ -9,7 +9,7 @@ from simulator.jobs.execution import ExecutionStatus
 from tests.faults.kill_world import WATCHDOG_S, Agent, World
 
 LIVE_S = 60.0
-READY_S = 20.0  # 5 s on a device of its own; here others may load the machine
+READY_S = 30.0  # 5 s on a device of its own; here others may load the machine, and the worst is printed
 TERMINAL = {"SUCCEEDED", "FAILED", "REJECTED"}
 
 
@@ -83,8 +83,25 @@ def _check_history(world: World) -> None:
         world.seen.append(f"L still under way: {recovered.executions}")
 
 
+async def watch_told(world: World) -> None:
+    """Check D whenever the service is told something."""
+
+    def count() -> int:
+        return sum(len(world.told(job)) for job in world.jobs)
+
+    known = [0]
+
+    def is_news() -> bool:
+        return count() > known[-1]
+
+    while True:
+        await world.until(is_news, 600)
+        known.append(count())
+        check_told(world)
+
+
 def check_told(world: World) -> None:
-    """D: what the service was told by now, by an agent that is dead, stands in the journal that it left."""
+    """D: what the service was told by now stands in the journal, that of an agent at work or that a dead one left."""
     told = {job: world.told(job) for job in world.jobs}
     try:
         recovered = world.journal()
@@ -96,6 +113,7 @@ def check_told(world: World) -> None:
         for update in updates:
             if not _stands_in(recovered, job, update["status"]):
                 world.seen.append(f"D the service was told that {job} is {update['status']}, the journal knows nothing")
+                return
 
 
 def _stands_in(recovered: Recovered, job: str, status: str) -> bool:

@@ -17,6 +17,12 @@ from tests.faults.kill_world import LEDGER, World
 DISCARD = Point("agent", "unlink", "state/attempts/.a-@.1.0.1/spec.json", 1)  # the handler is over, nothing is reported
 CLAIMED = Point("agent", "mkdir", "state/jobs/.a-@.1", 1)  # and nothing started
 
+WRITES_LATER = """
+from agent.journal import Journal
+write = Journal.write
+Journal.write = lambda self, effects: print(self.thread.submit(write, self, effects), file=sys.stderr)
+"""
+
 
 @dataclass(frozen=True)
 class Control:
@@ -26,6 +32,7 @@ class Control:
     letter: str
     act: Callable[[World], Awaitable[object]]
     script: str = LEDGER
+    defect: str = ""
 
     async def is_caught(self, world: World) -> bool:
         """Perform it, and tell whether the checks saw it."""
@@ -100,6 +107,10 @@ async def _stall(world: World) -> None:
     await perform(world, "slow:agent:rename:state/.status.json.new:1")
 
 
+async def _act_too_early(world: World) -> None:
+    await perform(world, "slow:agent:fdatasync:state/journal.sqlite-wal:4")  # the claim's
+
+
 def _lose_journal(world: World) -> None:
     for path in world.device.state.glob("journal.sqlite*"):
         path.unlink()
@@ -111,6 +122,7 @@ CONTROLS = (
     Control("T: journal lost after an end was told", "T", _tell_two_ends),
     Control("S: a handler that exits with 0 before its end", "S", settle, LEDGER.replace("note end\n", "")),
     Control("D: journal lost after a claim", "D", _forget_what_was_told),
+    Control("D: an agent that acts before its journal is written", "D", _act_too_early, defect=WRITES_LATER),
     Control("D: history lost", "D", _forget_history),
     Control("P: a process of the attempt that nobody ended", "P", _leave_a_process),
     Control("L: journal and agent id lost after a claim", "L", _become_another),

@@ -11,6 +11,7 @@ import os
 import shutil
 import signal
 import socket
+import sqlite3
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -19,14 +20,20 @@ from pathlib import Path
 from typing import Any
 
 from agent.errors import JournalError
-from agent.journal import Journal, Recovered
+from agent.journal import Journal, Recovered, _recover
 from agent.shim.processes import processes
 from simulator.jobs.execution import ExecutionStatus
 from simulator.server import RunningSimulator
 from tests.end_to_end.agent.conftest import Device
 from tests.faults.kill_points import STRACE, Hit
 
-AGENT = "import sys; sys.executable = sys.argv.pop(1); from agent.__main__ import main; sys.exit(main())"
+AGENT = """
+import sys
+sys.executable = sys.argv.pop(1)  # by which the agent starts its shims
+{defect}
+from agent.__main__ import main
+sys.exit(main())
+"""
 TRACE = [STRACE, "-D", "-f", "-qq", "-b", "execve"]
 WATCHDOG_S = 2.4
 PENDING = {ExecutionStatus.QUEUED, ExecutionStatus.IN_PROGRESS}
@@ -59,13 +66,18 @@ class Agent:
 
     async def end(self, number: int = signal.SIGKILL) -> int:
         """Send a signal, and wait for its end: its exit status."""
-        with contextlib.suppress(ProcessLookupError):
-            self.process.send_signal(number)
+        if self.process.returncode is None:  # send_signal() would collect it unseen, if it has just ended
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.process.pid, number)
         status = await self.ended(20)
-        if status is None:
-            self.process.kill()
-            return await self.process.wait()
-        return status
+        return await self.end() if status is None else status
+
+    async def has_begun(self) -> None:
+        """Wait until it is ready or has ended, but not long."""
+        facts = {asyncio.create_task(self.is_ready.wait()), asyncio.create_task(self.process.wait())}
+        _, pending = await asyncio.wait(facts, timeout=15, return_when=asyncio.FIRST_COMPLETED)
+        for fact in pending:
+            fact.cancel()
 
     @property
     def longest_silence_s(self) -> float:
@@ -75,7 +87,10 @@ class Agent:
 
 
 class World:
-    """One case. `jobs` are the ids of its jobs; `seen` gathers what was violated, by invariant."""
+    """One case. `jobs` are the ids of its jobs; `seen` gathers what was violated, by invariant.
+
+    `script` is the handler, `defect` Python code that spoils the agent.
+    """
 
     def __init__(
         self,
@@ -85,6 +100,7 @@ class World:
         *,
         script: str = LEDGER,
         names: tuple[str, ...] = ("a", "b"),
+        defect: str = "",
     ) -> None:
         self.sim = sim
         self.name = f"w{number:05}w"
@@ -93,6 +109,7 @@ class World:
         self.seen: list[str] = []
         self.agents: list[Agent] = []
         self.ledger_file = self.directory / "ledger"
+        self._code = AGENT.format(defect=defect)
         self._python = self.directory / "python"
         self._notify: socket.socket | None = None
         (self.directory / "handlers").mkdir(parents=True)
@@ -149,7 +166,16 @@ class World:
         log = self.directory / f"agent.{number}.log"
         with log.open("ab") as stderr:
             process = await asyncio.create_subprocess_exec(
-                *(*trace, sys.executable, "-c", AGENT, str(self._python), "run", "--config", str(self.device.config)),
+                *(
+                    *trace,
+                    sys.executable,
+                    "-c",
+                    self._code,
+                    str(self._python),
+                    "run",
+                    "--config",
+                    str(self.device.config),
+                ),
                 "--once",  # it ends as soon as all is settled, which is what is waited for
                 stderr=stderr,
                 env=os.environ | {"NOTIFY_SOCKET": self._hear(), "WATCHDOG_USEC": str(int(WATCHDOG_S * 1e6))},
@@ -225,7 +251,9 @@ class World:
         return [line.removeprefix(f"{word} ") for line in lines if line.startswith(f"{word} {job} ")]
 
     def journal(self) -> Recovered:
-        """Return what the journal on the disk holds; read from a copy. Raises JournalError."""
+        """Return what the journal on the disk holds; of a dead agent's a copy is read. Raises JournalError."""
+        if self.agents[-1].process.returncode is None:
+            return self._live_journal()
         copy = self.directory / "journal"
         shutil.rmtree(copy, ignore_errors=True)
         copy.mkdir()
@@ -240,6 +268,11 @@ class World:
         finally:
             journal.close()
             journal.thread.shutdown()
+
+    def _live_journal(self) -> Recovered:
+        path = self.device.state / "journal.sqlite"
+        with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as database:
+            return _recover(database)
 
     def alive(self, job: str) -> list[int]:
         """Return the live processes of the job's attempts: those with its id in their environment, and its shims."""
