@@ -24,7 +24,6 @@ from agent import attempt_directory, orphans
 from agent.attempt_directory import Facts, Position
 from agent.core.events import AttemptEnded, AttemptEvent, AttemptStarted
 from agent.core.job import AttemptId, AttemptResult, Ending, ExecutionId, StartReason, Step
-from agent.errors import AgentError
 from agent.launchers import Launcher
 from agent.results import Results
 from agent.shim import files
@@ -105,7 +104,7 @@ class Attempts:
         self._thread.shutdown(wait=False)
 
     def start(self, attempt: AttemptId, step: Step, facts: Facts) -> None:
-        """Start an attempt, at most once: AgentError if its directory exists.
+        """Start an attempt, at most once: one whose directory exists is found again instead, as by `reattach`.
 
         Posts AttemptStarted, then AttemptProgressed as the handler speaks, then AttemptEnded; the latter alone if it
         cannot be started.
@@ -115,9 +114,9 @@ class Attempts:
             return self._unstartable(attempt, "its job id is not one that AWS IoT allows")
         try:
             directory.mkdir(mode=0o700)
-        except FileExistsError:
-            raise AgentError(f"the attempt {attempt.directory_name} was started before") from None
         except OSError as error:
+            if attempt in self._watches or self._found(attempt):  # the journal forgot it: what became of it counts
+                return None
             return self._unstartable(attempt, error.strerror or str(error))
         watch = self._watches[attempt] = Watch(attempt, directory)
         self._in_thread(partial(self._launch, watch, step, facts), partial(self._launched, watch))

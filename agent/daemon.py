@@ -122,6 +122,7 @@ class Daemon:
         Raises:
             JournalError: the journal failed under way. Nothing was acknowledged that it does not hold.
         """
+        self._loop.set_exception_handler(self._surprised)
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._stop.set)
         tasks = {
@@ -279,9 +280,16 @@ class Daemon:
     def _answered(self, task: asyncio.Task[None]) -> None:
         self._requests.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            # A defect of ours: expected failures became events. End, so that it is seen and the next one recovers.
+            self._surprised(self._loop, {"exception": error})
+
+    def _surprised(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """End on a defect of ours, so that it is seen and the next one recovers: what is expected became an event.
+
+        A callback whose error is only logged, as the loop does by itself, would leave an attempt without an end.
+        """
+        if (error := context.get("exception")) is not None:
             self._log.error("internal error", exc_info=error)
-            os._exit(70)
+            os._exit(os.EX_SOFTWARE)
 
     async def _fetch(self, effect: Fetch) -> None:
         try:

@@ -2,18 +2,22 @@
 
 import asyncio
 import gc
+import os
 from collections.abc import Sequence
 
 from agent import logs, state_directory
 from agent.commands import options
 from agent.config import Config, load
 from agent.daemon import Daemon
-from agent.errors import JournalError
+from agent.errors import ConfigError, JournalError, StateDirectoryError
 from agent.systemd import Notifier
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Serve until SIGTERM (0), or with `--once` until nothing is pending: 0 all succeeded, 1 otherwise."""
+    """Serve until SIGTERM (0), or with `--once` until nothing is pending: 0 all succeeded, 1 otherwise.
+
+    1 also if the journal failed, 70 on a defect of ours; either way the next start recovers.
+    """
     parser = options.parser("run", "Serve this device's jobs. Ends on SIGTERM within seconds; running handlers go on.")
     options.add_config(parser)
     parser.add_argument("--once", action="store_true", help="handle what is pending, then exit: 0 all succeeded, 1 not")
@@ -27,6 +31,11 @@ def main(arguments: Sequence[str]) -> int:
     except JournalError as error:
         logs.get_logger().error("the journal failed, ending so that the next start recovers", why=str(error))
         return 1
+    except (ConfigError, StateDirectoryError):
+        raise
+    except Exception as error:  # noqa: BLE001 - a defect of ours, seen here once, whichever task it ended
+        logs.get_logger().error("internal error, ending so that the next start recovers", exc_info=error)
+        return os.EX_SOFTWARE
     finally:
         state_directory.unlock(lock)
 

@@ -1,5 +1,8 @@
+import fcntl
 import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 from agent.nodelay import send_at_once
@@ -34,3 +37,13 @@ def test_whatever_else_is_open_is_left_alone_and_nothing_is_left_open() -> None:
         assert open_descriptors() == before
     os.close(reader)
     os.close(writer)
+
+
+def test_locks_on_files_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "locked"
+    with path.open("w") as file:
+        fcntl.lockf(file, fcntl.LOCK_EX)
+        send_at_once(1)
+        code = "import fcntl, sys; fcntl.lockf(open(sys.argv[1], 'w'), fcntl.LOCK_EX | fcntl.LOCK_NB)"
+        other = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False)
+    assert "BlockingIOError" in other.stderr

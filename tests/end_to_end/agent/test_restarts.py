@@ -211,3 +211,44 @@ async def test_without_tls_a_loopback_broker_serves(device: Any, start_agent: An
     await operator.create("job-1", {"operation": "run-command", "params": {"command": "echo hi"}})
     await start_agent()
     await operator.wait("job-1", "SUCCEEDED")
+
+
+async def test_the_journal_stays_locked_so_that_a_reader_leaves_it_alone(
+    device: Any, start_agent: Any, operator: Any
+) -> None:
+    agent = await start_agent()
+    await operator.create("job-1", {"operation": "run-command", "params": {"command": "echo hi"}})
+    await operator.wait("job-1", "SUCCEEDED")
+    inode = (device.state / "journal.sqlite-shm").stat().st_ino
+    owners = [line.split()[4] for line in Path("/proc/locks").read_text().splitlines() if f":{inode} " in line]
+    assert str(agent.process.pid) in owners
+
+
+@pytest.fixture
+def surprise(device: Any) -> Any:
+    """Lets an agent meet an error that nobody foresees: Python code that runs at its start; its environment."""
+
+    def prepare(code: str) -> dict[str, str]:
+        (device.directory / "sitecustomize.py").write_text(code)
+        return {"PYTHONPATH": str(device.directory)}
+
+    return prepare
+
+
+async def test_an_unforeseen_error_of_a_task_ends_the_agent_with_70(start_agent: Any, surprise: Any) -> None:
+    code = "import sys; sys.addaudithook(lambda event, _: 1 / 0 if event == 'sqlite3.connect' else None)"
+    agent = await start_agent(is_connected=False, environment=surprise(code))
+    assert await agent.ended() == 70
+    assert "ZeroDivisionError" in agent.told
+
+
+async def test_an_unforeseen_error_of_a_callback_ends_the_agent_and_the_next_one_goes_on(
+    device: Any, start_agent: Any, operator: Any, surprise: Any, gate: Path
+) -> None:
+    agent = await start_agent(environment=surprise("import os\ndel os.pidfd_open"))
+    await operator.create("job-1", {"operation": "gated"})
+    assert await agent.ended() == 70
+    await start_agent()
+    await asyncio.to_thread(open_gate, gate)
+    await operator.wait("job-1", "SUCCEEDED")
+    assert (device.directory / "ledger").read_text() == "started\n"

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.core.events import AttemptEnded, AttemptStarted
+from agent.core.events import AttemptEnded, AttemptProgressed, AttemptStarted
 from agent.core.job import AttemptId, Ending, ExecutionId
-from agent.errors import AgentError
 from agent.launchers import ROOT, plain
 from agent.shim import files
 
@@ -81,11 +80,27 @@ async def test_a_checkpoint_of_an_earlier_step_does_not_come_back(
 
 
 async def test_an_attempt_is_never_started_twice(story: "Story") -> None:
-    result = await story.run("echo once >> ledger")
-    with pytest.raises(AgentError, match="was started before"):
-        story.start("echo twice >> ledger")
+    story.start("mkfifo go; " + UP + "echo once >> ledger; read word < go")
+    await story.said("up")
+    story.start("echo twice >> ledger")
+    story.go()
+    result = await story.ended()
     assert (story.job_directory() / "ledger").read_text() == "once\n"
-    assert story.events == [AttemptStarted(ATTEMPT), AttemptEnded(ATTEMPT, result)]
+    assert [type(event) for event in story.events] == [AttemptStarted, AttemptProgressed, AttemptEnded]
+    assert result.ending is Ending.EXITED
+
+
+async def test_an_attempt_that_a_forgotten_agent_started_is_told_as_it_was(new_story: "Callable[..., Story]") -> None:
+    result = await new_story().run("echo once >> ledger; exit 3")
+    later = new_story()
+    assert await later.run("echo twice >> ledger") == result
+    assert (later.job_directory() / "ledger").read_text() == "once\n"
+
+
+async def test_a_file_in_the_place_of_an_attempt_makes_it_unstartable(story: "Story") -> None:
+    story.directory().write_text("")
+    result = await story.run("exit 0")
+    assert (result.ending, result.reason) == (Ending.UNSTARTABLE, "the attempt could not be prepared: File exists")
 
 
 async def test_what_may_hold_secrets_goes_when_the_attempt_is_over(story: "Story") -> None:

@@ -1,0 +1,123 @@
+"""The cases by their texts, as they are printed and replayed: what is done to a world, and what is checked.
+
+kill:POINT[,POINT…]     an agent is killed there, or each shim; the next agent at the next point; then one runs on
+ENOSPC:POINT, EIO:POINT one call fails; with `-on`, as in ENOSPC-on:POINT, all from there on, until a restart
+slow:POINT              the call takes three seconds, and the watchdog must not notice
+shim:MOMENT             the shim alone is killed, its handler and a double fork alive; see MOMENTS
+"""
+
+import asyncio
+import os
+import signal
+from typing import Any
+
+from tests.faults.kill_checks import LIVE_S, check_ready, check_told, check_watch, settle, watch_told
+from tests.faults.kill_points import Hit, Point, point_of
+from tests.faults.kill_world import World
+
+SLOW = "delay_enter=3000000"
+PATIENCE_S = 3.0  # once it has begun, for a disk that stays bad: then the agent is stopped, and the disk repaired
+
+MOMENTS = {
+    "with-agent": "the agent is alive",
+    "after-restart": "the agent was killed before, and a second one is alive",
+    "without-agent": "the agent was killed before, and the next one is started after",
+    "at-once": "the agent is killed at the same moment",
+}
+
+DAEMON = """#!/bin/sh
+echo "start $JOB_ID $JOB_EXECUTION_NUMBER $JOB_STEP $JOB_ATTEMPT" >> LEDGER && sync LEDGER
+(setsid tail -f /dev/null > /dev/null 2>&1 3>&- &)  # with our pipe as its output it would end with the shim
+echo "{\\"message\\": \\"up $PPID\\"}" >&3
+exec tail -f /dev/null
+"""
+
+
+def fault_of(text: str) -> str:
+    """Return the id of the fault that a case is about."""
+    word = text.partition(":")[0]
+    if word == "kill":
+        return "C3" if "," in text else "C1"
+    return {"ENOSPC": "D1", "EIO": "D2", "slow": "D6", "shim": "C6", "untouched": "C1"}[word.removesuffix("-on")]
+
+
+def members_of(text: str) -> dict[str, Any]:
+    """Return what the case's world must be made with."""
+    return {"script": DAEMON, "names": ("a",)} if text.startswith("shim:") else {}
+
+
+async def perform(world: World, text: str) -> None:
+    """Do what the text says, and gather in `world.seen` what was violated."""
+    word, _, rest = text.partition(":")
+    if word == "shim":
+        await _kill_shim(world, rest)
+    elif word == "kill":
+        for points in rest.split(","):
+            await _kill(world, [Hit(point_of(each)) for each in points.split("+")])
+    elif word == "untouched":
+        check_watch(world, await settle(world))
+    elif word == "slow":
+        await _slow_down(world, point_of(rest))
+    else:
+        await _spoil(world, Hit(point_of(rest), f"error={word.removesuffix('-on')}", is_for_good=word.endswith("-on")))
+    await settle(world)
+
+
+async def _kill(world: World, hits: list[Hit]) -> None:
+    """Points that are not reached are a run that completes."""
+    agent = await world.start(*hits)
+    if await agent.ended(LIVE_S) is None:
+        world.seen.append(f"L neither killed nor idle after {LIVE_S:.0f} s")
+        await agent.end()
+    check_told(world)
+
+
+async def _spoil(world: World, hit: Hit) -> None:
+    """After a single error the agent either ends, for its service manager to start it again, or gets there itself."""
+    agent = await world.start(hit)
+    await agent.has_begun()
+    if await agent.ended(PATIENCE_S if hit.is_for_good else LIVE_S) is None:
+        if not hit.is_for_good:
+            world.seen.append(f"L neither ended nor idle {LIVE_S:.0f} s after one error")
+        await agent.end(signal.SIGTERM)
+    check_told(world)
+
+
+async def _slow_down(world: World, point: Point) -> None:
+    agent = await world.start(Hit(point, SLOW))
+    watch = asyncio.create_task(watch_told(world))
+    if await agent.ended(LIVE_S) is None:
+        world.seen.append(f"L not idle after {LIVE_S:.0f} s on a slow disk")
+        await agent.end()
+    watch.cancel()
+    await asyncio.gather(watch, return_exceptions=True)
+    check_ready(world, agent)
+    check_watch(world, agent)
+
+
+async def _kill_shim(world: World, moment: str) -> None:
+    agent = await world.start()
+    (job,) = world.jobs
+    shim = await _shim_of(world, job)
+    if moment in {"after-restart", "without-agent"}:
+        await agent.end()
+    if moment == "after-restart":
+        agent = await world.start()
+        await agent.has_begun()
+    os.kill(shim, signal.SIGKILL)
+    if moment == "at-once":
+        await agent.end()
+    if await agent.ended(LIVE_S) is None:
+        world.seen.append(f"L not idle {LIVE_S:.0f} s after its shim was killed")
+        await agent.end()
+
+
+async def _shim_of(world: World, job: str) -> int:
+    """Wait until the handler and its double fork are up: their shim's pid, as the handler said."""
+
+    def words() -> list[str]:
+        said = [update.get("statusDetails", {}).get("progress", "") for update in world.told(job)]
+        return [each for each in said if each.startswith("up ")]
+
+    await world.until(lambda: bool(words()))
+    return int(words()[0].split()[1])

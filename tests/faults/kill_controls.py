@@ -1,0 +1,131 @@
+"""Worlds that are known to be bad, one or more for each invariant: what does not catch them proves nothing."""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from simulator.faults import Reject
+from tests.faults.kill_cases import perform
+from tests.faults.kill_checks import check, check_told, settle
+from tests.faults.kill_points import Hit, Point
+from tests.faults.kill_world import LEDGER, World
+
+DISCARD = Point("agent", "unlink", "state/attempts/.a-@.1.0.1/spec.json", 1)  # the handler is over, nothing is reported
+CLAIMED = Point("agent", "mkdir", "state/jobs/.a-@.1", 1)  # and nothing started
+
+WRITES_LATER = """
+from agent.journal import Journal
+write = Journal.write
+Journal.write = lambda self, effects: print(self.thread.submit(write, self, effects), file=sys.stderr)
+"""
+
+
+@dataclass(frozen=True)
+class Control:
+    """`act` makes the world bad; then `letter` must be among what was seen."""
+
+    name: str
+    letter: str
+    act: Callable[[World], Awaitable[object]]
+    script: str = LEDGER
+    defect: str = ""
+
+    async def is_caught(self, world: World) -> bool:
+        """Perform it, and tell whether the checks saw it."""
+        try:
+            await self.act(world)
+        except (TimeoutError, LookupError) as error:
+            print(f"  {self.name}: could not be carried out: {error!r}")
+            return False
+        return any(each.startswith(f"{self.letter} ") for each in world.seen)
+
+
+async def _killed(world: World, point: Point) -> None:
+    agent = await world.start(Hit(point))
+    if await agent.ended(60) != -signal.SIGKILL:
+        raise LookupError(f"{point} was never reached")
+
+
+async def _lose_attempts(world: World) -> None:
+    await _killed(world, DISCARD)
+    shutil.rmtree(world.device.state / "attempts")
+    await settle(world)
+
+
+async def _tell_two_ends(world: World) -> None:
+    await _killed(world, DISCARD)
+    job = world.jobs[0]
+    number = world.sim.faults.add(
+        Reject(operation="UpdateJobExecution", thing=world.name, job=job, code="InternalError")
+    )
+    agent = await world.start()
+    await world.until(lambda: any(each["status"] == "SUCCEEDED" for each in world.told(job)))
+    await agent.end()
+    world.sim.faults.clear(number)
+    _lose_journal(world)
+    await settle(world)
+
+
+async def _forget_what_was_told(world: World) -> None:
+    await _killed(world, DISCARD)
+    _lose_journal(world)
+    check_told(world)
+
+
+async def _forget_history(world: World) -> None:
+    agent = await world.start()
+    await agent.ended(60)
+    _lose_journal(world)
+    check(world)
+
+
+async def _leave_a_process(world: World) -> None:
+    left = await asyncio.create_subprocess_exec("tail", "-f", "/dev/null", env=os.environ | {"JOB_ID": world.jobs[0]})
+    await settle(world)
+    with contextlib.suppress(ProcessLookupError):
+        left.kill()
+    await left.wait()
+
+
+async def _become_another(world: World) -> None:
+    await _killed(world, CLAIMED)
+    _lose_journal(world)
+    (world.device.state / "agent-id").unlink()
+    await settle(world)
+
+
+async def _break_config(world: World) -> None:
+    world.device.config.write_text("nonsense")
+    await settle(world)
+
+
+async def _stall(world: World) -> None:
+    await perform(world, "slow:agent:rename:state/.status.json.new:1")
+
+
+async def _act_too_early(world: World) -> None:
+    await perform(world, "slow:agent:fdatasync:state/journal.sqlite-wal:4")  # the claim's
+
+
+def _lose_journal(world: World) -> None:
+    for path in world.device.state.glob("journal.sqlite*"):
+        path.unlink()
+
+
+CONTROLS = (
+    Control("O: a handler that does its work twice", "O", settle, LEDGER + "note start\n"),
+    Control("O: attempt directories lost between kill and restart", "O", _lose_attempts),
+    Control("T: journal lost after an end was told", "T", _tell_two_ends),
+    Control("S: a handler that exits with 0 before its end", "S", settle, LEDGER.replace("note end\n", "")),
+    Control("D: journal lost after a claim", "D", _forget_what_was_told),
+    Control("D: an agent that acts before its journal is written", "D", _act_too_early, defect=WRITES_LATER),
+    Control("D: history lost", "D", _forget_history),
+    Control("P: a process of the attempt that nobody ended", "P", _leave_a_process),
+    Control("L: journal and agent id lost after a claim", "L", _become_another),
+    Control("R: a configuration that cannot be read", "R", _break_config),
+    Control("W: three seconds of the loop's own thread", "W", _stall),
+)
