@@ -217,7 +217,7 @@ class Cloud:
         """Connect; None where that failed."""
         try:
             session = self._new_session()
-            await outcome(session.connection.connect())
+            await _opened(session.connection, self._aws.connect_timeout_s)
         except Exception as error:  # noqa: BLE001 - the SDK raises AwsCrtError for the network and bare Exception for a refusing broker
             if failures % SAY_EVERY == 0:
                 self._warn(
@@ -371,6 +371,16 @@ class Cloud:
         if topic not in self._malformed and len(self._malformed) < 1000:  # noqa: PLR2004 - bounded memory
             self._malformed.add(topic)
             self._warn("malformed message ignored", topic=topic, why=str(error))
+
+
+async def _opened(connection: Any, timeout_s: float) -> None:
+    """Connect in time: the SDK gives TLS 10 s of its own and has no option for it. What connects later hangs up."""
+    opening = connection.connect()
+    try:
+        await outcome(opening, timeout_s)
+    except TimeoutError:
+        opening.add_done_callback(lambda late: late.exception() or connection.disconnect())
+        raise
 
 
 def _on_lost(session: _Session, why: str) -> None:
