@@ -52,6 +52,8 @@ CONNECT_HINTS = {
     "AWS_ERROR_MQTT_UNEXPECTED_HANGUP": "does the certificate's policy allow iot:Connect with this client id?",
     "AWS_IO_TLS_ERROR_NEGOTIATION_FAILURE": "is root_ca the authority of this endpoint, and is the clock right?",
     "AWS_IO_DNS_INVALID_NAME": "check aws.endpoint and the device's DNS",
+    # The SDK holds the news of a certificate that it does not trust back for 10 to 30 s.
+    "TimeoutError": "is that port open, is root_ca the authority of this endpoint, and is the clock right?",
 }
 
 Say: TypeAlias = Callable[..., Any]
@@ -226,7 +228,7 @@ class Cloud:
                     port=self._aws.port,
                     attempt=failures + 1,
                     why=reason(error),
-                    hint=CONNECT_HINTS.get(getattr(error, "name", ""), CONNECT_HINT),
+                    hint=CONNECT_HINTS.get(getattr(error, "name", type(error).__name__), CONNECT_HINT),
                 )
             return None
         send_at_once(self._aws.port)

@@ -90,8 +90,9 @@ def make_device(directory: Path, sim: RunningSimulator, thing_name: str = THING)
 class AgentProcess:
     """A running `iot-jobs-agent run`, and what it logs."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, wait_s: float) -> None:
         self.process = process
+        self._wait_s = wait_s
         self.log: list[dict[str, Any]] = []
         self._heard = asyncio.Condition()
         self._reader = asyncio.create_task(self._read())
@@ -110,8 +111,9 @@ class AgentProcess:
             self.log.append({"event": "(end of the log)"})
             self._heard.notify_all()
 
-    async def says(self, event: str, *, times: int = 1, within_s: float = WAIT_S, **facts: Any) -> dict[str, Any]:
+    async def says(self, event: str, *, times: int = 1, within_s: float = 0, **facts: Any) -> dict[str, Any]:
         """Return the `times`-th line of that event with these facts, as soon as it is logged."""
+        within_s = within_s or self._wait_s
 
         def found() -> list[dict[str, Any]]:
             return [e for e in self.log if e["event"] == event and facts.items() <= e.items()]
@@ -138,7 +140,7 @@ class AgentProcess:
         return await self.ended()
 
     async def ended(self) -> int:
-        async with asyncio.timeout(WAIT_S):
+        async with asyncio.timeout(self._wait_s):
             status = await self.process.wait()
             await self._reader
         return status
@@ -156,8 +158,8 @@ async def start_agent(device: Device) -> AsyncIterator[StartAgent]:
 
 
 @contextlib.asynccontextmanager
-async def agents_on(device: Device) -> AsyncIterator[StartAgent]:
-    """Start agents of a device as often as needed; at the end none is left, nor any handler."""
+async def agents_on(device: Device, *, wait_s: float = WAIT_S) -> AsyncIterator[StartAgent]:
+    """Start agents of a device as often as needed; at the end none is left, nor any handler. They may take `wait_s`."""
     running: list[AgentProcess] = []
 
     async def start(
@@ -172,7 +174,7 @@ async def agents_on(device: Device) -> AsyncIterator[StartAgent]:
             env=os.environ | {"PYTHONWARNINGS": "error"} | (environment or {}),
             limit=1024 * 1024,
         )
-        running.append(AgentProcess(process))
+        running.append(AgentProcess(process, wait_s))
         if is_connected:
             await running[-1].says("connected")
         return running[-1]

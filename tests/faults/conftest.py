@@ -1,4 +1,4 @@
-"""The fault matrix with the real agent, simulator and shim: `uv run pytest tests/faults`. Needs root and libfaketime."""
+"""The fault matrix with the real agent, simulator and shim: `uv run pytest tests/faults`. Needs root, libfaketime."""
 
 import asyncio
 import os
@@ -109,9 +109,13 @@ def together() -> Callable[..., Any]:
             async with free:
                 await case
 
-        async with asyncio.TaskGroup() as group:
+        try:
+            async with asyncio.TaskGroup() as group:
+                for case in cases:
+                    group.create_task(one(case))
+        finally:
             for case in cases:
-                group.create_task(one(case))
+                case.close()  # those that were not begun when one failed
 
     return run
 

@@ -1,6 +1,6 @@
 """A TCP proxy that makes the trouble a network makes: silence, a cut after so many bytes, an end right after connect.
 
-It knows bytes and connections, nothing of MQTT. With a TLS context it ends TLS, as a broker with that certificate would.
+It knows bytes and connections, nothing of MQTT. With a TLS context it ends TLS, as a broker with that certificate does.
 """
 
 import asyncio
@@ -23,6 +23,15 @@ class Limit:
 
 
 @dataclass
+class _Link:
+    """One connection: its number, what it belongs to until a stall, and the bytes that passed."""
+
+    number: int
+    alive: asyncio.Event
+    passed: dict[Direction, int] = field(default_factory=lambda: {"up": 0, "down": 0})
+
+
+@dataclass
 class Proxy:
     """One listening port. `limits` are by the number of the connection, from 1; `reached` counts those that were.
 
@@ -33,7 +42,7 @@ class Proxy:
     limits: dict[int, Limit] = field(default_factory=dict)
     tls: ssl.SSLContext | None = None
     closes_at_once: bool = False
-    port: int = 0
+    port: int = 0  # any free one
     connects: list[float] = field(default_factory=list)
     passed: dict[Direction, int] = field(default_factory=lambda: {"up": 0, "down": 0})
     reached: int = 0
@@ -59,7 +68,7 @@ class Proxy:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection of an agent."""
-        number, alive = len(self.connects) + 1, self._alive
+        link = _Link(len(self.connects) + 1, self._alive)
         self.connects.append(asyncio.get_running_loop().time())
         await self._tell()
         if self.closes_at_once:
@@ -67,11 +76,11 @@ class Proxy:
             return
         onward_reader, onward = await asyncio.open_connection("127.0.0.1", self.to_port)
         self._open |= {writer, onward}
-        self.passed = passed = {"up": 0, "down": 0}
+        self.passed = link.passed
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._forward("up", number, reader, onward, alive, passed))
-                group.create_task(self._forward("down", number, onward_reader, writer, alive, passed))
+                group.create_task(self._forward(link, "up", reader, onward))
+                group.create_task(self._forward(link, "down", onward_reader, writer))
         except* (ConnectionError, ssl.SSLError):
             pass
         finally:
@@ -80,27 +89,18 @@ class Proxy:
                 each.transport.abort()
 
     async def _forward(
-        self,
-        direction: Direction,
-        number: int,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-        alive: asyncio.Event,
-        passed: dict[Direction, int],
+        self, link: "_Link", direction: Direction, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         while piece := await reader.read(65536):
-            if alive is not self._alive:  # stalled since: swallowed, as by a network that is gone
+            if link.alive is not self._alive:  # stalled since: swallowed, as by a network that is gone
                 continue
-            limit = self.limits.get(number)
-            if limit is None or limit.direction != direction:
-                limit = None
-                passing = piece
-            else:
-                passing = piece[: max(0, limit.count - passed[direction])]
+            limit = self.limits.get(link.number)
+            room = limit.count - link.passed[direction] if limit and limit.direction == direction else None
+            passing = piece if room is None else piece[: max(0, room)]
             writer.write(passing)
             await writer.drain()
-            passed[direction] += len(passing)
-            if limit is not None and passed[direction] >= limit.count:
+            link.passed[direction] += len(passing)
+            if limit is not None and room is not None and len(passing) >= room:
                 await self._end(limit)
             await self._tell()
         raise ConnectionResetError  # one side ended: so does the other
@@ -119,7 +119,7 @@ class Proxy:
 
 @contextlib.asynccontextmanager
 async def running_proxy(to_port: int, **manners: object) -> AsyncIterator[Proxy]:
-    """Run a proxy to a port of this machine, on a port of its own, until the block ends."""
+    """Run a proxy to a port of this machine, on any free port or the given one, until the block ends."""
     proxy = Proxy(to_port, **manners)  # type: ignore[arg-type]  # the dataclass's own fields
     tasks: set[asyncio.Task[None]] = set()
 
@@ -128,7 +128,7 @@ async def running_proxy(to_port: int, **manners: object) -> AsyncIterator[Proxy]
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 
-    server = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=proxy.tls)
+    server = await asyncio.start_server(accept, "127.0.0.1", proxy.port, ssl=proxy.tls)
     proxy.port = server.sockets[0].getsockname()[1]
     try:
         yield proxy

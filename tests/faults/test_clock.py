@@ -1,0 +1,61 @@
+"""T1: the wall clock is wrong by decades, starts in 1970, goes backwards. Only the monotonic one decides."""
+
+import datetime as dt
+from collections.abc import Callable
+from typing import Any
+
+from rig import Rig, stopped
+
+
+def shifted(faketime: str, pi: Rig, offset: str) -> dict[str, str]:
+    """Return the environment of an agent whose wall clock is that of a file, read at each look."""
+    set_clock(pi, offset)
+    return {
+        "LD_PRELOAD": faketime,
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        "FAKETIME_TIMESTAMP_FILE": str(pi.directory / "clock"),
+        "FAKETIME_NO_CACHE": "1",
+    }
+
+
+def set_clock(pi: Rig, offset: str) -> None:
+    """Set it at once: a half-written file would be no time at all."""
+    scratch = pi.directory / "clock.new"
+    scratch.write_text(f"{offset}\n")
+    scratch.replace(pi.directory / "clock")
+
+
+async def test_t1_a_wall_clock_decades_off_or_going_backwards_during_a_job_changes_nothing(
+    rigs: Callable[..., Any], together: Callable[..., Any], faketime: str
+) -> None:
+    """T1, O, T, L: without TLS, whose certificates depend on the clock by design."""
+    offsets = ["+20y", "-20y", "@1970-01-01 00:00:10", "+0"]
+    later = ["+0", "+20y", "+0", "-20y"]
+    cases = zip(offsets, later, strict=True)
+    await together([off(await rigs(f"pi-{n}"), faketime, *case) for n, case in enumerate(cases)])
+
+
+async def off(pi: Rig, faketime: str, at_start: str, during_the_job: str) -> None:
+    pi.use_plain()
+    agent = await pi.start(environment=shifted(faketime, pi, at_start))
+    year = agent.log[0]["timestamp"][:4]
+    assert (at_start == "+0") == (abs(int(year) - dt.datetime.now(tz=dt.UTC).year) < 2), (year, at_start)
+    pi.create("job-1", "gated")
+    await pi.hears("job-1 begun")
+    set_clock(pi, during_the_job)
+    pi.open_gate("job-1")
+    await pi.ends("job-1", "SUCCEEDED")
+    await stopped(agent)
+
+
+async def test_t1_a_device_that_boots_in_1970_connects_with_tls_once_its_clock_is_set(rig: Rig, faketime: str) -> None:
+    """T1, L: until then no certificate is valid, and it says so."""
+    rig.device.sections["aws"]["connect_timeout_s"] = 2
+    rig.create("job-1", "note")
+    agent = await rig.start(is_connected=False, environment=shifted(faketime, rig, "@1970-01-01 00:00:10"))
+    said = await agent.says("cannot connect, trying again")
+    assert "is the clock right?" in said["hint"]
+    assert said["timestamp"].startswith("1970")
+    set_clock(rig, "+0")
+    await rig.ends("job-1", "SUCCEEDED")
+    await stopped(agent)
