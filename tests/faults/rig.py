@@ -115,7 +115,8 @@ class Rig:
 
     async def ends(self, job: str, status: str, *, within_s: float = 60, **facts: Any) -> None:
         """Wait for the status; then see that all is sound."""
-        await self.sim.wait_for_status(self.thing, job, status, within_s=within_s)
+        await self.sim.wait_until(lambda: self.status(job) in {status, *TERMINAL}, within_s=within_s)
+        assert self.status(job) == status, (job, self.details(job))
         self.is_sound(job, **facts)
 
     def is_sound(self, job: str, *, starts: int = 1, number: int = 1, is_identical: bool = True) -> None:
@@ -139,7 +140,7 @@ class Rig:
         return self.sim.status(self.thing, job)
 
     def details(self, job: str) -> dict[str, str]:
-        return dict(self.sim.store.find_execution(self.thing, job).status_details)
+        return dict(self.sim.store.find_execution(self.thing, job).status_details or {})
 
     def updates(self, job: str) -> list[dict[str, Any]]:
         """What the agent published about the job, the oldest first, without the tokens."""

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from agents import AgentProcess
 from rig import Rig, stopped
 
 PROBE_S = 30  # how often a degraded agent looks at its disk again
@@ -68,7 +67,7 @@ async def read_only_at_boot(pi: Rig, watchdog: Any) -> None:
 
 async def degraded_until(pi: Rig, watchdog: Any, mend: Callable[[], Any]) -> None:
     pi.create("job-1", "note")
-    agent: AgentProcess = await pi.start(environment=watchdog.environment)
+    agent = await pi.start(environment=watchdog.environment)
     await agent.says("degraded: the journal cannot be used")
     assert pi.status("job-1") == "QUEUED"
     mend()

@@ -140,7 +140,7 @@ async def test_n5_every_refusal_of_a_look_and_of_a_claim(busy: Rig) -> None:
 
 
 async def test_n5_every_refusal_of_progress(busy: Rig) -> None:
-    """N5, O, T, L: progress is a courtesy; but if the service calls the execution over, it is stopped and kept quiet."""
+    """N5, O, T, L: progress is a courtesy; but if the service calls the execution over, it is stopped, unsaid."""
     agent = await busy.start()
     for kind in KINDS:
         busy.sim.faults.add(refusal(kind, operation="UpdateJobExecution", job=kind, skip=1, times=1))

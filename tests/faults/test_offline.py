@@ -20,17 +20,11 @@ async def test_n1_n6_hours_offline_in_which_jobs_are_ended_retried_and_reached_t
     """N1, N6, O, T, P, L: what the cloud ended is stopped and not reported; what was reached is; what is new runs."""
     sim = rig.sim
     rig.device.sections["agent"]["max_concurrent"] = 5
-    rig.device.sections["handler.gated"] = {
-        "timeout_s": 86400
-    }  # so that the claim's own timer is longer than the night
+    rig.device.sections["handler.gated"] = {"timeout_s": 86400}  # and so is the claim's own timer
     timers = {"timeoutConfig": {"inProgressTimeoutInMinutes": 60}}
     retries = {"criteriaList": [{"failureType": "TIMED_OUT", "numberOfRetries": 1}]}
-    ended = {
-        "timed-out": timers,
-        "cancelled": {},
-        "deleted": {},
-        "retried": {"jobExecutionsRetryConfig": retries} | timers,
-    }
+    retried = {"jobExecutionsRetryConfig": retries} | timers
+    ended: dict[str, Any] = {"timed-out": timers, "cancelled": {}, "deleted": {}, "retried": retried}
     listener = await connect(sim, rig.thing, client_id="listener")
     await listener.subscribe("notify", "notify-next")
     agent = await rig.start()

@@ -1,6 +1,6 @@
 """N7, N8: the endpoint cannot be found, is not whom it should be, or closes every connection."""
 
-import datetime
+import datetime as dt
 import ssl
 import sys
 from collections.abc import Callable
@@ -13,8 +13,8 @@ from rig import Rig, stopped
 
 CONNECTS = 5  # looked at: with the back-off doubled each time, about 11 s
 CONNACK_BYTES = 4
-NOW = datetime.datetime.now(tz=datetime.UTC)
-DAY = datetime.timedelta(days=1)
+NOW = dt.datetime.now(tz=dt.UTC)
+DAY = dt.timedelta(days=1)
 
 
 async def test_n7_a_name_that_cannot_be_resolved_and_certificates_that_are_wrong_are_outlasted(
@@ -30,11 +30,9 @@ async def test_n7_a_name_that_cannot_be_resolved_and_certificates_that_are_wrong
         "of-another-ca": trustme.CA().issue_cert("localhost"),
         "of-another-name": authority.issue_cert("other.test"),
     }
-    cases = [
-        wrong_certificate(await rigs(name, connect_timeout_s=2), certificate, good, watchdogs())
-        for name, certificate in bad.items()
-    ]
-    await together([*cases, unknown_name(await rigs("unknown-name", connect_timeout_s=2), good, watchdogs())])
+    pis = {name: await rigs(name, connect_timeout_s=2) for name in (*bad, "unknown-name")}
+    cases = [wrong_certificate(pis[name], certificate, good, watchdogs()) for name, certificate in bad.items()]
+    await together([*cases, unknown_name(pis["unknown-name"], good, watchdogs())])
 
 
 def server(pi: Rig, certificate: trustme.LeafCert) -> ssl.SSLContext:
@@ -93,9 +91,8 @@ async def test_n8_a_server_that_closes_each_connection_is_tried_at_most_once_a_s
 ) -> None:
     """N8, L, B: at once, and after its CONNACK. The times are those of the connects that arrive."""
     gaps: list[list[float]] = []
-    await together(
-        [closing(await rigs(name), gaps, at_once=name == "at-once") for name in ("at-once", "after-connack")]
-    )
+    pis = [await rigs(name) for name in ("at-once", "after-connack")]
+    await together([closing(pi, gaps, at_once=pi is pis[0]) for pi in pis])
     for each in gaps:
         assert sum(each) / len(each) >= 1, each
         assert all(0.4 * 2**number < gap for number, gap in enumerate(each)), each  # 50 to 100 % of 1, 2, 4 … s
