@@ -220,10 +220,15 @@ class Watchdog:
             seconds, microseconds = struct.unpack("ll", ancillary[0][2])
             self._fed.append(seconds + microseconds / 1e6)
 
-    @property
-    def longest_gap_s(self) -> float:
-        """The longest time between two signs of life; the agent gives one every 0.1 s."""
-        return max((later - earlier for earlier, later in zip(self._fed, self._fed[1:], strict=False)), default=0.0)
+    def was_fed(self, agent: AgentProcess) -> None:
+        """See that the loop of this agent, which is alive, never stalled (W): it gives a sign of life every 0.1 s.
+
+        A machine that had no processor for it is no stall: how long its thread was ready and waited is allowed.
+        """
+        gaps = [later - earlier for earlier, later in zip(self._fed, self._fed[1:], strict=False)]
+        waited_s = int(Path(f"/proc/{agent.process.pid}/schedstat").read_text().split()[1]) / 1e9
+        assert gaps, "never fed"
+        assert max(gaps) < 1 + waited_s, (max(gaps), waited_s)
 
     def close(self) -> None:
         asyncio.get_running_loop().remove_reader(self._socket)

@@ -6,7 +6,7 @@ from typing import Any
 
 from proxy import Direction, Limit
 
-SAMPLE = 24
+SAMPLE = 18
 CUTS = 3  # in the life of one agent: with each, its back-off doubles
 AT_ONCE = 8
 

@@ -13,7 +13,7 @@ from rig import Rig
 from simulators import boto3_client
 
 JOURNAL, LOG = "journal.sqlite", "journal.sqlite-wal"
-SAMPLE = 10
+SAMPLE = 7
 PAGE = 4096
 
 

@@ -40,7 +40,7 @@ async def test_n4_messages_twice_late_reordered_lost_or_forged_start_and_end_eac
     rig.device.sections["aws"]["request_timeout_s"] = 0.5
     rig.device.sections["agent"]["max_concurrent"] = 2
     agent = await rig.start()
-    rounds = 200 if is_full else 6
+    rounds = 200 if is_full else 4
     for number in range(rounds):
         script = [trouble(chance) for _ in range(5)]
         for fault in script:

@@ -24,21 +24,22 @@ async def test_n2_half_open_tcp_during_subscribe_publish_and_handler_is_noticed_
 
 async def watched(moment: Callable[..., Any], pi: Rig, watchdog: Any) -> None:
     proxy = await pi.use_proxy()
-    await moment(pi, proxy, watchdog.environment)
+    agent = await moment(pi, proxy, watchdog.environment)
     assert len(proxy.connects) == 2
-    assert 0 < watchdog.longest_gap_s < 1, watchdog.longest_gap_s
+    watchdog.was_fed(agent)
 
 
-async def during_subscribe(pi: Rig, proxy: Proxy, environment: dict[str, str]) -> None:
+async def during_subscribe(pi: Rig, proxy: Proxy, environment: dict[str, str]) -> Any:
     """The CONNACK still comes, and nothing after it."""
     proxy.limits[1] = Limit("down", CONNACK_BYTES, is_cut=False)
     pi.create("job-1", "note")
     agent = await pi.start(is_connected=False, environment=environment)
     await agent.says("connection lost", within_s=30)
     await pi.ends("job-1", "SUCCEEDED")
+    return agent
 
 
-async def during_publish(pi: Rig, proxy: Proxy, environment: dict[str, str]) -> None:
+async def during_publish(pi: Rig, proxy: Proxy, environment: dict[str, str]) -> Any:
     """The agent publishes a report that never arrives."""
     agent = await pi.start(environment=environment)
     pi.create("job-1", "gated")
@@ -48,9 +49,10 @@ async def during_publish(pi: Rig, proxy: Proxy, environment: dict[str, str]) -> 
     await proxy.wait_until(lambda: proxy.reached)
     await agent.says("connection lost", within_s=30)
     await pi.ends("job-1", "SUCCEEDED")
+    return agent
 
 
-async def during_handler(pi: Rig, proxy: Proxy, environment: dict[str, str]) -> None:
+async def during_handler(pi: Rig, proxy: Proxy, environment: dict[str, str]) -> Any:
     """A notification never comes; the handler goes on, ends, and its outcome waits for the next connection."""
     agent = await pi.start(environment=environment)
     pi.create("job-1", "gated")
@@ -63,3 +65,4 @@ async def during_handler(pi: Rig, proxy: Proxy, environment: dict[str, str]) -> 
     await agent.says("connection lost", within_s=30)
     await pi.ends("job-1", "SUCCEEDED")
     await pi.ends("job-2", "SUCCEEDED")
+    return agent
