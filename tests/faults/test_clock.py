@@ -6,6 +6,8 @@ from typing import Any
 
 from rig import Rig, stopped
 
+from simulator.faults import Reject
+
 
 def shifted(faketime: str, pi: Rig, offset: str) -> dict[str, str]:
     """Return the environment of an agent whose wall clock is that of a file, read at each look."""
@@ -45,9 +47,12 @@ async def off(pi: Rig, faketime: str, at_start: str, during_the_job: str) -> Non
     agent = await pi.start(environment=shifted(faketime, pi, at_start))
     year = agent.log[0]["timestamp"][:4]
     assert (at_start == "+0") == (abs(int(year) - dt.datetime.now(tz=dt.UTC).year) < 2), (year, at_start)
+    pi.sim.faults.add(Reject(operation="DescribeJobExecution", code="InternalError", times=2))
     pi.create("job-1", "gated")
-    await pi.hears("job-1 begun")
+    await agent.says("describe failed", times=2)  # and is about to be tried again, when the clock jumps
     set_clock(pi, during_the_job)
+    await pi.hears("job-1 begun")
+    set_clock(pi, at_start)
     pi.open_gate("job-1")
     await pi.ends("job-1", "SUCCEEDED")
     await stopped(agent)
