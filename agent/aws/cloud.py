@@ -52,6 +52,8 @@ CONNECT_HINTS = {
     "AWS_ERROR_MQTT_UNEXPECTED_HANGUP": "does the certificate's policy allow iot:Connect with this client id?",
     "AWS_IO_TLS_ERROR_NEGOTIATION_FAILURE": "is root_ca the authority of this endpoint, and is the clock right?",
     "AWS_IO_DNS_INVALID_NAME": "check aws.endpoint and the device's DNS",
+    # The SDK holds the news of a certificate that it does not trust back for 10 to 30 s.
+    "TimeoutError": "is that port open, is root_ca the authority of this endpoint, and is the clock right?",
 }
 
 Say: TypeAlias = Callable[..., Any]
@@ -217,7 +219,7 @@ class Cloud:
         """Connect; None where that failed."""
         try:
             session = self._new_session()
-            await outcome(session.connection.connect())
+            await _opened(session.connection, self._aws.connect_timeout_s)
         except Exception as error:  # noqa: BLE001 - the SDK raises AwsCrtError for the network and bare Exception for a refusing broker
             if failures % SAY_EVERY == 0:
                 self._warn(
@@ -226,7 +228,7 @@ class Cloud:
                     port=self._aws.port,
                     attempt=failures + 1,
                     why=reason(error),
-                    hint=CONNECT_HINTS.get(getattr(error, "name", ""), CONNECT_HINT),
+                    hint=CONNECT_HINTS.get(getattr(error, "name", type(error).__name__), CONNECT_HINT),
                 )
             return None
         send_at_once(self._aws.port)
@@ -371,6 +373,16 @@ class Cloud:
         if topic not in self._malformed and len(self._malformed) < 1000:  # noqa: PLR2004 - bounded memory
             self._malformed.add(topic)
             self._warn("malformed message ignored", topic=topic, why=str(error))
+
+
+async def _opened(connection: Any, timeout_s: float) -> None:
+    """Connect in time: the SDK gives TLS 10 s of its own and has no option for it. What connects later hangs up."""
+    opening = connection.connect()
+    try:
+        await outcome(opening, timeout_s)
+    except TimeoutError:
+        opening.add_done_callback(lambda late: late.exception() or connection.disconnect())
+        raise
 
 
 def _on_lost(session: _Session, why: str) -> None:

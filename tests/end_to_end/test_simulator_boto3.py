@@ -16,7 +16,7 @@ from botocore.exceptions import ClientError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from conftest import SimulatorProcess
+    from simulators import SimulatorProcess
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from simulator.device_plane import OPERATIONS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from conftest import SimulatorProcess
+    from simulators import SimulatorProcess
 
 ARN = "arn:aws:iot:us-east-1:123456789012"
 DRIVER = """

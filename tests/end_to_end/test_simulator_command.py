@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from conftest import SimulatorProcess
+    from simulators import SimulatorProcess
 
 
 WAIT_S = 10

@@ -15,7 +15,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from conftest import SimulatorProcess
+    from simulators import SimulatorProcess
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from conftest import SimulatorProcess
+    from simulators import SimulatorProcess
 
 DOC = (Path(__file__).parents[2] / "docs" / "simulator.md").read_text()
 PROGRAMS = Path(sys.executable).parent

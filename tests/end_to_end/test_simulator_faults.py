@@ -31,7 +31,7 @@ from simulator.faults import (
 from simulator.refusals import Refused
 
 if TYPE_CHECKING:
-    from conftest import Connect, RawDevice
+    from simulators import Connect, RawDevice
 
     from simulator.server import RunningSimulator
 

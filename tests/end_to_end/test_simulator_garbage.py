@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Iterator
 
-    from conftest import SimulatorProcess
+    from simulators import SimulatorProcess
 
 SEED = 20_170_929
 SAMPLES = 60

@@ -16,7 +16,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from conftest import SimulatorProcess
+    from simulators import SimulatorProcess
 
 
 def tls(simulator: SimulatorProcess, *, shows_certificate: bool = True) -> Any:

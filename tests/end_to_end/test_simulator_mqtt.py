@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from conftest import Connect, RawDevice
+    from simulators import Connect, RawDevice
 
     from simulator.server import RunningSimulator
 

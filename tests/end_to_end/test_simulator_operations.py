@@ -14,7 +14,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from conftest import Connect, SimulatorProcess
+    from simulators import Connect, SimulatorProcess
 
     from simulator.server import RunningSimulator
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from conftest import Connect
+    from simulators import Connect
 
     from simulator.server import RunningSimulator
 

@@ -14,7 +14,7 @@ from simulator.objects import Denied, Objects, Place
 from simulator.refusals import Refused
 
 if TYPE_CHECKING:
-    from conftest import Connect, SimulatorProcess
+    from simulators import Connect, SimulatorProcess
 
     from simulator.server import RunningSimulator
 

@@ -134,3 +134,15 @@ async def test_a_broker_that_hangs_up_right_after_its_welcome_is_noticed_each_ti
     assert broker.connects == 3
     assert await agent.stop() == 0
     assert all(line["level"] != "none" for line in agent.log[:-1] if "level" in line)
+
+
+async def test_a_port_that_never_speaks_tls_is_given_up_after_connect_timeout_s(device: Any, start_agent: Any) -> None:
+    held: list[asyncio.StreamWriter] = []
+    async with await asyncio.start_server(lambda _, writer: held.append(writer), "127.0.0.1", 0) as silent:
+        device.sections["aws"] |= {"port": silent.sockets[0].getsockname()[1], "connect_timeout_s": 0.5}
+        agent = await start_agent(is_connected=False)
+        said = await agent.says("cannot connect, trying again", within_s=8)  # the SDK alone would take 10 s
+        assert "in time" in said["why"]
+        assert await agent.stop() == 0
+        for writer in held:
+            writer.transport.abort()

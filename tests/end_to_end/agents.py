@@ -1,0 +1,241 @@
+"""Fixtures with a real agent in them: a process with the real SDK, against the `sim` of the test's own loop."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from simulator.server import RunningSimulator
+
+THING = "pi-kitchen-1"
+WAIT_S = 15
+
+
+@dataclass
+class Device:
+    """A device's files: configuration, handlers, state. Change `sections` before an agent is started with them."""
+
+    directory: Path
+    sections: dict[str, dict[str, Any]]
+    namespaces: list[dict[str, str]] = field(default_factory=list)
+
+    @property
+    def config(self) -> Path:
+        return self.directory / "config.toml"
+
+    @property
+    def state(self) -> Path:
+        return Path(self.sections["agent"]["state_directory"])
+
+    @property
+    def files(self) -> Path:
+        return self.directory / "files"
+
+    def add_handler(self, name: str, script: str) -> None:
+        """Install an executable handler, and enable it."""
+        path = Path(self.sections["handlers"]["directories"][0]) / name
+        path.write_text(script)
+        path.chmod(0o755)
+        self.sections["handlers"]["enabled"].append(name.removesuffix(".sh"))
+
+    def write_config(self) -> Path:
+        lines = []
+        for name, keys in self.sections.items():
+            lines += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in keys.items())]
+        for namespace in self.namespaces:
+            lines += ["[[namespaces]]", *(f"{key} = {json.dumps(value)}" for key, value in namespace.items())]
+        self.config.write_text("\n".join(lines) + "\n")
+        return self.config
+
+
+@pytest.fixture
+def device(tmp_path: Path, sim: RunningSimulator) -> Device:
+    """A device that knows `sim`, with a few handlers allowed."""
+    return make_device(tmp_path, sim)
+
+
+def make_device(directory: Path, sim: RunningSimulator, thing_name: str = THING) -> Device:
+    """Make a device's files in a directory of its own."""
+    for name in ("handlers", "files"):
+        (directory / name).mkdir(mode=0o755)
+    certificates = sim.certificates
+    sections: dict[str, dict[str, Any]] = {
+        "aws": {
+            "endpoint": "localhost",
+            "port": sim.mqtts_port,
+            "https_port": sim.https_port,
+            "thing_name": thing_name,
+            "certificate": str(certificates / "client.pem"),
+            "private_key": str(certificates / "client.key"),
+            "root_ca": str(certificates / "ca.pem"),
+            "request_timeout_s": 2,
+        },
+        "agent": {"state_directory": str(directory / "state"), "log_format": "json", "progress_interval_s": 0.1},
+        "handlers": {"enabled": ["run-command", "write-file"], "directories": [str(directory / "handlers")]},
+        "handler.run-command": {"programs": ["/bin/echo", "/bin/sh"]},
+        "handler.write-file": {"roots": [str(directory / "files")]},
+    }
+    return Device(directory, sections)
+
+
+class AgentProcess:
+    """A running `iot-jobs-agent run`, and what it logs."""
+
+    def __init__(self, process: asyncio.subprocess.Process, wait_s: float) -> None:
+        self.process = process
+        self._wait_s = wait_s
+        self.log: list[dict[str, Any]] = []
+        self._heard = asyncio.Condition()
+        self._reader = asyncio.create_task(self._read())
+
+    async def _read(self) -> None:
+        assert self.process.stderr is not None
+        while line := await self.process.stderr.readline():
+            try:
+                event = json.loads(line)
+            except ValueError:
+                event = {"event": line.decode(), "level": "none"}
+            async with self._heard:
+                self.log.append(event)
+                self._heard.notify_all()
+        async with self._heard:
+            self.log.append({"event": "(end of the log)"})
+            self._heard.notify_all()
+
+    async def says(self, event: str, *, times: int = 1, within_s: float = 0, **facts: Any) -> dict[str, Any]:
+        """Return the `times`-th line of that event with these facts, as soon as it is logged."""
+        within_s = within_s or self._wait_s
+
+        def found() -> list[dict[str, Any]]:
+            return [e for e in self.log if e["event"] == event and facts.items() <= e.items()]
+
+        def is_decided() -> bool:
+            return len(found()) >= times or self.log[-1:] == [{"event": "(end of the log)"}]
+
+        try:
+            async with asyncio.timeout(within_s), self._heard:
+                await self._heard.wait_for(is_decided)
+        except TimeoutError:
+            pytest.fail(f"the agent did not say {event!r} {facts} in {within_s} s but: {self.told}")
+        assert len(found()) >= times, f"the agent ended without saying {event!r} {facts}, but: {self.told}"
+        return found()[times - 1]
+
+    @property
+    def told(self) -> str:
+        return "\n".join(json.dumps(line) for line in self.log)
+
+    async def stop(self, number: int = signal.SIGTERM) -> int:
+        """Send the signal; the exit status."""
+        with contextlib.suppress(ProcessLookupError):
+            self.process.send_signal(number)
+        return await self.ended()
+
+    async def ended(self) -> int:
+        async with asyncio.timeout(self._wait_s):
+            status = await self.process.wait()
+            await self._reader
+        return status
+
+
+StartAgent = Callable[..., Any]
+AGENT = (sys.executable, "-m", "agent")
+
+
+@pytest.fixture
+async def start_agent(device: Device) -> AsyncIterator[StartAgent]:
+    """Starts agents with the device's configuration, connected unless told otherwise; ends those still running."""
+    async with agents_on(device) as start:
+        yield start
+
+
+@contextlib.asynccontextmanager
+async def agents_on(device: Device, *, wait_s: float = WAIT_S) -> AsyncIterator[StartAgent]:
+    """Start agents of a device as often as needed; at the end none is left, nor any handler. They may take `wait_s`."""
+    running: list[AgentProcess] = []
+
+    async def start(
+        *arguments: str,
+        is_connected: bool = True,
+        environment: dict[str, str] | None = None,
+        command: Sequence[str] = AGENT,
+    ) -> AgentProcess:
+        process = await asyncio.create_subprocess_exec(
+            *(*command, "run", "--config", str(device.write_config()), *arguments),
+            stderr=asyncio.subprocess.PIPE,
+            env=os.environ | {"PYTHONWARNINGS": "error"} | (environment or {}),
+            limit=1024 * 1024,
+        )
+        running.append(AgentProcess(process, wait_s))
+        if is_connected:
+            await running[-1].says("connected")
+        return running[-1]
+
+    try:
+        yield start
+    finally:
+        for agent in running:
+            await agent.stop(signal.SIGKILL)
+        for lock in (device.state / "attempts").glob("*/lock"):
+            with contextlib.suppress(ValueError, IndexError, OSError):
+                os.kill(int(lock.read_text().split()[0]), signal.SIGTERM)  # the shim then stops its handler
+
+
+@pytest.fixture
+async def thing(sim: RunningSimulator) -> str:
+    """The device's thing, created; its ARN."""
+    return sim.operate("CreateThing", thingName=THING)["thingArn"]
+
+
+@pytest.fixture
+def iot(sim: RunningSimulator) -> Iterator[Any]:
+    """An operator's boto3 client. It blocks: `await asyncio.to_thread(iot.create_job, …)`."""
+    client = boto3.client(
+        "iot",
+        endpoint_url=sim.http_url,
+        region_name="eu-west-1",
+        aws_access_key_id="any",
+        aws_secret_access_key="any",
+    )
+    yield client
+    client.close()
+
+
+@dataclass
+class Operator:
+    """Creates jobs for the device and reads the service's record, with boto3."""
+
+    iot: Any
+    sim: RunningSimulator
+    thing: str
+
+    async def create(self, job_id: str, document: Any, **members: Any) -> None:
+        text = document if isinstance(document, str) else json.dumps(document)
+        await asyncio.to_thread(self.iot.create_job, jobId=job_id, targets=[self.thing], document=text, **members)
+
+    async def record(self, job_id: str) -> dict[str, Any]:
+        """The execution as the control plane has it, details flat."""
+        answer = await asyncio.to_thread(self.iot.describe_job_execution, jobId=job_id, thingName=THING)
+        execution = answer["execution"]
+        return {**execution, "details": execution.get("statusDetails", {}).get("detailsMap", {})}
+
+    async def wait(self, job_id: str, status: str) -> dict[str, Any]:
+        """The record once the execution has the status."""
+        await self.sim.wait_for_status(THING, job_id, status, within_s=WAIT_S)
+        return await self.record(job_id)
+
+    async def cancel(self, job_id: str, *, force: bool) -> None:
+        await asyncio.to_thread(self.iot.cancel_job, jobId=job_id, force=force)
+
+
+@pytest.fixture
+def operator(iot: Any, sim: RunningSimulator, thing: str) -> Operator:
+    return Operator(iot, sim, thing)

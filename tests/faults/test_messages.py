@@ -1,0 +1,185 @@
+"""N4, N5: messages that come twice, late, in the wrong order, to somebody else; every refusal, and no answer at all."""
+
+import json
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from rig import Rig
+
+from simulator.faults import Alter, Crash, Delay, Duplicate, Lose, Reject, Reorder, Silence
+
+# Every code that the service has (developer guide, page jobs-api, "ErrorCode"), and one that it has not.
+CODES = [
+    "InvalidTopic",
+    "InvalidJson",
+    "InvalidRequest",
+    "InvalidStateTransition",
+    "ResourceNotFound",
+    "VersionMismatch",
+    "InternalError",
+    "RequestThrottled",
+    "TerminalStateReached",
+    "SomethingNew",
+]
+KINDS = ["silence", "crash", *CODES]
+# Words that blame the request: such a claim is left alone, such a report waits for the next connection.
+WRONG = {"InvalidTopic", "InvalidJson", "InvalidRequest", "VersionMismatch"}
+# Words that call the execution over.
+OVER = {"InvalidStateTransition", "ResourceNotFound", "TerminalStateReached"}
+
+
+async def test_n4_messages_twice_late_reordered_lost_or_forged_start_and_end_each_job_once(
+    rig: Rig,
+    chance: random.Random,
+    is_full: bool,
+    count: Callable[[str], None],
+) -> None:
+    """N4, O, T, L: rounds of jobs, each with a script of five faults of its own."""
+    rig.device.sections["aws"]["request_timeout_s"] = 0.5
+    rig.device.sections["agent"]["max_concurrent"] = 2
+    agent = await rig.start()
+    rounds = 200 if is_full else 4
+    for number in range(rounds):
+        script = [trouble(chance) for _ in range(5)]
+        for fault in script:
+            rig.sim.faults.add(fault)
+        jobs = [f"job-{number}-{each}" for each in range(3)]
+        for job in jobs:
+            rig.create(job, "note")
+        for job in jobs:
+            try:
+                await rig.ends(job, "SUCCEEDED")
+            except (TimeoutError, AssertionError):
+                pytest.fail(f"{job} with {script}: {agent.told}")
+        rig.sim.faults.clear()
+    count(f"N4: {rounds} rounds of 3 jobs with 5 faults each")
+
+
+def trouble(chance: random.Random) -> Any:
+    """One message, or a few, that fare badly."""
+    forged = [
+        Alter(members={"clientToken": "stale"}, what="reply"),
+        Alter(send_to="$aws/things/pi-other/jobs/get/accepted", what="reply"),
+        Alter(send_to="$aws/things/pi-1/jobs/job-9/update/accepted", what="reply"),
+        Alter(payload="{", what="reply"),
+        Alter(members={"timestamp": 1, "execution": None, "inProgressJobs": []}, what="notification"),
+    ]
+    kinds = [
+        Lose(),
+        Delay(delay_ms=chance.randrange(1500)),
+        Duplicate(copies=chance.randrange(2, 5), gap_ms=chance.randrange(300)),
+        Reorder(behind=chance.randrange(1, 4)),
+        *forged,
+    ]
+    return chance.choice(kinds).model_copy(update={"times": chance.randrange(1, 3), "skip": chance.randrange(6)})
+
+
+async def test_n4_everything_ever_said_replayed_hours_later_changes_nothing(rig: Rig, connect: Any) -> None:
+    """N4, O, T: while another job runs, all notifications and replies of the first come again, and another thing's."""
+    listener = await connect(rig.sim, rig.thing, client_id="listener")
+    await listener.subscribe("notify", "notify-next")
+    agent = await rig.start()
+    rig.create("first", "note")
+    await rig.ends("first", "SUCCEEDED")
+    await agent.says("settled", execution="first")
+    asked = list(rig.sim.received)
+    rig.sim.advance_clock(3 * 3600)
+    rig.create("second", "gated")
+    await rig.hears("second begun")
+    notifications = [listener.messages.get_nowait() for _ in range(listener.messages.qsize())]
+    assert len(notifications) >= 2
+    for _ in range(2):
+        for name, message in reversed(notifications):
+            for thing in (rig.thing, "pi-other"):
+                rig.sim.publish(f"$aws/things/{thing}/jobs/{name}", json.dumps(message).encode())
+        for topic, payload in asked:
+            for answer in ("accepted", "rejected"):
+                forged = {"code": "TerminalStateReached", "clientToken": json.loads(payload)["clientToken"]}
+                rig.sim.publish(f"{topic}/{answer}", json.dumps(forged).encode())
+                rig.sim.publish(f"{topic.replace('first', 'second')}/{answer}", json.dumps(forged).encode())
+    rig.create("third", "note")
+    rig.open_gate("second")
+    await rig.ends("second", "SUCCEEDED")
+    await rig.ends("third", "SUCCEEDED")
+    rig.is_sound("first")
+    assert [update["status"] for update in rig.updates("first")].count("IN_PROGRESS") <= 2
+
+
+def refusal(kind: str, **about: Any) -> Any:
+    """No answer, a failure inside, or a code."""
+    fault = {"silence": Silence, "crash": Crash}.get(kind)
+    return fault(**about) if fault else Reject(code=kind, **about)
+
+
+@pytest.fixture
+def busy(rig: Rig) -> Rig:
+    """Many at a time, and no patience."""
+    rig.device.sections["aws"]["request_timeout_s"] = 0.5
+    rig.device.sections["agent"]["max_concurrent"] = 16
+    return rig
+
+
+async def test_n5_every_refusal_of_a_look_and_of_a_claim(busy: Rig) -> None:
+    """N5, O, T, L: refused, unanswered or broken twice; what the service calls our fault once, and left alone."""
+    agent = await busy.start()
+    for kind in KINDS:
+        times = 1 if kind in WRONG else 2
+        busy.sim.faults.add(refusal(kind, operation="DescribeJobExecution", job=f"look-{kind}", times=2))
+        busy.sim.faults.add(refusal(kind, operation="UpdateJobExecution", job=f"claim-{kind}", times=times))
+        for request in ("look", "claim"):
+            busy.create(f"{request}-{kind}", "quiet")
+    for kind in KINDS:
+        await busy.ends(f"look-{kind}", "SUCCEEDED")
+        if kind in WRONG - {"VersionMismatch"}:
+            await agent.says("claim refused", execution=f"claim-{kind}")
+            busy.is_sound(f"claim-{kind}", starts=0)
+        else:
+            await busy.ends(f"claim-{kind}", "SUCCEEDED")
+
+
+async def test_n5_every_refusal_of_progress(busy: Rig) -> None:
+    """N5, O, T, L: progress is a courtesy; but if the service calls the execution over, it is stopped, unsaid."""
+    agent = await busy.start()
+    for kind in KINDS:
+        busy.sim.faults.add(refusal(kind, operation="UpdateJobExecution", job=kind, skip=1, times=1))
+        busy.create(kind, "gated")
+    for kind in KINDS:
+        await agent.says("update failed", execution=kind)
+        if kind in OVER:
+            await agent.says("settled", execution=kind)
+            assert not busy.outcomes(kind)
+        else:
+            busy.open_gate(kind)
+            await busy.ends(kind, "SUCCEEDED")
+
+
+async def test_n5_every_refusal_of_a_report(busy: Rig) -> None:
+    """N5, O, T, L: told again until it is believed; if the execution is said to be gone, never again."""
+    agent = await busy.start()
+    for kind in KINDS:
+        times = 1 if kind in WRONG else 2
+        busy.sim.faults.add(refusal(kind, operation="UpdateJobExecution", job=kind, skip=1, times=times))
+        busy.create(kind, "quiet")
+    for kind in WRONG - {"InvalidRequest"}:
+        await agent.says("outcome cannot be reported", execution=kind)
+    await agent.says("settled", execution="ResourceNotFound", status="REMOVED")
+    await busy.sim.restart_broker()  # after each connect what could not be reported is tried again
+    for kind in KINDS:
+        if kind != "ResourceNotFound":
+            await busy.ends(kind, "SUCCEEDED", is_identical=kind not in OVER | {"InvalidRequest"})
+    assert len(busy.outcomes("ResourceNotFound")) == 1
+    busy.sim.advance_clock(7200)  # the timer that the agent set at its claim
+    assert busy.status("ResourceNotFound") == "TIMED_OUT"
+
+
+async def test_n5_every_refusal_of_the_list_and_none_at_all(rig: Rig) -> None:
+    """N5, L: the list is asked for again; what notifications name is run meanwhile."""
+    rig.device.sections["aws"]["request_timeout_s"] = 0.5
+    await rig.start()
+    for kind in KINDS:
+        number = rig.sim.faults.add(refusal(kind, operation="GetPendingJobExecutions", times=1))
+        rig.create(kind, "note")
+        await rig.ends(kind, "SUCCEEDED")
+        rig.sim.faults.clear(number)
