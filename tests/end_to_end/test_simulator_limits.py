@@ -138,7 +138,7 @@ async def test_a_connection_that_never_says_connect_is_dropped(certificates_of_r
 async def test_a_client_that_asks_but_never_reads_is_cut_off(sim: RunningSimulator) -> None:
     sim.operate("CreateThing", thingName="lamp")
     device = await wire.connected(sim)
-    token = b'{"clientToken":"' + b"x" * 50_000 + b'"}'
+    token = b'{"clientToken":"' + b"x" * 120_000 + b'"}'
     with pytest.raises(ConnectionError):  # noqa: PT012 - one of them is the first
         for _ in range(5000):
             device.send(wire.publish("$aws/things/lamp/jobs/get", token))
