@@ -51,7 +51,7 @@ def on_ended(state: State, execution: Execution, phase: Running, event: AttemptE
         match waiting.interrupted(state, phase, result, now):
             case Work(reason=reason) as work:
                 return state.with_phase(execution, Preparing(work)), [Note(execution.id, "interrupted", reason)]
-            case Outcome() as outcome:
+            case outcome:
                 return _concluded(state, execution, phase, result, outcome)
     wish = wish_of(result)
     if wish is Wish.RETRY and phase.work.retries < step.retry_limit:

@@ -59,13 +59,8 @@ def _is_exclusive(execution: Execution) -> bool:
 
 
 def _wants_to_run(execution: Execution, now: float) -> bool:
-    match execution.phase:
-        case Claiming() | Preparing() | Running() | Stopping():
-            return True
-        case Waiting(due_at=due_at):
-            return due_at <= now
-        case _:
-            return False
+    """Tell of one that is exclusive whether only others keep it from running."""
+    return not isinstance(execution.phase, Waiting) or execution.phase.due_at <= now
 
 
 def _is_claimed(execution: Execution) -> bool:
