@@ -133,12 +133,18 @@ def _on_ours(
             if wants_reboot(state):
                 return state.with_phase(execution, Preparing(work)), []
             running = Running(replace(work, plan=plan.bare), state.settings.boot_id)
-            if is_claim_old or not work.is_untouched:
+            if is_claim_old or not work.is_untouched or not _is_listed(state, execution):
                 running = replace(running, talk=Talk(report_at=now))  # say so, and renew the step timer
             attempt = AttemptId(execution.id, work.step, work.number)
             step = replace(work, plan=plan).current
             return state.with_phase(execution, running), [StartAttempt(attempt, step, work.reason, work.is_resumed)]
     assert_never(event.verdict)
+
+
+def _is_listed(state: State, execution: Execution) -> bool:
+    """Tell whether the last list has it; if not, it was ended perhaps while its description was on its way."""
+    queue = state.queues.get(execution.id.namespace)
+    return queue is None or not queue.is_known or execution.id in queue.pending
 
 
 def on_describe_failed(

@@ -47,7 +47,8 @@ def on_notified(state: State, event: Notified, now: float) -> State:
     else:
         pending = (*event.pending, *(known for known in queue.pending if known not in event.pending))
     pending = pending[:PENDING_KEPT]
-    doubts = DOUBTS if event.pending else queue.doubts
+    is_news = any(e not in state.executions and e not in state.foreign for e in event.pending)
+    doubts = DOUBTS if is_news else queue.doubts
     return state.with_queue(event.namespace, replace(queue, pending=pending, doubts=doubts))
 
 

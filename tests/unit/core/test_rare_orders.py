@@ -1,0 +1,90 @@
+"""Orders of events that the model (tests/faults/model.py) came upon, or that reasoning about its findings led to."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from agent.core.decide import is_idle
+from agent.core.effects import StartAttempt, Update
+from agent.core.events import AttemptEnded, AttemptStarted, Connected, Described, Listed, Notified, UpdateAccepted
+from agent.core.job import (
+    AttemptId,
+    AttemptResult,
+    Ending,
+    ExecutionId,
+    ExecutionStatus,
+    OnInterrupt,
+    Plan,
+    Refusal,
+    Step,
+    StepKind,
+)
+from agent.core.state import Preparing, Reporting
+
+S = ExecutionStatus
+JOB = ExecutionId("", "job-1", 1)
+LOST = AttemptResult(Ending.LOST)
+
+
+def ignored(how: OnInterrupt) -> Plan:
+    """Return a plan whose first step may fail."""
+    step = Step("one", "h", StepKind.COMMAND, on_interrupt=how, ignore_failure=True)
+    return Plan((step, replace(step, name="two")))
+
+
+def claims(agent: Any, what: Plan) -> None:
+    agent.hears(Connected())
+    agent.hears(Listed("", agent.ticket, (JOB,), is_complete=True))
+    agent.hears(Described(JOB, agent.ticket, S.QUEUED, 1, "", what, "h"))
+    agent.hears(UpdateAccepted(JOB, agent.ticket))
+
+
+def prepares(agent: Any, what: Plan) -> list[Any]:
+    ticket = agent.phase().call.ticket
+    effects: list[Any] = agent.hears(Described(JOB, ticket, S.IN_PROGRESS, 2, "me", what, "h"))
+    return effects
+
+
+class TestInterruptionsOfAStepThatMayFail:
+    def test_the_third_is_the_end_of_the_execution_all_the_same(self, agent: Any) -> None:
+        what = ignored(OnInterrupt.RERUN)
+        claims(agent, what)
+        for number in (1, 2, 3):
+            prepares(agent, what)
+            agent.hears(AttemptStarted(AttemptId(JOB, 0, number)))
+            agent.hears(AttemptEnded(AttemptId(JOB, 0, number), LOST))
+        assert isinstance(agent.phase(), Reporting)
+        assert (agent.phase().outcome.status, agent.phase().outcome.code) == (S.FAILED, "interrupted")
+
+    def test_one_that_ends_its_step_counts(self, agent: Any) -> None:
+        what = ignored(OnInterrupt.FAIL)
+        claims(agent, what)
+        prepares(agent, what)
+        agent.hears(AttemptEnded(AttemptId(JOB, 0, 1), LOST))
+        assert isinstance(agent.phase(), Preparing)
+        assert (agent.phase().work.step, agent.phase().work.interruptions) == (1, 1)
+
+
+class TestACancellationWhileTheDocumentIsOnItsWay:
+    def test_the_service_is_told_at_the_start_so_that_it_can_object(self, agent: Any, plan: Plan) -> None:
+        claims(agent, plan)
+        assert agent.hears(Notified("", (), is_complete=True)) == []
+        started, told = prepares(agent, plan)
+        assert isinstance(started, StartAttempt)
+        assert (type(told), told.status) == (Update, S.IN_PROGRESS)
+
+    def test_without_it_the_start_is_not_told(self, agent: Any, plan: Plan) -> None:
+        claims(agent, plan)
+        assert [type(effect) for effect in prepares(agent, plan)] == [StartAttempt]
+
+
+@pytest.mark.parametrize("is_complete", [True, False])
+def test_a_notification_of_what_is_left_to_others_keeps_nobody_from_rest(agent: Any, is_complete: bool) -> None:
+    agent.state = replace(agent.state, settings=replace(agent.state.settings, ignores_unknown=True))
+    agent.hears(Connected())
+    agent.hears(Listed("", agent.ticket, (JOB,), is_complete=True))
+    agent.hears(Described(JOB, agent.ticket, S.QUEUED, 1, "", Refusal("no such handler", is_unknown=True), "h"))
+    assert is_idle(agent.state)
+    agent.hears(Notified("", (JOB,), is_complete=is_complete))
+    assert is_idle(agent.state)
