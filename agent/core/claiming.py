@@ -18,7 +18,7 @@ Turn = tuple[State, list[Effect]]
 STEP_TIMER_SLACK_MINUTES = 15
 STEP_TIMER_LONGEST_MINUTES = 10080
 UNANSWERED_LOOKS = 5  # after which an execution that was not claimed yet gives its slot to others
-STALE_ANSWERS = 5  # of a description that says QUEUED after a step has run
+STALE_ANSWERS = 5  # of a description that is older than what we know
 REPORTABLE = (ExecutionStatus.SUCCEEDED, ExecutionStatus.FAILED, ExecutionStatus.REJECTED)
 
 
@@ -68,6 +68,10 @@ def on_described_while_claiming(
 ) -> Turn:
     """The fate of our claim was in doubt: find out."""
     if event.status is ExecutionStatus.IN_PROGRESS and event.agent_id == state.settings.agent_id:
+        if execution.id in state.settled and phase.call.failures < STALE_ANSWERS:
+            # It was ours before. Perhaps it is a new one under the same id; perhaps this answer is older than its end.
+            call = backoff.again(phase.call, now, event.jitter)
+            return state.with_phase(execution, replace(phase, version=0, call=call)), []
         return _on_ours(state, execution, Preparing(Work(phase.plan)), event, now, is_claim_old=True)
     return on_described_while_judging(state.with_phase(execution, Judging()), execution, event, now)
 
@@ -79,7 +83,8 @@ def on_claimed(state: State, execution: Execution, phase: Claiming) -> Turn:
 
 def on_claim_failed(state: State, execution: Execution, phase: Claiming, event: UpdateFailed, now: float) -> Turn:
     """Find out how things stand; where the service calls it over, let go; where the fault is ours, leave it alone."""
-    if event.code in backoff.OVER:
+    is_over = event.current is not None and event.current.is_terminal
+    if event.code in backoff.OVER or is_over:
         return missed(state, execution.id, now, event.jitter), []
     if event.code in backoff.HOPELESS and event.code != "VersionMismatch":
         note = Note(execution.id, "claim refused", event.code, is_problem=True)

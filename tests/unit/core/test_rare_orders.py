@@ -6,8 +6,19 @@ from typing import Any
 import pytest
 
 from agent.core.decide import is_idle
-from agent.core.effects import StartAttempt, Update
-from agent.core.events import AttemptEnded, AttemptStarted, Connected, Described, Listed, Notified, UpdateAccepted
+from agent.core.effects import Fetch, StartAttempt, Update
+from agent.core.events import (
+    AttemptEnded,
+    AttemptStarted,
+    Connected,
+    Described,
+    DescribeFailed,
+    Listed,
+    Notified,
+    Tick,
+    UpdateAccepted,
+    UpdateFailed,
+)
 from agent.core.job import (
     AttemptId,
     AttemptResult,
@@ -20,11 +31,12 @@ from agent.core.job import (
     Step,
     StepKind,
 )
-from agent.core.state import Preparing, Reporting
+from agent.core.state import Preparing, Reporting, Waiting
 
 S = ExecutionStatus
 JOB = ExecutionId("", "job-1", 1)
 LOST = AttemptResult(Ending.LOST)
+WELL = AttemptResult(Ending.EXITED, code=0)
 
 
 def ignored(how: OnInterrupt) -> Plan:
@@ -88,3 +100,64 @@ def test_a_notification_of_what_is_left_to_others_keeps_nobody_from_rest(agent: 
     assert is_idle(agent.state)
     agent.hears(Notified("", (JOB,), is_complete=is_complete))
     assert is_idle(agent.state)
+
+
+class TestAnswersOlderThanTheEnd:
+    """A list and descriptions from before the end make a settled execution look like a new one under the same id."""
+
+    def ended(self, agent: Any, plan: Plan) -> None:
+        claims(agent, plan)
+        prepares(agent, plan)
+        agent.hears(AttemptEnded(AttemptId(JOB, 0, 1), WELL))
+        agent.hears(UpdateAccepted(JOB, agent.ticket))
+        agent.hears(Listed("", agent.ticket, (JOB,), is_complete=True))
+        [claim] = agent.hears(Described(JOB, agent.ticket, S.QUEUED, 1, "", plan, "h"))
+        assert isinstance(claim, Update)
+
+    def test_a_claim_that_is_refused_because_it_is_over_is_not_asked_about(self, agent: Any, plan: Plan) -> None:
+        self.ended(agent, plan)
+        agent.hears(UpdateFailed(JOB, agent.ticket, "VersionMismatch", S.SUCCEEDED))
+        assert JOB not in agent.state.executions
+
+    def test_what_was_settled_is_not_started_on_an_answer_that_may_be_old(self, agent: Any, plan: Plan) -> None:
+        self.ended(agent, plan)
+        agent.hears(UpdateFailed(JOB, agent.ticket, ""))
+        agent.hears(Tick(), at=agent.deadline)
+        assert prepares(agent, plan) == []
+        agent.hears(Tick(), at=agent.deadline)
+        agent.hears(DescribeFailed(JOB, agent.phase().call.ticket, "TerminalStateReached"))
+        assert JOB not in agent.state.executions
+
+    def test_it_is_started_in_the_end_if_all_answers_say_that_it_is_ours(self, agent: Any, plan: Plan) -> None:
+        self.ended(agent, plan)
+        agent.hears(UpdateFailed(JOB, agent.ticket, ""))
+        began = agent.now
+        effects: list[Any] = []
+        while not any(isinstance(e, StartAttempt) for e in effects):
+            agent.hears(Tick(), at=agent.deadline)
+            effects = prepares(agent, plan)
+        assert agent.now - began > 5
+
+
+def test_an_exclusive_retry_and_a_claim_that_has_the_only_slot_do_not_wait_for_each_other(agent: Any) -> None:
+    alone = Plan((Step("alone", "h", StepKind.HANDLER, exclusive=True, retry_delay_s=60.0),))
+    other = ExecutionId("", "job-2", 1)
+    claims(agent, alone)
+    prepares(agent, alone)
+    agent.hears(AttemptEnded(AttemptId(JOB, 0, 1), replace(WELL, handler_result={"outcome": "retry"})))
+    agent.hears(Notified("", (JOB, other), is_complete=True))
+    ticket = agent.phase(other).call.ticket
+    [claim] = agent.hears(Described(other, ticket, S.QUEUED, 1, "", Plan((replace(alone.steps[0], exclusive=False),))))
+    agent.hears(UpdateFailed(other, claim.ticket, ""), at=60)
+    assert isinstance(agent.phase(), Waiting)
+    agent.hears(Tick(), at=agent.deadline)
+    assert agent.phase(other).call.ticket > 0
+
+
+def test_a_list_that_comes_late_hides_nothing_for_long(agent: Any, plan: Plan) -> None:
+    other = ExecutionId("", "job-2", 1)
+    agent.hears(Connected())
+    agent.hears(Listed("", agent.ticket, (JOB, other), is_complete=True))
+    [fetch] = agent.hears(Notified("", (JOB,), is_complete=True))
+    assert fetch == Fetch("", agent.ticket, is_complete=True)
+    assert agent.hears(Notified("", (JOB,), is_complete=True)) == []
