@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent import journal
 from agent.core.backoff import HOPELESS, OVER
+from agent.core.calls import is_awaited
 from agent.core.effects import Describe, Fetch, Save, StartAttempt, Update
 from agent.core.events import Described, DescribeFailed, UpdateFailed
 from agent.core.job import AttemptId, AttemptResult, Ending, ExecutionId, ExecutionStatus, Plan, Step
@@ -67,7 +68,13 @@ class Oracle:
         return execution, self.world.service.incarnation(execution)
 
     def heard(self, daemon: Daemon, event: Any) -> tuple[Key, ...]:
-        """Return what the agent learns from an answer it waits for: that the service ended an execution."""
+        """Return what the agent learns from an answer it waits for: that the service ended an execution.
+
+        Waits: a refused word on progress that comes once the outcome is being told is nothing it would learn from.
+        """
+        known = daemon.state.executions.get(getattr(event, "execution", None))
+        if known is None or not is_awaited(known.phase, getattr(event, "ticket", 0)):
+            return ()
         match event:
             case Described(execution=execution, status=status) if status in ENDED_BY_OTHERS:
                 return (self.key(execution),)
