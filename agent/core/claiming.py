@@ -68,12 +68,19 @@ def on_described_while_claiming(
 ) -> Turn:
     """The fate of our claim was in doubt: find out."""
     if event.status is ExecutionStatus.IN_PROGRESS and event.agent_id == state.settings.agent_id:
-        if execution.id in state.settled and phase.call.failures < STALE_ANSWERS:
-            # It was ours before. Perhaps it is a new one under the same id; perhaps this answer is older than its end.
-            call = backoff.again(phase.call, now, event.jitter)
-            return state.with_phase(execution, replace(phase, version=0, call=call)), []
+        if execution.id in state.settled:
+            return _on_ours_again(state, execution, phase, event, now)
         return _on_ours(state, execution, Preparing(Work(phase.plan)), event, now, is_claim_old=True)
     return on_described_while_judging(state.with_phase(execution, Judging()), execution, event, now)
+
+
+def _on_ours_again(state: State, execution: Execution, phase: Claiming, event: Described, now: float) -> Turn:
+    """It was ours before, and ended: an old answer, or another one under its id. It may have run, so never start it."""
+    call = backoff.again(phase.call, now, event.jitter)
+    if call.failures <= STALE_ANSWERS:
+        return state.with_phase(execution, replace(phase, version=0, call=call)), []
+    reason = "an execution of this id has ended here before; whether this is another one is not known"
+    return outcome_reached(state, execution, Outcome(ExecutionStatus.FAILED, reason, "journal-lost"))
 
 
 def on_claimed(state: State, execution: Execution, phase: Claiming) -> Turn:

@@ -31,7 +31,7 @@ from agent.core.job import (
     Step,
     StepKind,
 )
-from agent.core.state import Preparing, Reporting, Waiting
+from agent.core.state import Claiming, Preparing, Reporting, Waiting
 
 S = ExecutionStatus
 JOB = ExecutionId("", "job-1", 1)
@@ -128,15 +128,15 @@ class TestAnswersOlderThanTheEnd:
         agent.hears(DescribeFailed(JOB, agent.phase().call.ticket, "TerminalStateReached"))
         assert JOB not in agent.state.executions
 
-    def test_it_is_started_in_the_end_if_all_answers_say_that_it_is_ours(self, agent: Any, plan: Plan) -> None:
+    def test_it_is_not_started_even_if_all_answers_say_that_it_is_ours(self, agent: Any, plan: Plan) -> None:
         self.ended(agent, plan)
         agent.hears(UpdateFailed(JOB, agent.ticket, ""))
-        began = agent.now
-        effects: list[Any] = []
-        while not any(isinstance(e, StartAttempt) for e in effects):
+        while isinstance(agent.phase(), Claiming):
             agent.hears(Tick(), at=agent.deadline)
             effects = prepares(agent, plan)
-        assert agent.now - began > 5
+        [told] = effects
+        assert (told.status, agent.phase().outcome.code) == (S.FAILED, "journal-lost")
+        assert agent.now > 15
 
 
 def test_an_exclusive_retry_and_a_claim_that_has_the_only_slot_do_not_wait_for_each_other(agent: Any) -> None:
