@@ -48,8 +48,8 @@ def answered(execution: Execution, ticket: int) -> Execution:
         case (Running(talk=talk) | Waiting(talk=talk) | Rebooting(talk=talk)) as phase:
             if talk.call.ticket == ticket:
                 talk = replace(talk, call=replace(talk.call, ticket=0))
-            elif talk.probe is not None:
-                talk = replace(talk, probe=replace(talk.probe, ticket=0))
+            else:
+                talk = replace(talk, probe=replace(talk.probe or Call(), ticket=0))
             return replace(execution, phase=replace(phase, talk=talk))
         case (Judging(call=call) | Claiming(call=call) | Preparing(call=call) | Reporting(call=call)) as phase:
             return replace(execution, phase=replace(phase, call=replace(call, ticket=0)))

@@ -18,7 +18,7 @@ Turn = tuple[State, list[Effect]]
 STEP_TIMER_SLACK_MINUTES = 15
 STEP_TIMER_LONGEST_MINUTES = 10080
 UNANSWERED_LOOKS = 5  # after which an execution that was not claimed yet gives its slot to others
-STALE_ANSWERS = 5  # of a description that says QUEUED after a step has run
+STALE_ANSWERS = 5  # of a description that is older than what we know
 REPORTABLE = (ExecutionStatus.SUCCEEDED, ExecutionStatus.FAILED, ExecutionStatus.REJECTED)
 
 
@@ -68,8 +68,19 @@ def on_described_while_claiming(
 ) -> Turn:
     """The fate of our claim was in doubt: find out."""
     if event.status is ExecutionStatus.IN_PROGRESS and event.agent_id == state.settings.agent_id:
+        if execution.id in state.settled:
+            return _on_ours_again(state, execution, phase, event, now)
         return _on_ours(state, execution, Preparing(Work(phase.plan)), event, now, is_claim_old=True)
     return on_described_while_judging(state.with_phase(execution, Judging()), execution, event, now)
+
+
+def _on_ours_again(state: State, execution: Execution, phase: Claiming, event: Described, now: float) -> Turn:
+    """It was ours before, and ended: an old answer, or another one under its id. It may have run, so never start it."""
+    call = backoff.again(phase.call, now, event.jitter)
+    if call.failures <= STALE_ANSWERS:
+        return state.with_phase(execution, replace(phase, version=0, call=call)), []
+    reason = "an execution of this id has ended here before; whether this is another one is not known"
+    return outcome_reached(state, execution, Outcome(ExecutionStatus.FAILED, reason, "journal-lost"))
 
 
 def on_claimed(state: State, execution: Execution, phase: Claiming) -> Turn:
@@ -79,7 +90,8 @@ def on_claimed(state: State, execution: Execution, phase: Claiming) -> Turn:
 
 def on_claim_failed(state: State, execution: Execution, phase: Claiming, event: UpdateFailed, now: float) -> Turn:
     """Find out how things stand; where the service calls it over, let go; where the fault is ours, leave it alone."""
-    if event.code in backoff.OVER:
+    is_over = event.current is not None and event.current.is_terminal
+    if event.code in backoff.OVER or is_over:
         return missed(state, execution.id, now, event.jitter), []
     if event.code in backoff.HOPELESS and event.code != "VersionMismatch":
         note = Note(execution.id, "claim refused", event.code, is_problem=True)
@@ -133,12 +145,18 @@ def _on_ours(
             if wants_reboot(state):
                 return state.with_phase(execution, Preparing(work)), []
             running = Running(replace(work, plan=plan.bare), state.settings.boot_id)
-            if is_claim_old or not work.is_untouched:
+            if is_claim_old or not work.is_untouched or not _is_listed(state, execution):
                 running = replace(running, talk=Talk(report_at=now))  # say so, and renew the step timer
             attempt = AttemptId(execution.id, work.step, work.number)
             step = replace(work, plan=plan).current
             return state.with_phase(execution, running), [StartAttempt(attempt, step, work.reason, work.is_resumed)]
     assert_never(event.verdict)
+
+
+def _is_listed(state: State, execution: Execution) -> bool:
+    """Tell whether the last list has it; if not, it was ended perhaps while its description was on its way."""
+    queue = state.queues.get(execution.id.namespace)
+    return queue is None or not queue.is_known or execution.id in queue.pending
 
 
 def on_describe_failed(

@@ -16,6 +16,7 @@ so that nothing is done before it is written: no rule can forget to.
     Judging    | over                | -          | Fetch
     Claiming   | accepted            | Preparing  | Describe (a fresh document)
     Claiming   | silence, mismatch   | Claiming   | Describe; ours: start; QUEUED: judge and claim again
+    Claiming   | ours, but settled   | Claiming   | Describe, five times; then Reporting: FAILED journal-lost
     Claiming   | over                | -          | Fetch
     Preparing  | IN_PROGRESS, plan   | Running    | StartAttempt
     Preparing  | IN_PROGRESS, refusal| Reporting  | Update REJECTED (nothing ran yet) or FAILED

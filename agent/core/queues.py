@@ -44,10 +44,12 @@ def on_notified(state: State, event: Notified, now: float) -> State:
     if event.is_complete:
         pending = event.pending
         state = _probe_missing(state, event.namespace, pending, now)
+        if any(e not in pending and _is_news(state, e) for e in queue.pending):  # ended, or this one is older
+            queue = replace(queue, fetch_at=now, is_complete=True)
     else:
         pending = (*event.pending, *(known for known in queue.pending if known not in event.pending))
     pending = pending[:PENDING_KEPT]
-    doubts = DOUBTS if event.pending else queue.doubts
+    doubts = DOUBTS if any(_is_news(state, e) for e in event.pending) else queue.doubts
     return state.with_queue(event.namespace, replace(queue, pending=pending, doubts=doubts))
 
 
@@ -63,7 +65,7 @@ def on_listed(state: State, event: Listed, now: float) -> State:
         listed = frozenset(event.pending)
         foreign = frozenset(f for f in state.foreign if f.namespace != event.namespace or f in listed)
         state = replace(state, foreign=foreign)
-    is_served = any(e not in state.executions and e not in state.foreign for e in event.pending)
+    is_served = any(_is_news(state, e) for e in event.pending)
     is_blocked = not (event.is_complete or queue.is_complete) and bool(event.pending) and not is_served
     doubts = 0 if is_served or not queue.doubts else queue.doubts - 1
     if is_blocked:
@@ -132,6 +134,11 @@ def _sorted_out(state: State, named: tuple[ExecutionId, ...]) -> State:
     return replace(state, foreign=state.foreign | others) if others else state
 
 
+def _is_news(state: State, named: ExecutionId) -> bool:
+    """Tell whether it is neither tracked nor left to others."""
+    return named not in state.executions and named not in state.foreign
+
+
 def _fetched_next(state: State, gone: ExecutionId, fetch_at: float) -> State:
     queue = state.queues.get(gone.namespace)
     if queue is None:
@@ -167,7 +174,7 @@ def _next_candidate(state: State) -> ExecutionId | None:
     for offset in range(len(namespaces)):
         queue = state.queues.get(namespaces[(state.turn + offset) % len(namespaces)], Queue())
         for candidate in queue.pending:
-            if candidate not in state.executions and candidate not in state.foreign:
+            if _is_news(state, candidate):
                 return candidate
     return None
 

@@ -48,10 +48,11 @@ def on_ended(state: State, execution: Execution, phase: Running, event: AttemptE
     """The attempt is over: on to another one, now or later, to the next step, or to the outcome."""
     result, step = event.result, phase.work.current
     if result.ending is Ending.LOST and not result.unswept:
+        phase = replace(phase, work=replace(phase.work, interruptions=phase.work.interruptions + 1))
         match waiting.interrupted(state, phase, result, now):
             case Work(reason=reason) as work:
                 return state.with_phase(execution, Preparing(work)), [Note(execution.id, "interrupted", reason)]
-            case Outcome() as outcome:
+            case outcome:
                 return _concluded(state, execution, phase, result, outcome)
     wish = wish_of(result)
     if wish is Wish.RETRY and phase.work.retries < step.retry_limit:
@@ -69,7 +70,8 @@ def _concluded(state: State, execution: Execution, phase: Running, result: Attem
     """The step is over: on to the next one, or to the outcome."""
     work, step = phase.work, phase.work.current
     results = (*work.results, (step.name, outcome.status.value))
-    may_go_on = outcome.status is ExecutionStatus.SUCCEEDED or (step.ignore_failure and not result.unswept)
+    is_ignored = step.ignore_failure and not result.unswept and work.interruptions < waiting.INTERRUPTIONS
+    may_go_on = outcome.status is ExecutionStatus.SUCCEEDED or is_ignored
     if may_go_on and not work.is_last:
         note = Note(execution.id, "step ended", "=".join(results[-1]))
         return state.with_phase(execution, Preparing(work.stepped(results))), [note]

@@ -8,7 +8,9 @@ def may_take_on(state: State, now: float) -> bool:
     executions = state.executions.values()
     slots_free = state.settings.max_concurrent - sum(e.holds_a_slot for e in executions)
     return slots_free > 0 and not (
-        state.is_paused or wants_reboot(state) or any(_is_exclusive(e) and _wants_to_run(e, now) for e in executions)
+        state.is_paused
+        or wants_reboot(state)
+        or any(_is_exclusive(e) and _wants_to_run(state, e, now) for e in executions)
     )
 
 
@@ -34,7 +36,7 @@ def may_go_on(state: State, execution: Execution, now: float) -> bool:
     if _is_exclusive(execution):
         return not any(_is_active(e) or (_is_claimed(e) and _goes_before(e, execution)) for e in others)
     if isinstance(execution.phase, Claiming):
-        return not any(_is_exclusive(e) and _wants_to_run(e, now) for e in others)
+        return not any(_is_exclusive(e) and _wants_to_run(state, e, now) for e in others)
     return not any(_is_exclusive(e) and _is_active(e) for e in others)
 
 
@@ -58,14 +60,10 @@ def _is_exclusive(execution: Execution) -> bool:
             return False
 
 
-def _wants_to_run(execution: Execution, now: float) -> bool:
-    match execution.phase:
-        case Claiming() | Preparing() | Running() | Stopping():
-            return True
-        case Waiting(due_at=due_at):
-            return due_at <= now
-        case _:
-            return False
+def _wants_to_run(state: State, execution: Execution, now: float) -> bool:
+    """Tell of one that is exclusive whether others must wait for it: not those that have the slot it waits for."""
+    phase = execution.phase
+    return not isinstance(phase, Waiting) or (phase.due_at <= now and has_slot(state))
 
 
 def _is_claimed(execution: Execution) -> bool:

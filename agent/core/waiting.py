@@ -41,15 +41,15 @@ def rebooted(state: State, execution: Execution, phase: Running, details: Status
 
 
 def interrupted(state: State, phase: Running, result: AttemptResult, now: float) -> Work | Outcome:
-    """Return how to go on after an attempt that was cut short, or that it has failed. The handler has chosen which."""
+    """Return how to go on after an attempt that was cut short (and counted), or that it has failed, as was chosen."""
     has_rebooted = phase.boot_id != state.settings.boot_id
     how = "by power loss or a reboot" if has_rebooted else "when its supervisor was killed"
-    work = replace(phase.work, interruptions=phase.work.interruptions + 1)
+    work = phase.work
     if work.interruptions >= INTERRUPTIONS:
         reason = f"interrupted {INTERRUPTIONS} times, the last time {how}"
         return Outcome(ExecutionStatus.FAILED, reason, "interrupted")
     reason = StartReason.POWER_LOSS if has_rebooted else StartReason.KILLED
-    match phase.work.current.on_interrupt:
+    match work.current.on_interrupt:
         case OnInterrupt.RERUN:
             return work.again(reason)
         case OnInterrupt.RESUME:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tests.faults.harness import Options, Report
 
-HARNESSES: tuple[str, ...] = ("crash", "kill", "soak")  # modules of this directory, each with `run(options) -> Report`
+HARNESSES = ("model", "crash", "kill", "soak")  # modules of this directory, each with `run(options) -> Report`
 
 
 def main() -> int:

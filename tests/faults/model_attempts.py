@@ -1,0 +1,235 @@
+"""Processes and attempt directories of the model: they outlive the agent, and not the power.
+
+The directory is the truth, as in `agent.attempts`: none means never started, one with a result is over, one whose shim
+lives is alive, any other is lost. What was not synced may be gone after a power cut.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from agent.core.events import AttemptEnded, AttemptNeverStarted, AttemptProgressed, AttemptStarted
+from agent.core.job import AttemptId, AttemptResult, Ending, ExecutionId, Step
+from tests.faults.model_oracle import brief
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from agent.core.effects import StartAttempt
+    from tests.faults.model_daemon import Daemon
+    from tests.faults.model_world import World
+
+DONE = AttemptResult(Ending.EXITED, code=0, duration_s=1.0)
+LOST = AttemptResult(Ending.LOST, reason="interrupted: its supervisor ended without a result")
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """What a handler does in one attempt: for how long, and how it ends if nobody ends it before.
+
+    `lasts_s` None: until it is stopped. `ignores_term`: it dies only when its grace is over.
+    """
+
+    lasts_s: float | None = 1.0
+    result: AttemptResult = DONE
+    ignores_term: bool = False
+    progress: int = 0
+    extend_s: float | None = None
+    is_unstartable: bool = False
+
+
+@dataclass
+class Directory:
+    """One attempt: its directory, its shim and its handler."""
+
+    attempt: AttemptId
+    step: Step
+    behaviour: Behaviour
+    incarnation: int
+    boot: int
+    is_durable: bool = False
+    is_alive: bool = False  # the handler
+    has_shim: bool = False
+    is_stop_wanted: bool = False
+    is_ending: bool = False
+    is_over: bool = False
+    started_at: float = 0.0
+    deadline: float = 0.0
+    said: AttemptProgressed | None = None
+    result: AttemptResult | None = None
+
+
+@dataclass
+class Attempts:
+    """All attempt directories of the device."""
+
+    world: World
+    directories: dict[AttemptId, Directory] = field(default_factory=dict)
+
+    @property
+    def alive(self) -> list[Directory]:
+        return [d for d in self.directories.values() if d.is_alive]
+
+    @property
+    def is_quiet(self) -> bool:
+        """True if nothing lives, or is about to."""
+        return all(d.is_over for d in self.directories.values())
+
+    def start(self, daemon: Daemon, effect: StartAttempt) -> None:
+        world, attempt = self.world, effect.attempt
+        world.oracle.starting(effect)
+        if attempt in self.directories:
+            world.oracle.violated("O", f"{attempt.directory_name} was started before")
+            return
+        behaviour = world.behaviour(effect)
+        incarnation = world.service.incarnation(attempt.execution)
+        directory = Directory(attempt, effect.step, behaviour, incarnation, world.boot)
+        daemon.watched.add(attempt)
+        self.directories[attempt] = directory
+        world.after(world.disk_s(), lambda: self._launched(directory), daemon)
+
+    def _launched(self, directory: Directory) -> None:
+        """The agent's thread has synced the directory and started the shim."""
+        world = self.world
+        directory.is_durable = True
+        if directory.behaviour.is_unstartable:
+            directory.is_over = True
+            world.hear(AttemptEnded(directory.attempt, AttemptResult(Ending.UNSTARTABLE, reason="no memory")))
+            return
+        directory.is_alive = directory.has_shim = True
+        directory.started_at = world.now
+        directory.deadline = world.now + directory.step.timeout_s
+        world.oracle.launched(directory)
+        if world.story is not None:
+            world.tell(f"handler of {directory.attempt.directory_name} runs: {brief(directory.behaviour)}")
+        world.hear(AttemptStarted(directory.attempt))
+        behaviour = directory.behaviour
+        for n in range(behaviour.progress):
+            at = (behaviour.lasts_s or 30.0) * (n + 1) / (behaviour.progress + 1)
+            self._while_alive(at, lambda n=n: self._says(directory, n), directory)
+        if behaviour.lasts_s is not None:
+            self._while_alive(behaviour.lasts_s, lambda: self._ends(directory, behaviour.result), directory)
+        self._while_alive(directory.step.timeout_s, lambda: self._at_deadline(directory), directory)
+        if world.luck.chance("shim", 0.5):
+            self._while_alive(world.luck.uniform("shim", 0.0, 5.0), lambda: self.kill_shim(directory), directory)
+        if directory.is_stop_wanted:
+            self.stop(directory.attempt)
+
+    def _while_alive(self, delay_s: float, act: object, directory: Directory) -> None:
+        """Do it in the handler's own time, if it and its shim still live then."""
+
+        def acts() -> None:
+            if directory.is_alive and directory.has_shim:
+                act()  # type: ignore[operator]
+
+        self.world.after(delay_s, acts)
+
+    def _says(self, directory: Directory, n: int) -> None:
+        extend_s = directory.behaviour.extend_s
+        directory.said = AttemptProgressed(directory.attempt, float(n), f"part {n}", {"part": str(n)}, extend_s)
+        if extend_s is not None:
+            longest = directory.started_at + directory.step.max_timeout_s
+            directory.deadline = min(longest, self.world.now + extend_s)
+            self._while_alive(directory.deadline - self.world.now, lambda: self._at_deadline(directory), directory)
+        self.world.hear(directory.said)
+
+    def _at_deadline(self, directory: Directory) -> None:
+        if self.world.now >= directory.deadline - 1e-6:
+            self._made_to_end(directory, Ending.DEADLINE)
+
+    def stop(self, attempt: AttemptId) -> None:
+        directory = self.directories.get(attempt)
+        if directory is not None and not directory.is_over:
+            directory.is_stop_wanted = True
+            if directory.has_shim:
+                self._made_to_end(directory, Ending.STOPPED)
+
+    def _made_to_end(self, directory: Directory, ending: Ending) -> None:
+        if directory.is_ending or not directory.is_alive:
+            return
+        directory.is_ending = True
+        delay_s = directory.step.grace_s if directory.behaviour.ignores_term else 0.05
+        result = AttemptResult(ending, duration_s=self.world.now - directory.started_at + delay_s)
+        self._while_alive(delay_s, lambda: self._ends(directory, result, is_forced=True), directory)
+
+    def _ends(self, directory: Directory, result: AttemptResult, *, is_forced: bool = False) -> None:
+        """The handler is gone; the shim sweeps, writes the result, and ends. Each takes its time."""
+        if directory.is_ending and not is_forced:
+            return
+        directory.is_ending = True
+        directory.is_alive = bool(result.unswept)
+        self.world.oracle.ended(directory, result)
+        self.world.after(self.world.disk_s(), lambda: self._written(directory, result))
+
+    def _written(self, directory: Directory, result: AttemptResult) -> None:
+        if directory.has_shim:  # neither killed nor without power meanwhile
+            directory.result = result
+            directory.has_shim = False
+            self.world.after(0.002, lambda: self._seen_over(directory))
+
+    def kill_shim(self, directory: Directory) -> None:
+        """The shim alone is killed: whatever the handler started lives until the agent sweeps it."""
+        directory.has_shim = False
+        self.world.after(0.002, lambda: self._seen_over(directory))
+
+    def _seen_over(self, directory: Directory) -> None:
+        """The agent, if there is one that watches, notices that the shim is gone, and sweeps what it left."""
+        world = self.world
+        daemon = world.daemon
+        if daemon is None or directory.attempt not in daemon.watched or directory.is_over:
+            return
+        world.after(0.05 if directory.result is None else 0.0, lambda: self._told(directory), daemon)
+
+    def _told(self, directory: Directory) -> None:
+        daemon = self.world.daemon
+        if daemon is None or directory.attempt not in daemon.watched:
+            return
+        daemon.watched.discard(directory.attempt)
+        result = directory.result or LOST
+        directory.is_over = True
+        if result is LOST:
+            directory.is_alive = False
+            self.world.oracle.ended(directory, LOST)
+        self.world.hear(AttemptEnded(directory.attempt, result))
+
+    def reattach(self, daemon: Daemon, attempts: Iterable[AttemptId]) -> None:
+        """Find the attempts of an earlier agent again."""
+        for attempt in attempts:
+            if not self._found(daemon, attempt):
+                self.world.hear(AttemptNeverStarted(attempt))
+
+    def _found(self, daemon: Daemon, attempt: AttemptId) -> bool:
+        directory = self.directories.get(attempt)
+        if directory is None:
+            return False
+        daemon.watched.add(attempt)
+        directory.is_over = False
+        if directory.has_shim:
+            self.world.hear(AttemptStarted(attempt))
+            if directory.said is not None:
+                self.world.hear(directory.said)
+        else:
+            self._seen_over(directory)
+        return True
+
+    def abandon_others(self, daemon: Daemon, known: set[ExecutionId]) -> list[AttemptId]:
+        """Stop every attempt of executions that the journal does not know; the caller waits for their end."""
+        others = [a for a in self.directories if a.execution not in known]
+        for attempt in others:
+            self._found(daemon, attempt)
+            self.stop(attempt)
+        return others
+
+    def forget(self, execution: ExecutionId) -> None:
+        for attempt in [a for a in self.directories if a.execution == execution]:
+            self.world.oracle.forgotten(self.directories.pop(attempt))
+
+    def lose_power(self) -> None:
+        """Every process is gone, and what was not synced may be."""
+        for attempt, directory in list(self.directories.items()):
+            directory.is_alive = directory.has_shim = False
+            directory.is_over = True
+            if not directory.is_durable and self.world.luck.chance("power", 0.5):
+                del self.directories[attempt]
+            directory.is_durable = True

@@ -1,0 +1,140 @@
+"""Known-bad cores, each with one rule broken: a model that does not see them sees nothing."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+from unittest import mock
+
+from agent.core import backoff, calls, decide, queues, running, settling, slots, state, talking, waiting
+from agent.core.effects import Save, StartAttempt, StopAttempt
+from agent.core.events import JournalOpened
+from agent.core.job import ExecutionStatus, Outcome
+from agent.core.state import Running
+
+Change = Callable[[], Any]
+
+
+def _without_saves_of_running() -> Any:
+    real = decide._journalled
+
+    def journalled(*args: Any) -> Any:
+        return [e for e in real(*args) if not (isinstance(e, Save) and isinstance(e.execution.phase, Running))]
+
+    return mock.patch.object(decide, "_journalled", journalled)
+
+
+def _starts_after_a_restart() -> Any:
+    real = decide.decide
+
+    def decided(state: Any, event: Any, now: float) -> Any:
+        after, effects = real(state, event, now)
+        if isinstance(event, JournalOpened):
+            running_ones = [e for e in event.executions if isinstance(e.phase, Running)]
+            effects += tuple(StartAttempt(e.attempt, e.phase.work.current) for e in running_ones if e.attempt)
+        return after, effects
+
+    return mock.patch.object(decide, "decide", decided)
+
+
+def _changes_its_mind() -> Any:
+    real = settling.on_report_failed
+
+    def failed(state: Any, execution: Any, phase: Any, event: Any, now: float) -> Any:
+        changed = replace(phase, outcome=replace(phase.outcome, status=ExecutionStatus.FAILED))
+        return real(state, execution, changed, event, now)
+
+    return mock.patch.object(settling, "on_report_failed", failed)
+
+
+def _fetches_before_reports() -> Any:
+    real = queues.due_fetches
+
+    def fetches(state: Any, now: float) -> Any:
+        after, effects = real(replace(state, executions={}), now)
+        return replace(after, executions=state.executions), effects
+
+    return mock.patch.object(queues, "due_fetches", fetches)
+
+
+def _never_again() -> Any:
+    real = backoff.again
+
+    def again(*args: Any) -> Any:
+        return replace(real(*args), retry_at=float("inf"))
+
+    return mock.patch.object(backoff, "again", again)
+
+
+def _does_not_stop() -> Any:
+    real = talking.ended
+
+    def ended(*args: Any) -> Any:
+        after, effects = real(*args)
+        return after, [e for e in effects if not isinstance(e, StopAttempt)]
+
+    return mock.patch.object(talking, "ended", ended)
+
+
+def _reports_what_was_canceled() -> Any:
+    def stopped(state: Any, execution: Any, phase: Any, now: float) -> Any:
+        return settling.outcome_reached(state, execution, Outcome(ExecutionStatus.FAILED, "stopped"))
+
+    return mock.patch.object(running, "on_stopped", stopped)
+
+
+def _starts_the_same_attempt_again() -> Any:
+    real = state.Work.again
+
+    def again(self: Any, *args: Any) -> Any:
+        return replace(real(self, *args), number=self.number)
+
+    return mock.patch.object(state.Work, "again", again)
+
+
+def _keeps_secrets() -> Any:
+    return mock.patch.object(state.Plan, "bare", property(lambda plan: plan))
+
+
+CONTROLS: Mapping[str, Change] = {
+    "a running attempt is not journalled": _without_saves_of_running,
+    "an attempt is started again after a restart": _starts_after_a_restart,
+    "an answer is believed whose ticket nobody waits for": lambda: mock.patch.object(
+        calls, "is_awaited", lambda _, ticket: ticket > 0
+    ),
+    "the outcome changes after the first report": _changes_its_mind,
+    "lists are asked for before reports are answered": _fetches_before_reports,
+    "interruptions are not counted": lambda: mock.patch.object(waiting, "INTERRUPTIONS", 99),
+    "a reboot while something runs": lambda: mock.patch.object(waiting, "is_quiet", return_value=True),
+    "nothing is sent again": _never_again,
+    "everything is sent again at once": lambda: mock.patch.object(backoff, "delay_s", return_value=0.0),
+    "slots are not counted": lambda: mock.patch.object(queues, "may_take_on", return_value=True),
+    "exclusive handlers run beside others": lambda: mock.patch.object(slots, "_is_exclusive", return_value=False),
+    "every end is a success": lambda: mock.patch.object(
+        running, "outcome_of", return_value=Outcome(ExecutionStatus.SUCCEEDED)
+    ),
+    "what is canceled is not stopped": _does_not_stop,
+    "what was canceled is reported": _reports_what_was_canceled,
+    "another try has the number of the first": _starts_the_same_attempt_again,
+    "the journal keeps secrets": _keeps_secrets,
+}
+
+
+# Kinds of fault without which a broken rule shows seldom.
+WITH: Mapping[str, tuple[str, ...]] = {
+    "interruptions are not counted": ("shim", "wild"),
+    "a reboot while something runs": ("wild",),
+    "everything is sent again at once": ("outage",),
+    "what is canceled is not stopped": ("operator", "wild"),
+    "what was canceled is reported": ("operator",),
+    "an attempt is started again after a restart": ("kill",),
+}
+
+
+@contextlib.contextmanager
+def broken(name: str) -> Iterator[None]:
+    """Break the core in this process for a while."""
+    with CONTROLS[name]():
+        yield

@@ -1,0 +1,275 @@
+"""What must hold at every step of the model, whatever happens: the invariants D O T S L X P A B of the harnesses.
+
+Its knowledge is the world's own: what was started, how it ended, what the service was told. Nothing of the core's.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import TYPE_CHECKING, Any
+
+from agent import journal
+from agent.core.backoff import HOPELESS, OVER
+from agent.core.calls import is_awaited
+from agent.core.effects import Describe, Fetch, Save, StartAttempt, Update
+from agent.core.events import Described, DescribeFailed, UpdateFailed
+from agent.core.job import AttemptId, AttemptResult, Ending, ExecutionId, ExecutionStatus, Plan, Step
+from agent.core.state import Claiming, Judging, Rebooting, Reporting, Running, Waiting
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from agent.core.effects import Effect
+    from tests.faults.model_attempts import Directory
+    from tests.faults.model_daemon import Daemon
+    from tests.faults.model_world import World
+
+S = ExecutionStatus
+Key = tuple[ExecutionId, int]  # an execution, and which of those that had its id
+INTERRUPTIONS = 3
+ASKED_IN_10_S = 60
+STOP_SLACK_S = 1.0
+ENDED_BY_OTHERS = (S.CANCELED, S.REMOVED, S.TIMED_OUT)
+
+
+class Violation(AssertionError):  # noqa: N818 - that is the word
+    """An invariant does not hold. `invariant` is its letter."""
+
+    def __init__(self, invariant: str, what: str) -> None:
+        super().__init__(f"{invariant}: {what}")
+        self.invariant = invariant
+
+
+@dataclass
+class Oracle:
+    """The witness. `exempt` are executions about which the network lied so that nobody can bring them to an end."""
+
+    world: World
+    ledger: dict[Key, dict[AttemptId, AttemptResult | None]] = field(default_factory=lambda: defaultdict(dict))
+    interrupted: dict[Key, set[AttemptId]] = field(default_factory=lambda: defaultdict(set))
+    told: dict[Key, tuple[S, str]] = field(default_factory=dict)
+    over: set[Key] = field(default_factory=set)
+    exempt: set[ExecutionId] = field(default_factory=set)
+    secrets: set[str] = field(default_factory=set)
+    asked_at: deque[float] = field(default_factory=deque)
+    is_throttled: bool = False
+    round_trips: int = 0
+
+    def violated(self, invariant: str, what: str) -> None:
+        raise Violation(invariant, what)
+
+    def require(self, fact: object, invariant: str, *what: object) -> None:
+        """See that it is a fact; `what` is put together only if it is none."""
+        if not fact:
+            self.violated(invariant, " ".join(each if isinstance(each, str) else brief(each) for each in what))
+
+    def key(self, execution: ExecutionId) -> Key:
+        return execution, self.world.service.incarnation(execution)
+
+    def heard(self, daemon: Daemon, event: Any) -> tuple[Key, ...]:
+        """Return what the agent learns from an answer it waits for: that the service ended an execution.
+
+        Waits: a refused word on progress that comes once the outcome is being told is nothing it would learn from.
+        """
+        known = daemon.state.executions.get(getattr(event, "execution", None))
+        if known is None or not is_awaited(known.phase, getattr(event, "ticket", 0)):
+            return ()
+        match event:
+            case Described(execution=execution, status=status) if status in ENDED_BY_OTHERS:
+                return (self.key(execution),)
+            case UpdateFailed(ticket=ticket) if ticket in daemon.lies:
+                return ()
+            case UpdateFailed(execution=execution, current=current) if current in ENDED_BY_OTHERS:
+                return (self.key(execution),)
+            case (
+                DescribeFailed(execution=execution, ticket=ticket, code="ResourceNotFound")
+                | UpdateFailed(execution=execution, ticket=ticket, code="ResourceNotFound")
+            ) if ticket not in daemon.lies:
+                return (self.key(execution),)
+            case _:
+                return ()
+
+    def learned(self, over: Sequence[Key]) -> None:
+        """Note what the agent has learned for good: it was decided on, and committed. What runs of it must end."""
+        self.over.update(over)
+        for directory in self.world.attempts.alive if over else ():
+            if (directory.attempt.execution, directory.incarnation) in over:
+                patience_s = directory.step.grace_s + STOP_SLACK_S
+                self.world.after(patience_s, lambda d=directory: self._has_stopped(d), self.world.daemon)
+
+    def _has_stopped(self, directory: Directory) -> None:
+        is_alive = directory.is_alive and not (directory.result and directory.result.unswept)
+        self.require(not is_alive, "P", directory.attempt, "still runs, long after the agent knew that it is over")
+
+    def lied(self, daemon: Daemon, request: Any, code: str) -> None:
+        """Note a refusal that the service did not give."""
+        daemon.lies.add(request.ticket)
+        self.is_throttled |= code == "RequestThrottled"
+        if isinstance(request, Update) and code in OVER | HOPELESS:
+            self.exempt.add(request.execution)
+        if isinstance(request, Describe) and code in OVER:
+            known = daemon.state.executions.get(request.execution)
+            if known is not None and not isinstance(known.phase, Judging):
+                self.exempt.add(request.execution)
+
+    def decided(self, event: Any, effects: Sequence[Effect]) -> None:
+        world = self.world
+        if world.story is not None:
+            world.tell(f"  heard {brief(event)}")
+            for effect in effects:
+                world.tell(f"      -> {brief(effect)}")
+
+    def committed(self, effects: Sequence[Any]) -> None:
+        """Every phase must come back from the journal as it was, and take no secret into it."""
+        for effect in effects:
+            if isinstance(effect, Save):
+                self.round_trips += 1
+                _, name, text = self.world.disk.rows[effect.execution.id]
+                same = journal.decoded(name, text) == effect.execution.phase
+                self.require(same, "D", "a phase does not survive the journal:", effect)
+                self.require("secret-" not in text, "A", "the journal holds a secret:", text)
+
+    def asking(self, daemon: Daemon, request: Any) -> None:
+        """Look at a request as it goes out."""
+        self._bounded()
+        if isinstance(request, Fetch):
+            waiting = [r for r in daemon.asked.values() if isinstance(r, Update) and r.status.is_terminal]
+            self.require(not waiting, "F", "a list is asked for while a report is not answered")
+        if isinstance(request, Update):
+            self._journalled(request)
+            if request.status.is_terminal:
+                self._terminal(request)
+            if request.status is S.SUCCEEDED:
+                self._success(request)
+
+    def _bounded(self) -> None:
+        now = self.world.now
+        self.asked_at.append(now)
+        while self.asked_at[0] < now - 10:
+            self.asked_at.popleft()
+        self.require(len(self.asked_at) < ASKED_IN_10_S, "B", str(len(self.asked_at)), "requests within 10 s")
+
+    def _journalled(self, request: Update) -> None:
+        kept = self.world.disk.rows.get(request.execution)
+        phase = kept[0].phase if kept else None
+        if request.status.is_terminal:
+            is_there = isinstance(phase, Reporting) and phase.outcome.status is request.status
+        else:
+            is_there = isinstance(phase, Claiming if request.expected_version else Running | Waiting | Rebooting)
+        self.require(is_there, "D", request, "is said while the journal holds", phase)
+
+    def _terminal(self, request: Update) -> None:
+        key = self.key(request.execution)
+        self.require(key not in self.over, "T", request, "is sent after the service ended it")
+        said = (request.status, (request.details or {}).get("reason", ""))
+        before = self.told.setdefault(key, said)
+        may_fail = before[0] is S.REJECTED and said[0] is S.FAILED
+        is_same = before[0] is said[0] and (before[1] == said[1] or request.details is None)
+        self.require(is_same or may_fail, "T", said, "is reported after", before)
+
+    def _success(self, request: Update) -> None:
+        verdict = self.world.verdicts[request.execution.job_id]
+        self.require(isinstance(verdict, Plan), "S", request, "without a plan")
+        attempts = self.ledger[self.key(request.execution)]
+        for n, step in enumerate(verdict.steps if isinstance(verdict, Plan) else ()):
+            last = max((a for a in attempts if a.step == n), default=None)
+            result = attempts[last] if last is not None else None
+            ok = result is not None and (is_success(result) or (step.ignore_failure and not result.unswept))
+            self.require(
+                ok or (step.ignore_failure and result is None), "S", "SUCCEEDED, but step", n, "ended with", result
+            )
+
+    def starting(self, effect: StartAttempt) -> None:
+        """Look at a start as it is decided on."""
+        world, attempt = self.world, effect.attempt
+        kept = world.disk.rows.get(attempt.execution)
+        self.require(
+            kept and isinstance(kept[0].phase, Running) and kept[0].attempt == attempt,
+            "D",
+            effect,
+            "not journalled",
+        )
+        key = self.key(attempt.execution)
+        self.require(attempt not in self.ledger[key], "O", effect, "was started before")
+        self.require(
+            len(self.interrupted[key]) < INTERRUPTIONS, "X", effect, "after", str(INTERRUPTIONS), "interruptions"
+        )
+        self.require(effect.step.input not in self.secrets, "O", effect, "with a document that was used before")
+        self.secrets.add(effect.step.input)
+
+    def launched(self, directory: Directory) -> None:
+        """Look at a handler that has just begun."""
+        world, attempt = self.world, directory.attempt
+        key = (attempt.execution, directory.incarnation)
+        self.require(attempt not in self.ledger[key], "O", attempt, "runs a second time")
+        self.ledger[key][attempt] = None
+        alive = world.attempts.alive
+        swept = [d for d in alive if not (d.result and d.result.unswept)]
+        self.require(len(swept) <= world.config.max_concurrent, "C", str(len(swept)), "run at once")
+        exclusive = [d for d in swept if self._is_exclusive(d)]
+        self.require(not exclusive or len(swept) == 1, "E", exclusive, "does not run alone")
+
+    def _is_exclusive(self, directory: Directory) -> bool:
+        verdict = self.world.verdicts[directory.attempt.execution.job_id]
+        return isinstance(verdict, Plan) and verdict.is_exclusive
+
+    def ended(self, directory: Directory, result: AttemptResult) -> None:
+        """Note how a handler really ended."""
+        key = (directory.attempt.execution, directory.incarnation)
+        if self.ledger[key].get(directory.attempt, result) is None:
+            self.ledger[key][directory.attempt] = result
+        if result.ending is Ending.LOST:
+            self.ledger[key][directory.attempt] = result
+            self.interrupted[key].add(directory.attempt)
+        self.world.tell(f"handler of {directory.attempt.directory_name} over: {result.ending}")
+
+    def forgotten(self, directory: Directory) -> None:
+        is_alive = directory.is_alive and not (directory.result and directory.result.unswept)
+        self.require(not is_alive, "P", directory.attempt, "is settled while it runs")
+
+    def accepted(self, request: Update) -> None:
+        """The service has taken a report: nothing of it may live."""
+        if request.status.is_terminal:
+            for directory in self.world.attempts.alive:
+                is_unswept = directory.result is not None and directory.result.unswept
+                same = directory.attempt.execution == request.execution
+                self.require(not same or is_unswept, "P", request.status, "while", directory.attempt, "runs")
+
+    def rebooting(self) -> None:
+        running = [d.attempt for d in self.world.attempts.directories.values() if not d.is_over]
+        self.require(not running, "R", "a reboot while", running, "runs")
+
+
+def brief(value: Any) -> str:
+    """Return an event, effect or phase in a line that can be read: what stands at its default is left out."""
+    match value:
+        case ExecutionId():
+            return str(value)
+        case AttemptId():
+            return value.directory_name
+        case Plan(steps=steps):
+            return f"{len(steps)} step(s)"
+        case Step():
+            return value.name
+        case str():
+            return str(value)
+        case tuple():
+            return f"({', '.join(brief(each) for each in value)})"
+        case _ if is_dataclass(value) and not isinstance(value, type):
+            members = [(f, getattr(value, f.name)) for f in fields(value)]
+            shown = [f"{f.name}={brief(m)}" for f, m in members if m != f.default and m not in ({}, "", 0, None)]
+            return f"{type(value).__name__}({', '.join(shown)})"
+        case _:
+            return repr(value)
+
+
+def is_success(result: AttemptResult) -> bool:
+    said = (result.handler_result or {}).get("outcome", "succeeded")
+    return (
+        result.ending is Ending.EXITED
+        and result.code == 0
+        and not result.unswept
+        and not result.bad_result
+        and said == "succeeded"
+    )
