@@ -84,16 +84,20 @@ def recovered(execution: Execution, boot_id: str, now: float) -> Execution:
 
 
 def taken_up(state: State, now: float) -> Turn:
-    """Go on with what has waited long enough, where it may; give up on a reboot that does not come."""
+    """Give up on a reboot that does not come; then go on with what has waited long enough, where it may."""
     effects: list[Effect] = []
+    for execution in state.executions.values():
+        match execution.phase:
+            case Rebooting(due_at=float() as due_at) as phase if due_at <= now:
+                state, more = _not_rebooted(state, execution, phase, "the system went on running")
+                effects += more
+            case _:
+                pass
     for execution in state.executions.values():
         match execution.phase:
             case Waiting(work=work, due_at=due_at) if due_at <= now:
                 if has_slot(state) and may_go_on(state, execution, now):
                     state = state.with_phase(execution, Preparing(work))
-            case Rebooting(due_at=float() as due_at) as phase if due_at <= now:
-                state, more = _not_rebooted(state, execution, phase, "the system went on running")
-                effects += more
             case _:
                 pass
     return state, effects

@@ -215,13 +215,13 @@ class Oracle:
         return isinstance(verdict, Plan) and verdict.is_exclusive
 
     def ended(self, directory: Directory, result: AttemptResult) -> None:
-        """Note how a handler really ended."""
-        key = (directory.attempt.execution, directory.incarnation)
-        if self.ledger[key].get(directory.attempt, result) is None:
-            self.ledger[key][directory.attempt] = result
-        if result.ending is Ending.LOST:
-            self.ledger[key][directory.attempt] = result
-            self.interrupted[key].add(directory.attempt)
+        """Note how a handler really ended. One that never began may begin later: its directory was not synced."""
+        attempts = self.ledger[directory.attempt.execution, directory.incarnation]
+        if directory.attempt in attempts:
+            if attempts[directory.attempt] is None or result.ending is Ending.LOST:
+                attempts[directory.attempt] = result
+            if result.ending is Ending.LOST:
+                self.interrupted[directory.attempt.execution, directory.incarnation].add(directory.attempt)
         self.world.tell(f"handler of {directory.attempt.directory_name} over: {result.ending}")
 
     def forgotten(self, directory: Directory) -> None:

@@ -13,6 +13,7 @@ from agent.core.events import (
     Connected,
     Described,
     DescribeFailed,
+    JournalOpened,
     Listed,
     Notified,
     Tick,
@@ -31,7 +32,7 @@ from agent.core.job import (
     Step,
     StepKind,
 )
-from agent.core.state import Claiming, Preparing, Reporting, Waiting
+from agent.core.state import Claiming, Execution, Preparing, Rebooting, Reporting, Waiting, Work
 
 S = ExecutionStatus
 JOB = ExecutionId("", "job-1", 1)
@@ -161,3 +162,14 @@ def test_a_list_that_comes_late_hides_nothing_for_long(agent: Any, plan: Plan) -
     [fetch] = agent.hears(Notified("", (JOB,), is_complete=True))
     assert fetch == Fetch("", agent.ticket, is_complete=True)
     assert agent.hears(Notified("", (JOB,), is_complete=True)) == []
+
+
+def test_what_waited_for_a_reboot_that_does_not_come_goes_on_at_once(agent: Any) -> None:
+    agent.state = replace(agent.state, settings=replace(agent.state.settings, max_concurrent=2, boot_id="boot-1"))
+    step = Step("one", "h", StepKind.HANDLER, may_reboot=True)
+    waits = Execution(JOB, Waiting(Work(Plan((step,)), number=2), 60.0))
+    reboots = Execution(ExecutionId("", "job-2", 1), Rebooting(Work(Plan((step,)), number=2), "boot-1", is_asked=True))
+    agent.hears(JournalOpened((waits, reboots)))
+    agent.hears(Connected())
+    agent.hears(Tick(), at=601)
+    assert [type(agent.phase(e.id)) for e in (waits, reboots)] == [Preparing, Reporting]
