@@ -59,6 +59,10 @@ def on_ended(state: State, execution: Execution, phase: Running, event: AttemptE
         said = f"tried again in {waiting.retry_delay_s(phase.work):g} s: {reason_given(result)}"
         details = status_details(_told_last(state, execution, phase, result, said))
         return waiting.tried_later(state, execution, phase, details, now)
+    if wish is Wish.REBOOT and step.may_reboot and phase.work.reboots >= waiting.REBOOTS:
+        why = f"asked for a reboot after {waiting.REBOOTS} of them: {reason_given(result)}"
+        outcome = Outcome(ExecutionStatus.FAILED, why, "reboot-limit")
+        return _concluded(state, execution, phase, result, outcome)
     if wish is Wish.REBOOT and step.may_reboot:
         said = f"reboots: {reason_given(result)}"
         details = status_details(_told_last(state, execution, phase, result, said))

@@ -58,8 +58,8 @@ class Work:
     """A plan and how far it has come: the attempt that is next, or under way, and why it is made.
 
     `step` counts from 0, `number` from 1 within the step; `results` are (name, result) of the steps that are over.
-    `retries` counts within the step, `interruptions` over the whole execution. `spent_s` of the step's deadline was
-    used by attempts that this one resumes.
+    `retries` counts within the step, `interruptions` and `reboots` over the whole execution. `spent_s` of the
+    step's deadline was used by attempts that this one resumes.
     """
 
     plan: Plan
@@ -70,6 +70,7 @@ class Work:
     is_resumed: bool = False
     retries: int = 0
     interruptions: int = 0
+    reboots: int = 0
     spent_s: float = 0.0
 
     @property
@@ -94,7 +95,7 @@ class Work:
 
     def stepped(self, results: tuple[tuple[str, str], ...]) -> "Work":
         """Return the work at its next step."""
-        return Work(self.plan, self.step + 1, results=results, interruptions=self.interruptions)
+        return Work(self.plan, self.step + 1, results=results, interruptions=self.interruptions, reboots=self.reboots)
 
     def again(self, reason: StartReason, spent_s: float | None = None) -> "Work":
         """Return the work with one more attempt at the step: resumed if `spent_s` of its deadline count."""
@@ -105,6 +106,7 @@ class Work:
             is_resumed=spent_s is not None,
             spent_s=spent_s or 0.0,
             retries=self.retries + (reason is StartReason.RETRY),
+            reboots=self.reboots + (reason is StartReason.REBOOT),
         )
 
 

@@ -12,6 +12,7 @@ from agent.core.state import Execution, Preparing, Rebooting, Running, State, Ta
 Turn = tuple[State, list[Effect]]
 
 INTERRUPTIONS = 3  # of one execution, after which it has failed
+REBOOTS = 10  # of one execution, so that none reboots a device for ever
 LONGEST_DELAY_S = 3600.0  # that doubling leads to; a handler may ask for a longer one
 REBOOT_PATIENCE_S = 600.0  # an orderly shutdown waits for others
 

@@ -5,7 +5,6 @@
 hold), `model_controls` (broken cores that must be seen), `model_machine` (Hypothesis).
 """
 
-import functools
 import gc
 import os
 import traceback
@@ -13,7 +12,6 @@ from collections import Counter
 from concurrent.futures import Future, ProcessPoolExecutor
 from multiprocessing import get_context
 
-from agent import journal
 from tests.faults.harness import Options, Report
 from tests.faults.model_controls import CONTROLS, WITH, broken
 from tests.faults.model_lives import KINDS, Life, lived
@@ -48,9 +46,8 @@ def run(options: Options) -> Report:
 
 
 def _at_first() -> None:
-    """Make what the journal makes for each row anew only once, which costs more than the rest; garbage waits."""
+    """Let garbage wait, which costs more than the rest."""
     gc.disable()
-    journal.TypeAdapter = functools.cache(journal.TypeAdapter)  # type: ignore[assignment,misc]
 
 
 def _gathered(results: list["Future[tuple[Counter[str], list[str]]]"]) -> tuple[Counter[str], list[str]]:

@@ -240,7 +240,7 @@ def event(draw: Any, world: World) -> Any:
 
 
 @pytest.mark.timeout(120)  # many lives, and the machine may be busy
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(st.data(), st.integers(1, 3), st.integers(20, 120))
 def test_the_promises_hold_whatever_happens(data: Any, max_concurrent: int, length: int) -> None:
     config = Settings("me", NAMESPACES, max_concurrent, boot_id="boot-1")

@@ -316,6 +316,18 @@ class TestReboot:
         agent.hears(AttemptEnded(number(1), wishes("reboot")))
         assert agent.phase().work.reason is StartReason.REBOOT
 
+    def test_no_execution_reboots_a_device_for_ever(self, agent: Any) -> None:
+        what = plan(may_reboot=True)
+        runs(agent, what)
+        for attempt in range(1, 11):
+            agent.hears(AttemptEnded(number(attempt), wishes("reboot")))
+            restarted(agent, f"boot-{attempt + 1}").hears(Connected())
+            described(agent, "IN_PROGRESS", what)
+            agent.hears(AttemptStarted(number(attempt + 1)))
+        agent.hears(AttemptEnded(number(11), wishes("reboot", "once more")))
+        assert agent.phase().outcome.code == "reboot-limit"
+        assert agent.phase().outcome.reason == "asked for a reboot after 10 of them: once more"
+
     def test_the_service_may_end_it_before(self, agent: Any) -> None:
         [told] = self.asks(agent)
         settle, *_ = agent.hears(UpdateFailed(JOB, told.ticket, "TerminalStateReached"))
