@@ -35,6 +35,8 @@ HANDLERS = {
 echo "note of $JOB_ID"
 """,
     "quiet": "",
+    "busy": """echo '{{"outcome": "retry", "reason": "busy"}}' > "$JOB_RESULT_FILE"
+""",
     # Says its pid, then waits for the test.
     "gated": """echo '{{"progress": 1}}' >&3
 echo "$JOB_ID begun $$" > {directory}/ear

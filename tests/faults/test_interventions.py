@@ -124,6 +124,15 @@ async def stopping(pi: Rig, agent: AgentProcess, how: str, job: str) -> int:
     return 0
 
 
+async def waiting(pi: Rig, agent: AgentProcess, how: str, job: str) -> int:
+    """The handler asked for another try, and others have the slot."""
+    create(pi, how, job, "busy")
+    await agent.says("waiting", execution=job)
+    intervene(pi, how, job)
+    await agent.says("settled", execution=job)
+    return 0
+
+
 async def unreported(pi: Rig, agent: AgentProcess, how: str, job: str) -> int:
     """The handler has ended; its outcome was told and nobody has heard it."""
     create(pi, how, job, "gated")
@@ -138,7 +147,7 @@ async def unreported(pi: Rig, agent: AgentProcess, how: str, job: str) -> int:
     return len(pi.outcomes(job))
 
 
-# To add a moment, such as an execution that waits for its next attempt: a coroutine like those above, named here.
-MOMENTS: tuple[Callable[..., Any], ...] = (queued, claimed, running, stopping, unreported)
+# To add a moment: a coroutine like those above, named here.
+MOMENTS: tuple[Callable[..., Any], ...] = (queued, claimed, running, stopping, waiting, unreported)
 # A job's own timer does not run while it is QUEUED; without `force` only what is QUEUED can be cancelled.
 IMPOSSIBLE = {("time-out", "queued")} | {("cancel", each.__name__) for each in MOMENTS[1:]}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/reliability.md").read_text()
-ROW = re.compile(r"^\| ([CNDTHMS]\d+) \|(.*)\|$", re.MULTILINE)
+ROW = re.compile(r"^\| ([CNDTHMSX]\d+) \|(.*)\|$", re.MULTILINE)
 DEFINED = re.compile(r"^ *(?:async )?def (test_\w+)", re.MULTILINE)
 
 
