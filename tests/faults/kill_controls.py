@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from simulator.faults import Reject
 from tests.faults.kill_cases import perform
-from tests.faults.kill_checks import check, check_told, settle
+from tests.faults.kill_checks import check, check_told, check_watch, settle
 from tests.faults.kill_points import Hit, Point
 from tests.faults.kill_world import LEDGER, World
 
@@ -21,6 +21,18 @@ WRITES_LATER = """
 from agent.journal import Journal
 write = Journal.write
 Journal.write = lambda self, effects: print(self.thread.submit(write, self, effects), file=sys.stderr)
+"""
+
+STALLS_ONCE = """
+import select
+from agent import daemon
+from agent.core.events import Described
+decide, stalled = daemon.decide, []
+def slow(state, event, now):
+    if isinstance(event, Described) and not stalled:
+        stalled.append(select.select([], [], [], 3.0))
+    return decide(state, event, now)
+daemon.decide = slow
 """
 
 
@@ -104,7 +116,9 @@ async def _break_config(world: World) -> None:
 
 
 async def _stall(world: World) -> None:
-    await perform(world, "slow:agent:rename:state/.status.json.new:1")
+    agent = await world.start()
+    await agent.ended(60)
+    check_watch(world, agent)
 
 
 async def _act_too_early(world: World) -> None:
@@ -127,5 +141,5 @@ CONTROLS = (
     Control("P: a process of the attempt that nobody ended", "P", _leave_a_process),
     Control("L: journal and agent id lost after a claim", "L", _become_another),
     Control("R: a configuration that cannot be read", "R", _break_config),
-    Control("W: three seconds of the loop's own thread", "W", _stall),
+    Control("W: three seconds of the loop's own thread", "W", _stall, defect=STALLS_ONCE),
 )

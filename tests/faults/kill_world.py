@@ -24,7 +24,7 @@ from agent.journal import Journal, Recovered, _recover
 from agent.shim.processes import processes
 from simulator.jobs.execution import ExecutionStatus
 from simulator.server import RunningSimulator
-from tests.end_to_end.agent.conftest import Device
+from tests.end_to_end.agents import Device
 from tests.faults.kill_points import STRACE, Hit
 
 AGENT = """

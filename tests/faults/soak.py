@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 THING = "soak"
-JOBS, FULL_JOBS, OUTSTANDING = 160, 10_000, 8
+JOBS, FULL_JOBS, OUTSTANDING = 80, 10_000, 8
 STALL_S = 90.0
 SLACK = {"rss_kb": 3072, "descriptors": 4, "threads": 2, "journal_kb": 4608, "state_kb": 8192}
 
