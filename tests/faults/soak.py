@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 THING = "soak"
 JOBS, FULL_JOBS, OUTSTANDING = 80, 10_000, 8
+TROUBLE_EVERY, TROUBLE_EVERY_FULL = 4, 25  # jobs
 STALL_S = 90.0
 SLACK = {"rss_kb": 3072, "descriptors": 4, "threads": 2, "journal_kb": 4608, "state_kb": 8192}
 
@@ -68,6 +69,7 @@ class Soak:
     directory: Path
     seed: int
     handler: str = HANDLER
+    trouble_every: int = TROUBLE_EVERY
     samples: list[dict[str, int]] = field(default_factory=list)
     seen: list[str] = field(default_factory=list)
     told: dict[tuple[str, int], set[str]] = field(default_factory=lambda: defaultdict(set))
@@ -117,7 +119,7 @@ class Soak:
             for name in [each for each in pending if self._is_over(each)]:
                 self._check(name, pending.pop(name))
                 self.done += 1
-                if self.done % 4 == 0:
+                if self.done % self.trouble_every == 0:
                     await self._trouble()
                 if self.done % max(1, jobs // 40) == 0:
                     self.samples.append(self._sample(pid))
@@ -284,6 +286,7 @@ async def _soaked(options: Options, name: str, jobs: int, handler: str = HANDLER
     directory = options.scratch / name
     directory.mkdir()
     async with running_simulator() as sim:
-        soak = Soak(sim, directory, options.seed if seed is None else seed, handler)
+        every = TROUBLE_EVERY_FULL if options.is_full else TROUBLE_EVERY
+        soak = Soak(sim, directory, options.seed if seed is None else seed, handler, every)
         await soak.run(jobs)
     return soak
