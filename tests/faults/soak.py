@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 THING = "soak"
 JOBS, FULL_JOBS, OUTSTANDING = 80, 10_000, 8
-TROUBLE_EVERY, TROUBLE_EVERY_FULL = 4, 25  # jobs
+TROUBLE_EVERY, TROUBLE_EVERY_FULL = 4, 100  # jobs
 STALL_S = 90.0
 SLACK = {"rss_kb": 3072, "descriptors": 4, "threads": 2, "journal_kb": 4608, "state_kb": 8192}
 
