@@ -66,7 +66,9 @@ def _on_found_in_progress(state: State, execution: Execution, event: Described) 
 def on_described_while_claiming(
     state: State, execution: Execution, phase: Claiming, event: Described, now: float
 ) -> Turn:
-    """The fate of our claim was in doubt: find out."""
+    """The fate of our claim was in doubt: find out. What is over is remembered: an older answer may call it ours."""
+    if event.status.is_terminal:
+        return over(state, execution, Outcome(event.status, "the service ended it"), now)
     if event.status is ExecutionStatus.IN_PROGRESS and event.agent_id == state.settings.agent_id:
         if execution.id in state.settled:
             return _on_ours_again(state, execution, phase, event, now)
@@ -164,7 +166,7 @@ def on_describe_failed(
 ) -> Turn:
     """Not there any more: let go. Anything else: ask again after a back-off."""
     if event.code in backoff.OVER:
-        if isinstance(phase, Preparing):
+        if isinstance(phase, Claiming | Preparing):
             return over(state, execution, Outcome(ExecutionStatus.REMOVED, f"the service answered {event.code}"), now)
         return missed(state, execution.id, now, event.jitter), []
     call = backoff.again(phase.call, now, event.jitter, event.code)

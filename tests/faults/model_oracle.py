@@ -161,7 +161,8 @@ class Oracle:
 
     def _terminal(self, request: Update) -> None:
         key = self.key(request.execution)
-        self.require(key not in self.over, "T", request, "is sent after the service ended it")
+        is_guarded = request.expected_version > 0  # from QUEUED: another one, made again under its id
+        self.require(key not in self.over or is_guarded, "T", request, "is sent after the service ended it")
         said = (request.status, (request.details or {}).get("reason", ""))
         before = self.told.setdefault(key, said)
         may_fail = before[0] is S.REJECTED and said[0] is S.FAILED

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from agent.core.decide import is_idle
-from agent.core.effects import Fetch, StartAttempt, Update
+from agent.core.effects import Describe, Fetch, StartAttempt, Update
 from agent.core.events import (
     AttemptEnded,
     AttemptStarted,
@@ -173,3 +173,22 @@ def test_what_waited_for_a_reboot_that_does_not_come_goes_on_at_once(agent: Any)
     agent.hears(Connected())
     agent.hears(Tick(), at=601)
     assert [type(agent.phase(e.id)) for e in (waits, reboots)] == [Preparing, Reporting]
+
+
+@pytest.mark.parametrize("by", ["deleted", "canceled"])
+def test_what_ended_while_its_claim_was_in_doubt_is_not_told_an_end_by_an_old_answer(
+    agent: Any, plan: Plan, by: str
+) -> None:
+    agent.hears(Connected())
+    agent.hears(Listed("", agent.ticket, (JOB,), is_complete=True))
+    agent.hears(Described(JOB, agent.ticket, S.QUEUED, 1, "", plan, "h"))
+    agent.hears(UpdateFailed(JOB, agent.ticket, ""))
+    agent.hears(Tick(), at=60)
+    if by == "deleted":
+        agent.hears(DescribeFailed(JOB, agent.phase().call.ticket, "ResourceNotFound"))
+    else:
+        agent.hears(Described(JOB, agent.phase().call.ticket, S.CANCELED, 3, "me", plan, "h"))
+    agent.hears(Notified("", (JOB,), is_complete=True))
+    [describe] = [e for e in agent.all_effects if isinstance(e, Describe)]
+    agent.hears(Described(JOB, describe.ticket, S.IN_PROGRESS, 2, "me", plan, "h"))
+    assert not [e for e in agent.all_effects if isinstance(e, Update)]
