@@ -237,8 +237,7 @@ def go_on(world: World) -> None:
     if daemon.is_connected and world.config.poll_interval_s > QUIET_S:
         daemon.disconnect()
     world.after(1.0, world.restore, daemon)
-    if daemon.state.is_paused:
-        world.hear(Paused(is_paused=False))
+    world.hear(Paused(is_paused=False))  # also one that the agent has yet to hear of
 
 
 def is_excused(world: World) -> bool:
