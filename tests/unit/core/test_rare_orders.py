@@ -192,3 +192,11 @@ def test_what_ended_while_its_claim_was_in_doubt_is_not_told_an_end_by_an_old_an
     [describe] = [e for e in agent.all_effects if isinstance(e, Describe)]
     agent.hears(Described(JOB, describe.ticket, S.IN_PROGRESS, 2, "me", plan, "h"))
     assert not [e for e in agent.all_effects if isinstance(e, Update)]
+
+
+def test_a_claim_in_a_namespace_that_is_no_longer_served_is_let_go_when_it_is_over(agent: Any, plan: Plan) -> None:
+    gone = ExecutionId("gone", "job-1", 1)
+    agent.hears(JournalOpened((Execution(gone, Claiming(plan, 1), "h"),)))
+    agent.hears(Connected())
+    agent.hears(UpdateFailed(gone, agent.phase(gone).call.ticket, "ResourceNotFound"))
+    assert agent.state.executions == {}
