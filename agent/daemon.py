@@ -53,7 +53,7 @@ from agent.core.events import (
 )
 from agent.core.job import ExecutionId, ExecutionStatus, Plan, Refusal
 from agent.core.state import Settings, State
-from agent.errors import JournalDamagedError, JournalError, RequestRefused, RequestUnanswered
+from agent.errors import JournalDamagedError, JournalError, RequestRefused, RequestUnanswered, StateDirectoryError
 from agent.journal import Journal, Recovered
 from agent.judge import UNREADABLE, Judge
 from agent.launchers import plain
@@ -99,7 +99,6 @@ class Daemon:
         self._attempts = Attempts(directory, plain, self._inbox.put_nowait, self._look_for_pause)
         self._state = State(
             Settings(
-                agent_id=state_directory.agent_id(directory),
                 namespaces=config.namespaces_served,
                 max_concurrent=config.agent.max_concurrent,
                 poll_interval_s=config.agent.poll_interval_s,
@@ -166,11 +165,11 @@ class Daemon:
         ready = False
         while True:
             try:
-                recovered = await self._loop.run_in_executor(self._journal.thread, self._opened)
+                agent_id, recovered = await self._loop.run_in_executor(self._journal.thread, self._opened)
                 self._attempts.open()
-            except (JournalError, OSError) as error:
+            except (JournalError, StateDirectoryError, OSError) as error:
                 self._board.degraded = f"{error}; nothing is claimed until it can be used"
-                self._log.error("degraded: the journal cannot be used", why=str(error))
+                self._log.error("degraded: the state directory cannot be used", why=str(error))
                 self._board.add_error("degraded", {"why": str(error)})
             else:
                 break
@@ -182,24 +181,25 @@ class Daemon:
         self._board.degraded = ""
         if not ready:
             self._notifier.ready(self._board.line(self._state))
-        await self._recover(recovered)
+        await self._recover(agent_id, recovered)
 
-    def _opened(self) -> Recovered:
+    def _opened(self) -> tuple[str, Recovered]:
         """On the journal's thread. A damaged journal is set aside: what it held is FAILED journal-lost, never rerun."""
+        agent_id = state_directory.agent_id(self._directory)
         try:
-            return self._journal.open()
+            return agent_id, self._journal.open()
         except JournalDamagedError as error:
             aside = self._journal.set_aside()
             self._log.error("journal damaged, set aside", why=str(error), file=str(aside))
-            return self._journal.open()
+            return agent_id, self._journal.open()
 
-    async def _recover(self, recovered: Recovered) -> None:
+    async def _recover(self, agent_id: str, recovered: Recovered) -> None:
         """Tell the core what was under way, and find the attempts again; those of a lost journal end first."""
         known = {execution.id for execution in recovered.executions}
         for other in await self._attempts.abandon_others(known):
             self._log.warning("stopped an attempt that the journal does not know", execution=str(other.execution))
         self._look_for_pause()
-        self._inbox.put_nowait(JournalOpened(recovered.executions, recovered.settled))
+        self._inbox.put_nowait(JournalOpened(agent_id, recovered.executions, recovered.settled))
         attempts = [a for e in recovered.executions if (a := e.attempt) is not None]
         for never_started in self._attempts.reattach(attempts):
             self._inbox.put_nowait(AttemptNeverStarted(never_started))

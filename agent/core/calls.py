@@ -140,12 +140,12 @@ def _effect(state: State, execution: Execution, phase: Asking, ticket: int) -> E
                 execution.id,
                 ticket,
                 ExecutionStatus.IN_PROGRESS,
-                status_details(Told(agent=state.settings.agent_id, operation=execution.operation)),
+                status_details(Told(agent=state.agent_id, operation=execution.operation)),
                 expected_version=version,
                 step_timeout_minutes=step_timeout_minutes(plan.steps[0]),
             )
         case Reporting(outcome=outcome, details=details, version=version, is_bare=is_bare):
-            agent_id, operation = state.settings.agent_id, execution.operation
+            agent_id, operation = state.agent_id, execution.operation
             known = details or status_details(Told(agent=agent_id, operation=operation, reason=outcome.reason))
             return Update(execution.id, ticket, outcome.status, None if is_bare else known, expected_version=version)
     assert_never(phase)

@@ -50,7 +50,7 @@ def on_described_while_judging(state: State, execution: Execution, event: Descri
 
 def _on_found_in_progress(state: State, execution: Execution, event: Described) -> Turn:
     """Nothing in the journal, yet IN_PROGRESS: with our id we forgot it, otherwise another agent works on it."""
-    if event.agent_id != state.settings.agent_id:
+    if event.agent_id != state.agent_id:
         note = Note(execution.id, "left to another agent", event.agent_id or "it gave no id")
         return left_alone(state, execution.id), [note]
     known = state.settled.get(execution.id)
@@ -69,7 +69,7 @@ def on_described_while_claiming(
     """The fate of our claim was in doubt: find out. What is over is remembered: an older answer may call it ours."""
     if event.status.is_terminal:
         return over(state, execution, Outcome(event.status, "the service ended it"), now)
-    if event.status is ExecutionStatus.IN_PROGRESS and event.agent_id == state.settings.agent_id:
+    if event.status is ExecutionStatus.IN_PROGRESS and event.agent_id == state.agent_id:
         if execution.id in state.settled:
             return _on_ours_again(state, execution, phase, event, now)
         return _on_ours(state, execution, Preparing(Work(phase.plan)), event, now, is_claim_old=True)
@@ -112,7 +112,7 @@ def on_described_while_preparing(
         return over(state, execution, Outcome(event.status, "the service ended it"), now)
     if event.status is ExecutionStatus.QUEUED:
         return _on_queued_again(state, execution, phase, event, now)
-    if event.agent_id != state.settings.agent_id:
+    if event.agent_id != state.agent_id:
         return over(state, execution, Outcome(ExecutionStatus.REMOVED, "another agent took it over"), now)
     return _on_ours(state, execution, phase, event, now)
 

@@ -150,9 +150,10 @@ def _answered(state: State, event: Event, now: float) -> Turn:
             return _on_attempt(state, event, now)
         case Described() | DescribeFailed() | UpdateAccepted() | UpdateFailed():
             return _on_awaited_answer(state, event, now)
-        case JournalOpened(executions, settled):
+        case JournalOpened(agent_id, executions, settled):
             known = {e.id: waiting.recovered(e, state.settings.boot_id, now) for e in executions}
-            return replace(state, is_journal_usable=True, executions=known, settled=settled), _stopped_again(executions)
+            opened = replace(state, is_journal_usable=True, agent_id=agent_id, executions=known, settled=settled)
+            return opened, _stopped_again(executions)
         case RebootFailed():
             return waiting.on_reboot_failed(state, event)
         case _:

@@ -14,8 +14,12 @@ from agent.core.state import Execution
 
 @dataclass(frozen=True, slots=True)
 class JournalOpened:
-    """The journal can be used. `executions` are those under way, `settled` the outcomes of the recent past."""
+    """The journal can be used. `executions` are those under way, `settled` the outcomes of the recent past.
 
+    `agent_id` marks this installation's claims; it lies beside the journal.
+    """
+
+    agent_id: str
     executions: tuple[Execution, ...] = ()
     settled: Mapping[ExecutionId, Outcome] = field(default_factory=dict)
 

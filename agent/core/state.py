@@ -20,7 +20,6 @@ class Settings:
     kernel's.
     """
 
-    agent_id: str
     namespaces: tuple[str, ...] = ("",)
     max_concurrent: int = 1
     poll_interval_s: float = 1800.0
@@ -288,12 +287,14 @@ class Queue:
 class State:
     """Everything `decide` knows. `settled` are outcomes of the recent past; `foreign` executions of other agents.
 
-    `is_paused`: people want nothing new to be taken on.
+    `agent_id` marks what this installation claims; it is known once the journal can be used. `is_paused`: people want
+    nothing new to be taken on.
     """
 
     settings: Settings
     is_connected: bool = False
     is_journal_usable: bool = False
+    agent_id: str = ""
     is_paused: bool = False
     queues: Mapping[str, Queue] = field(default_factory=dict)
     executions: Mapping[ExecutionId, Execution] = field(default_factory=dict)

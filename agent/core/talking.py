@@ -19,7 +19,7 @@ def told(state: State, execution: Execution, phase: Running) -> Told:
     """Return what is known of a running step, for people."""
     work = phase.work
     return Told(
-        agent=state.settings.agent_id,
+        agent=state.agent_id,
         operation=execution.operation,
         step_name=work.current.name,
         step=work.step,
@@ -74,7 +74,7 @@ def on_probed(state: State, execution: Execution, phase: Talking, event: Describ
     """We asked whether the execution is still wanted, and ours."""
     if event.status.is_terminal:
         return ended(state, execution, phase, Outcome(event.status, "the service ended it"), now)
-    if event.status is ExecutionStatus.IN_PROGRESS and event.agent_id not in {"", state.settings.agent_id}:
+    if event.status is ExecutionStatus.IN_PROGRESS and event.agent_id not in {"", state.agent_id}:
         outcome = Outcome(ExecutionStatus.REMOVED, "another agent took it over")
         return ended(state, execution, phase, outcome, now)
     return with_talk(state, execution, phase, replace(phase.talk, probe=None)), []

@@ -220,9 +220,9 @@ class Life:
         self.inbox: asyncio.Queue[Event] = asyncio.Queue()
         self.attempts: Attempts | Instant = Instant(service, self.inbox.put_nowait)
         self.shadow = Shadow(recovered)
-        self.state = State(Settings(agent_id, max_concurrent=2))
+        self.state = State(Settings(max_concurrent=2))
         mark(service=service.text)
-        for event in (JournalOpened(recovered.executions, recovered.settled), Connected()):
+        for event in (JournalOpened(agent_id, recovered.executions, recovered.settled), Connected()):
             self._take(event)
 
     async def run(self, *jobs: Job) -> None:
@@ -297,8 +297,8 @@ def aftermath(
 ) -> Aftermath:
     """Let the core go on from what was recovered, with the service as it was, until nothing more follows."""
     service = Service.of(service_text)
-    state = State(Settings(me, max_concurrent=100))
-    events: deque[Any] = deque([JournalOpened(recovered.executions, recovered.settled)])
+    state = State(Settings(max_concurrent=100))
+    events: deque[Any] = deque([JournalOpened(me, recovered.executions, recovered.settled)])
     events += [AttemptNeverStarted(attempt) for attempt in never_started]
     events += [*attempts, Connected()]
     started: set[str] = set()

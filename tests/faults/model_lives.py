@@ -116,7 +116,6 @@ def a_world(stream: Callable[[str], random.Random], rates: dict[str, float], sto
     draw = stream("world")
     luck = Luck(stream, {"coin": 1.0, **rates})
     config = Settings(
-        "me",
         ("", "team-a"),
         draw.choice((1, 1, 2, 3)),
         poll_interval_s=draw.choice((30.0, 1800.0)),

@@ -70,7 +70,7 @@ async def read_only_at_boot(pi: Rig, watchdog: Any) -> None:
 async def degraded_until(pi: Rig, watchdog: Any, mend: Callable[[], Any]) -> None:
     pi.create("job-1", "note")
     agent = await pi.start(environment=watchdog.environment, command=(sys.executable, "-c", EAGER))
-    await agent.says("degraded: the journal cannot be used")
+    await agent.says("degraded: the state directory cannot be used")
     assert pi.status("job-1") == "QUEUED"
     mend()
     await pi.ends("job-1", "SUCCEEDED")

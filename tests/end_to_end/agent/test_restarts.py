@@ -170,13 +170,14 @@ async def test_a_second_agent_on_the_same_state_directory_is_refused(device: Any
     assert "another agent runs on" in second.log[0]["event"]
 
 
-async def test_an_unusable_journal_degrades_the_agent_instead_of_ending_it(
-    device: Any, start_agent: Any, operator: Any
+@pytest.mark.parametrize("spoiled", ["journal.sqlite", "agent-id", "wake"])
+async def test_an_unusable_state_directory_degrades_the_agent_instead_of_ending_it(
+    device: Any, start_agent: Any, operator: Any, spoiled: str
 ) -> None:
-    (device.state / "journal.sqlite").mkdir(parents=True)
+    (device.state / spoiled).mkdir(parents=True)
     await operator.create("job-1", {"operation": "run-command", "params": {"command": "echo hi"}})
     agent = await start_agent()
-    await agent.says("degraded: the journal cannot be used")
+    await agent.says("degraded: the state directory cannot be used")
     assert (await operator.record("job-1"))["status"] == "QUEUED"
     assert await agent.stop() == 0
 

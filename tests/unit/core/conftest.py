@@ -55,6 +55,6 @@ def plan() -> Plan:
 @pytest.fixture
 def agent() -> Agent:
     """An agent with an empty journal, not connected yet."""
-    new = Agent(Settings("me"))
-    new.hears(JournalOpened())
+    new = Agent(Settings())
+    new.hears(JournalOpened("me"))
     return new

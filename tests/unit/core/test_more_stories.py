@@ -56,14 +56,14 @@ def described(agent: Any, status: ExecutionStatus, verdict: Plan | Refusal, agen
 
 def running(agent: Any, plan: Plan, execution: ExecutionId = JOB, **settings: Any) -> None:
     """Start with a journal that knows a running attempt, and be connected."""
-    agent.state = replace(agent.state, settings=Settings("me", **settings))
-    agent.hears(JournalOpened((Execution(execution, Running(Work(plan.bare)), "greet"),)))
+    agent.state = replace(agent.state, settings=Settings(**settings))
+    agent.hears(JournalOpened("me", (Execution(execution, Running(Work(plan.bare)), "greet"),)))
     agent.hears(Connected())
     agent.hears(AttemptStarted(AttemptId(execution, 0, 1)))
 
 
 def reporting(agent: Any, outcome: Outcome | None = None) -> None:
-    agent.hears(JournalOpened((Execution(JOB, Reporting(outcome or Outcome(STATUS.SUCCEEDED)), "greet"),)))
+    agent.hears(JournalOpened("me", (Execution(JOB, Reporting(outcome or Outcome(STATUS.SUCCEEDED)), "greet"),)))
     agent.hears(Connected())
 
 
@@ -184,14 +184,14 @@ class TestLists:
     def test_what_is_judged_of_a_namespace_that_is_no_longer_served_is_let_go(
         self, agent: Any, plan: Plan, status: ExecutionStatus
     ) -> None:
-        agent.hears(JournalOpened((Execution(THEIRS, Claiming(plan.bare), "greet"),)))
+        agent.hears(JournalOpened("me", (Execution(THEIRS, Claiming(plan.bare), "greet"),)))
         agent.hears(Connected())
         [ask] = [e for e in agent.all_effects if isinstance(e, Describe)]
         agent.hears(Described(THEIRS, ask.ticket, status, 1, "somebody", plan))
         assert THEIRS not in agent.state.executions
 
     def test_what_is_done_of_a_namespace_that_is_no_longer_served_is_settled(self, agent: Any) -> None:
-        agent.hears(JournalOpened((Execution(THEIRS, Reporting(Outcome(STATUS.SUCCEEDED)), "greet"),)))
+        agent.hears(JournalOpened("me", (Execution(THEIRS, Reporting(Outcome(STATUS.SUCCEEDED)), "greet"),)))
         [update, *_] = agent.hears(Connected())
         settle, *_ = agent.hears(UpdateAccepted(THEIRS, update.ticket))
         assert isinstance(settle, Settle)
@@ -205,7 +205,7 @@ class TestLists:
 
 class TestCorners:
     def test_the_step_timer_is_renewed_when_the_claim_may_be_old(self, agent: Any, plan: Plan) -> None:
-        agent.hears(JournalOpened((Execution(JOB, Claiming(plan.bare), "greet"),)))
+        agent.hears(JournalOpened("me", (Execution(JOB, Claiming(plan.bare), "greet"),)))
         agent.hears(Connected())
         ask = next(e for e in agent.all_effects if isinstance(e, Describe))
         started, renewed = agent.hears(Described(JOB, ask.ticket, STATUS.IN_PROGRESS, 2, "me", plan))
@@ -219,7 +219,7 @@ class TestCorners:
 
     def test_a_later_step_that_was_never_started_is_prepared_again(self, agent: Any) -> None:
         phase = Running(Work(TWO_STEPS.bare, 1, 1, (("one", "SUCCEEDED"),)))
-        agent.hears(JournalOpened((Execution(JOB, phase, "greet"),)))
+        agent.hears(JournalOpened("me", (Execution(JOB, phase, "greet"),)))
         agent.hears(Connected())
         agent.hears(AttemptNeverStarted(AttemptId(JOB, 1, 1)))
         assert isinstance(agent.phase(), Preparing)
@@ -232,7 +232,7 @@ class TestCorners:
 
     def test_words_of_an_attempt_that_is_being_stopped_change_nothing(self, agent: Any, plan: Plan) -> None:
         stopping = Stopping(Work(plan.bare), Outcome(STATUS.CANCELED, "the service ended it"))
-        agent.hears(JournalOpened((Execution(JOB, stopping, "greet"),)))
+        agent.hears(JournalOpened("me", (Execution(JOB, stopping, "greet"),)))
         agent.hears(Connected())
         before = agent.state
         assert agent.hears(AttemptProgressed(ATTEMPT, 5)) == []
@@ -249,7 +249,7 @@ class TestCorners:
             "not described": DescribeFailed(JOB, 1, ""),
         }
         phase = Reporting(Outcome(STATUS.SUCCEEDED)) if "described" in answer else Claiming(plan.bare)
-        agent.hears(JournalOpened((Execution(JOB, phase, "greet"),)))
+        agent.hears(JournalOpened("me", (Execution(JOB, phase, "greet"),)))
         if isinstance(phase, Claiming):
             agent.state = agent.state.with_phase(agent.state.executions[JOB], Judging())
         agent.hears(Connected())

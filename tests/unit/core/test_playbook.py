@@ -118,7 +118,7 @@ class TestTheUsualWay:
         assert agent.hears(Notified("", (JOB,), is_complete=True)) == []
 
     def test_a_connection_begins_with_the_whole_list_of_every_namespace(self, agent: Any) -> None:
-        agent.state = replace(agent.state, settings=Settings("me", namespaces=("", "team-a")))
+        agent.state = replace(agent.state, settings=Settings(namespaces=("", "team-a")))
         assert agent.hears(Connected()) == [Fetch("", 1, is_complete=True), Fetch("team-a", 2, is_complete=True)]
 
     def test_a_pending_execution_is_described_claimed_described_afresh_and_started(
@@ -158,7 +158,7 @@ class TestTheUsualWay:
         )
 
     def test_slots_are_filled_round_robin_between_namespaces(self, agent: Any) -> None:
-        agent.state = replace(agent.state, settings=Settings("me", namespaces=("", "a"), max_concurrent=3))
+        agent.state = replace(agent.state, settings=Settings(namespaces=("", "a"), max_concurrent=3))
         agent.hears(Connected())
         ours = [ExecutionId("", f"job-{n}", 1) for n in range(3)]
         theirs = [ExecutionId("a", f"job-{n}", 1) for n in range(3)]
@@ -553,7 +553,7 @@ class TestReporting:
 
 class TestAfterARestart:
     def test_a_running_attempt_that_is_alive_goes_on(self, agent: Any, plan: Plan) -> None:
-        agent.hears(JournalOpened((Execution(JOB, Running(Work(plan.bare)), "greet"),)))
+        agent.hears(JournalOpened("me", (Execution(JOB, Running(Work(plan.bare)), "greet"),)))
         assert agent.all_effects == ()
         agent.hears(Connected())
         agent.hears(AttemptStarted(ATTEMPT))
@@ -561,13 +561,13 @@ class TestAfterARestart:
         assert update.status is SUCCEEDED
 
     def test_an_attempt_that_was_lost_is_failed(self, agent: Any, plan: Plan) -> None:
-        agent.hears(JournalOpened((Execution(JOB, Running(Work(plan.bare)), "greet"),)))
+        agent.hears(JournalOpened("me", (Execution(JOB, Running(Work(plan.bare)), "greet"),)))
         agent.hears(Connected())
         [update] = agent.hears(AttemptEnded(ATTEMPT, AttemptResult(Ending.LOST)))
         assert update.status is FAILED
 
     def test_an_attempt_that_was_never_started_is_started_with_a_fresh_document(self, agent: Any, plan: Plan) -> None:
-        agent.hears(JournalOpened((Execution(JOB, Running(Work(plan.bare)), "greet"),)))
+        agent.hears(JournalOpened("me", (Execution(JOB, Running(Work(plan.bare)), "greet"),)))
         agent.hears(Connected())
         [asked] = agent.hears(AttemptNeverStarted(ATTEMPT))
         assert isinstance(asked, Describe)
@@ -577,16 +577,16 @@ class TestAfterARestart:
 
     def test_a_stop_is_asked_for_again(self, agent: Any, plan: Plan) -> None:
         stopping = Stopping(Work(plan.bare), Outcome(CANCELED, "the service ended it"))
-        assert agent.hears(JournalOpened((Execution(JOB, stopping, "greet"),))) == [StopAttempt(ATTEMPT)]
+        assert agent.hears(JournalOpened("me", (Execution(JOB, stopping, "greet"),))) == [StopAttempt(ATTEMPT)]
         settle, *_ = agent.hears(AttemptNeverStarted(ATTEMPT))
         assert isinstance(settle, Settle)
 
     def test_a_claim_is_looked_into_before_anything_else(self, agent: Any, plan: Plan) -> None:
-        agent.hears(JournalOpened((Execution(JOB, Claiming(plan.bare), "greet"),)))
+        agent.hears(JournalOpened("me", (Execution(JOB, Claiming(plan.bare), "greet"),)))
         assert agent.hears(Connected())[0] == Describe(JOB, 1)
 
     def test_an_outcome_is_reported_before_the_first_list_is_asked_for(self, agent: Any) -> None:
-        agent.hears(JournalOpened((Execution(JOB, Reporting(Outcome(SUCCEEDED)), "greet"),)))
+        agent.hears(JournalOpened("me", (Execution(JOB, Reporting(Outcome(SUCCEEDED)), "greet"),)))
         [update] = agent.hears(Connected())
         assert update.status is SUCCEEDED
 

@@ -243,9 +243,9 @@ def event(draw: Any, world: World) -> Any:
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(st.data(), st.integers(1, 3), st.integers(20, 120))
 def test_the_promises_hold_whatever_happens(data: Any, max_concurrent: int, length: int) -> None:
-    config = Settings("me", NAMESPACES, max_concurrent, boot_id="boot-1")
+    config = Settings(NAMESPACES, max_concurrent, boot_id="boot-1")
     world = World(State(config))
-    world.hears(JournalOpened())
+    world.hears(JournalOpened("me"))
     world.hears(Connected())
     for _ in range(length):
         if data.draw(st.integers(0, 30)) == 0:
@@ -262,7 +262,7 @@ def restart(world: World, config: Settings, *, is_reboot: bool) -> None:
     config = replace(config, boot_id=f"boot-{world.boot}")
     world.state, world.in_flight, world.answered = State(config), {}, []
     known = tuple(world.journal.values())
-    world.hears(JournalOpened(known))
+    world.hears(JournalOpened("me", known))
     for execution in known:
         attempt = execution.attempt
         if attempt is None:
@@ -281,9 +281,9 @@ def restart(world: World, config: Settings, *, is_reboot: bool) -> None:
 @given(st.data())
 def test_once_the_service_answers_everything_pending_is_settled(data: Any) -> None:
     """Liveness: after any prelude, a service that answers rightly brings the agent to rest with every outcome told."""
-    config = Settings("me", NAMESPACES, max_concurrent=2, boot_id="boot-1")
+    config = Settings(NAMESPACES, max_concurrent=2, boot_id="boot-1")
     world = World(State(config))
-    world.hears(JournalOpened())
+    world.hears(JournalOpened("me"))
     world.hears(Connected())
     for _ in range(data.draw(st.integers(0, 40))):
         world.hears(event(data.draw, world))

@@ -169,7 +169,7 @@ def test_what_waited_for_a_reboot_that_does_not_come_goes_on_at_once(agent: Any)
     step = Step("one", "h", StepKind.HANDLER, may_reboot=True)
     waits = Execution(JOB, Waiting(Work(Plan((step,)), number=2), 60.0))
     reboots = Execution(ExecutionId("", "job-2", 1), Rebooting(Work(Plan((step,)), number=2), "boot-1", is_asked=True))
-    agent.hears(JournalOpened((waits, reboots)))
+    agent.hears(JournalOpened("me", (waits, reboots)))
     agent.hears(Connected())
     agent.hears(Tick(), at=601)
     assert [type(agent.phase(e.id)) for e in (waits, reboots)] == [Preparing, Reporting]
@@ -196,7 +196,7 @@ def test_what_ended_while_its_claim_was_in_doubt_is_not_told_an_end_by_an_old_an
 
 def test_a_claim_in_a_namespace_that_is_no_longer_served_is_let_go_when_it_is_over(agent: Any, plan: Plan) -> None:
     gone = ExecutionId("gone", "job-1", 1)
-    agent.hears(JournalOpened((Execution(gone, Claiming(plan, 1), "h"),)))
+    agent.hears(JournalOpened("me", (Execution(gone, Claiming(plan, 1), "h"),)))
     agent.hears(Connected())
     agent.hears(UpdateFailed(gone, agent.phase(gone).call.ticket, "ResourceNotFound"))
     assert agent.state.executions == {}

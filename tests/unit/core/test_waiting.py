@@ -110,13 +110,13 @@ def restarted(agent: Any, boot_id: str = "boot-1") -> Any:
     """Another process, with the journal of this one; the handlers of an old boot are gone."""
     kept = tuple(d for e in agent.state.executions.values() if (d := e.durable) is not None)
     agent.state = State(replace(agent.state.settings, boot_id=boot_id))
-    agent.hears(JournalOpened(kept))
+    agent.hears(JournalOpened("me", kept))
     return agent
 
 
 @pytest.fixture
 def agent(agent: Any) -> Any:
-    agent.state = replace(agent.state, settings=Settings("me", boot_id="boot-1"))
+    agent.state = replace(agent.state, settings=Settings(boot_id="boot-1"))
     return agent
 
 
@@ -479,7 +479,7 @@ class TestExclusive:
         what = plan(exclusive=True)
         both = tuple(Execution(e, Preparing(Work(what.bare, number=2))) for e in (OTHER, JOB))
         restarted(agent)
-        agent.hears(JournalOpened(both))
+        agent.hears(JournalOpened("me", both))
         agent.hears(Connected())
         assert [bool(call_ticket(agent, e)) for e in (JOB, OTHER)] == [True, False]
 
