@@ -222,6 +222,19 @@ def read_token(directory: Path) -> str:
         return ""
 
 
+def read_limits(directory: Path) -> tuple[float, float]:
+    """Read how long the handler may run at most, and the grace of its stop, in seconds; what cannot be read is 0.
+
+    The handler can write this file: who started the attempt knows better.
+    """
+    try:
+        spec = json.loads(read_start(directory / files.SPEC))
+        longest_s, grace_s = float(spec["max_timeout_s"]), float(spec["grace_s"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0.0, 0.0
+    return longest_s, grace_s
+
+
 def read_tail(path: Path) -> str:
     """Read what was kept of an output; what is no UTF-8 becomes U+FFFD."""
     try:

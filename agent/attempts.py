@@ -11,6 +11,7 @@ import os
 import re
 import secrets
 import shutil
+import signal
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -34,6 +35,7 @@ __all__ = ["Attempts", "Facts"]
 PLAIN_NAME = re.compile(r"[a-zA-Z0-9_-]*\.[a-zA-Z0-9_-]+\.[0-9]+")
 NUMBERS = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+")
 LOOK_AGAIN_S = 0.02
+HUNG_S = 60.0  # after the end of its time, grace included, a shim sweeps for 10 s and syncs; then it is no use any more
 
 LOG = structlog.get_logger(__name__)
 
@@ -51,6 +53,9 @@ class Watch:
     pidfd: int | None = None
     control: int | None = None
     is_stop_wanted: bool = False
+    longest_s: float = 0.0  # that the handler may run
+    grace_s: float = 0.0
+    limit: asyncio.TimerHandle | None = None  # of our patience with the shim
 
 
 class Attempts:
@@ -119,6 +124,7 @@ class Attempts:
                 return None
             return self._unstartable(attempt, error.strerror or str(error))
         watch = self._watches[attempt] = Watch(attempt, directory)
+        watch.longest_s, watch.grace_s = max(step.timeout_s, step.max_timeout_s), step.grace_s
         self._in_thread(partial(self._launch, watch, step, facts), partial(self._launched, watch))
         return None
 
@@ -130,6 +136,7 @@ class Attempts:
         watch.is_stop_wanted = True
         if watch.pidfd is None:  # not started yet: asked as soon as it is
             return
+        self._limit(watch, watch.grace_s)
         with contextlib.suppress(OSError):  # the FIFO is full of requests, or gone with the attempt
             if watch.control is None:  # kept open: what is written stays there until the shim comes to read it
                 watch.control = os.open(watch.directory / files.CONTROL, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -190,6 +197,7 @@ class Attempts:
         if not directory.is_dir():
             return False
         watch = self._watches[attempt] = Watch(attempt, directory)
+        watch.longest_s, watch.grace_s = attempt_directory.read_limits(directory)
         self._look(watch)
         return True
 
@@ -240,10 +248,25 @@ class Attempts:
     def _follow(self, watch: Watch, pid: int, pidfd: int) -> None:
         watch.pid, watch.pidfd = pid, pidfd
         self._loop.add_reader(pidfd, self._exited, watch)
+        self._limit(watch, watch.longest_s + watch.grace_s)
         self._post(AttemptStarted(watch.attempt))
         self._read(watch)
         if watch.is_stop_wanted:
             self.stop(watch.attempt)
+
+    def _limit(self, watch: Watch, within_s: float) -> None:
+        """Set a limit to our patience, or an earlier one."""
+        limit = self._loop.call_later(within_s + HUNG_S, self._lose_patience, watch)
+        if watch.limit is not None:
+            limit, later = sorted((watch.limit, limit))
+            later.cancel()
+        watch.limit = limit
+
+    def _lose_patience(self, watch: Watch) -> None:
+        """Kill a shim that hangs, as a SIGSTOP by its handler makes it: what is left is swept like any lost attempt."""
+        LOG.error("supervisor hangs, killed", attempt=watch.attempt.directory_name)
+        if watch.pidfd is not None:
+            signal.pidfd_send_signal(watch.pidfd, signal.SIGKILL)
 
     def _woken(self) -> None:
         """Read what the handlers said; who woke us does not matter."""
@@ -302,6 +325,9 @@ class Attempts:
         self._post(AttemptEnded(attempt, AttemptResult(Ending.UNSTARTABLE, reason=reason)))
 
     def _let_go(self, watch: Watch) -> None:
+        if watch.limit is not None:
+            watch.limit.cancel()
+            watch.limit = None
         if watch.pidfd is not None:
             self._loop.remove_reader(watch.pidfd)
             os.close(watch.pidfd)

@@ -295,6 +295,42 @@ async def test_a_shim_killed_while_no_agent_was_there_is_lost_and_its_family_kil
     assert not second.alive()
 
 
+async def hang(story: "Story") -> None:
+    """Stop the shim of a handler that is up, and return once it has stopped: it is our child."""
+    await story.said("up")
+    pid = story.pid_of_shim()
+    os.kill(pid, signal.SIGSTOP)
+    os.waitid(os.P_PID, pid, os.WSTOPPED)
+
+
+async def test_a_shim_that_hangs_beyond_the_handlers_time_is_given_up_and_nothing_of_it_lives(
+    story: "Story", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.attempts.HUNG_S", -24.0)  # as if 24 s of the 20 s and of the grace of 5 s were over
+    story.start(ORPHAN + UP + "exec sleep 1000")
+    await hang(story)
+    assert (await story.ended()).ending is Ending.LOST
+    assert not story.alive()
+
+
+@pytest.mark.parametrize("is_of_an_earlier_agent", [False, True])
+async def test_a_shim_that_hangs_when_it_is_to_stop_is_given_up(
+    new_story: "Callable[..., Story]", monkeypatch: pytest.MonkeyPatch, is_of_an_earlier_agent: bool
+) -> None:
+    agent = new_story()
+    agent.start(ORPHAN + UP + "exec sleep 1000", grace_s=0.2)
+    await hang(agent)
+    if is_of_an_earlier_agent:
+        agent.attempts.close()
+        agent = new_story()
+        assert agent.attempts.reattach([ATTEMPT]) == set()
+    monkeypatch.setattr("agent.attempts.HUNG_S", 0.1)
+    agent.attempts.stop(ATTEMPT)
+    agent.attempts.stop(ATTEMPT)
+    assert (await agent.ended()).ending is Ending.LOST
+    assert not agent.alive()
+
+
 async def test_an_attempt_without_directory_was_never_started(story: "Story") -> None:
     assert story.attempts.reattach([ATTEMPT]) == {ATTEMPT}
     assert story.events == []
