@@ -1,6 +1,7 @@
 """The cases by their texts, as they are printed and replayed: what is done to a world, and what is checked.
 
 kill:POINT[,POINT…]     an agent is killed there, or each shim; the next agent at the next point; then one runs on
+hang:POINT              the agent is stopped there (SIGSTOP), until its service manager misses it and kills it
 ENOSPC:POINT, EIO:POINT one call fails; with `-on`, as in ENOSPC-on:POINT, all from there on, until a restart
 slow:POINT              the call takes three seconds, and the watchdog must not notice
 shim:MOMENT             the shim alone is killed, its handler and a double fork alive; see MOMENTS
@@ -9,13 +10,15 @@ shim:MOMENT             the shim alone is killed, its handler and a double fork 
 import asyncio
 import os
 import signal
+import time
 from typing import Any
 
 from tests.faults.kill_checks import LIVE_S, check_ready, check_told, check_watch, settle, watch_told
 from tests.faults.kill_points import Hit, Point, point_of
-from tests.faults.kill_world import World
+from tests.faults.kill_world import WATCHDOG_S, World
 
 SLOW = "delay_enter=3000000"
+START_S = 8.0  # for which a service manager waits until it is ready
 PATIENCE_S = 3.0  # once it has begun, for a disk that stays bad: then the agent is stopped, and the disk repaired
 
 MOMENTS = {
@@ -38,6 +41,8 @@ def fault_of(text: str) -> str:
     word = text.partition(":")[0]
     if word == "kill":
         return "C3" if "," in text else "C1"
+    if word == "hang":
+        return "C4"
     return {"ENOSPC": "D1", "EIO": "D2", "slow": "D6", "shim": "C6", "untouched": "C1"}[word.removesuffix("-on")]
 
 
@@ -54,6 +59,8 @@ async def perform(world: World, text: str) -> None:
     elif word == "kill":
         for points in rest.split(","):
             await _kill(world, [Hit(point_of(each)) for each in points.split("+")])
+    elif word == "hang":
+        await _hang(world, Hit(point_of(rest), "signal=STOP"))
     elif word == "untouched":
         check_watch(world, await settle(world))
     elif word == "slow":
@@ -69,6 +76,16 @@ async def _kill(world: World, hits: list[Hit]) -> None:
     if await agent.ended(LIVE_S) is None:
         world.seen.append(f"L neither killed nor idle after {LIVE_S:.0f} s")
         await agent.end()
+    check_told(world)
+
+
+async def _hang(world: World, hit: Hit) -> None:
+    """Do what systemd does with a service that no longer says it is alive."""
+    agent = await world.start(hit)
+    until, missed_s = agent.started_at + LIVE_S, WATCHDOG_S
+    while missed_s > 0 and time.monotonic() < until and await agent.ended(missed_s) is None:
+        missed_s = agent.last_word_at + (WATCHDOG_S if agent.ready_at else START_S) - time.monotonic()
+    await agent.end()
     check_told(world)
 
 

@@ -8,7 +8,7 @@ from itertools import zip_longest
 from tests.faults.kill_cases import MOMENTS
 from tests.faults.kill_points import BAD_DISK, FULL_DISK, KILLS, NAMES, PROCESSES, SYNCS, TALK, WRITES, Point
 
-COMBINED = 40  # of the many pairs and triples
+COMBINED = 40  # of the many pairs and triples, and of hangs, which are kills that come late
 
 
 def plan(found: list[Point], of_files: list[Point], seed: int) -> list[str]:
@@ -34,6 +34,7 @@ def plan(found: list[Point], of_files: list[Point], seed: int) -> list[str]:
     triples = [(chance.choice(every), *chance.sample(early, 2)) for _ in range(COMBINED)]
     families.append([f"kill:{','.join(triple)}" for triple in triples])
     families.append([f"kill:{'+'.join(map(chance.choice, kills.values()))}" for _ in range(COMBINED)])
+    families.append([f"hang:{point}" for point in chance.sample(kills["agent"], COMBINED)])
     families.append([f"shim:{moment}" for moment in MOMENTS])
     return _in_turn(chance.sample(families, len(families)))
 
@@ -42,7 +43,7 @@ def group(text: str) -> str:
     """Return the name under which a case is counted."""
     word, _, rest = text.partition(":")
     if word != "kill":
-        return {"slow": "slow syncs", "shim": "shims killed alone"}.get(word, f"{word} errors")
+        return {"slow": "slow syncs", "shim": "shims killed alone", "hang": "hangs"}.get(word, f"{word} errors")
     if "," in rest:
         return "triples of kills"
     return "pairs of kills" if "+" in rest else f"{rest.partition(':')[0]} kills"

@@ -80,6 +80,11 @@ class Agent:
             fact.cancel()
 
     @property
+    def last_word_at(self) -> float:
+        """When it last said something to its service manager, at first when it was started (monotonic)."""
+        return max([self.started_at, *filter(None, [self.ready_at]), *self.fed_at])
+
+    @property
     def longest_silence_s(self) -> float:
         """The longest time without a word to the watchdog, from being ready to the end."""
         times = [*filter(None, [self.ready_at]), *self.fed_at]
@@ -295,5 +300,5 @@ class World:
 
     def was_hit(self) -> bool:
         """Tell whether an injection was made; strace leaves only such calls in its logs besides those it counts."""
-        marks = (b"(INJECTED)", b"(DELAYED)", b"killed by SIGKILL")
+        marks = (b"(INJECTED)", b"(DELAYED)", b"stopped by SIGSTOP", b"killed by SIGKILL")
         return any(mark in log.read_bytes() for log in self.directory.glob("trace.*") for mark in marks)
