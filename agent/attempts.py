@@ -1,8 +1,9 @@
 """Attempts: each is started at most once, watched to its end, stopped on demand, and found again after a restart.
 
 The directory is the truth. None: never started. One with `result.json`: over. One whose lock is held: alive. Any other:
-lost. All methods belong to the loop's thread and return at once; what may take long (fsync, starting a process, a
-sweep, removing a tree) is done by one thread, in order, so that a sweep never meets a shim that was just started.
+lost. All methods but `prepare` belong to the loop's thread and return at once; what may take long (fsync, starting a
+process, a sweep, removing a tree) is done by one thread, in order, so that a sweep never meets a shim that was just
+started.
 """
 
 import asyncio
@@ -83,15 +84,18 @@ class Attempts:
         self._one_ended = asyncio.Event()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="attempts")
 
-    def open(self) -> None:
-        """Make the directories and the wake-up, adopt orphans from now on. In the running loop. Raises OSError."""
+    def prepare(self) -> None:
+        """Make the directories and the wake-up, durably: blocks, on no particular thread. Raises OSError."""
         for directory in (self._state, self._attempts, self._jobs, self._trash):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         attempt_directory.sync(self._state)  # an attempt's directory is as durable as the names above it
         wake = self._state / files.WAKE
         wake.unlink(missing_ok=True)  # shims of an earlier agent open it by its name, each time
         os.mkfifo(wake, 0o600)
-        self._wake = os.open(wake, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def open(self) -> None:
+        """Listen, and adopt orphans, from now on. In the running loop, after `prepare`. Raises OSError."""
+        self._wake = os.open(self._state / files.WAKE, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         prctl(PR_SET_CHILD_SUBREAPER, 1)
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._wake, self._woken)

@@ -186,6 +186,7 @@ class Daemon:
     def _opened(self) -> tuple[str, Recovered]:
         """On the journal's thread. A damaged journal is set aside: what it held is FAILED journal-lost, never rerun."""
         agent_id = state_directory.agent_id(self._directory)
+        self._attempts.prepare()
         try:
             return agent_id, self._journal.open()
         except JournalDamagedError as error:

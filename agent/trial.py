@@ -161,6 +161,7 @@ class Stage:
 
     def open(self) -> None:
         """Make ready. Raises OSError."""
+        self._attempts.prepare()
         self._attempts.open()
 
     def start(

@@ -170,6 +170,7 @@ async def _look_at_attempts(state: Path, found: Found) -> None:
     attempts = Attempts(state, _never, found.events.append)
     attempts._thread.shutdown()
     attempts._thread = _Inline()  # type: ignore[assignment] - all that is asked of it
+    attempts.prepare()
     attempts.open()
     try:
         await attempts.abandon_others({execution.id for execution in found.recovered.executions})

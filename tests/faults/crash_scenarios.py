@@ -178,6 +178,7 @@ def opened(journal: Journal) -> Recovered:
 
 async def _real_attempts(root: Path, life: Life, *jobs: Job) -> None:
     life.attempts = Attempts(root / STATE, plain, life.inbox.put_nowait)
+    life.attempts.prepare()
     life.attempts.open()
     await life.run(*jobs)
     life.attempts._thread.shutdown(wait=True)

@@ -47,16 +47,6 @@ async def test_d1_d3_a_disk_that_is_full_or_read_only_at_boot_degrades_the_agent
 async def full_at_boot(pi: Rig, watchdog: Any) -> None:
     with mounted(pi, "-t", "tmpfs", "-o", "size=512k", "tmpfs") as state:
         filler = fill(state)
-        with contextlib.suppress(OSError):
-            (state / "agent-id").write_text("0123456789abcdef\n")
-        if not (state / "agent-id").read_text():  # a first boot: without an id nothing can be claimed
-            agent = await pi.start(is_connected=False)
-            assert await agent.ended() == 73, agent.told
-            filler.unlink()
-            await stopped(await pi.start())
-            for name in ("journal.sqlite", "journal.sqlite-wal", "journal.sqlite-shm"):
-                (state / name).unlink(missing_ok=True)
-            filler = fill(state)
         await degraded_until(pi, watchdog, filler.unlink)
 
 

@@ -34,6 +34,7 @@ class Story:
     def __post_init__(self) -> None:
         self.attempts = Attempts(self.state, self.launcher, self._post)
         self._news = asyncio.Event()
+        self.attempts.prepare()
         self.attempts.open()
 
     def _post(self, event: AttemptEvent) -> None:

@@ -440,6 +440,7 @@ from agent.launchers import ROOT, plain
 async def main():
     inbox = asyncio.Queue()
     attempts = Attempts(Path(sys.argv[1]), plain, inbox.put_nowait)
+    attempts.prepare()
     attempts.open()
     step = Step("step", "shell", StepKind.HANDLER, argv=("/bin/sh", "-c", sys.argv[3]))
     attempts.start(AttemptId(ExecutionId("", "job-1", 1), 0, 1), step, Facts("thing-1"))
