@@ -1,0 +1,170 @@
+"""The device of these stories: what is on it, and what may be asked of it and of its service."""
+
+import contextlib
+import json
+import os
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from machine import PATH, ROOT, Machine
+
+from simulator.server import RunningSimulator
+
+THING = "pi-kitchen-1"
+SOURCE = "/usr/src/iot-jobs-agent"
+FILES = "/srv/iot-jobs"
+COMMAND = "/opt/iot-jobs-agent/bin/iot-jobs-agent {} --config /etc/iot-jobs-agent/config.toml"
+BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+BY_HAND = re.compile(r"^(apt-get|scp|nano|journalctl .*--follow)")  # needs another machine or a person, or never ends
+TERMINAL = {"SUCCEEDED", "FAILED", "REJECTED", "TIMED_OUT", "CANCELED", "REMOVED"}
+
+CONFIG = """
+[aws]
+endpoint = "localhost"
+port = {sim.mqtts_port}
+https_port = {sim.https_port}
+thing_name = "{thing}"
+certificate = "${{CREDENTIALS_DIRECTORY}}/certificate.pem"
+private_key = "${{CREDENTIALS_DIRECTORY}}/private.key"
+root_ca = "${{CREDENTIALS_DIRECTORY}}/root-ca.pem"
+[agent]
+max_concurrent = 3
+[handlers]
+enabled = ["run-command", "reboot", "restart-services", "collect-logs", "patient", "again", "onward"]
+directories = ["/etc/iot-jobs-agent/handlers"]
+[handler.run-command]
+programs = ["/bin/echo", "/usr/bin/id"]
+[handler.reboot]
+may_reboot = true
+[handler.restart-services]
+units = ["oven.service"]
+[handler.collect-logs]
+units = ["oven.service"]
+ca_file = "{files}/ca.pem"
+[handler.again]
+on_interrupt = "rerun"
+[handler.onward]
+on_interrupt = "resume"
+"""
+# The kernel stays the same over a container's boots. Its boot id is a file that systemd-nspawn mounts over the kernel's
+# one, which the unit's own /proc lacks: it is mounted there too. All else of the unit is as shipped.
+CONTAINER = "[Service]\nBindReadOnlyPaths=/run/boot-id:/proc/sys/kernel/random/boot_id\n"
+CONTAINER_FILES = "C /run/boot-id - - - - /proc/sys/kernel/random/boot_id\n"
+OVEN = """
+[Service]
+ExecStart=/bin/sh -c 'echo warm; exec sleep infinity'
+[Install]
+WantedBy=multi-user.target
+"""
+# Notes that it was started; waits at the gate the first time, and is done at once when it was cut short before.
+PATIENT = f"""#!/bin/sh
+echo "$JOB_ID $JOB_ATTEMPT $JOB_PHASE $JOB_REASON" >> {FILES}/ledger
+sync {FILES}/ledger
+echo '{{"progress": 1, "message": "up"}}' >&3
+[ "$JOB_REASON" = first ] || exit 0
+read -r word < {FILES}/gate
+echo "$word"
+"""
+
+
+def blocks_of(heading: str) -> list[str]:
+    """Return the blocks of shell commands in a section of the installation page."""
+    section = (ROOT / "docs/install.md").read_text().partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    blocks = BLOCK.findall(section)
+    assert blocks, heading
+    return blocks
+
+
+def by_itself(block: str) -> str:
+    """Return what of a block can be done by a test."""
+    return "\n".join(line for line in block.splitlines() if not BY_HAND.match(line))
+
+
+@dataclass
+class Device:
+    """The booted device, and the service that it is a thing of."""
+
+    machine: Machine
+    sim: RunningSimulator
+    arn: str
+    gates: list[int] = field(default_factory=list)
+
+    async def follow(self, heading: str) -> str:
+        """Do, as root in the release's directory, what a section of the page tells to do; what it said."""
+        return "".join([await self.type(block) for block in blocks_of(heading)])
+
+    async def type(self, block: str, *, directory: str = SOURCE) -> str:
+        """Do what a block of shell commands says, but for what needs a person."""
+        pip = {key: value for key, value in os.environ.items() if key.startswith("PIP_")}
+        return await self.machine.run(by_itself(block), directory=directory, environment={"PATH": PATH} | pip)
+
+    def create(self, job: str, document: Any, **members: Any) -> None:
+        self.sim.operate("CreateJob", jobId=job, targets=[self.arn], document=json.dumps(document), **members)
+
+    def status(self, job: str) -> str | None:
+        return self.sim.status(THING, job)
+
+    def details(self, job: str) -> dict[str, str]:
+        if self.status(job) is None:
+            return {}
+        return dict(self.sim.store.find_execution(THING, job).status_details or {})
+
+    async def is_up(self, job: str) -> None:
+        """Wait until the job's handler says that it is there."""
+        await self.sim.wait_until(lambda: "up" in self.details(job).get("progress", ""), within_s=30)
+
+    async def is_over(self, job: str) -> str:
+        """Wait for the end, and return its status once all is seen to be sound: O, T and P of docs/reliability.md."""
+        await self.sim.wait_until(lambda: self.status(job) in TERMINAL, within_s=60)
+        topic = f"$aws/things/{THING}/jobs/{job}/update"
+        told = [json.loads(payload)["status"] for heard, payload in self.sim.received if heard == topic]
+        (status,) = {each for each in told if each in TERMINAL}
+        assert self.status(job) == status
+        assert max(Counter(self.ledger).values(), default=0) <= 1, self.ledger
+        assert self.alive(job) == []
+        return status
+
+    async def ends(self, job: str, status: str) -> None:
+        """Wait for the end, which must be this one."""
+        assert await self.is_over(job) == status, (job, self.details(job), await self.log())
+
+    async def known(self) -> dict[str, str]:
+        """Return the jobs that the agent has settled, with their status, once nothing is under way."""
+        words = [COMMAND.format(each) for each in ("pause --wait --timeout 30", "jobs --json", "resume")]
+        said = await self.machine.run(f"{words[0]} > /dev/null; {words[1]}; {words[2]} > /dev/null")
+        return {each["job_id"]: each["status"] for each in json.loads(said)}
+
+    @staticmethod
+    def alive(job: str) -> list[Path]:
+        """Return the processes of the job's attempts; those of a container are processes of this machine too."""
+        found = []
+        for path in Path("/proc").glob("[0-9]*/environ"):
+            with contextlib.suppress(OSError):
+                found += [path] if f"JOB_ID={job}".encode() in path.read_bytes().split(b"\0") else []
+        return found
+
+    @property
+    def ledger(self) -> list[str]:
+        path = self.machine.path(f"{FILES}/ledger")
+        return path.read_text().splitlines() if path.exists() else []
+
+    def open_gate(self) -> None:
+        """Let one handler go on, now or when it comes to the gate."""
+        self.gates.append(os.open(self.machine.path(f"{FILES}/gate"), os.O_RDWR))  # or its word would be lost
+        os.write(self.gates[-1], b"opened\n")
+
+    def close_gates(self) -> None:
+        """Take back the words that nobody waited for."""
+        while self.gates:
+            os.close(self.gates.pop())
+
+    async def shows(self, name: str) -> str:
+        """Return a property of the agent's unit."""
+        return (await self.machine.run(f"systemctl show --property={name} --value iot-jobs-agent")).strip()
+
+    async def log(self) -> str:
+        """Return what the agent logged last, for people."""
+        return await self.machine.run("journalctl --unit iot-jobs-agent --no-pager --lines 30")
