@@ -5,20 +5,29 @@ acknowledged; the explorer has to see that.
 """
 
 import asyncio
+import contextlib
 import json
 import os
 import sqlite3
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
-from agent import attempt_directory, state_directory
+from agent import attempt_directory, journal, state_directory
 from agent.attempts import Attempts
+from agent.core.effects import JournalEffect, Save
+from agent.core.state import (
+    Rebooting,
+    Running,
+    Waiting,
+)
 from agent.errors import JournalDamagedError
 from agent.journal import Journal, Recovered
 from agent.launchers import plain
-from tests.faults.crash_life import Job, Life, Mark, Service, text_of
+from tests.faults.crash_life import BOOT, Life, Mark, Moment, text_of
+from tests.faults.crash_schema_1 import of_schema_1, schema_1
+from tests.faults.crash_service import Job, Service
 from tests.faults.crash_trace import MARKS
 
 STATE = "var/lib/agent"  # the state directory below the root; `prepare` makes all of it
@@ -35,11 +44,8 @@ def new_installation(root: Path, mark: Mark) -> None:
 
 def lives(root: Path, mark: Mark) -> None:
     """Jobs of every nature, killed in between, opened again, ended."""
-    service = Service()
-    _killed_after(lambda: _run_without_end(root, mark, service, Job("a", "well"), Job("b", "fails")))
-    service = Service.of((root.with_name("service")).read_text())
-    _killed_after(lambda: _run_without_end(root, mark, service, Job("c", "refused"), Job("d", "canceled")))
-    service = Service.of((root.with_name("service")).read_text())
+    service = _killed(root, mark, Service(), Job("a", "well"), Job("b", "fails"))
+    service = _killed(root, mark, service, Job("c", "refused"), Job("d", "canceled"))
     with _agent(root, mark, service) as life:
         asyncio.run(life.run(Job("e", "steps"), Job("f", "well")))
     with _agent(root, mark, service) as life:
@@ -49,8 +55,7 @@ def lives(root: Path, mark: Mark) -> None:
 def checkpoints(root: Path, mark: Mark) -> None:
     """So many jobs that SQLite moves its log into the database, again and again, and begins it anew."""
     with _agent(root, mark) as life:
-        assert life.journal._database is not None
-        life.journal._database.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
+        _checkpoint_after(life, CHECKPOINT_PAGES)
         for number in range(24):
             asyncio.run(life.run(Job(f"job-{number}", ("well", "steps", "fails")[number % 3])))
 
@@ -60,8 +65,33 @@ def killed_while_running(root: Path, mark: Mark) -> None:
     service = Service()
     for number in range(5):
         jobs = [Job(f"job-{number}-{each}", ("steps", "canceled", "well")[each]) for each in range(3)]
-        _killed_after(lambda: _run_without_end(root, mark, service, *jobs, pages=CHECKPOINT_PAGES))  # noqa: B023 - at once
-        service = Service.of((root.with_name("service")).read_text())
+        service = _killed(root, mark, service, *jobs, pages=CHECKPOINT_PAGES)
+
+
+def tried_again(root: Path, mark: Mark) -> None:
+    """Jobs that ask for another try: one as often as it may, with kills while it waits, beside one that asks once."""
+    service = _killed(root, mark, Service(), Job("a", "never ready"), until=(Waiting, 2))
+    service = _killed(root, mark, service, until=(Waiting, 4))
+    with _agent(root, mark, service) as life:
+        asyncio.run(life.run(Job("b", "retried")))
+
+
+def interrupted(root: Path, mark: Mark) -> None:
+    """A job that is interrupted until it has failed, in the same boot and in another one; others that go on."""
+    service = _killed(root, mark, Service(), Job("a", "always lost"), until=(Running, 1))
+    service = _killed(root, mark, service, Job("b", "resumed"), until=(Running, 2))
+    service = _killed(root, mark, service, until=(Running, 3), boot_id="boot-2")
+    with _agent(root, mark, service, "boot-2") as life:
+        asyncio.run(life.run(Job("c", "rerun")))
+
+
+def rebooted(root: Path, mark: Mark) -> None:
+    """Jobs that ask for reboots; the agent ends properly, is killed, and is killed before it asked the system."""
+    with _agent(root, mark) as life:
+        asyncio.run(life.run(Job("a", "rebooted"), Job("b", "always reboots")))
+    service = _killed(root, mark, life.service, boot_id="boot-2")
+    service = _killed(root, mark, service, until=(Rebooting, 4), boot_id="boot-3")
+    _killed(root, mark, service, boot_id="boot-3")
 
 
 def attempts(root: Path, mark: Mark) -> None:
@@ -79,6 +109,22 @@ def attempts_again(root: Path, mark: Mark) -> None:
         asyncio.run(_real_attempts(root, life, Job("b", "well")))
 
 
+def attempts_tried_again(root: Path, mark: Mark) -> None:
+    """A job whose handler asks for another try, and then, after a reboot, one whose handler asks for that."""
+    with _agent(root, mark) as life:
+        mark(settled=True)
+        asyncio.run(_real_attempts(root, life, Job("a", "retried"), Job("b", "rebooted")))
+    with _agent(root, mark, life.service, "boot-2") as life:
+        asyncio.run(_real_attempts(root, life))
+
+
+def attempts_cut_short(root: Path, mark: Mark) -> None:
+    """Jobs whose supervisors are killed: one goes on where it was, one begins anew."""
+    with _agent(root, mark) as life:
+        mark(settled=True)
+        asyncio.run(_real_attempts(root, life, Job("a", "resumed"), Job("b", "rerun")))
+
+
 def set_aside(root: Path, mark: Mark) -> None:
     """A journal that was damaged, by something else than a power cut, is set aside, and a new one lives on."""
     with _agent(root, mark) as life:
@@ -89,6 +135,16 @@ def set_aside(root: Path, mark: Mark) -> None:
     mark(settled=True, damaged=damaged.hex())
     with _agent(root, mark) as life:
         asyncio.run(life.run(Job("b", "well")))
+
+
+def migrated(root: Path, mark: Mark) -> None:
+    """A journal of schema 1, with an execution in each of its phases, is opened by today's code, which goes on."""
+    with _agent(root, mark) as life:
+        of_schema_1(life)
+    schema_1(root / STATE)
+    mark(settled=True)
+    with _agent(root, mark, life.service) as life:
+        asyncio.run(life.run(Job("new", "well")))
 
 
 def _default_sqlite(root: Path, mark: Mark) -> None:
@@ -131,6 +187,42 @@ def _wal_normal(root: Path, mark: Mark) -> None:
         asyncio.run(life.run(Job("a", "well")))
 
 
+def _early_start(root: Path, mark: Mark) -> None:
+    """The real journal, but that another try runs is written with what comes after it."""
+    with _agent(root, mark) as life:
+        late: list[JournalEffect] = []
+        write = life._write
+
+        def written(effects: list[JournalEffect]) -> None:
+            again = [e for e in effects if isinstance(e, Save) and isinstance(e.execution.phase, Running)]
+            if any(e.execution.phase.work.number > 1 for e in again):
+                late.extend(effects)
+            elif effects:
+                write([*late, *effects])
+                late.clear()
+
+        life._write = written  # type: ignore[method-assign] - that is what is bad
+        asyncio.run(life.run(Job("a", "retried")))
+
+
+def _migrated_in_steps(root: Path, mark: Mark) -> None:
+    """The real journal, but each row is taken over in a transaction of its own."""
+    keep, migrate = journal._keep, journal._migrate
+
+    def kept(database: sqlite3.Connection, fields: Sequence[Any]) -> None:
+        keep(database, fields)
+        database.execute("COMMIT")
+        database.execute("BEGIN IMMEDIATE")
+
+    def in_steps(database: sqlite3.Connection) -> None:
+        journal._keep = kept
+        migrate(database)
+        journal._keep = keep
+
+    journal._migrate = in_steps
+    migrated(root, mark)
+
+
 def _attempt_without_sync(root: Path, mark: Mark) -> None:
     """Real attempts, but for the fsync of the directories that hold theirs."""
     attempt_directory.sync = lambda *_: None
@@ -139,41 +231,47 @@ def _attempt_without_sync(root: Path, mark: Mark) -> None:
 
 REAL: dict[str, Callable[[Path, Mark], None]] = {
     each.__name__.replace("_", "-"): each
-    for each in (new_installation, lives, checkpoints, killed_while_running, attempts, attempts_again, set_aside)
+    for each in (
+        *(new_installation, lives, checkpoints, killed_while_running, set_aside),
+        *(tried_again, interrupted, rebooted, migrated),
+        *(attempts, attempts_again, attempts_tried_again, attempts_cut_short),
+    )
 }
 KNOWN_BAD: dict[str, Callable[[Path, Mark], None]] = {
     "SQLite with Python's default pragmas": _default_sqlite,
     "SQLite with a write-ahead log and synchronous=NORMAL": _wal_normal,
     "tmp + rename without fsync": _rename,
     "append without fsync": _append,
+    "a retry that is started before it is journalled": _early_start,
+    "a migration in several transactions": _migrated_in_steps,
     "an attempt's directory without fsync of its parent": _attempt_without_sync,
 }
 STORES = {name for name, scenario in KNOWN_BAD.items() if scenario in {_default_sqlite, _rename, _append}}
 WITH_ATTEMPTS = {name for name, each in (REAL | KNOWN_BAD).items() if "attempt" in each.__name__}
 
 
-@contextmanager
-def _agent(root: Path, mark: Mark, service: Service | None = None) -> Iterator[Life]:
+@contextlib.contextmanager
+def _agent(root: Path, mark: Mark, service: Service | None = None, boot_id: str = BOOT) -> Iterator[Life]:
     """Start as the daemon does, and end as it does."""
     state = root / STATE
     state_directory.prepare(state)
     agent_id = state_directory.agent_id(state)
     mark(agent_id=agent_id)
-    journal = Journal(state)
-    recovered = opened(journal)
+    the_journal = Journal(state)
+    recovered = opened(the_journal)
     mark(begun=text_of(recovered.executions, recovered.history))
     mark(acknowledged=True)
-    yield Life(journal, recovered, service or Service(), agent_id, mark)
-    journal.close()
+    yield Life(the_journal, recovered, service or Service(), agent_id, mark, boot_id=boot_id)
+    the_journal.close()
 
 
-def opened(journal: Journal) -> Recovered:
+def opened(the_journal: Journal) -> Recovered:
     """Open it as the daemon does."""
     try:
-        return journal.open()
+        return the_journal.open()
     except JournalDamagedError:
-        journal.set_aside()
-        return journal.open()
+        the_journal.set_aside()
+        return the_journal.open()
 
 
 async def _real_attempts(root: Path, life: Life, *jobs: Job) -> None:
@@ -184,25 +282,34 @@ async def _real_attempts(root: Path, life: Life, *jobs: Job) -> None:
     life.attempts.close()
 
 
-def _run_without_end(root: Path, mark: Mark, service: Service, *jobs: Job, pages: int = 0) -> None:
-    with _agent(root, mark, service) as life:
-        assert life.journal._database is not None
-        if pages:
-            life.journal._database.execute(f"PRAGMA wal_autocheckpoint={pages}")
-        asyncio.run(life.run(*jobs))
-        root.with_name("service").write_text(service.text)
-        os._exit(0)
-
-
-def _killed_after(work: Callable[[], None]) -> None:
-    """Do it in a process that ends without closing anything."""
+def _killed(
+    root: Path,
+    mark: Mark,
+    service: Service,
+    *jobs: Job,
+    until: Moment | None = None,
+    boot_id: str = BOOT,
+    pages: int = 0,
+) -> Service:
+    """Live in a process that ends without closing anything; return what the service knows then."""
     if (pid := os.fork()) == 0:
         try:
-            work()
+            with _agent(root, mark, service, boot_id) as life:
+                _checkpoint_after(life, pages)
+                asyncio.run(life.run(*jobs, until=until))
+                root.with_name("service").write_text(service.text)
+                os._exit(0)
         finally:
             os._exit(1)
     _, status = os.waitpid(pid, 0)
     assert status == 0, status
+    return Service.of(root.with_name("service").read_text())
+
+
+def _checkpoint_after(life: Life, pages: int) -> None:
+    assert life.journal._database is not None
+    if pages:
+        life.journal._database.execute(f"PRAGMA wal_autocheckpoint={pages}")
 
 
 def _sync(directory: Path) -> None:
