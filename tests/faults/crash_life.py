@@ -33,7 +33,7 @@ from agent.core.events import (
     Tick,
 )
 from agent.core.job import AttemptId, ExecutionId, Outcome
-from agent.core.state import Execution, Rebooting, Running, Settings, State, Waiting
+from agent.core.state import Execution, Phase, Rebooting, Running, Settings, State, Waiting
 from agent.journal import HistoryEntry, Journal, Recovered, encoded
 from tests.faults.crash_service import Job, Service, result_of
 
@@ -126,10 +126,18 @@ class Instant:
         """Forget what was never made."""
 
 
+def _moment(phase: Phase) -> Moment | None:
+    match phase:
+        case Running(work=work, started_at=float()) | Waiting(work=work) | Rebooting(work=work):
+            return type(phase), work.number
+        case _:
+            return None
+
+
 class Life:
     """An agent from its journal on, which says with marks what it is about to write, wrote, told and forgot.
 
-    Attempts that an earlier life left under way are lost.
+    `left` are the attempts that were under way when an earlier life ended; instant ones are lost.
     """
 
     def __init__(
@@ -149,18 +157,19 @@ class Life:
         self.state = State(Settings(max_concurrent=2, boot_id=boot_id))
         self.now = 0.0
         self.is_rebooting = False
+        self.left = [execution.attempt for execution in recovered.executions if execution.attempt is not None]
         self.said_of_service = ""
         self._say_how_the_service_is()
         for event in (JournalOpened(agent_id, recovered.executions, recovered.settled), Connected()):
             self._take(event)
-        for execution in recovered.executions:
-            if execution.attempt is not None:
-                self.inbox.put_nowait(AttemptEnded(execution.attempt, result_of("lost")))
 
     async def run(self, *jobs: Job, until: Moment | None = None) -> None:
         """Create the jobs and live until they are settled, until a moment, or until the device reboots."""
         self.service.jobs |= {job.id: job for job in jobs}
         self._say_how_the_service_is()
+        if isinstance(self.attempts, Instant):
+            for attempt in self.left:
+                self.inbox.put_nowait(AttemptEnded(attempt, result_of("lost")))
         self.inbox.put_nowait(Notified("", self.service.pending(), is_complete=True))
         while not self._is_over(until):
             if self.inbox.empty() and all(e.attempt is None for e in self.state.executions.values()):
@@ -168,10 +177,7 @@ class Life:
             self._take(await self.inbox.get())
 
     def _is_over(self, until: Moment | None) -> bool:
-        phases = [e.phase for e in self.state.executions.values()]
-        has_come = any(
-            isinstance(p, Running | Waiting | Rebooting) and (type(p), p.work.number) == until for p in phases
-        )
+        has_come = any(_moment(e.phase) == until for e in self.state.executions.values()) and until is not None
         return has_come or self.is_rebooting or (is_idle(self.state) and self.inbox.empty())
 
     def _wait(self) -> None:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 
 from agent.core.events import AttemptEnded, AttemptEvent
-from agent.core.job import AttemptId, Ending, ExecutionStatus, StartReason
+from agent.core.job import AttemptId, Ending, ExecutionStatus, OnInterrupt, StartReason
 from agent.core.state import Execution, Preparing, Rebooting, Running, Stopping, Waiting, Work
 from tests.faults.crash_aftermath import Aftermath, aftermath
 from tests.faults.crash_life import text_of
@@ -172,9 +172,11 @@ def _wrong_directory(execution: Execution, known: Knowledge, found: Found) -> It
     told = [name for name in names if name in known.checkpoints]
     if told and checkpoint is None:
         yield f"D the checkpoint of {told[-1]} is gone, of which the agent was told"
-    if lost := {attempt.directory_name for attempt in before} & known.checkpoints - kept:
-        yield f"D what {', '.join(sorted(lost))} kept is gone"
-    if execution.attempt is None or current.directory_name not in known.started:
+    if gone := {attempt.directory_name for attempt in before} & known.checkpoints - kept:
+        yield f"D what {', '.join(sorted(gone))} kept is gone"
+    lost = {e.attempt for e in found.events if isinstance(e, AttemptEnded) and e.result.ending is Ending.LOST}
+    is_resumed = execution.attempt in lost and work.current.on_interrupt is OnInterrupt.RESUME
+    if execution.attempt is None or not (current.directory_name in known.started or is_resumed):
         return
     if checkpoint not in {None, *(json.dumps(name).encode() for name in names)}:
         yield f"R the checkpoint of {current.directory_name} is {checkpoint!r}"

@@ -17,6 +17,7 @@ from typing import Any
 from agent import attempt_directory, journal, state_directory
 from agent.attempts import Attempts
 from agent.core.effects import JournalEffect, Save
+from agent.core.events import AttemptNeverStarted
 from agent.core.state import (
     Rebooting,
     Running,
@@ -26,7 +27,7 @@ from agent.errors import JournalDamagedError
 from agent.journal import Journal, Recovered
 from agent.launchers import plain
 from tests.faults.crash_life import BOOT, Life, Mark, Moment, text_of
-from tests.faults.crash_schema_1 import of_schema_1, schema_1
+from tests.faults.crash_schema_1 import end_with_schema_1, of_schema_1
 from tests.faults.crash_service import Job, Service
 from tests.faults.crash_trace import MARKS
 
@@ -79,10 +80,10 @@ def tried_again(root: Path, mark: Mark) -> None:
 def interrupted(root: Path, mark: Mark) -> None:
     """A job that is interrupted until it has failed, in the same boot and in another one; others that go on."""
     service = _killed(root, mark, Service(), Job("a", "always lost"), until=(Running, 1))
-    service = _killed(root, mark, service, Job("b", "resumed"), until=(Running, 2))
+    service = _killed(root, mark, service, until=(Running, 2))
     service = _killed(root, mark, service, until=(Running, 3), boot_id="boot-2")
     with _agent(root, mark, service, "boot-2") as life:
-        asyncio.run(life.run(Job("c", "rerun")))
+        asyncio.run(life.run(Job("b", "resumed"), Job("c", "rerun")))
 
 
 def rebooted(root: Path, mark: Mark) -> None:
@@ -119,10 +120,12 @@ def attempts_tried_again(root: Path, mark: Mark) -> None:
 
 
 def attempts_cut_short(root: Path, mark: Mark) -> None:
-    """Jobs whose supervisors are killed: one goes on where it was, one begins anew."""
-    with _agent(root, mark) as life:
+    """Jobs whose supervisors are killed: one together with the agent, found in another boot, and one alone."""
+    with _agent(root, mark):
         mark(settled=True)
-        asyncio.run(_real_attempts(root, life, Job("a", "resumed"), Job("b", "rerun")))
+    service = _killed(root, mark, Service(), Job("a", "rerun"), until=(Running, 1), has_attempts=True)
+    with _agent(root, mark, service, "boot-2") as life:
+        asyncio.run(_real_attempts(root, life, Job("b", "resumed")))
 
 
 def set_aside(root: Path, mark: Mark) -> None:
@@ -141,7 +144,7 @@ def migrated(root: Path, mark: Mark) -> None:
     """A journal of schema 1, with an execution in each of its phases, is opened by today's code, which goes on."""
     with _agent(root, mark) as life:
         of_schema_1(life)
-    schema_1(root / STATE)
+    _without_end(lambda: end_with_schema_1(root / STATE))
     mark(settled=True)
     with _agent(root, mark, life.service) as life:
         asyncio.run(life.run(Job("new", "well")))
@@ -274,12 +277,17 @@ def opened(the_journal: Journal) -> Recovered:
         return the_journal.open()
 
 
-async def _real_attempts(root: Path, life: Life, *jobs: Job) -> None:
+async def _real_attempts(root: Path, life: Life, *jobs: Job, until: Moment | None = None) -> None:
+    """Live with processes; what an earlier life left of them is found as the daemon finds it."""
     life.attempts = Attempts(root / STATE, plain, life.inbox.put_nowait)
     life.attempts.open()
-    await life.run(*jobs)
-    life.attempts._thread.shutdown(wait=True)
-    life.attempts.close()
+    await life.attempts.abandon_others(set(life.state.executions))
+    for attempt in life.attempts.reattach(life.left):
+        life.inbox.put_nowait(AttemptNeverStarted(attempt))
+    await life.run(*jobs, until=until)
+    if until is None:
+        life.attempts._thread.shutdown(wait=True)
+        life.attempts.close()
 
 
 def _killed(
@@ -290,20 +298,33 @@ def _killed(
     until: Moment | None = None,
     boot_id: str = BOOT,
     pages: int = 0,
+    has_attempts: bool = False,
 ) -> Service:
     """Live in a process that ends without closing anything; return what the service knows then."""
+
+    async def live(life: Life) -> None:
+        await (_real_attempts(root, life, *jobs, until=until) if has_attempts else life.run(*jobs, until=until))
+        root.with_name("service").write_text(service.text)
+        os._exit(0)
+
+    def begin() -> None:
+        with _agent(root, mark, service, boot_id) as life:
+            _checkpoint_after(life, pages)
+            asyncio.run(live(life))
+
+    _without_end(begin)
+    return Service.of(root.with_name("service").read_text())
+
+
+def _without_end(work: Callable[[], None]) -> None:
+    """Do it in a process that ends without closing anything."""
     if (pid := os.fork()) == 0:
         try:
-            with _agent(root, mark, service, boot_id) as life:
-                _checkpoint_after(life, pages)
-                asyncio.run(life.run(*jobs, until=until))
-                root.with_name("service").write_text(service.text)
-                os._exit(0)
+            work()
         finally:
             os._exit(1)
     _, status = os.waitpid(pid, 0)
     assert status == 0, status
-    return Service.of(root.with_name("service").read_text())
 
 
 def _checkpoint_after(life: Life, pages: int) -> None:

@@ -1,7 +1,7 @@
 """A journal as the version before left it: schema 1, with an execution in each of the phases that there were."""
 
-import contextlib
 import json
+import os
 import sqlite3
 from pathlib import Path
 
@@ -18,8 +18,8 @@ CANCELED = Outcome(ExecutionStatus.CANCELED, "the service ended it")
 def of_schema_1(life: Life) -> None:
     """Let the life have what schema 1 can hold, and its service what belongs to it."""
     for name in ("claiming", "preparing", "running", "stopping", "reporting"):
-        status = "CANCELED" if name == "stopping" else "IN_PROGRESS"
-        job = Job(name, "steps", status, 2, life.agent_id)
+        nature, status = ("canceled", "CANCELED") if name == "stopping" else ("steps", "IN_PROGRESS")
+        job = Job(name, nature, status, 2, life.agent_id)
         plan = plan_of(job)
         assert isinstance(plan, Plan)
         phase = _phase(name, plan.bare)
@@ -41,11 +41,12 @@ def _phase(name: str, plan: Plan) -> Phase:
     return phases.get(name, Reporting(Outcome(ExecutionStatus.SUCCEEDED)))
 
 
-def schema_1(state: Path) -> None:
-    """Rewrite a journal that is closed: a phase held what is in its `work` since, and there was no boot id."""
-    with contextlib.closing(sqlite3.connect(state / FILE_NAME, isolation_level=None)) as database:
-        for *fields, _ in database.execute("SELECT * FROM execution").fetchall():
-            phase = json.loads(fields[-1])
-            fields[-1] = json.dumps(phase | phase.pop("work", {}))
-            database.execute("REPLACE INTO execution VALUES (?, ?, ?, ?, ?, ?, ?, ?)", [*fields, _checksum(fields)])
-        database.execute("PRAGMA user_version=1")
+def end_with_schema_1(state: Path) -> None:
+    """Rewrite a journal: a phase held what is in its `work` since. Ends the process; the write-ahead log stays."""
+    database = sqlite3.connect(state / FILE_NAME, isolation_level=None)
+    for *fields, _ in database.execute("SELECT * FROM execution").fetchall():
+        phase = json.loads(fields[-1])
+        fields[-1] = json.dumps(phase | phase.pop("work", {}))
+        database.execute("REPLACE INTO execution VALUES (?, ?, ?, ?, ?, ?, ?, ?)", [*fields, _checksum(fields)])
+    database.execute("PRAGMA user_version=1")
+    os._exit(0)

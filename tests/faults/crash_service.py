@@ -46,7 +46,7 @@ NATURES = {
     "fails": Nature(("failed",)),
     "refused": Nature((), most_attempts=0, ends="REJECTED"),
     "canceled": Nature(("canceled",)),
-    "steps": Nature(("succeeded",), steps=("first", "second")),
+    "steps": Nature(("succeeded",), OnInterrupt.RESUME, ("first", "second"), most_attempts=3, ends="SUCCEEDED"),
     "retried": Nature(("retry", "succeeded"), OnInterrupt.RERUN, most_attempts=3, ends="SUCCEEDED"),
     "never ready": Nature(("retry",), OnInterrupt.RERUN, most_attempts=RETRY_LIMIT + 2, ends="FAILED"),
     "rerun": Nature(("lost", "succeeded"), OnInterrupt.RERUN, most_attempts=3, ends="SUCCEEDED"),
