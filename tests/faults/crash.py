@@ -1,7 +1,8 @@
 """The crash explorer: real code is recorded, power is cut after every operation, and real code recovers.
 
 Every state that the weakest reading of POSIX allows (crash_model.py) is laid out in memory, at most once, and opened by
-the agent's own journal, attempts and core; what was acknowledged before the cut must be there (crash_recovery.py).
+the agent's own journal, attempts and core (crash_recovery.py), which goes on from there (crash_aftermath.py); what was
+promised before the cut must be kept (crash_promises.py).
 """
 
 import asyncio

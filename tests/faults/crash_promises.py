@@ -129,7 +129,7 @@ def _insane_ends(known: Knowledge, after: Aftermath) -> Iterator[str]:
     for name in known.started | after.started:
         attempts[name.rpartition(".")[0]] = attempts.get(name.rpartition(".")[0], 0) + 1
     for job in after.service.jobs.values():
-        nature = job.acts
+        nature = job.kind
         for step in range(len(nature.steps)):
             count = attempts.get(AttemptId(job.id, step, 0).directory_name.rpartition(".")[0], 0)
             if count > nature.most_attempts:

@@ -1,7 +1,7 @@
 """What power is cut in: programs that run under strace, `python -m tests.faults.crash_scenarios NAME ROOT`.
 
 `REAL` are lives of the real journal, state directory and attempts. `KNOWN_BAD` are stores that lose what they
-acknowledged; the explorer has to see that.
+acknowledged, or agents that act before they have written; the explorer has to see that.
 """
 
 import asyncio
@@ -111,7 +111,7 @@ def attempts_again(root: Path, mark: Mark) -> None:
 
 
 def attempts_tried_again(root: Path, mark: Mark) -> None:
-    """A job whose handler asks for another try, and then, after a reboot, one whose handler asks for that."""
+    """A job whose handler asks for another try, beside one whose handler asks for a reboot, which comes."""
     with _agent(root, mark) as life:
         mark(settled=True)
         asyncio.run(_real_attempts(root, life, Job("a", "retried"), Job("b", "rebooted")))

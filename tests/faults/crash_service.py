@@ -30,8 +30,8 @@ LOST_AFTER_S = 5.0  # of the deadline; what is left of it is in the journal
 class Nature:
     """What the attempts at each step of a job do, by their number; the last of `acts` again and again.
 
-    `most_attempts` are made at a step, even if power is cut once. `ends` is how the execution then ends, where a power
-    cut must not change it.
+    `most_attempts` are made at a step, even if power is cut once more than in the recording. `ends` is how the
+    execution then ends, where that must not change it.
     """
 
     acts: tuple[str, ...]
@@ -73,19 +73,19 @@ class Job:
         return ExecutionId("", self.job_id, 1)
 
     @property
-    def acts(self) -> Nature:
+    def kind(self) -> Nature:
         """What will become of it."""
         return NATURES[self.nature]
 
     def act(self, attempt: AttemptId) -> str:
         """Return what an attempt of it does."""
-        acts = self.acts.acts
+        acts = self.kind.acts
         return acts[min(attempt.number, len(acts)) - 1]
 
 
 def plan_of(job: Job) -> Plan | Refusal:
     """Return what the job's document asks for."""
-    nature = job.acts
+    nature = job.kind
     if not nature.acts:
         return Refusal("its document asks for a handler that does not exist")
     return Plan(tuple(_step(name, nature) for name in nature.steps))
