@@ -90,7 +90,7 @@ def fill(directory: Path, job_directory: Path, attempt: AttemptId, step: Step, f
     """Write what the shim and the handler read. Raises OSError.
 
     Not fsynced: after power loss an attempt is over, and that its directory exists, which is durable, is all that
-    counts; and that a checkpoint from before it does not come back.
+    counts.
     """
     token = secrets.token_hex(16)
     is_handler = step.kind is StepKind.HANDLER
@@ -135,14 +135,17 @@ def fill(directory: Path, job_directory: Path, attempt: AttemptId, step: Step, f
         "wake": str(directory.parent.parent / files.WAKE),
         "token": token,
     }
-    if facts.reason == StartReason.FIRST:  # not that of the step before; a retry is the same work, tried again
-        with contextlib.suppress(FileNotFoundError):
-            (job_directory / files.CHECKPOINT).unlink()
-            sync(job_directory)
     write(directory / files.JOB, step.input, 0o400)
     write(directory / files.SETTINGS, step.settings, 0o400)
     write(directory / files.SPEC, json.dumps(spec), 0o600)
     os.mkfifo(directory / files.CONTROL, 0o600)
+
+
+def forget_checkpoint(job_directory: Path) -> None:
+    """Remove the checkpoint of the step before, so that it does not come back. Raises OSError."""
+    with contextlib.suppress(FileNotFoundError):
+        (job_directory / files.CHECKPOINT).unlink()
+        sync(job_directory)
 
 
 def write(path: Path, text: str, mode: int) -> None:

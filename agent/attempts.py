@@ -121,12 +121,8 @@ class Attempts:
         directory = self._attempts / attempt.directory_name
         if not PLAIN_NAME.fullmatch(_execution_name(attempt.execution)):
             return self._unstartable(attempt, "its job id is not one that AWS IoT allows")
-        try:
-            directory.mkdir(mode=0o700)
-        except OSError as error:
-            if attempt in self._watches or self._found(attempt):  # the journal forgot it: what became of it counts
-                return None
-            return self._unstartable(attempt, error.strerror or str(error))
+        if attempt in self._watches or self._found(attempt):  # the journal forgot it: what became of it counts
+            return None
         watch = self._watches[attempt] = Watch(attempt, directory)
         watch.longest_s, watch.grace_s = max(step.timeout_s, step.max_timeout_s), step.grace_s
         self._in_thread(partial(self._launch, watch, step, facts), partial(self._launched, watch))
@@ -231,6 +227,9 @@ class Attempts:
             _throw(job_directory, self._trash)  # a rerun finds nothing of what was cut short
             self._thread.submit(_empty, self._trash)
         job_directory.mkdir(mode=0o700, exist_ok=True)
+        if facts.reason == StartReason.FIRST:  # a retry is the same work, tried again
+            attempt_directory.forget_checkpoint(job_directory)
+        watch.directory.mkdir(mode=0o700)  # not earlier: from here on the attempt can be cut short, and then resumed
         attempt_directory.fill(watch.directory, job_directory, watch.attempt, step, facts)
         attempt_directory.sync(self._jobs)
         attempt_directory.sync(self._attempts)

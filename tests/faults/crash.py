@@ -1,7 +1,8 @@
 """The crash explorer: real code is recorded, power is cut after every operation, and real code recovers.
 
 Every state that the weakest reading of POSIX allows (crash_model.py) is laid out in memory, at most once, and opened by
-the agent's own journal, attempts and core; what was acknowledged before the cut must be there (crash_recovery.py).
+the agent's own journal, attempts and core (crash_recovery.py), which goes on from there (crash_aftermath.py); what was
+promised before the cut must be kept (crash_promises.py).
 """
 
 import asyncio
@@ -16,8 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.faults.crash_model import Choice, Disk, PowerCut
-from tests.faults.crash_recovery import Found, Knowledge, after_a_power_cut, lay_out, recovered, recovered_store
-from tests.faults.crash_recovery import violations as broken
+from tests.faults.crash_promises import Knowledge
+from tests.faults.crash_promises import violations as broken
+from tests.faults.crash_recovery import Found, after_a_power_cut, lay_out, recovered, recovered_store
 from tests.faults.crash_scenarios import KNOWN_BAD, REAL, STORES, WITH_ATTEMPTS
 from tests.faults.crash_trace import Operation, parsed, record
 from tests.faults.harness import Options, Report
@@ -25,8 +27,8 @@ from tests.faults.harness import Options, Report
 FAULT = "C2"
 PROCESSES = 2
 OPERATIONS_A_TASK = 32
-STATES_A_MOMENT = 150  # in the short form: a seeded sample where there are more
-DICE, DICE_WITH_ATTEMPTS, DICE_FULL = 250, 5, 1000  # random states beside them; those with attempts cost more
+STATES_A_MOMENT, WITH_ATTEMPTS_A_MOMENT = 150, 14  # in the short form: a seeded sample where there are more
+DICE, DICE_WITH_ATTEMPTS, DICE_FULL = 350, 5, 1000  # random states beside them; those with attempts cost more
 STATES_A_MOMENT_KNOWN_BAD = 40
 SHOWN = 20
 MEMORY = Path("/dev/shm")
@@ -179,7 +181,9 @@ def _chosen(cut: PowerCut, task: Task, index: int) -> list[tuple[Choice, Choice]
     dice = random.Random(f"{task.seed} {task.scenario} {index}")
     if task.is_full and task.scenario in REAL:
         return [*cut.all_choices(), *cut.random_choices(dice, DICE_FULL)]
-    some, limit = list(cut.choices()), STATES_A_MOMENT if task.scenario in REAL else STATES_A_MOMENT_KNOWN_BAD
+    some, limit = list(cut.choices()), STATES_A_MOMENT_KNOWN_BAD
+    if task.scenario in REAL:
+        limit = WITH_ATTEMPTS_A_MOMENT if task.scenario in WITH_ATTEMPTS else STATES_A_MOMENT
     if len(some) > limit:
         some = dice.sample(some, limit)
     if task.scenario in KNOWN_BAD:

@@ -1,26 +1,21 @@
 """The lives of jobs, as the daemon leads them: `agent.core.decide`, the real journal, and real or instant attempts.
 
-The service is a dictionary. It and the aftermath of a power cut use the same rules, so that what an agent does after
-a recovery is what the core decides, not what a test believes.
+Time is virtual, but for that of real attempts: it goes on to the next deadline once nothing else happens.
 """
 
 import asyncio
 import json
-import time
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from agent.attempts import Attempts, Facts
-from agent.core.decide import decide, is_idle
+from agent.core.decide import decide, is_idle, next_deadline
 from agent.core.effects import (
     JOURNAL,
-    Describe,
     Effect,
-    Fetch,
     ForgetAttempts,
     JournalEffect,
+    Reboot,
     Save,
     Settle,
     StartAttempt,
@@ -29,120 +24,40 @@ from agent.core.effects import (
 )
 from agent.core.events import (
     AttemptEnded,
-    AttemptEvent,
-    AttemptNeverStarted,
     AttemptProgressed,
     AttemptStarted,
     Connected,
-    Described,
     Event,
     JournalOpened,
-    Listed,
     Notified,
-    UpdateAccepted,
-    UpdateFailed,
+    Tick,
 )
-from agent.core.job import (
-    AttemptId,
-    AttemptResult,
-    Ending,
-    ExecutionId,
-    ExecutionStatus,
-    Outcome,
-    Plan,
-    Refusal,
-    Step,
-    StepKind,
-)
-from agent.core.state import Execution, Settings, State
+from agent.core.job import AttemptId, ExecutionId, Outcome
+from agent.core.state import Execution, Phase, Rebooting, Running, Settings, State, Waiting
 from agent.journal import HistoryEntry, Journal, Recovered, encoded
+from tests.faults.crash_service import Job, Service, result_of
 
-MAX_TURNS = 200
-# What a handler of a real attempt does: a checkpoint, a word of it, an output and a result that name the attempt.
+BOOT = "boot-1"
+# What a handler of a real attempt does: what is to be there in the next attempt, on the disk before a word is said; a
+# checkpoint, an output and a result that name the attempt. "lost" kills its supervisor.
 SCRIPT = """
+if [ "$2" != succeeded ]; then
+    echo "$1" >> kept
+    sync kept .
+fi
 echo "{\\"checkpoint\\": \\"$1\\", \\"message\\": \\"as far as that\\"}" >&3
 echo "said by $1"
-printf '{"outcome": "succeeded", "details": {"attempt": "%s"}}' "$1" > "$JOB_RESULT_FILE"
+if [ "$2" = lost ]; then
+    until [ -s "${JOB_FILE%/*}/events.jsonl" ]; do :; done
+    kill -KILL "$PPID"
+fi
+printf '{"outcome": "%s", "details": {"attempt": "%s"}}' "$2" "$1" > "$JOB_RESULT_FILE"
 """
 
 Mark = Callable[..., None]
-
-
-@dataclass
-class Job:
-    """An execution as the service has it. `nature` says what will become of it: see `plan_of` and `result_of`."""
-
-    job_id: str
-    nature: str
-    status: str = "QUEUED"
-    version: int = 1
-    agent_id: str = ""
-
-    @property
-    def id(self) -> ExecutionId:
-        """Its identity."""
-        return ExecutionId("", self.job_id, 1)
-
-
-def plan_of(job: Job) -> Plan | Refusal:
-    """Return what the job's document asks for: natures are well, fails, refused, canceled, steps."""
-    if job.nature == "refused":
-        return Refusal("its document asks for a handler that does not exist")
-    names = ("first", "second") if job.nature == "steps" else ("only",)
-    return Plan(tuple(_step(job, place, name) for place, name in enumerate(names)))
-
-
-def _step(job: Job, place: int, name: str) -> Step:
-    attempt = AttemptId(job.id, place, 1).directory_name
-    argv = ("/bin/sh", "-c", SCRIPT, f"handler:{attempt}", attempt)
-    return Step(name=name, handler="shell", kind=StepKind.HANDLER, timeout_s=600, grace_s=5, argv=argv)
-
-
-@dataclass
-class Service:
-    """AWS IoT Jobs as far as an agent without faults meets it."""
-
-    jobs: dict[ExecutionId, Job] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, text: str) -> "Service":
-        """Return the service that `text` tells of."""
-        return cls({job.id: job for job in (Job(**members) for members in json.loads(text))})
-
-    @property
-    def text(self) -> str:
-        """Everything it knows."""
-        return json.dumps([asdict(job) for job in self.jobs.values()])
-
-    def pending(self) -> tuple[ExecutionId, ...]:
-        """Return what is not over, IN_PROGRESS first."""
-        ours = [job.id for job in self.jobs.values() if job.status == "IN_PROGRESS"]
-        return (*ours, *(job.id for job in self.jobs.values() if job.status == "QUEUED"))
-
-    def described(self, effect: Describe, at: float) -> Event:
-        """Answer a describe."""
-        job = self.jobs[effect.execution]
-        return Described(
-            execution=job.id,
-            ticket=effect.ticket,
-            status=ExecutionStatus(job.status),
-            version=job.version,
-            agent_id=job.agent_id,
-            verdict=plan_of(job),
-            operation=job.nature,
-            at=at,
-        )
-
-    def updated(self, effect: Update, agent_id: str) -> Event:
-        """Do an update, or refuse it."""
-        job = self.jobs[effect.execution]
-        status = ExecutionStatus(job.status)
-        if status.is_terminal:
-            return UpdateFailed(effect.execution, effect.ticket, "InvalidStateTransition", current=status)
-        if effect.expected_version not in {0, job.version}:
-            return UpdateFailed(effect.execution, effect.ticket, "VersionMismatch", current=status)
-        job.status, job.version, job.agent_id = effect.status.value, job.version + 1, agent_id
-        return UpdateAccepted(effect.execution, effect.ticket)
+Moment = tuple[
+    type[Running | Waiting | Rebooting], int
+]  # a phase, and the number of the attempt that is under way, or next
 
 
 def text_of(executions: Iterable[Execution], history: Iterable[HistoryEntry]) -> str:
@@ -191,129 +106,131 @@ class Instant:
     def __init__(self, service: Service, post: Callable[[Event], None]) -> None:
         self.service, self.post = service, post
 
-    def start(self, attempt: AttemptId, _step: Step, _facts: Facts) -> None:
+    def start(self, attempt: AttemptId, _step: object, _facts: Facts) -> None:
         """Be over at once, or wait to be stopped."""
         job = self.service.jobs[attempt.execution]
+        act = job.act(attempt)
         self.post(AttemptStarted(attempt))
-        if job.nature == "canceled":
+        if act == "canceled":
             job.status = "CANCELED"
             self.post(AttemptProgressed(attempt, progress=1.0))
             return
-        code = 1 if job.nature == "fails" else 0
-        words = {"details": {"words": "x" * 300}}
         self.post(AttemptProgressed(attempt, progress=50.0, message="half of it"))
-        self.post(AttemptEnded(attempt, AttemptResult(Ending.EXITED, code, handler_result=words, stderr="it says so")))
+        self.post(AttemptEnded(attempt, result_of(act)))
 
     def stop(self, attempt: AttemptId) -> None:
         """Be stopped."""
-        self.post(AttemptEnded(attempt, AttemptResult(Ending.STOPPED)))
+        self.post(AttemptEnded(attempt, result_of("canceled")))
 
     def forget(self, execution: ExecutionId) -> None:
         """Forget what was never made."""
 
 
-class Life:
-    """An agent from its journal on, which says with marks what it is about to write, wrote, told and forgot."""
+def _moment(phase: Phase) -> Moment | None:
+    match phase:
+        case Running(work=work, started_at=float()) | Waiting(work=work) | Rebooting(work=work):
+            return type(phase), work.number
+        case _:
+            return None
 
-    def __init__(self, journal: Journal, recovered: Recovered, service: Service, agent_id: str, mark: Mark) -> None:
+
+class Life:
+    """An agent from its journal on, which says with marks what it is about to write, wrote, told and forgot.
+
+    `left` are the attempts that were under way when an earlier life ended; instant ones are lost.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        recovered: Recovered,
+        service: Service,
+        agent_id: str,
+        mark: Mark,
+        *,
+        boot_id: str = BOOT,
+    ) -> None:
         self.journal, self.service, self.agent_id, self.mark = journal, service, agent_id, mark
         self.inbox: asyncio.Queue[Event] = asyncio.Queue()
         self.attempts: Attempts | Instant = Instant(service, self.inbox.put_nowait)
         self.shadow = Shadow(recovered)
-        self.state = State(Settings(max_concurrent=2))
-        mark(service=service.text)
+        self.state = State(Settings(max_concurrent=2, boot_id=boot_id))
+        self.now = 0.0
+        self.is_rebooting = False
+        self.left = [execution.attempt for execution in recovered.executions if execution.attempt is not None]
+        self.said_of_service = ""
+        self._say_how_the_service_is()
         for event in (JournalOpened(agent_id, recovered.executions, recovered.settled), Connected()):
             self._take(event)
 
-    async def run(self, *jobs: Job) -> None:
-        """Create the jobs and live until they are settled."""
+    async def run(self, *jobs: Job, until: Moment | None = None) -> None:
+        """Create the jobs and live until they are settled, until a moment, or until the device reboots."""
         self.service.jobs |= {job.id: job for job in jobs}
-        self.mark(service=self.service.text)
+        self._say_how_the_service_is()
+        if isinstance(self.attempts, Instant):
+            for attempt in self.left:
+                self.inbox.put_nowait(AttemptEnded(attempt, result_of("lost")))
         self.inbox.put_nowait(Notified("", self.service.pending(), is_complete=True))
-        while not (is_idle(self.state) and self.inbox.empty()):
+        while not self._is_over(until):
+            if self.inbox.empty() and all(e.attempt is None for e in self.state.executions.values()):
+                self._wait()
             self._take(await self.inbox.get())
 
+    def _is_over(self, until: Moment | None) -> bool:
+        has_come = any(_moment(e.phase) == until for e in self.state.executions.values()) and until is not None
+        return has_come or self.is_rebooting or (is_idle(self.state) and self.inbox.empty())
+
+    def _wait(self) -> None:
+        """Let the time come at which something is due."""
+        due_at = next_deadline(self.state, self.now)
+        assert due_at is not None, self.state
+        self.now = due_at
+        self.inbox.put_nowait(Tick())
+
     def _take(self, event: Event) -> None:
-        self.state, effects = decide(self.state, event, time.monotonic())
-        if journal := [e for e in effects if isinstance(e, JOURNAL)]:
-            self.mark(begun=self.shadow.apply(journal))
-            self.journal.write(journal)
-            self.mark(acknowledged=True)
+        self.state, effects = decide(self.state, event, self.now)
+        self._write([e for e in effects if isinstance(e, JOURNAL)])
         for effect in effects:
             self._perform(effect)
 
+    def _write(self, effects: list[JournalEffect]) -> None:
+        if effects:
+            self.mark(begun=self.shadow.apply(effects))
+            self.journal.write(effects)
+            self.mark(acknowledged=True)
+
     def _perform(self, effect: Effect) -> None:
         match effect:
-            case StartAttempt(attempt, step):
-                if isinstance(self.attempts, Instant):
-                    self.mark(started=attempt.directory_name)
-                self.attempts.start(attempt, step, Facts("thing-1"))
+            case StartAttempt():
+                self._start(effect)
             case StopAttempt(attempt):
                 self.attempts.stop(attempt)
             case ForgetAttempts(execution):
                 self.attempts.forget(execution)
+            case Reboot():
+                self.is_rebooting = True
             case Update() if effect.status.is_terminal:
                 self.mark(told={str(effect.execution): effect.status.value})
                 self._ask(effect)
             case _:
                 self._ask(effect)
 
+    def _start(self, effect: StartAttempt) -> None:
+        name = effect.attempt.directory_name
+        if isinstance(self.attempts, Instant):
+            self.mark(started=name)
+        act = self.service.jobs[effect.attempt.execution].act(effect.attempt)
+        step = replace(effect.step, argv=("/bin/sh", "-c", SCRIPT, f"handler:{name}", name, act))
+        facts = Facts("thing-1", "resume" if effect.is_resumed else "run", effect.reason)
+        self.attempts.start(effect.attempt, step, facts)
+
     def _ask(self, effect: Effect) -> None:
-        answer = answered(self.service, effect, self.agent_id)
-        if isinstance(answer, UpdateAccepted):
-            self.mark(service=self.service.text)
+        answer = self.service.answered(effect, self.agent_id)
+        self._say_how_the_service_is()
         if answer is not None:
             self.inbox.put_nowait(answer)
 
-
-def answered(service: Service, effect: Effect, agent_id: str) -> Event | None:
-    """Return the service's answer to a request."""
-    match effect:
-        case Fetch(namespace, ticket, _):
-            return Listed(namespace, ticket, service.pending(), is_complete=True)
-        case Describe():
-            return service.described(effect, at=1e9)
-        case Update():
-            return service.updated(effect, agent_id)
-        case _:
-            return None
-
-
-@dataclass(frozen=True)
-class Aftermath:
-    """What a recovered agent does: the attempts it starts, and the last words it says of executions."""
-
-    started: frozenset[str]
-    told: Mapping[str, frozenset[str]]
-    known: Mapping[str, str]  # executions that it knows to be settled, with their status
-
-
-def aftermath(
-    recovered: Recovered,
-    attempts: Iterable[AttemptEvent],
-    never_started: Iterable[AttemptId],
-    service_text: str,
-    me: str,
-) -> Aftermath:
-    """Let the core go on from what was recovered, with the service as it was, until nothing more follows."""
-    service = Service.of(service_text)
-    state = State(Settings(max_concurrent=100))
-    events: deque[Any] = deque([JournalOpened(me, recovered.executions, recovered.settled)])
-    events += [AttemptNeverStarted(attempt) for attempt in never_started]
-    events += [*attempts, Connected()]
-    started: set[str] = set()
-    told: dict[str, frozenset[str]] = {}
-    for turn in range(MAX_TURNS):
-        if not events:
-            break
-        state, effects = decide(state, events.popleft(), float(turn))
-        for effect in effects:
-            if isinstance(effect, StartAttempt):
-                started.add(effect.attempt.directory_name)
-            if isinstance(effect, Update) and effect.status.is_terminal:
-                words = told.get(str(effect.execution), frozenset())
-                told[str(effect.execution)] = words | {effect.status.value}
-            if (answer := answered(service, effect, me)) is not None:
-                events.append(answer)
-    known = {str(entry.execution): entry.outcome.status.value for entry in recovered.history}
-    return Aftermath(frozenset(started), told, known)
+    def _say_how_the_service_is(self) -> None:
+        if self.service.text != self.said_of_service:
+            self.said_of_service = self.service.text
+            self.mark(service=self.said_of_service)

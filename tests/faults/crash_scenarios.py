@@ -1,24 +1,34 @@
 """What power is cut in: programs that run under strace, `python -m tests.faults.crash_scenarios NAME ROOT`.
 
 `REAL` are lives of the real journal, state directory and attempts. `KNOWN_BAD` are stores that lose what they
-acknowledged; the explorer has to see that.
+acknowledged, or agents that act before they have written; the explorer has to see that.
 """
 
 import asyncio
+import contextlib
 import json
 import os
 import sqlite3
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
-from agent import attempt_directory, state_directory
+from agent import attempt_directory, journal, state_directory
 from agent.attempts import Attempts
+from agent.core.effects import JournalEffect, Save
+from agent.core.events import AttemptNeverStarted
+from agent.core.state import (
+    Rebooting,
+    Running,
+    Waiting,
+)
 from agent.errors import JournalDamagedError
 from agent.journal import Journal, Recovered
 from agent.launchers import plain
-from tests.faults.crash_life import Job, Life, Mark, Service, text_of
+from tests.faults.crash_life import BOOT, Life, Mark, Moment, text_of
+from tests.faults.crash_schema_1 import end_with_schema_1, of_schema_1
+from tests.faults.crash_service import Job, Service
 from tests.faults.crash_trace import MARKS
 
 STATE = "var/lib/agent"  # the state directory below the root; `prepare` makes all of it
@@ -35,11 +45,8 @@ def new_installation(root: Path, mark: Mark) -> None:
 
 def lives(root: Path, mark: Mark) -> None:
     """Jobs of every nature, killed in between, opened again, ended."""
-    service = Service()
-    _killed_after(lambda: _run_without_end(root, mark, service, Job("a", "well"), Job("b", "fails")))
-    service = Service.of((root.with_name("service")).read_text())
-    _killed_after(lambda: _run_without_end(root, mark, service, Job("c", "refused"), Job("d", "canceled")))
-    service = Service.of((root.with_name("service")).read_text())
+    service = _killed(root, mark, Service(), Job("a", "well"), Job("b", "fails"))
+    service = _killed(root, mark, service, Job("c", "refused"), Job("d", "canceled"))
     with _agent(root, mark, service) as life:
         asyncio.run(life.run(Job("e", "steps"), Job("f", "well")))
     with _agent(root, mark, service) as life:
@@ -49,8 +56,7 @@ def lives(root: Path, mark: Mark) -> None:
 def checkpoints(root: Path, mark: Mark) -> None:
     """So many jobs that SQLite moves its log into the database, again and again, and begins it anew."""
     with _agent(root, mark) as life:
-        assert life.journal._database is not None
-        life.journal._database.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
+        _checkpoint_after(life, CHECKPOINT_PAGES)
         for number in range(24):
             asyncio.run(life.run(Job(f"job-{number}", ("well", "steps", "fails")[number % 3])))
 
@@ -60,8 +66,33 @@ def killed_while_running(root: Path, mark: Mark) -> None:
     service = Service()
     for number in range(5):
         jobs = [Job(f"job-{number}-{each}", ("steps", "canceled", "well")[each]) for each in range(3)]
-        _killed_after(lambda: _run_without_end(root, mark, service, *jobs, pages=CHECKPOINT_PAGES))  # noqa: B023 - at once
-        service = Service.of((root.with_name("service")).read_text())
+        service = _killed(root, mark, service, *jobs, pages=CHECKPOINT_PAGES)
+
+
+def tried_again(root: Path, mark: Mark) -> None:
+    """Jobs that ask for another try: one as often as it may, with kills while it waits, beside one that asks once."""
+    service = _killed(root, mark, Service(), Job("a", "never ready"), until=(Waiting, 2))
+    service = _killed(root, mark, service, until=(Waiting, 4))
+    with _agent(root, mark, service) as life:
+        asyncio.run(life.run(Job("b", "retried")))
+
+
+def interrupted(root: Path, mark: Mark) -> None:
+    """A job that is interrupted until it has failed, in the same boot and in another one; others that go on."""
+    service = _killed(root, mark, Service(), Job("a", "always lost"), until=(Running, 1))
+    service = _killed(root, mark, service, until=(Running, 2))
+    service = _killed(root, mark, service, until=(Running, 3), boot_id="boot-2")
+    with _agent(root, mark, service, "boot-2") as life:
+        asyncio.run(life.run(Job("b", "resumed"), Job("c", "rerun")))
+
+
+def rebooted(root: Path, mark: Mark) -> None:
+    """Jobs that ask for reboots; the agent ends properly, is killed, and is killed before it asked the system."""
+    with _agent(root, mark) as life:
+        asyncio.run(life.run(Job("a", "rebooted"), Job("b", "always reboots")))
+    service = _killed(root, mark, life.service, boot_id="boot-2")
+    service = _killed(root, mark, service, until=(Rebooting, 4), boot_id="boot-3")
+    _killed(root, mark, service, boot_id="boot-3")
 
 
 def attempts(root: Path, mark: Mark) -> None:
@@ -79,6 +110,24 @@ def attempts_again(root: Path, mark: Mark) -> None:
         asyncio.run(_real_attempts(root, life, Job("b", "well")))
 
 
+def attempts_tried_again(root: Path, mark: Mark) -> None:
+    """A job whose handler asks for another try, beside one whose handler asks for a reboot, which comes."""
+    with _agent(root, mark) as life:
+        mark(settled=True)
+        asyncio.run(_real_attempts(root, life, Job("a", "retried"), Job("b", "rebooted")))
+    with _agent(root, mark, life.service, "boot-2") as life:
+        asyncio.run(_real_attempts(root, life))
+
+
+def attempts_cut_short(root: Path, mark: Mark) -> None:
+    """Jobs whose supervisors are killed: one together with the agent, found in another boot, and one alone."""
+    with _agent(root, mark):
+        mark(settled=True)
+    service = _killed(root, mark, Service(), Job("a", "rerun"), until=(Running, 1), has_attempts=True)
+    with _agent(root, mark, service, "boot-2") as life:
+        asyncio.run(_real_attempts(root, life, Job("b", "resumed")))
+
+
 def set_aside(root: Path, mark: Mark) -> None:
     """A journal that was damaged, by something else than a power cut, is set aside, and a new one lives on."""
     with _agent(root, mark) as life:
@@ -89,6 +138,16 @@ def set_aside(root: Path, mark: Mark) -> None:
     mark(settled=True, damaged=damaged.hex())
     with _agent(root, mark) as life:
         asyncio.run(life.run(Job("b", "well")))
+
+
+def migrated(root: Path, mark: Mark) -> None:
+    """A journal of schema 1, with an execution in each of its phases, is opened by today's code, which goes on."""
+    with _agent(root, mark) as life:
+        of_schema_1(life)
+    _without_end(lambda: end_with_schema_1(root / STATE))
+    mark(settled=True)
+    with _agent(root, mark, life.service) as life:
+        asyncio.run(life.run(Job("new", "well")))
 
 
 def _default_sqlite(root: Path, mark: Mark) -> None:
@@ -131,6 +190,42 @@ def _wal_normal(root: Path, mark: Mark) -> None:
         asyncio.run(life.run(Job("a", "well")))
 
 
+def _early_start(root: Path, mark: Mark) -> None:
+    """The real journal, but that another try runs is written with what comes after it."""
+    with _agent(root, mark) as life:
+        late: list[JournalEffect] = []
+        write = life._write
+
+        def written(effects: list[JournalEffect]) -> None:
+            again = [e for e in effects if isinstance(e, Save) and isinstance(e.execution.phase, Running)]
+            if any(e.execution.phase.work.number > 1 for e in again):
+                late.extend(effects)
+            elif effects:
+                write([*late, *effects])
+                late.clear()
+
+        life._write = written  # type: ignore[method-assign] - that is what is bad
+        asyncio.run(life.run(Job("a", "retried")))
+
+
+def _migrated_in_steps(root: Path, mark: Mark) -> None:
+    """The real journal, but each row is taken over in a transaction of its own."""
+    keep, migrate = journal._keep, journal._migrate
+
+    def kept(database: sqlite3.Connection, fields: Sequence[Any]) -> None:
+        keep(database, fields)
+        database.execute("COMMIT")
+        database.execute("BEGIN IMMEDIATE")
+
+    def in_steps(database: sqlite3.Connection) -> None:
+        journal._keep = kept
+        migrate(database)
+        journal._keep = keep
+
+    journal._migrate = in_steps
+    migrated(root, mark)
+
+
 def _attempt_without_sync(root: Path, mark: Mark) -> None:
     """Real attempts, but for the fsync of the directories that hold theirs."""
     attempt_directory.sync = lambda *_: None
@@ -139,63 +234,90 @@ def _attempt_without_sync(root: Path, mark: Mark) -> None:
 
 REAL: dict[str, Callable[[Path, Mark], None]] = {
     each.__name__.replace("_", "-"): each
-    for each in (new_installation, lives, checkpoints, killed_while_running, attempts, attempts_again, set_aside)
+    for each in (
+        *(new_installation, lives, checkpoints, killed_while_running, set_aside),
+        *(tried_again, interrupted, rebooted, migrated),
+        *(attempts, attempts_again, attempts_tried_again, attempts_cut_short),
+    )
 }
 KNOWN_BAD: dict[str, Callable[[Path, Mark], None]] = {
     "SQLite with Python's default pragmas": _default_sqlite,
     "SQLite with a write-ahead log and synchronous=NORMAL": _wal_normal,
     "tmp + rename without fsync": _rename,
     "append without fsync": _append,
+    "a retry that is started before it is journalled": _early_start,
+    "a migration in several transactions": _migrated_in_steps,
     "an attempt's directory without fsync of its parent": _attempt_without_sync,
 }
 STORES = {name for name, scenario in KNOWN_BAD.items() if scenario in {_default_sqlite, _rename, _append}}
 WITH_ATTEMPTS = {name for name, each in (REAL | KNOWN_BAD).items() if "attempt" in each.__name__}
 
 
-@contextmanager
-def _agent(root: Path, mark: Mark, service: Service | None = None) -> Iterator[Life]:
+@contextlib.contextmanager
+def _agent(root: Path, mark: Mark, service: Service | None = None, boot_id: str = BOOT) -> Iterator[Life]:
     """Start as the daemon does, and end as it does."""
     state = root / STATE
     state_directory.prepare(state)
     agent_id = state_directory.agent_id(state)
     mark(agent_id=agent_id)
-    journal = Journal(state)
-    recovered = opened(journal)
+    the_journal = Journal(state)
+    recovered = opened(the_journal)
     mark(begun=text_of(recovered.executions, recovered.history))
     mark(acknowledged=True)
-    yield Life(journal, recovered, service or Service(), agent_id, mark)
-    journal.close()
+    yield Life(the_journal, recovered, service or Service(), agent_id, mark, boot_id=boot_id)
+    the_journal.close()
 
 
-def opened(journal: Journal) -> Recovered:
+def opened(the_journal: Journal) -> Recovered:
     """Open it as the daemon does."""
     try:
-        return journal.open()
+        return the_journal.open()
     except JournalDamagedError:
-        journal.set_aside()
-        return journal.open()
+        the_journal.set_aside()
+        return the_journal.open()
 
 
-async def _real_attempts(root: Path, life: Life, *jobs: Job) -> None:
+async def _real_attempts(root: Path, life: Life, *jobs: Job, until: Moment | None = None) -> None:
+    """Live with processes; what an earlier life left of them is found as the daemon finds it."""
     life.attempts = Attempts(root / STATE, plain, life.inbox.put_nowait)
     life.attempts.prepare()
     life.attempts.open()
-    await life.run(*jobs)
-    life.attempts._thread.shutdown(wait=True)
-    life.attempts.close()
+    await life.attempts.abandon_others(set(life.state.executions))
+    for attempt in life.attempts.reattach(life.left):
+        life.inbox.put_nowait(AttemptNeverStarted(attempt))
+    await life.run(*jobs, until=until)
+    if until is None:
+        life.attempts._thread.shutdown(wait=True)
+        life.attempts.close()
 
 
-def _run_without_end(root: Path, mark: Mark, service: Service, *jobs: Job, pages: int = 0) -> None:
-    with _agent(root, mark, service) as life:
-        assert life.journal._database is not None
-        if pages:
-            life.journal._database.execute(f"PRAGMA wal_autocheckpoint={pages}")
-        asyncio.run(life.run(*jobs))
+def _killed(
+    root: Path,
+    mark: Mark,
+    service: Service,
+    *jobs: Job,
+    until: Moment | None = None,
+    boot_id: str = BOOT,
+    pages: int = 0,
+    has_attempts: bool = False,
+) -> Service:
+    """Live in a process that ends without closing anything; return what the service knows then."""
+
+    async def live(life: Life) -> None:
+        await (_real_attempts(root, life, *jobs, until=until) if has_attempts else life.run(*jobs, until=until))
         root.with_name("service").write_text(service.text)
         os._exit(0)
 
+    def begin() -> None:
+        with _agent(root, mark, service, boot_id) as life:
+            _checkpoint_after(life, pages)
+            asyncio.run(live(life))
 
-def _killed_after(work: Callable[[], None]) -> None:
+    _without_end(begin)
+    return Service.of(root.with_name("service").read_text())
+
+
+def _without_end(work: Callable[[], None]) -> None:
     """Do it in a process that ends without closing anything."""
     if (pid := os.fork()) == 0:
         try:
@@ -204,6 +326,12 @@ def _killed_after(work: Callable[[], None]) -> None:
             os._exit(1)
     _, status = os.waitpid(pid, 0)
     assert status == 0, status
+
+
+def _checkpoint_after(life: Life, pages: int) -> None:
+    assert life.journal._database is not None
+    if pages:
+        life.journal._database.execute(f"PRAGMA wal_autocheckpoint={pages}")
 
 
 def _sync(directory: Path) -> None:

@@ -79,6 +79,15 @@ async def test_a_checkpoint_of_an_earlier_step_does_not_come_back(
     assert any(path == story.job_directory() and "checkpoint.json" not in names for path, names in synced)
 
 
+async def test_an_attempt_does_not_exist_before_the_checkpoint_of_the_step_before_is_gone(story: "Story") -> None:
+    """Otherwise one that power loss cut short before it began would be resumed with it."""
+    await story.run("mkdir checkpoint.json")  # which is not gone so easily
+    second = replace(ATTEMPT, step=1)
+    story.start("exit 0", attempt=second)
+    assert (await story.ended(second)).ending is Ending.UNSTARTABLE
+    assert not story.directory(second).exists()
+
+
 async def test_an_attempt_is_never_started_twice(story: "Story") -> None:
     story.start("mkfifo go; " + UP + "echo once >> ledger; read word < go")
     await story.said("up")
