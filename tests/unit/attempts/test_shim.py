@@ -245,6 +245,23 @@ async def test_details_have_a_limit_that_is_said(story: "Story") -> None:
     assert len({k for e in story.progressed for k in e.details}) == 4
 
 
+async def test_half_a_surrogate_pair_on_fd_3_costs_nothing_else_that_was_said(story: "Story") -> None:
+    line = r'{"progress": 40, "message": "a\ud800", "details": {"\ud800": "\udcff"}}'
+    result = await story.python(f"import os; os.write(3, {line.encode()!r} + b'\\n')")
+    assert (result.code, result.notes) == (0, ())
+    (said,) = story.progressed
+    assert (said.progress, said.message, said.details) == (40, "a?", {"?": "?"})
+
+
+async def test_details_are_counted_in_bytes_of_utf_8(story: "Story") -> None:
+    result = await story.python(
+        "f = open(3, 'w', encoding='utf-8')\n"
+        'for i in range(4): print(\'{"details": {"k%d": "%s"}}\' % (i, \'\u20ac\' * 650), file=f)\n'
+    )
+    assert result.notes == ()
+    assert {k: len(v) for e in story.progressed for k, v in e.details.items()} == {f"k{n}": 650 for n in range(4)}
+
+
 async def test_a_checkpoint_lies_in_the_jobs_directory(story: "Story") -> None:
     await story.run('echo \'{"checkpoint": {"copied": 3}}\' >&3; echo \'{"checkpoint": {"copied": 4}}\' >&3')
     assert json.loads((story.job_directory() / "checkpoint.json").read_text()) == {"copied": 4}
