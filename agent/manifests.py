@@ -133,8 +133,9 @@ def _ending(code: int) -> str:
 
 
 def _parsed(output: bytes) -> object:
+    """Read an answer, but for half surrogate pairs, which JSON can spell and no terminal can be shown."""
     try:
-        return json.loads(output)
+        return json.loads(json.dumps(json.loads(output), ensure_ascii=False).encode(errors="replace"))
     except (ValueError, RecursionError):
         return None
 
