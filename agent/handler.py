@@ -34,7 +34,7 @@ class Manifest(BaseModel):
     Every field but `name` can be overridden by `[handler.NAME]` in the config.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     name: str = Field(pattern=HANDLER_NAME)
     summary: str = ""
@@ -42,7 +42,7 @@ class Manifest(BaseModel):
     timeout_s: float = Field(default=3600.0, gt=0, le=604800)
     max_timeout_s: float = Field(default=0.0, ge=0, le=604800)
     grace_s: float = Field(default=30.0, ge=0, le=600)
-    on_interrupt: OnInterrupt = OnInterrupt.FAIL
+    on_interrupt: OnInterrupt = Field(default=OnInterrupt.FAIL, strict=False)
     exclusive: bool = False
     may_reboot: bool = False
     retry_limit: int = Field(default=3, ge=0, le=100)
