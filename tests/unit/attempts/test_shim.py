@@ -2,7 +2,9 @@
 
 import ast
 import json
+import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +13,7 @@ import pytest
 import agent.shim
 from agent.attempt_directory import Position, read_progress
 from agent.core.job import AttemptId, Ending, ExecutionId, StepKind
+from agent.launchers import plain
 from agent.shim.said import Said
 
 if TYPE_CHECKING:
@@ -85,6 +88,24 @@ async def test_a_plain_command_has_its_own_arguments_and_neither_fd_3_nor_a_resu
 
 async def test_signals_are_as_a_program_expects_them(story: "Story") -> None:
     result = await story.run("grep -E '^Sig(Blk|Ign)' /proc/self/status")
+    assert [line.split()[1] for line in result.stdout.splitlines()] == ["0" * 16, "0" * 16]
+
+
+async def test_signals_that_the_agent_was_started_to_ignore_or_with_blocked_are_not(
+    new_story: Callable[..., "Story"],
+) -> None:
+    def blocking(directory: Path) -> int:
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGCHLD})
+        try:
+            return plain(directory)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    handled = signal.signal(signal.SIGQUIT, signal.SIG_IGN)
+    try:
+        result = await new_story(blocking).run("exec grep -E '^Sig(Blk|Ign)' /proc/self/status")
+    finally:
+        signal.signal(signal.SIGQUIT, handled)
     assert [line.split()[1] for line in result.stdout.splitlines()] == ["0" * 16, "0" * 16]
 
 
