@@ -98,7 +98,7 @@ def fill(directory: Path, job_directory: Path, attempt: AttemptId, step: Step, f
     scratch = job_directory / ".tmp"  # not /tmp: the unit's private one is emptied under handlers that run on
     scratch.mkdir(mode=0o700, exist_ok=True)
     environment = {
-        "PATH": os.pathsep.join([os.environ.get("PATH", os.defpath), SCRIPTS]),
+        "PATH": os.pathsep.join([os.environ.get("PATH") or os.defpath, SCRIPTS]),
         "LANG": os.environ.get("LANG", "C.UTF-8"),
         "HOME": str(job_directory),
         "TMPDIR": str(scratch),
@@ -175,8 +175,8 @@ def claim(directory: Path) -> int | None:
     """Take the attempt's lock: its descriptor, or None while a shim holds it. Who has it knows that no shim lives."""
     try:
         fd = os.open(directory / files.LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError:  # not even a lock can be made on this disk
-        return os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:  # not even a lock can be made on this disk, or a handler has removed the directory
+        return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -118,15 +118,16 @@ class Catalog:
             names += _names_in(directory)
         return {name: self._find(name) for name in sorted(set(names))}
 
-    async def refresh(self) -> None:
+    async def refresh(self, *, again: bool = False) -> None:
         """Look again, so that what was installed or changed since counts from the next execution on. Never raises.
 
-        Costs a few lstat calls a handler; only a handler that is new or changed is asked what it declares.
+        Costs a few lstat calls a handler; only a handler that is new or changed is asked what it declares, and with
+        `again` those that did not answer the last time because of something that may pass.
         """
         async with self._lock:
             sources = [self._find(name) for name in self._config.handlers.enabled]
             asked = [_described(source) for source in sources if not source.unavailable]
-            answers = await self._manifests.of(asked)
+            answers = await self._manifests.of(asked, again=again)
             offers = {source.name: self._offer(source, answers.get(source.name, Answer())) for source in sources}
             self._offers = MappingProxyType(offers)
 

@@ -35,11 +35,17 @@ def plan(document: object, *, size_bytes: int, namespace: Namespace, offers: Map
     if namespace.handler:
         offer = find(offers, namespace.handler, where=f"namespace {namespace.name}")
         return Plan(steps=(handler_step(offer, document),))
-    if isinstance(document.get("steps"), list):
+    if _is_new_schema(document):
         return plan_of_steps(document, offers, rules)
     if _is_old_schema(document):
         return plan_of_operation(document, offers, rules)
     return _plan_of_one(document, offers)
+
+
+def _is_new_schema(document: dict[str, Any]) -> bool:
+    """An array `steps` is AWS's, unless it stands beside an `operation` as one of its params."""
+    is_array = isinstance(document.get("steps"), list)
+    return is_array and ("operation" not in document or document.get("version") == "1.0")
 
 
 def _is_old_schema(document: dict[str, Any]) -> bool:

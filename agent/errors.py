@@ -46,5 +46,9 @@ class UnknownHandlerError(DocumentError):
     """No enabled handler knows the document: perhaps it is meant for another agent on the same thing."""
 
 
+class UnavailableHandlerError(DocumentError):
+    """The handler is enabled, but cannot run as it is found now."""
+
+
 class HandlerError(AgentError):
     """A handler could not do its work: the device's fault, FAILED with this message as the reason."""

@@ -34,7 +34,7 @@ class Manifest(BaseModel):
     Every field but `name` can be overridden by `[handler.NAME]` in the config.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     name: str = Field(pattern=HANDLER_NAME)
     summary: str = ""
@@ -42,7 +42,7 @@ class Manifest(BaseModel):
     timeout_s: float = Field(default=3600.0, gt=0, le=604800)
     max_timeout_s: float = Field(default=0.0, ge=0, le=604800)
     grace_s: float = Field(default=30.0, ge=0, le=600)
-    on_interrupt: OnInterrupt = OnInterrupt.FAIL
+    on_interrupt: OnInterrupt = Field(default=OnInterrupt.FAIL, strict=False)
     exclusive: bool = False
     may_reboot: bool = False
     retry_limit: int = Field(default=3, ge=0, le=100)
@@ -106,13 +106,14 @@ class Job:
         self._tell({"progress": percent, "message": message} if message else {"progress": percent})
 
     def details(self, **details: Any) -> None:
-        """Add to what the service shows about this execution."""
-        self._tell({"details": details})
+        """Add to what the service shows about this execution. What JSON cannot hold is told as str() has it."""
+        self._tell({"details": details}, default=str)
 
     def checkpoint(self, value: Any) -> None:
-        """Keep a JSON value for `last_checkpoint` after an interruption. HandlerError over 4 KiB."""
-        if not self._tell({"checkpoint": value}):
-            raise HandlerError(f"a checkpoint is longer than {LINE_BYTES} bytes: keep a file in job.dir instead")
+        """Keep a JSON value for `last_checkpoint` after an interruption. HandlerError over 4 KiB, or if it is none."""
+        fault = self._tell({"checkpoint": value})
+        if fault:
+            raise HandlerError(f"a checkpoint is {fault}: keep a file in job.dir instead")
 
     @property
     def last_checkpoint(self) -> Any:
@@ -140,17 +141,22 @@ class Job:
         if code:
             raise HandlerError(f"{name} exited with code {code}")
 
-    def _tell(self, said: Mapping[str, Any]) -> bool:
-        """Write one line to fd 3; False if it is too long. A closed fd 3 is nobody's failure."""
-        line = json.dumps(said).encode() + b"\n"
-        if len(line) > LINE_BYTES:
-            sys.stderr.write(f"not told, being longer than {LINE_BYTES} bytes: {', '.join(said)}\n")
-            return False
+    def _tell(self, said: Mapping[str, Any], default: Callable[[Any], str] | None = None) -> str:
+        """Write one line to fd 3; why it was not told, if it was not. A closed fd 3 is nobody's failure."""
+        try:
+            line = json.dumps(said, default=default).encode() + b"\n"
+        except (TypeError, ValueError, RecursionError):
+            fault = "no JSON"
+        else:
+            fault = f"longer than {LINE_BYTES} bytes" if len(line) > LINE_BYTES else ""
+        if fault:
+            sys.stderr.write(f"not told, being {fault}: {', '.join(said)}\n")
+            return fault
         try:
             os.write(self._control_fd, line)
         except OSError:
             self._control_fd = -1
-        return True
+        return ""
 
 
 def _pipe(fd: int) -> int:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 LINE_BYTES = 4096
+REASON_LENGTH = 2048  # twice what is ever told; as JSON it fits into a result file, whatever it is made of
 OUTCOMES = {"reject": "rejected", "retry": "retry", "reboot": "reboot", "fail": "failed"}
 
 
@@ -20,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = parser().parse_args(arguments)
     try:
         if asked.command in OUTCOMES:
-            leave({"outcome": OUTCOMES[asked.command], "reason": asked.reason})
+            leave({"outcome": OUTCOMES[asked.command], "reason": asked.reason[:REASON_LENGTH]})
         else:
             tell(said(asked))
     except ValueError as error:
@@ -30,19 +31,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Make the command line's grammar."""
+    """Make the command line's grammar. A command has no options: what begins with a dash is text."""
+    text: dict[str, Any] = {"prefix_chars": "\0", "add_help": False}
     made = argparse.ArgumentParser(prog="jobctl", description="Tell something about the running job.")
     commands = made.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    progress = commands.add_parser("progress", help="how far the work is, 0 to 100, and what is being done")
+    progress = commands.add_parser("progress", help="how far the work is, 0 to 100, and what is being done", **text)
     progress.add_argument("percent", type=float)
     progress.add_argument("message", nargs="*")
-    detail = commands.add_parser("detail", help="add to what the service shows about this execution")
+    detail = commands.add_parser("detail", help="add to what the service shows about this execution", **text)
     detail.add_argument("key")
     detail.add_argument("value")
-    checkpoint = commands.add_parser("checkpoint", help="keep a JSON value for after an interruption")
+    checkpoint = commands.add_parser("checkpoint", help="keep a JSON value for after an interruption", **text)
     checkpoint.add_argument("json")
     for name, outcome in OUTCOMES.items():
-        commands.add_parser(name, help=f"with exit 0, the outcome is {outcome}").add_argument("reason")
+        commands.add_parser(name, help=f"with exit 0, the outcome is {outcome}", **text).add_argument("reason")
     return made
 
 

@@ -8,7 +8,7 @@ from agent.catalog import Catalog
 from agent.config_keys import Config
 from agent.core.job import Plan, Refusal
 from agent.document import plan
-from agent.errors import DocumentError, UnknownHandlerError
+from agent.errors import DocumentError, UnavailableHandlerError, UnknownHandlerError
 from agent.messages import ServiceExecution
 from agent.offer import Namespace
 
@@ -27,21 +27,23 @@ class Judge:
     async def verdict(self, found: ServiceExecution) -> tuple[Plan | Refusal, str]:
         """Return the plan, or why there is none, and what people call it: the operation."""
         await self._catalog.refresh()
-        namespace = Namespace(found.id.namespace, self._config.bound_handler(found.id.namespace))
         try:
-            size_bytes = len(json.dumps(found.document, ensure_ascii=False, separators=(",", ":")).encode())
-            judged = plan(
-                found.document,
-                size_bytes=size_bytes,
-                namespace=namespace,
-                offers=self._catalog.offers(),
-                rules=self._catalog.rules(),
-            )
+            try:
+                judged = self._plan(found)
+            except UnavailableHandlerError:  # perhaps it was only too slow when it was asked, so it is asked again
+                await self._catalog.refresh(again=True)
+                judged = self._plan(found)
         except DocumentError as error:
             return Refusal(str(error), isinstance(error, UnknownHandlerError)), _named(found.document)
         except (ValueError, RecursionError):  # half a surrogate pair, an integer of more digits than Python writes
             return UNREADABLE, ""
         return judged, ", ".join(step.name for step in judged.steps)[:_LONGEST_OPERATION]
+
+    def _plan(self, found: ServiceExecution) -> Plan:
+        size_bytes = len(json.dumps(found.document, ensure_ascii=False, separators=(",", ":")).encode())
+        namespace = Namespace(found.id.namespace, self._config.bound_handler(found.id.namespace))
+        offers, rules = self._catalog.offers(), self._catalog.rules()
+        return plan(found.document, size_bytes=size_bytes, namespace=namespace, offers=offers, rules=rules)
 
 
 def _named(document: Any) -> str:

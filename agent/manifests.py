@@ -42,7 +42,7 @@ class Described:
 class Answer:
     """The members of a manifest as declared, unchecked; or why there is none.
 
-    A fault that `is_passing` (not started, too slow, killed by a signal) says little: it is asked again next time.
+    A fault that `is_passing` (not started, too slow, killed by a signal) says little: ask again, if it matters.
     """
 
     declared: Mapping[str, Any] = field(default_factory=dict)
@@ -60,19 +60,26 @@ class Manifests:
         self._timeout_s = timeout_s
         self._known: dict[str, tuple[str, Answer]] = _load(file)
 
-    async def of(self, asked: Sequence[Described]) -> dict[str, Answer]:
-        """The answers of all of `asked`, by name. Only those are asked whose fingerprint is new. Never raises."""
-        new = [who for who in asked if self._known.get(who.name, ("",))[0] != who.fingerprint]
+    async def of(self, asked: Sequence[Described], *, again: bool = False) -> dict[str, Answer]:
+        """The answers of all of `asked`, by name. Never raises.
+
+        Only those are asked whose fingerprint is new, and with `again` those whose fault may have passed: one that
+        hangs must hold up nobody but who needs it.
+        """
+        new = [who for who in asked if not self._is_known(who, again)]
         if not new:
             return {who.name: self._known[who.name][1] for who in asked}
         answers = await self._ask_python([who for who in new if who.spec])
         for who in new:
             if not who.spec:
                 answers[who.name] = await self._ask_executable(who)
-            if not answers[who.name].is_passing:
-                self._known[who.name] = (who.fingerprint, answers[who.name])
+            self._known[who.name] = (who.fingerprint, answers[who.name])
         _save(self._file, self._known)
-        return {who.name: answers.get(who.name) or self._known[who.name][1] for who in asked}
+        return {who.name: self._known[who.name][1] for who in asked}
+
+    def _is_known(self, who: Described, again: bool) -> bool:
+        fingerprint, answer = self._known.get(who.name, ("", Answer()))
+        return fingerprint == who.fingerprint and not (again and answer.is_passing)
 
     async def _ask_executable(self, who: Described) -> Answer:
         """Its own answer, or none at all: describing oneself is optional."""
@@ -126,14 +133,15 @@ def _ending(code: int) -> str:
 
 
 def _parsed(output: bytes) -> object:
+    """Read an answer, but for half surrogate pairs, which JSON can spell and no terminal can be shown."""
     try:
-        return json.loads(output)
+        return json.loads(json.dumps(json.loads(output), ensure_ascii=False).encode(errors="replace"))
     except (ValueError, RecursionError):
         return None
 
 
 async def _run(argv: Sequence[str], timeout_s: float) -> tuple[int, bytes, str]:
-    """Exit code, standard output and "", or what went wrong. A process that hangs is killed with its whole group.
+    """Exit code, standard output and "", or what went wrong. What is left of its group in the end is killed.
 
     The pipe is our own, not asyncio's: waiting for a process would else also wait for whoever still holds its output.
     """
@@ -169,11 +177,27 @@ async def _run(argv: Sequence[str], timeout_s: float) -> tuple[int, bytes, str]:
         fault = f"said more than {_LARGEST_BYTES} bytes"
     finally:
         pipe.close()
-        if process.returncode is None:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+        is_left = _killed(process.pid)
         code = await process.wait()
+    if is_left:
+        await asyncio.to_thread(_collected, process.pid)
     return code, output, fault
+
+
+def _killed(group: int) -> bool:
+    """Kill every process of the group; False if there is none, or none that we may kill."""
+    try:
+        os.killpg(group, signal.SIGKILL)
+    except OSError:
+        return False
+    return True
+
+
+def _collected(group: int) -> None:
+    """Wait for those of the group that became our children (the agent adopts orphans). Blocks while they die."""
+    with suppress(ChildProcessError):
+        while True:
+            os.waitpid(-group, 0)
 
 
 async def _read(reader: asyncio.StreamReader) -> bytes:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agent.core.job import Step, StepKind
-from agent.errors import DocumentError, UnknownHandlerError
+from agent.errors import UnavailableHandlerError, UnknownHandlerError
 from agent.handler import Manifest
 
 _LONGEST_SHOWN = 64
@@ -73,7 +73,7 @@ def find(offers: Mapping[str, Offer], name: str, *, where: str) -> Offer:
             "install it there and add it to handlers.enabled in its configuration"
         )
     if offer.unavailable:
-        raise DocumentError(f"{where}: handler {shown(name)} is unavailable: {offer.unavailable}")
+        raise UnavailableHandlerError(f"{where}: handler {shown(name)} is unavailable: {offer.unavailable}")
     return offer
 
 

@@ -33,4 +33,5 @@ async def reboot(command: Sequence[str]) -> str:
         await process.wait()
         return f"{command[0]} did not end within {PATIENCE_S:g} s"
     words = output.decode(errors="replace").split()
-    return f"{command[0]} ended with {process.returncode}: {' '.join(words)}" if process.returncode else ""
+    ending = f"{command[0]} ended with {process.returncode}"
+    return ": ".join(filter(None, [ending, " ".join(words)])) if process.returncode else ""

@@ -72,6 +72,8 @@ async def tried(asked: str, config: Config) -> Tried:
         return await _executable(_absolute(asked), config)
     if _SPEC.fullmatch(asked):
         return await _attribute(asked, config)
+    if not re.fullmatch(HANDLER_NAME, asked):
+        raise DocumentError(f"{asked!r} cannot be a handler's name; use a-z, 0-9 and - only, and ./ before a file's")
     return await _enabled(asked, config, Catalog(_enabling(asked, config)))
 
 

@@ -16,11 +16,14 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import ValidationError
 
 from agent.handler import Handler, HandlerError, Job, Outcome
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 TRACEBACK = "traceback"
 RESULT_BYTES = 32768
@@ -37,12 +40,12 @@ class Surprise(Exception):  # noqa: N818 - it is one
 
 
 def guarded(foreign: Callable[[], T]) -> T:
-    """Call foreign code. HandlerError passes; anything else becomes a Surprise."""
+    """Call foreign code. HandlerError passes, and SIGINT; anything else becomes a Surprise."""
     try:
         return foreign()
-    except HandlerError:
+    except (HandlerError, KeyboardInterrupt):
         raise
-    except (Exception, SystemExit) as error:  # it is foreign code: whatever it raises is to be told, not to end us
+    except BaseException as error:  # it is foreign code: whatever it raises is to be told, not to end us
         raise Surprise(error) from error
 
 
@@ -69,21 +72,35 @@ def described(spec: str) -> dict[str, Any]:
 
 def readable(error: ValidationError) -> str:
     """Say which fields are wrong and what they should be, never what they are."""
-    wrongs = error.errors(include_url=False, include_input=False, include_context=False)
-    return "; ".join(f"{'.'.join(map(str, each['loc'])) or 'params'}: {each['msg']}" for each in wrongs[:5])
+    wrongs = error.errors(include_url=False, include_input=False)
+    return "; ".join(f"{'.'.join(map(str, each['loc'])) or 'params'}: {_should(each)}" for each in wrongs[:5])
 
 
-def outcome_of(spec: str) -> tuple[Outcome, str]:
-    """Run the handler: its outcome, and a code if it is not the handler's own word."""
+def _should(wrong: "ErrorDetails") -> str:
+    """Say what a field should be; of a tag pydantic's own words repeat what it is."""
+    tags = wrong.get("ctx", {}).get("expected_tags")
+    return f"Input should be tagged as one of {tags}" if tags else wrong["msg"]
+
+
+def told(spec: str) -> str:
+    """Run the handler: its result file's text, with a code if it is not the handler's own word."""
     try:
-        outcome = guarded(lambda: worked(spec))
+        return guarded(lambda: written(worked(spec) or Outcome.succeeded()))
     except HandlerError as error:
-        return Outcome.failed(str(error) or "the handler gave no reason"), ""
+        return written(Outcome.failed(str(error) or "the handler gave no reason"))
     except Surprise as error:
         with contextlib.suppress(OSError):
             Path(os.environ["JOB_DIR"], TRACEBACK).write_text("".join(traceback.format_exception(error.__cause__)))
-        return Outcome.failed(f"internal error: {error}"), "internal-error"
-    return outcome or Outcome.succeeded(), ""
+        return written(Outcome.failed(f"internal error: {error}"), "internal-error")
+
+
+def written(outcome: Outcome, code: str = "") -> str:
+    """Write an outcome as a result file has it. What JSON cannot hold is there as str() has it; or this raises."""
+    result = {"outcome": outcome.kind, "reason": outcome.reason, "details": dict(outcome.details)}
+    text = json.dumps(result | ({"code": code} if code else {}), default=str)
+    if len(text) > RESULT_BYTES:
+        return json.dumps({"outcome": outcome.kind, "reason": outcome.reason[: RESULT_BYTES // 16]})
+    return text
 
 
 def worked(spec: str) -> Outcome | None:
@@ -125,12 +142,7 @@ def waited_for(answer: Any, job: Job) -> Any:
 
 def run(spec: str) -> int:
     """Run the handler and leave its result; the exit code."""
-    outcome, code = outcome_of(spec)
-    told = {"outcome": outcome.kind, "reason": outcome.reason, "details": dict(outcome.details)}
-    data = json.dumps(told | ({"code": code} if code else {}), default=str).encode()
-    if len(data) > RESULT_BYTES:
-        data = json.dumps({"outcome": outcome.kind, "reason": outcome.reason[: RESULT_BYTES // 8]}).encode()
-    Path(os.environ["JOB_RESULT_FILE"]).write_bytes(data)
+    Path(os.environ["JOB_RESULT_FILE"]).write_text(told(spec))
     return 0
 
 

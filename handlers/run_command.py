@@ -7,6 +7,8 @@ from pydantic import BaseModel, Field
 
 from agent.handler import Handler, HandlerError, Job, Outcome
 
+LONGEST_NAMED = 64
+
 
 class Params(BaseModel, frozen=True, extra="forbid"):
     """What to run."""
@@ -27,9 +29,12 @@ def run_command(params: Params, job: Job) -> Outcome | None:
         return Outcome.rejected(f"command: cannot be split into words: {error}")
     if not words or not words[0]:
         return Outcome.rejected("command: names no program")
+    if any("\0" in word for word in words):
+        return Outcome.rejected("command: holds a NUL character, which no program can be given; remove it")
     program = allowed(words[0], programs)
     if program is None:
-        return Outcome.rejected(f"{words[0]} is not one of `programs` in [handler.run-command]")
+        named = words[0].split("?", 1)[0][:LONGEST_NAMED]  # commas for blanks, and it is all of it, with a URL's query
+        return Outcome.rejected(f"{named} is not one of `programs` in [handler.run-command]")
     job.run([program, *words[1:]])
     return None
 

@@ -1,7 +1,6 @@
 """Write one file below a directory that the device's owner allows: old or new is there, never a part of it."""
 
 import base64
-import binascii
 from typing import Self
 
 from pydantic import BaseModel, Field, model_validator
@@ -33,8 +32,10 @@ def write_file(params: Params, job: Job) -> Outcome:
     """Write it atomically and durably. `roots` of the settings holds the directories below which that is allowed."""
     try:
         data = content(params)
-    except (binascii.Error, UnicodeEncodeError):
-        return Outcome.rejected("content: cannot be decoded")
+    except UnicodeEncodeError:
+        return Outcome.rejected("content: holds half of a surrogate pair; send well-formed Unicode")
+    except ValueError:  # binascii's own, or another for what is not ASCII
+        return Outcome.rejected("content_base64: is not base64")
     try:
         with entry(params.path, job.settings, "write-file") as (directory, name):
             replace(directory, name, data, int(params.mode, 8) if params.mode else None)

@@ -67,7 +67,7 @@ def _below(each: dict[str, Any]) -> list[str]:
     lines = [each["summary"]] if each["summary"] else []
     lines += params_in_words(each["params"]) if each["params"] else []
     lines += [f"unavailable: {each['unavailable']}"] if each["unavailable"] else []
-    return [f"    {line}" for line in lines]
+    return [f"    {''.join(each if each.isprintable() else ' ' for each in line)}" for line in lines]
 
 
 def params_in_words(schema: dict[str, Any]) -> list[str]:

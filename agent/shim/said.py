@@ -35,7 +35,10 @@ def understood(line: bytes) -> dict[str, Any]:
         if not isinstance(said, dict):
             raise ValueError("not a JSON object")  # noqa: TRY004, TRY301 - one error for all that a line can be
         if isinstance(details := said.get("details"), dict):
-            said["details"] = {k: v if isinstance(v, str) else json.dumps(v) for k, v in details.items()}
+            texts = {k: v if isinstance(v, str) else json.dumps(v) for k, v in details.items()}
+            said["details"] = {writable(k): writable(v) for k, v in texts.items()}
+        if isinstance(message := said.get("message"), str):
+            said["message"] = writable(message)
         if "checkpoint" in said:
             said["checkpoint"] = json.dumps(said["checkpoint"])
     except (ValueError, RecursionError):
@@ -44,6 +47,11 @@ def understood(line: bytes) -> dict[str, Any]:
         if member in said and not is_right(said[member]):
             raise ValueError(f"{member} is not what it should be")
     return {member: said[member] for member in FORMS if member in said}
+
+
+def writable(text: str) -> str:
+    """Replace half a surrogate pair, which JSON can spell, but who reads `events.jsonl` refuses with all beside it."""
+    return text.encode(errors="replace").decode()
 
 
 class Said:
@@ -68,7 +76,7 @@ class Said:
             kept.update((k, said[k]) for k in ("progress", "message", "deadline") if k in said)
         if details := said.get("details"):
             grown = {**self.merged.get("details", {}), **details}
-            if len(json.dumps(grown)) > DETAILS_BYTES:
+            if len(json.dumps(grown, ensure_ascii=False).encode()) > DETAILS_BYTES:
                 self.note(f"details beyond {DETAILS_BYTES} bytes were dropped")
                 return
             self.merged["details"] = grown

@@ -35,7 +35,7 @@ def become(spec: Mapping[str, Any], descriptors: Mapping[int, int], shim: int) -
     os.setsid()
     for target, fd in descriptors.items():
         os.dup2(fd, target)
-    for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGHUP, signal.SIGINT):  # those that the shim ignores
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:  # whoever ignored them, we or the agent
         signal.signal(number, signal.SIG_DFL)
     os.chdir(spec["cwd"])
     os.execvpe(spec["argv"][0], spec["argv"], spec["env"])  # noqa: S606 - a shell is what must not be there

@@ -315,6 +315,7 @@ def supervise(memory_events: str) -> int:
         spec = json.load(file)
     os.pwrite(lock, b"%d\n" % os.getpid(), 0)
     prctl(PR_SET_CHILD_SUBREAPER, 1)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # whatever blocked the agent's: we want SIGCHLD, a handler all
     for number in (signal.SIGHUP, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
     supervisor = Supervisor(spec, lock, memory_events)

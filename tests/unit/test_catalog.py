@@ -1,6 +1,7 @@
 import asyncio
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -224,7 +225,25 @@ async def test_who_is_asked_stays_in_our_session_so_that_no_sweep_takes_it_for_a
     assert int(session) == os.getsid(0)
 
 
-async def test_a_passing_fault_is_asked_about_again(device: Device) -> None:
+async def test_what_is_left_behind_by_an_answer_is_killed(device: Device) -> None:
+    pid = device.state / "pid"
+    script = f"#!/bin/sh\n: describe\ntail -f /dev/null > /dev/null &\necho $! > {pid}\n"
+    device.install("copy", script + """echo '{"timeout_s": 7}'\n""")
+    catalog = device.catalog("copy")
+    await catalog.refresh()
+    assert catalog.offers()["copy"].manifest.timeout_s == 7
+    try:
+        left = os.pidfd_open(int(pid.read_text()))
+    except ProcessLookupError:
+        return
+    is_over, _, _ = select.select([left], [], [], 5)
+    if not is_over:
+        signal.pidfd_send_signal(left, signal.SIGKILL)
+    os.close(left)
+    assert is_over
+
+
+async def test_a_passing_fault_is_asked_about_again_when_that_is_wanted(device: Device) -> None:
     worker = device.handlers.parent / "worker"
     worker.write_text("#!/bin/sh\nkill -KILL $$\n")
     worker.chmod(0o755)
@@ -234,6 +253,8 @@ async def test_a_passing_fault_is_asked_about_again(device: Device) -> None:
     assert "signal 9" in catalog.offers()["write-file"].unavailable
     worker.write_text("""#!/bin/sh\necho '{"handlers.write_file:HANDLER": {"name": "write-file"}}'\n""")
     await catalog.refresh()
+    assert "signal 9" in catalog.offers()["write-file"].unavailable
+    await catalog.refresh(again=True)
     assert catalog.offers()["write-file"].unavailable == ""
 
 

@@ -83,6 +83,7 @@ def test_operation_and_params_is_one_step_with_the_manifests_limits() -> None:
         ({"operation": "write-file", "params": [1]}, {"params": [1]}),
         ({"operation": "write-file", "args": "x", "path": "/srv"}, {"args": "x", "path": "/srv"}),
         ({"operation": "write-file", "steps": 3}, {"steps": 3}),
+        ({"operation": "write-file", "steps": [1, 2], "version": "2"}, {"steps": [1, 2], "version": "2"}),
         ({"operation": "write-file"}, {}),
     ],
 )
@@ -90,6 +91,11 @@ def test_a_flat_document_is_params_as_it_stands(document: dict[str, Any], params
     (step,) = judge(document).steps
     assert step.kind is StepKind.HANDLER
     assert json.loads(step.input) == params
+
+
+def test_an_operation_beside_steps_of_version_1_0_is_not_looked_at() -> None:
+    (step,) = judge(command("echo hi") | {"operation": "write-file"}).steps
+    assert step.kind is StepKind.COMMAND
 
 
 def test_a_bound_namespace_gives_the_whole_document_whatever_its_form() -> None:

@@ -52,6 +52,13 @@ def test_an_undeclared_member_is_no_manifest() -> None:
         Manifest.model_validate({"name": "a", "timeout": 5})
 
 
+@pytest.mark.parametrize("wrong", [{"may_reboot": "true"}, {"grace_s": True}, {"timeout_s": "60"}, {"exclusive": 1}])
+def test_a_member_of_another_type_is_no_manifest(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        Manifest.model_validate({"name": "a", **wrong})
+    assert Manifest.model_validate({"name": "a", "timeout_s": 60, "on_interrupt": "rerun"}).timeout_s == 60
+
+
 def test_outcomes_say_what_they_are() -> None:
     assert Outcome.succeeded(a=1) == Outcome("succeeded", "", {"a": 1})
     made = [Outcome.failed("r"), Outcome.rejected("r"), Outcome.retry("r"), Outcome.reboot("r")]

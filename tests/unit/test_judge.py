@@ -51,6 +51,26 @@ async def test_a_namespace_gives_its_documents_to_its_handler(judge: Judge) -> N
     assert operation == "write-file"
 
 
+async def test_a_handler_that_does_not_answer_is_asked_again_for_its_own_documents_only(tmp_path: Path) -> None:
+    directory, ledger = tmp_path / "handlers", tmp_path / "ledger"
+    directory.mkdir()
+    for name, script in (("babbler", f": describe\necho asked >> {ledger}\nexec yes\n"), ("fine", "cat\n")):
+        (directory / name).write_text(f"#!/bin/sh\n{script}")
+        (directory / name).chmod(0o755)
+    aws = dict.fromkeys(("certificate", "private_key", "root_ca"), "/x") | {"endpoint": "localhost", "thing_name": "t"}
+    handlers = {"enabled": ["babbler", "fine"], "directories": [str(directory)]}
+    config = Config.model_validate({"aws": aws, "agent": {"state_directory": str(tmp_path)}, "handlers": handlers})
+    judge = Judge(config, Catalog(config))
+    for _ in range(3):
+        verdict, _ = await judge.verdict(found({"operation": "fine"}))
+        assert isinstance(verdict, Plan)
+    assert ledger.read_text() == "asked\n"
+    verdict, _ = await judge.verdict(found({"operation": "babbler"}))
+    assert isinstance(verdict, Refusal)
+    assert "said more than" in verdict.reason
+    assert ledger.read_text() == "asked\n" * 2
+
+
 @pytest.mark.parametrize(
     ("document", "operation"),
     [

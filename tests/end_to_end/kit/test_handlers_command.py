@@ -56,6 +56,22 @@ def test_the_table_has_the_params_of_the_enabled_ones_and_what_is_wrong(author: 
     assert any(line.startswith("    unavailable: ") for line in lines)
 
 
+def test_what_a_handler_says_of_itself_cannot_spoil_the_table(author: Any, tmp_path: Path) -> None:
+    author.write(
+        "handlers/odd",
+        r"""#!/bin/sh
+[ "$1" = describe ] && cat <<END
+{"summary": "a\ud800b\u001b[31m\nc"}
+END
+""",
+    )
+    text = f"[handlers]\nenabled = ['odd']\ndirectories = ['{tmp_path}/handlers']\n"
+    config = author.write("config.toml", f"{text}[agent]\nstate_directory = '{tmp_path}/state'\n")
+    done = author.run("handlers", "--config", config)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "    a?b [31m c" in done.stdout.splitlines()
+
+
 def test_without_a_configuration_nothing_is_enabled(author: Any) -> None:
     done = author.run("handlers")
     assert done.returncode == 0

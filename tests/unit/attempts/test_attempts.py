@@ -174,6 +174,17 @@ async def test_a_killed_shim_takes_everything_with_it(story: "Story") -> None:
     assert not bare.exists()
 
 
+async def test_a_handler_that_removes_its_attempts_directory_has_lost_the_attempt_and_nothing_more(
+    story: "Story",
+) -> None:
+    result = await story.run('sleep 1000 & rm -r "$(dirname "$JOB_FILE")"; exit 0')
+    assert result.ending is Ending.LOST
+    assert story.alive() == []
+    second = replace(ATTEMPT, number=2)
+    story.start("exit 3", second)
+    assert (await story.ended(second)).code == 3
+
+
 async def test_a_shim_that_is_asked_to_go_stops_its_handler_and_leaves_no_result(story: "Story") -> None:
     story.start("trap 'exit 0' TERM; " + UP + "while :; do sleep 0.01; done")
     await story.said("up")

@@ -7,7 +7,7 @@ import pytest
 
 from agent import jobctl
 from agent.core.job import StepKind
-from agent.core.outcome import outcome_of
+from agent.core.outcome import Wish, outcome_of, wish_of
 
 if TYPE_CHECKING:
     from conftest import Story
@@ -42,6 +42,20 @@ async def test_a_checkpoint_is_kept(story: "Story") -> None:
 async def test_an_outcome_is_one_line_of_shell(story: "Story", command: str, status: str, reason: str) -> None:
     outcome = outcome_of(await story.run(JOBCTL + f'jobctl {command} "why not"; exit 0'))
     assert (outcome.status, outcome.reason) == (status, reason)
+
+
+async def test_what_begins_with_a_dash_is_text(story: "Story") -> None:
+    script = "jobctl detail drift -3ms && jobctl progress 40 --force && jobctl fail -h; exit 0"
+    outcome = outcome_of(await story.run(JOBCTL + script))
+    assert (outcome.status, outcome.reason) == ("FAILED", "-h")
+    assert {k: v for e in story.progressed for k, v in e.details.items()} == {"drift": "-3ms"}
+    assert [e.message for e in story.progressed if e.message] == ["--force"]
+
+
+async def test_a_reason_of_any_length_is_told(story: "Story") -> None:
+    script = """jobctl retry "$(head -c 100000 /dev/zero | tr '\\0' '\\001')"; echo $?"""
+    result = await story.run(JOBCTL + script)
+    assert (result.stdout, wish_of(result)) == ("0\n", Wish.RETRY)
 
 
 async def test_in_a_plain_command_it_says_that_it_cannot_work(story: "Story") -> None:

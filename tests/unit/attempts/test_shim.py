@@ -2,7 +2,9 @@
 
 import ast
 import json
+import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +13,7 @@ import pytest
 import agent.shim
 from agent.attempt_directory import Position, read_progress
 from agent.core.job import AttemptId, Ending, ExecutionId, StepKind
+from agent.launchers import plain
 from agent.shim.said import Said
 
 if TYPE_CHECKING:
@@ -85,6 +88,24 @@ async def test_a_plain_command_has_its_own_arguments_and_neither_fd_3_nor_a_resu
 
 async def test_signals_are_as_a_program_expects_them(story: "Story") -> None:
     result = await story.run("grep -E '^Sig(Blk|Ign)' /proc/self/status")
+    assert [line.split()[1] for line in result.stdout.splitlines()] == ["0" * 16, "0" * 16]
+
+
+async def test_signals_that_the_agent_was_started_to_ignore_or_with_blocked_are_not(
+    new_story: Callable[..., "Story"],
+) -> None:
+    def blocking(directory: Path) -> int:
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGCHLD})
+        try:
+            return plain(directory)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    handled = signal.signal(signal.SIGQUIT, signal.SIG_IGN)
+    try:
+        result = await new_story(blocking).run("exec grep -E '^Sig(Blk|Ign)' /proc/self/status")
+    finally:
+        signal.signal(signal.SIGQUIT, handled)
     assert [line.split()[1] for line in result.stdout.splitlines()] == ["0" * 16, "0" * 16]
 
 
@@ -243,6 +264,23 @@ async def test_details_have_a_limit_that_is_said(story: "Story") -> None:
     )
     assert result.notes == ("details beyond 8192 bytes were dropped",)
     assert len({k for e in story.progressed for k in e.details}) == 4
+
+
+async def test_half_a_surrogate_pair_on_fd_3_costs_nothing_else_that_was_said(story: "Story") -> None:
+    line = r'{"progress": 40, "message": "a\ud800", "details": {"\ud800": "\udcff"}}'
+    result = await story.python(f"import os; os.write(3, {line.encode()!r} + b'\\n')")
+    assert (result.code, result.notes) == (0, ())
+    (said,) = story.progressed
+    assert (said.progress, said.message, said.details) == (40, "a?", {"?": "?"})
+
+
+async def test_details_are_counted_in_bytes_of_utf_8(story: "Story") -> None:
+    result = await story.python(
+        "f = open(3, 'w', encoding='utf-8')\n"
+        'for i in range(4): print(\'{"details": {"k%d": "%s"}}\' % (i, \'\u20ac\' * 650), file=f)\n'
+    )
+    assert result.notes == ()
+    assert {k: len(v) for e in story.progressed for k, v in e.details.items()} == {f"k{n}": 650 for n in range(4)}
 
 
 async def test_a_checkpoint_lies_in_the_jobs_directory(story: "Story") -> None:

@@ -111,6 +111,22 @@ async def test_wrong_params_are_rejected_with_field_and_fix_but_without_value(ru
     assert "ran" not in result.stdout
 
 
+async def test_a_tag_that_fits_nothing_is_not_repeated(run: Run) -> None:
+    body = """
+from typing import Literal
+class One(BaseModel):
+    kind: Literal["one"]
+class Two(BaseModel):
+    kind: Literal["two"]
+class Params(BaseModel):
+    pet: One | Two = Field(discriminator="kind")
+def run(params, job): ...
+"""
+    outcome, result = await run(body, {"pet": {"kind": "canary"}})
+    assert (outcome.status, outcome.reason) == ("REJECTED", "pet: Input should be tagged as one of 'one', 'two'")
+    assert "canary" not in repr(result)
+
+
 async def test_a_handlers_own_error_is_its_reason(run: Run) -> None:
     outcome, _ = await run("def run(params, job): raise HandlerError('the disk is full')")
     assert (outcome.status, outcome.reason) == ("FAILED", "the disk is full")
@@ -125,6 +141,38 @@ async def test_a_surprise_is_told_without_what_it_says(
     assert "canary" not in repr(result)
     assert "canary" in capsys.readouterr().out  # the device's log
     assert not (story.job_directory() / "traceback").exists()
+
+
+@pytest.mark.parametrize(
+    "leaves",
+    [
+        "raise asyncio.CancelledError('canary')",
+        "raise BaseException('canary')",
+        "return Outcome.succeeded(x={('canary', 1): 2})",
+        "x = {}; x['x'] = x; return Outcome.succeeded(x=x)",
+    ],
+)
+async def test_no_exception_and_no_answer_ends_the_worker(run: Run, leaves: str) -> None:
+    outcome, result = await run(f"def run(params, job): {leaves}")
+    assert (outcome.status, outcome.code, result.code) == ("FAILED", "internal-error", 0)
+    assert "canary" not in repr(result)
+
+
+async def test_what_is_no_json_is_told_as_text_or_not_at_all_but_never_raises(run: Run, story: "Story") -> None:
+    body = """
+def run(params, job):
+    job.details(path=job.dir, no={(1, 2): 3})
+    job.details(path=job.dir)
+    job.progress(lambda: 1)
+    job.extend(object())
+    job.checkpoint(object())
+"""
+    outcome, result = await run(body)
+    assert [e.details for e in story.progressed if e.details] == [{"path": str(story.job_directory())}]
+    assert result.stderr.splitlines() == [
+        f"not told, being no JSON: {what}" for what in ("details", "progress", "extend_s", "checkpoint")
+    ]
+    assert outcome.reason == "a checkpoint is no JSON: keep a file in job.dir instead"
 
 
 @pytest.mark.parametrize(
@@ -220,9 +268,10 @@ def run(params, job):
     assert outcome_of(result).details == {"size": "0"}
 
 
-async def test_a_result_that_is_too_long_keeps_its_outcome(run: Run) -> None:
-    outcome, _ = await run("def run(params, job): return Outcome.failed('r', x='y' * 40000)")
-    assert (outcome.status, outcome.reason) == ("FAILED", "r")
+@pytest.mark.parametrize("answer", ["'r', x='y' * 40000", "'r' + chr(0x1F600) * 40000"])
+async def test_a_result_that_is_too_long_keeps_its_outcome(run: Run, answer: str) -> None:
+    outcome, _ = await run(f"def run(params, job): return Outcome.failed({answer})")
+    assert (outcome.status, outcome.code, outcome.reason[0]) == ("FAILED", "failed", "r")
 
 
 async def test_a_result_that_cannot_be_written_is_no_success(run: Run) -> None:

@@ -109,11 +109,11 @@ def test_what_is_no_order_to_write_is_not_accepted(params: Mapping[str, str]) ->
         Params.model_validate({"path": "/a", **params})
 
 
-@pytest.mark.parametrize("params", [{"content_base64": "?"}, {"content": "\ud800"}])
-def test_content_that_cannot_be_decoded_is_rejected(root: Path, params: dict[str, str]) -> None:
+@pytest.mark.parametrize("params", [{"content_base64": "?"}, {"content_base64": "\xe9"}, {"content": "\ud800"}])
+def test_content_that_cannot_be_decoded_is_rejected_by_its_member(root: Path, params: dict[str, str]) -> None:
     unchecked = {"path": f"{root}/f", "mode": None, "content": None, "content_base64": None} | params
     outcome = write_file(Params.model_construct(None, **unchecked), job(root.parent, {"roots": [str(root)]}))
-    assert outcome.kind == "rejected"
+    assert (outcome.kind, outcome.reason.split(": ")[0]) == ("rejected", *params)
 
 
 @pytest.mark.parametrize("roots", ["/", ["relative"], [1]])
