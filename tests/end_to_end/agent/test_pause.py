@@ -62,6 +62,10 @@ async def test_a_pause_takes_nothing_new_lets_go_on_what_runs_and_survives_a_res
     assert "paused     takes no new executions" in shown
     assert await command("resume") == (0, "resumed\n")
     await operator.wait("job-2", "SUCCEEDED")
+    await agent.stop()
+    await command("pause")
+    _, shown = await command("status")
+    assert "paused     takes no new executions" in shown
 
 
 async def test_a_wait_that_takes_too_long_says_for_what(
