@@ -71,6 +71,7 @@ from agent.core.events import (
     UpdateAccepted,
     UpdateFailed,
 )
+from agent.core.job import ExecutionId
 from agent.core.state import (
     Claiming,
     Execution,
@@ -109,9 +110,15 @@ def next_deadline(state: State, now: float) -> float | None:
 
 def is_idle(state: State) -> bool:
     """Tell whether everything the service showed us is settled, belongs to others, or cannot be reported for now."""
-    settled = [queue.is_known and not queue.ticket and not queue.doubts for queue in state.queues.values()]
+    settled = [q.is_known and not (q.ticket or q.doubts or q.misses) for q in state.queues.values()]
     is_free = not any(e.holds_a_slot or isinstance(e.phase, Waiting) for e in state.executions.values())
     return state.is_connected and is_free and all(settled) and len(settled) > 0
+
+
+def untaken(state: State) -> list[ExecutionId]:
+    """Return what is pending and neither under way nor left to others. In an idle agent that is for a pause alone."""
+    named = [execution for queue in state.queues.values() for execution in queue.pending]
+    return [execution for execution in named if execution not in state.executions and execution not in state.foreign]
 
 
 def _pumped(state: State, now: float) -> Turn:

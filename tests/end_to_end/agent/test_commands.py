@@ -172,6 +172,7 @@ def test_a_wrong_configuration_is_one_sentence_and_exit_status_78(tmp_path: Path
         (["fly"], 2, "no command 'fly'"),
         (["status", "--config", "/no/such/file"], 78, "/no/such/file"),
         (["run", "--help"], 0, "--once"),
+        (["run", "--timeout", "3"], 2, "add --once"),
         (["pause", "--timeout", "3"], 2, "add --wait"),
         (["pause", "--wait", "--timeout", "nan"], 2, "must be more than 0"),
         (["jobs", "--limit", "0"], 2, "must be at least 1"),

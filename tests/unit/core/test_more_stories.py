@@ -100,6 +100,16 @@ class TestAServiceThatContradictsItself:
         agent.hears(described(agent, STATUS.QUEUED, plan, ""))
         assert agent.state.queues[""].misses == 0
 
+    def test_what_cannot_be_looked_at_is_not_done(self, agent: Any) -> None:
+        agent.hears(Connected())
+        for _ in range(2):
+            agent.hears(Listed("", agent.ticket, (JOB,), is_complete=True))
+            agent.hears(DescribeFailed(JOB, agent.ticket, "ResourceNotFound"))
+        assert not is_idle(agent.state)
+        agent.hears(Tick(), at=agent.deadline)
+        agent.hears(Listed("", agent.ticket, (), is_complete=True))
+        assert is_idle(agent.state)
+
     def test_an_execution_that_the_service_ended_is_never_reported_whatever_it_says_later(
         self, agent: Any, plan: Plan
     ) -> None:
