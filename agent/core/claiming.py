@@ -18,7 +18,6 @@ Turn = tuple[State, list[Effect]]
 STEP_TIMER_SLACK_MINUTES = 15
 STEP_TIMER_LONGEST_MINUTES = 10080
 UNANSWERED_LOOKS = 5  # after which an execution that was not claimed yet gives its slot to others
-STALE_ANSWERS = 5  # of a description that is older than what we know
 REPORTABLE = (ExecutionStatus.SUCCEEDED, ExecutionStatus.FAILED, ExecutionStatus.REJECTED)
 
 
@@ -79,7 +78,7 @@ def on_described_while_claiming(
 def _on_ours_again(state: State, execution: Execution, phase: Claiming, event: Described, now: float) -> Turn:
     """It was ours before, and ended: an old answer, or another one under its id. It may have run, so never start it."""
     call = backoff.again(phase.call, now, event.jitter)
-    if call.failures <= STALE_ANSWERS:
+    if call.failures <= backoff.STALE_ANSWERS:
         return state.with_phase(execution, replace(phase, version=0, call=call)), []
     reason = "an execution of this id has ended here before; whether this is another one is not known"
     return outcome_reached(state, execution, Outcome(ExecutionStatus.FAILED, reason, "journal-lost"))
@@ -126,8 +125,8 @@ def _on_queued_again(state: State, execution: Execution, phase: Preparing, event
     call = backoff.again(phase.call, now, event.jitter)
     if phase.work.is_untouched:
         return state.with_phase(execution, Claiming(phase.work.plan, call=call)), []
-    if call.failures > STALE_ANSWERS:
-        return over(state, execution, Outcome(ExecutionStatus.REMOVED, "the service queued it again"), now)
+    if call.failures > backoff.STALE_ANSWERS:
+        return over(state, execution, Outcome(ExecutionStatus.REMOVED, backoff.QUEUED_AGAIN), now)
     return state.with_phase(execution, replace(phase, call=call)), []
 
 

@@ -28,6 +28,7 @@ so that nothing is done before it is written: no rule can forget to.
     Running    | cut short           | Preparing  | Describe; on_interrupt "rerun" or "resume", twice at most
     Running    | last step, failure  | Reporting  | Update SUCCEEDED or FAILED
     Running    | not listed any more | Running    | Describe (probe)
+    Running    | a new connection    | Running    | Describe (probe); QUEUED, six times: over, another one is there
     Running    | over                | Stopping   | StopAttempt
     Running    | never started       | Preparing  | Describe (after an agent restart)
     Waiting    | its time, a slot    | Preparing  | Describe
@@ -36,7 +37,8 @@ so that nothing is done before it is written: no rule can forget to.
     either     | over                | -          | Settle, ForgetAttempts, Fetch
     Stopping   | ended               | -          | Settle, ForgetAttempts, Fetch; nothing is reported
     Reporting  | accepted, over      | -          | Settle, ForgetAttempts, Fetch
-    Reporting  | silence, throttled  | Reporting  | Update again after a back-off, and at once after a connect
+    Reporting  | silence, throttled  | Reporting  | Update again after a back-off
+    Reporting  | a new connection    | Reporting  | Describe, then Update; QUEUED, six times: it is over, unreported
     Reporting  | InvalidRequest      | Reporting  | Update with the bare status; refused again: hourly, slot freed
 
 "Over" is a terminal status, ResourceNotFound, TerminalStateReached or InvalidStateTransition. An answer whose ticket
@@ -160,7 +162,7 @@ def _answered(state: State, event: Event, now: float) -> Turn:
         case JournalOpened(agent_id, executions, settled):
             known = {e.id: waiting.recovered(e, state.settings.boot_id, now) for e in executions}
             opened = replace(state, is_journal_usable=True, agent_id=agent_id, executions=known, settled=settled)
-            return opened, _stopped_again(executions)
+            return calls.due_again(opened), _stopped_again(executions)
         case RebootFailed():
             return waiting.on_reboot_failed(state, event)
         case _:
@@ -241,6 +243,8 @@ def _on_described(state: State, execution: Execution, event: Described, now: flo
             return claiming.on_described_while_preparing(state, execution, phase, event, now)
         case (Running() | Waiting() | Rebooting()) as phase:
             return talking.on_probed(state, execution, phase, event, now)
+        case Reporting() as phase:
+            return settling.on_described_while_reporting(state, execution, phase, event, now)
         case _:
             return state, []
 
@@ -251,6 +255,8 @@ def _on_describe_failed(state: State, execution: Execution, event: DescribeFaile
             return claiming.on_describe_failed(state, execution, phase, event, now)
         case (Running() | Waiting() | Rebooting()) as phase:
             return talking.on_probe_failed(state, execution, phase, event, now)
+        case Reporting() as phase:
+            return settling.on_describe_failed_while_reporting(state, execution, phase, event, now)
         case _:
             return state, []
 

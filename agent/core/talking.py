@@ -77,6 +77,11 @@ def on_probed(state: State, execution: Execution, phase: Talking, event: Describ
     if event.status is ExecutionStatus.IN_PROGRESS and event.agent_id not in {"", state.agent_id}:
         outcome = Outcome(ExecutionStatus.REMOVED, "another agent took it over")
         return ended(state, execution, phase, outcome, now)
+    if event.status is ExecutionStatus.QUEUED:  # older than our claim, or another one under its id
+        probe = backoff.again(phase.talk.probe or Call(), now, event.jitter)
+        if probe.failures > backoff.STALE_ANSWERS:
+            return ended(state, execution, phase, Outcome(ExecutionStatus.REMOVED, backoff.QUEUED_AGAIN), now)
+        return with_talk(state, execution, phase, replace(phase.talk, probe=probe)), []
     return with_talk(state, execution, phase, replace(phase.talk, probe=None)), []
 
 

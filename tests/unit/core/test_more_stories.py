@@ -58,13 +58,19 @@ def running(agent: Any, plan: Plan, execution: ExecutionId = JOB, **settings: An
     """Start with a journal that knows a running attempt, and be connected."""
     agent.state = replace(agent.state, settings=Settings(**settings))
     agent.hears(JournalOpened("me", (Execution(execution, Running(Work(plan.bare)), "greet"),)))
-    agent.hears(Connected())
+    still_ours(agent, agent.hears(Connected()), execution, plan)
     agent.hears(AttemptStarted(AttemptId(execution, 0, 1)))
 
 
 def reporting(agent: Any, outcome: Outcome | None = None) -> None:
     agent.hears(JournalOpened("me", (Execution(JOB, Reporting(outcome or Outcome(STATUS.SUCCEEDED)), "greet"),)))
-    agent.hears(Connected())
+    still_ours(agent, agent.hears(Connected()), JOB, Refusal(""))
+
+
+def still_ours(agent: Any, effects: list[Any], execution: ExecutionId, verdict: Plan | Refusal) -> None:
+    """Answer what is asked of everything claimed, once there is a connection."""
+    [probe] = [e for e in effects if isinstance(e, Describe)]
+    agent.hears(Described(execution, probe.ticket, STATUS.IN_PROGRESS, 2, "me", verdict, "greet"))
 
 
 def requests(effects: list[Any]) -> list[Any]:
