@@ -20,7 +20,7 @@ _FORM: dict[str, Any] = {
     "connection": {"is_connected": bool, "since": int | float | None},
     "degraded": str,
     "is_paused": bool,
-    "namespaces": [{"namespace": str, "pending": [str], "left_alone": int}],
+    "namespaces": [{"namespace": str, "pending": [str], "left_alone": int, "is_known": bool}],
     "executions": [{"execution": str, "operation": str, "phase": str}],
     "errors": [{"at": int | float, "what": str}],
 }

@@ -54,7 +54,7 @@ def _text(status: dict[str, Any]) -> str:
 
 
 def _queue(queue: dict[str, Any]) -> str:
-    shown = ", ".join(queue["pending"]) or "nothing pending"
+    shown = ", ".join(queue["pending"]) or ("nothing pending" if queue["is_known"] else "no list yet")
     if queue["left_alone"]:
         shown += f"; {queue['left_alone']} left to other agents"
     if queue["left_alone"] >= SHORTEST_LIST:

@@ -101,12 +101,15 @@ def test_the_last_problems_are_kept(board: StatusBoard) -> None:
 @pytest.mark.parametrize(
     ("pending", "left_alone", "words"),
     [
+        (None, 0, "no list yet"),
         ([], 0, "nothing pending"),
         (["job-1"], 2, "job-1; 2 left to other agents"),
         ([], 10, "nothing pending; 10 left to other agents, which fill the service's list: what is behind them "),
     ],
 )
-def test_people_are_told_when_others_fill_the_list(pending: list[str], left_alone: int, words: str) -> None:
+def test_people_are_told_what_is_pending_and_when_others_fill_the_list(
+    pending: list[str] | None, left_alone: int, words: str
+) -> None:
     shown = {
         "is_running": True,
         "pid": 1,
@@ -114,7 +117,9 @@ def test_people_are_told_when_others_fill_the_list(pending: list[str], left_alon
         "connection": {"is_connected": False},
         "is_paused": False,
         "degraded": "",
-        "namespaces": [{"namespace": "", "pending": pending, "left_alone": left_alone}],
+        "namespaces": [
+            {"namespace": "", "pending": pending or [], "left_alone": left_alone, "is_known": pending is not None}
+        ],
         "executions": [],
         "errors": [],
     }
