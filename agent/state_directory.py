@@ -140,6 +140,10 @@ def set_paused(directory: Path, *, is_paused: bool) -> None:
         else:
             path.unlink(missing_ok=True)
         _sync(directory)
+    except FileNotFoundError:
+        raise StateDirectoryError(
+            f"{directory} does not exist: has the agent run here, and with this config?"
+        ) from None
     except OSError as error:
         raise StateDirectoryError(
             f"{path} cannot be changed ({error.strerror}): run this as the agent's user or as root"

@@ -51,4 +51,5 @@ def _waited(directory: Path, timeout_s: float | None) -> int:
 
 
 def _under_way(told: dict[str, Any]) -> str:
-    return ", ".join(f"{e['execution']} ({e['phase']})" for e in told["executions"]) or "the agent to take notice"
+    idle = f"the agent, which is degraded: {told['degraded']}" if told["degraded"] else "the agent to take notice"
+    return ", ".join(f"{e['execution']} ({e['phase']})" for e in told["executions"]) or idle

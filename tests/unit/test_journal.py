@@ -127,6 +127,9 @@ def test_the_history_is_read_beside_an_open_journal_newest_first(open_journal: O
 def test_without_a_journal_there_is_no_history(tmp_path: Path) -> None:
     with pytest.raises(JournalError, match="has the agent run here"):
         read_history(tmp_path)
+    (tmp_path / FILE_NAME).mkdir()
+    with pytest.raises(JournalError, match="cannot be read"):
+        read_history(tmp_path)
 
 
 def test_a_history_that_this_user_may_not_read_is_told_as_such(
