@@ -100,7 +100,8 @@ def on_claim_failed(state: State, execution: Execution, phase: Claiming, event: 
     call = backoff.again(phase.call, now, event.jitter, event.code)
     if event.code == "VersionMismatch" and call.failures == 1:
         call = replace(call, retry_at=now)
-    return state.with_phase(execution, replace(phase, version=0, call=call)), []
+    version = phase.version if event.code == backoff.THROTTLED else 0  # that one was not applied: no need to ask
+    return state.with_phase(execution, replace(phase, version=version, call=call)), []
 
 
 def on_described_while_preparing(

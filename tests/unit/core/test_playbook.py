@@ -320,6 +320,12 @@ class TestClaiming:
         assert isinstance(started, StartAttempt)
         assert renewed.step_timeout_minutes == 17
 
+    def test_a_throttled_claim_is_repeated_and_costs_no_question(self, agent: Any, plan: Plan) -> None:
+        claim(agent, plan)
+        agent.hears(UpdateFailed(JOB, agent.ticket, "RequestThrottled"))
+        [again] = agent.hears(Tick(), at=agent.deadline)
+        assert (again.status, again.expected_version) == (IN_PROGRESS, 1)
+
     def test_a_claim_that_was_never_sent_is_made_again(self, agent: Any, plan: Plan) -> None:
         claim(agent, plan)
         agent.hears(UpdateFailed(JOB, agent.ticket, ""))
