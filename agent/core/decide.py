@@ -112,7 +112,7 @@ def next_deadline(state: State, now: float) -> float | None:
 
 def is_idle(state: State) -> bool:
     """Tell whether everything the service showed us is settled, belongs to others, or cannot be reported for now."""
-    settled = [q.is_known and not (q.ticket or q.doubts or q.misses) for q in state.queues.values()]
+    settled = [q.is_known and not (q.ticket or q.failures or q.doubts or q.misses) for q in state.queues.values()]
     is_free = not any(e.holds_a_slot or isinstance(e.phase, Waiting) for e in state.executions.values())
     return state.is_connected and is_free and all(settled) and len(settled) > 0
 

@@ -18,6 +18,7 @@ from agent.core.events import (
     Described,
     DescribeFailed,
     Disconnected,
+    FetchFailed,
     JournalOpened,
     Listed,
     Notified,
@@ -111,6 +112,18 @@ class TestAServiceThatContradictsItself:
         for _ in range(2):
             agent.hears(Listed("", agent.ticket, (JOB,), is_complete=True))
             agent.hears(DescribeFailed(JOB, agent.ticket, "ResourceNotFound"))
+        assert not is_idle(agent.state)
+        agent.hears(Tick(), at=agent.deadline)
+        agent.hears(Listed("", agent.ticket, (), is_complete=True))
+        assert is_idle(agent.state)
+
+    def test_a_list_that_could_not_be_had_again_may_have_named_more(self, agent: Any) -> None:
+        reporting(agent)
+        agent.hears(UpdateAccepted(JOB, agent.ticket))
+        agent.hears(Listed("", agent.ticket, (), is_complete=True))
+        assert is_idle(agent.state)
+        agent.hears(Tick(), at=agent.deadline)
+        agent.hears(FetchFailed("", agent.ticket, "RequestThrottled"))
         assert not is_idle(agent.state)
         agent.hears(Tick(), at=agent.deadline)
         agent.hears(Listed("", agent.ticket, (), is_complete=True))
