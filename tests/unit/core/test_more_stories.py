@@ -296,6 +296,14 @@ class TestCorners:
         [again, _] = agent.hears(Connected())
         assert isinstance(again, Describe)
 
+    def test_what_is_over_for_a_reason_that_the_service_does_not_tell_is_told_as_such(
+        self, agent: Any, plan: Plan
+    ) -> None:
+        running(agent, plan)
+        [probe] = requests(agent.hears(Notified("", (), is_complete=True)))
+        agent.hears(DescribeFailed(JOB, probe.ticket, "TerminalStateReached"))
+        assert "cancelled, timed out or ended by somebody else" in agent.phase().outcome.reason
+
     def test_what_is_being_stopped_waits_for_no_answer(self, plan: Plan) -> None:
         stopping = Execution(JOB, Stopping(Work(plan), Outcome(STATUS.CANCELED, "the service ended it")))
         assert not calls.is_awaited(stopping.phase, 1)
