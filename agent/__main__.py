@@ -11,6 +11,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
+from agent.commands.terminal import printable
 from agent.errors import AgentError, ConfigError, StateDirectoryError
 
 MODULES = {"try": "try_handler", "new-handler": "new_handler"}  # of commands whose names cannot be modules' names
@@ -55,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status: int = command.main(words[1:])
         sys.stdout.flush()
     except AgentError as error:
-        print(f"iot-jobs-agent: {error}", file=sys.stderr)
+        print(f"iot-jobs-agent: {printable(str(error))}", file=sys.stderr)
         return next((status for kind, status in STATUSES.items() if isinstance(error, kind)), EX_FAILED)
     except KeyboardInterrupt:
         return 130

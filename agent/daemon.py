@@ -12,7 +12,6 @@ import random
 import signal
 import time
 from collections.abc import Coroutine
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, assert_never
 
 from agent import logs, messages, reboot, state_directory
@@ -21,7 +20,7 @@ from agent.attempts import Attempts
 from agent.aws.cloud import Cloud
 from agent.catalog import Catalog
 from agent.config_keys import Config
-from agent.core.decide import decide, is_idle, next_deadline
+from agent.core.decide import decide, is_idle, next_deadline, untaken
 from agent.core.effects import (
     JOURNAL,
     Describe,
@@ -51,7 +50,7 @@ from agent.core.events import (
     UpdateAccepted,
     UpdateFailed,
 )
-from agent.core.job import ExecutionId, ExecutionStatus, Plan, Refusal
+from agent.core.job import ExecutionId, Plan, Refusal
 from agent.core.state import Settings, State
 from agent.errors import JournalDamagedError, JournalError, RequestRefused, RequestUnanswered, StateDirectoryError
 from agent.journal import Journal, Recovered
@@ -59,20 +58,13 @@ from agent.judge import UNREADABLE, Judge
 from agent.launchers import plain
 from agent.status import StatusBoard
 from agent.systemd import Notifier
+from agent.tally import Tally, left
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
 JOURNAL_PROBE_S = 30.0
 STATUS_DELAY_S = 0.5
-
-
-@dataclass(slots=True)
-class Tally:
-    """What `run --once` answers for."""
-
-    settled: int = 0
-    succeeded: int = 0
 
 
 class Daemon:
@@ -108,15 +100,18 @@ class Daemon:
                 boot_id=reboot.boot_id(),
             )
         )
-        self.tally = Tally()
+        self._tally = Tally()
 
-    @property
-    def has_succeeded(self) -> bool:
-        """True if all that was settled succeeded, and nothing is left to be reported."""
-        return self.tally.succeeded == self.tally.settled and not self._state.executions
+    def exit_status_of_once(self) -> int:
+        """Return 0 if all that was pending succeeded, 69 if the service was never reached, else 1; say what is left."""
+        if not self._tally.is_done:
+            self._log.warning("not everything is done", why=self._board.line(self._state), left=left(self._state))
+        return self._tally.exit_status(self._state)
 
-    async def run(self, *, once: bool = False) -> None:
-        """Serve until SIGTERM or SIGINT; with `once`, until everything pending is settled. Handlers go on running.
+    async def run(self, *, once: bool = False, limit_s: float | None = None) -> None:
+        """Serve until SIGTERM or SIGINT; with `once`, until all that is pending is settled, for `limit_s` at most.
+
+        Handlers go on running.
 
         Raises:
             JournalError: the journal failed under way. Nothing was acknowledged that it does not hold.
@@ -134,6 +129,8 @@ class Daemon:
         ends: set[asyncio.Task[Any]] = {asyncio.create_task(self._stop.wait())}
         if once:
             ends.add(asyncio.create_task(self._until_idle()))
+        if limit_s is not None:
+            ends.add(asyncio.create_task(asyncio.sleep(limit_s)))
         try:
             while True:
                 done, _ = await asyncio.wait(tasks | ends, return_when=asyncio.FIRST_COMPLETED)
@@ -220,7 +217,9 @@ class Daemon:
                 self._batches.put_nowait(effects)
             self._arm_timer(now)
             self._show_status()
-            if is_idle(self._state) and self._inbox.empty() and self._batches.empty():
+            self._tally.was_reached |= self._state.is_connected
+            if is_idle(self._state) and self._inbox.empty():
+                self._tally.is_done = not untaken(self._state)
                 self._idle.set()
 
     def _arm_timer(self, now: float) -> None:
@@ -362,8 +361,7 @@ class Daemon:
         self._board.add_error(what, facts)
 
     def _count(self, settle: Settle) -> None:
-        self.tally.settled += 1
-        self.tally.succeeded += settle.outcome.status is ExecutionStatus.SUCCEEDED and settle.was_accepted
+        self._tally.count(settle)
         self._log.info(
             "settled", execution=str(settle.execution), status=settle.outcome.status, known=settle.was_accepted
         )

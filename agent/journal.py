@@ -161,11 +161,16 @@ def read_history(state_directory: Path, limit: int = HISTORY_KEPT) -> list[Histo
     """Return the last `limit` settled executions, newest first, beside a running agent or without one.
 
     Raises:
-        JournalError: there is no journal, or it cannot be read.
+        JournalError: there is no journal, or it cannot be read, perhaps by this user.
     """
     path = state_directory / FILE_NAME
-    if not path.exists():
-        raise JournalError(f"there is no journal in {state_directory}: has the agent run here?")
+    try:
+        path.open("rb").close()
+    except FileNotFoundError:
+        raise JournalError(f"there is no journal in {state_directory}: has the agent run here?") from None
+    except OSError as error:
+        fix = "run this as the agent's user or as root"
+        raise JournalError(f"{path} cannot be read ({error.strerror}): {fix}") from None
     with _as_journal_error(path), contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as database:
         database.text_factory = _text
         return _history(database)[::-1][:limit]

@@ -62,11 +62,18 @@ def unlock(descriptor: int) -> None:
 
 
 def is_locked(directory: Path) -> bool:
-    """Tell whether an agent runs on the directory."""
+    """Tell whether an agent runs on the directory.
+
+    Raises:
+        StateDirectoryError: this user cannot see it.
+    """
+    path = directory / LOCK
     try:
-        descriptor = _open_lock(directory, os.O_RDONLY)
-    except StateDirectoryError:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
         return False
+    except OSError as error:
+        raise StateDirectoryError(_not_for_this_user(path, error)) from None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -133,6 +140,10 @@ def set_paused(directory: Path, *, is_paused: bool) -> None:
         else:
             path.unlink(missing_ok=True)
         _sync(directory)
+    except FileNotFoundError:
+        raise StateDirectoryError(
+            f"{directory} does not exist: has the agent run here, and with this config?"
+        ) from None
     except OSError as error:
         raise StateDirectoryError(
             f"{path} cannot be changed ({error.strerror}): run this as the agent's user or as root"
@@ -164,9 +175,15 @@ def read_status(directory: Path) -> dict[str, Any]:
         status: dict[str, Any] = json.loads(path.read_text())
     except FileNotFoundError:
         raise StateDirectoryError(f"{path} does not exist: has the agent run here, and with this config?") from None
-    except (OSError, ValueError) as error:
-        raise StateDirectoryError(f"{path} cannot be read ({error}): run this as the agent's user or as root") from None
+    except OSError as error:
+        raise StateDirectoryError(_not_for_this_user(path, error)) from None
+    except ValueError:
+        raise StateDirectoryError(f"{path} is damaged: restart the agent, which writes it anew") from None
     return status
+
+
+def _not_for_this_user(path: Path, error: OSError) -> str:
+    return f"{path} cannot be read ({error.strerror}): run this as the agent's user or as root"
 
 
 def _sync(directory: Path) -> None:

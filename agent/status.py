@@ -4,11 +4,26 @@ import os
 import time
 from collections import deque
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from agent import state_directory
 from agent.core.state import Execution, Preparing, Rebooting, Running, State, Stopping, Waiting
+from agent.errors import StateDirectoryError
 
 ERRORS_KEPT = 10
+
+# What who reads the status file relies on: a power cut, or another version, may have left something else.
+_FORM: dict[str, Any] = {
+    "thing_name": str,
+    "pid": int,
+    "connection": {"is_connected": bool, "since": int | float | None},
+    "degraded": str,
+    "is_paused": bool,
+    "namespaces": [{"namespace": str, "pending": [str], "left_alone": int, "is_known": bool}],
+    "executions": [{"execution": str, "operation": str, "phase": str}],
+    "errors": [{"at": int | float, "what": str}],
+}
 
 
 class StatusBoard:
@@ -79,3 +94,24 @@ def _execution(execution: Execution) -> dict[str, Any]:
         shown["progress"] = phase.progress
         shown["message"] = phase.message
     return shown
+
+
+def read(directory: Path) -> dict[str, Any]:
+    """Return what the agent last said of itself.
+
+    Raises:
+        StateDirectoryError: it never ran here; this user cannot read it; it is not what this version writes.
+    """
+    found = state_directory.read_status(directory)
+    if not _has_form(found, _FORM):
+        path = directory / state_directory.STATUS
+        raise StateDirectoryError(f"{path} is damaged, or of another version: restart the agent, which writes it anew")
+    return found
+
+
+def _has_form(value: Any, form: Any) -> bool:
+    if isinstance(form, dict):
+        return isinstance(value, dict) and all(key in value and _has_form(value[key], form[key]) for key in form)
+    if isinstance(form, list):
+        return isinstance(value, list) and all(_has_form(each, form[0]) for each in value)
+    return isinstance(value, form)

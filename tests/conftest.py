@@ -1,6 +1,8 @@
 """What tests in more than one folder need: a built-in handler, called in this process."""
 
+import contextlib
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,3 +56,20 @@ def call(tmp_path: Path) -> Iterator[Call]:
 
     yield run
     told.close()
+
+
+@pytest.fixture
+def as_nobody() -> Callable[[], contextlib.AbstractContextManager[None]]:
+    """Be another user than root for a while; that takes root. Directories below pytest's are closed to it."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can become another user")
+
+    @contextlib.contextmanager
+    def be() -> Iterator[None]:
+        os.seteuid(65534)
+        try:
+            yield
+        finally:
+            os.seteuid(0)
+
+    return be

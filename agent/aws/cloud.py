@@ -46,6 +46,7 @@ SET_ASIDE_S = 30.0  # until it is asked for again, doubled each time the connect
 SET_ASIDE_LONGEST_S = 3600.0
 
 HINT = "does the certificate's policy allow iot:Subscribe and iot:Receive on it?"
+PUBLISH_HINT = "twice in a row: does the certificate's policy allow iot:Publish on the first of these?"
 CONNECT_HINT = "check the network and [aws] in the configuration with `iot-jobs-agent check`"
 CONNECT_HINTS = {
     "AWS_IO_SOCKET_CLOSED": "is the certificate active, and does its policy allow iot:Connect with this client id?",
@@ -121,6 +122,7 @@ class Cloud:
         self._answers: deque[tuple[str, bytes]] = deque(maxlen=HEARD_KEPT)
         self._malformed: set[str] = set()
         self._closings: dict[str, int] = {}
+        self._lost_on = ""
 
     async def run(self) -> None:
         """Stay connected until cancelled."""
@@ -284,7 +286,10 @@ class Cloud:
 
     def _blame(self, session: _Session, filters: list[str]) -> None:
         """Tell what had no answer when the connection was lost: AWS closes it on what the policy does not allow."""
-        self._warn("connection lost", why=session.why, unanswered=", ".join(list(session.asked.values())[:3]))
+        asked = list(session.asked.values())
+        hint = {"hint": PUBLISH_HINT} if asked and asked[0] == self._lost_on and asked[0] not in filters else {}
+        self._lost_on = asked[0] if asked else ""
+        self._warn("connection lost", why=session.why, unanswered=", ".join(asked[:3]), **hint)
         suspect = next((key for key in session.asked if key in filters), None)
         if suspect is not None:
             closings = self._closings[suspect] = self._closings.get(suspect, 0) + 1

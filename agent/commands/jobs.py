@@ -7,6 +7,7 @@ from pathlib import Path
 
 from agent import results
 from agent.commands import options
+from agent.commands.terminal import one_line, printable
 from agent.config import load_handlers
 from agent.core.job import AttemptResult
 from agent.core.outcome import ending_in_words
@@ -22,7 +23,7 @@ def main(arguments: Sequence[str]) -> int:
     options.add_config(parser)
     options.add_json(parser)
     parser.add_argument(
-        "--limit", type=int, default=20, metavar="N", help=f"at most N (default 20, kept {HISTORY_KEPT})"
+        "--limit", type=options.count, default=20, metavar="N", help=f"at most N (default 20, kept {HISTORY_KEPT})"
     )
     parser.add_argument(
         "job", nargs="?", metavar="JOB_ID", help="show this job's executions with each step's result and output"
@@ -31,7 +32,7 @@ def main(arguments: Sequence[str]) -> int:
     state_directory = load_handlers(chosen.config).agent.state_directory
     if chosen.job is not None:
         return _show(state_directory, chosen.job, as_json=chosen.json)
-    entries = read_history(state_directory, max(0, chosen.limit))
+    entries = read_history(state_directory, chosen.limit)
     if chosen.json:
         print(json.dumps([_facts(entry) for entry in entries], indent=2))
     elif not entries:
@@ -46,7 +47,10 @@ def _show(state_directory: Path, asked: str, *, as_json: bool) -> int:
     """Print what is known of a job: asked for by its id, or as the list shows it (`team-a/job-1#2`)."""
     found = [e for e in read_history(state_directory) if asked in {e.execution.job_id, str(e.execution)}]
     if not found:
-        raise AgentError(f"no execution of {asked} is among the last {HISTORY_KEPT} that were settled here")
+        raise AgentError(
+            f"no execution of {asked} is among the last {HISTORY_KEPT} that were settled here;"
+            " `iot-jobs-agent status` shows what is under way"
+        )
     kept = [(entry, results.read(state_directory, entry.execution)) for entry in found]
     if as_json:
         shown = [_facts(entry) | {"attempts": [_attempt(*each) for each in attempts]} for entry, attempts in kept]
@@ -55,12 +59,12 @@ def _show(state_directory: Path, asked: str, *, as_json: bool) -> int:
     for position, (entry, attempts) in enumerate(kept):
         print("\n" * bool(position) + _line(entry))
         for step, number, result in attempts:
-            print(f"\nstep {step + 1}, attempt {number}: {_printable(_ending(result))}")
+            print(f"\nstep {step + 1}, attempt {number}: {printable(_ending(result))}")
             if result.handler_result is not None:
                 print(f"result: {json.dumps(result.handler_result)}")
             for name, text in (("stdout", result.stdout), ("stderr", result.stderr)):
                 if text:
-                    print(f"--- {name}\n{_printable(text.rstrip())}")
+                    print(f"--- {name}\n{printable(text.rstrip())}")
         if not attempts:
             print("\nnothing was started, or nothing of it was kept")
     return 0
@@ -89,11 +93,6 @@ def _attempt(step: int, number: int, result: AttemptResult) -> dict[str, object]
     }
 
 
-def _printable(text: str) -> str:
-    """Keep what a handler printed from commanding the terminal."""
-    return "".join(each if each.isprintable() or each in "\n\t" else "�" for each in text.replace("\r\n", "\n"))
-
-
 def _facts(entry: HistoryEntry) -> dict[str, object]:
     return {
         "job_id": entry.execution.job_id,
@@ -120,4 +119,4 @@ def _line(entry: HistoryEntry) -> str:
     took = "-" if duration_s is None else f"{duration_s:.1f} s"
     outcome = entry.outcome
     line = f"{when}  {outcome.status:<9}  {took:>8}  {entry.execution}  {entry.operation}  {outcome.reason}"
-    return _printable(line).rstrip()
+    return one_line(line).rstrip()

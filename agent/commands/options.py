@@ -1,6 +1,7 @@
 """The options that commands share."""
 
 import argparse
+import math
 from pathlib import Path
 
 DEFAULT_CONFIG = Path("/etc/iot-jobs-agent/config.toml")
@@ -19,3 +20,23 @@ def add_config(to: argparse.ArgumentParser) -> None:
 def add_json(to: argparse.ArgumentParser) -> None:
     """Add `--json`."""
     to.add_argument("--json", action="store_true", help="print JSON instead of text")
+
+
+def add_timeout(to: argparse.ArgumentParser, what: str) -> None:
+    """Add `--timeout SECONDS`."""
+    to.add_argument("--timeout", type=_seconds, metavar="SECONDS", help=what)
+
+
+def count(word: str) -> int:
+    """Read how many of something are wanted, at least one."""
+    number = int(word)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, not {word}")
+    return number
+
+
+def _seconds(word: str) -> float:
+    seconds = float(word)
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"must be more than 0 and not endless, not {word}")
+    return seconds

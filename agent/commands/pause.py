@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from agent import state_directory
+from agent import state_directory, status
 from agent.commands import options
 from agent.config import load_handlers
 
 LOOK_S = 0.2
+JUST_BEGUN: dict[str, Any] = {"is_paused": False, "executions": [], "degraded": ""}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -18,8 +19,10 @@ def main(arguments: Sequence[str]) -> int:
     parser = options.parser("pause", "Take no new executions, also after a restart, until `resume`. What runs goes on.")
     options.add_config(parser)
     parser.add_argument("--wait", action="store_true", help="return once nothing is under way any more")
-    parser.add_argument("--timeout", type=float, metavar="S", help="with --wait: give up after so many seconds")
+    options.add_timeout(parser, "with --wait: give up after so many seconds")
     chosen = parser.parse_args(arguments)
+    if chosen.timeout is not None and not chosen.wait:
+        parser.error("--timeout says how long to wait: add --wait")
     directory = load_handlers(chosen.config).agent.state_directory
     state_directory.set_paused(directory, is_paused=True)
     if not chosen.wait:
@@ -35,11 +38,11 @@ def _waited(directory: Path, timeout_s: float | None) -> int:
         if not state_directory.is_locked(directory):
             print("paused, but the agent does not run: what it left under way cannot be seen until it does")
             return 1
-        status = state_directory.read_status(directory)
-        if status.get("is_paused") and not status["executions"]:
+        told = status.read(directory) if (directory / state_directory.STATUS).exists() else JUST_BEGUN
+        if told["is_paused"] and not told["executions"]:
             print("paused: nothing is under way")
             return 0
-        if (now := _under_way(status)) != shown:
+        if (now := _under_way(told)) != shown:
             shown = now
             print(f"waiting for {shown}", flush=True)
         if until is not None and time.monotonic() > until:
@@ -48,5 +51,6 @@ def _waited(directory: Path, timeout_s: float | None) -> int:
         select.select([], [], [], LOOK_S)
 
 
-def _under_way(status: dict[str, Any]) -> str:
-    return ", ".join(f"{e['execution']} ({e['phase']})" for e in status["executions"]) or "the agent to take notice"
+def _under_way(told: dict[str, Any]) -> str:
+    idle = f"the agent, which is degraded: {told['degraded']}" if told["degraded"] else "the agent to take notice"
+    return ", ".join(f"{e['execution']} ({e['phase']})" for e in told["executions"]) or idle

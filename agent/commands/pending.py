@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from agent.aws.https import list_over_https
 from agent.commands import options
+from agent.commands.terminal import printable
 from agent.config import load
 from agent.errors import RequestRefused, RequestUnanswered
 from agent.messages import Json
@@ -29,7 +30,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         answer = asyncio.run(list_over_https(settings.aws, chosen.namespace))
     except (RequestRefused, RequestUnanswered) as error:
-        print(f"iot-jobs-agent: the list cannot be had: {error}", file=sys.stderr)
+        print(f"iot-jobs-agent: the list cannot be had: {printable(str(error))}", file=sys.stderr)
         return 69
     print(json.dumps(answer, indent=2) if chosen.json else _text(answer))
     return 0
@@ -41,7 +42,7 @@ def _text(answer: Json) -> str:
         for entry in answer.get(key) or []:
             queued = _when(entry.get("queuedAt"))
             lines.append(f"{status:<11}  queued {queued}  {entry.get('jobId')}#{entry.get('executionNumber', 1)}")
-    return "\n".join(lines) or "nothing pending"
+    return printable("\n".join(lines)) or "nothing pending"
 
 
 def _when(at: object) -> str:

@@ -16,18 +16,23 @@ from agent.systemd import Notifier
 def main(arguments: Sequence[str]) -> int:
     """Serve until SIGTERM (0), or with `--once` until nothing is pending: 0 all succeeded, 1 otherwise.
 
+    69 if `--once` ended, by its time-out or by SIGTERM, before the service was ever reached.
+
     1 also if the journal failed, 70 on a defect of ours; either way the next start recovers.
     """
     parser = options.parser("run", "Serve this device's jobs. Ends on SIGTERM within seconds; running handlers go on.")
     options.add_config(parser)
     parser.add_argument("--once", action="store_true", help="handle what is pending, then exit: 0 all succeeded, 1 not")
+    options.add_timeout(parser, "with --once: give up after so many seconds: 69 the service was never reached, else 1")
     chosen = parser.parse_args(arguments)
+    if chosen.timeout is not None and not chosen.once:
+        parser.error("--timeout says how long to handle what is pending: add --once")
     settings = load(chosen.config)
     logs.configure(settings.agent.log_level, settings.agent.log_format)
     state_directory.prepare(settings.agent.state_directory)
     lock = state_directory.lock(settings.agent.state_directory)
     try:
-        return asyncio.run(_serve(settings, once=chosen.once))
+        return asyncio.run(_serve(settings, once=chosen.once, limit_s=chosen.timeout))
     except JournalError as error:
         logs.get_logger().error("the journal failed, ending so that the next start recovers", why=str(error))
         return 1
@@ -40,8 +45,8 @@ def main(arguments: Sequence[str]) -> int:
         state_directory.unlock(lock)
 
 
-async def _serve(settings: Config, *, once: bool) -> int:
+async def _serve(settings: Config, *, once: bool, limit_s: float | None) -> int:
     daemon = Daemon(settings, Notifier.from_environ())
     gc.freeze()  # what was imported stays: no use in looking at it again and again
-    await daemon.run(once=once)
-    return 0 if daemon.has_succeeded or not once else 1
+    await daemon.run(once=once, limit_s=limit_s)
+    return daemon.exit_status_of_once() if once else 0

@@ -5,8 +5,9 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from agent import state_directory
+from agent import state_directory, status
 from agent.commands import options
+from agent.commands.terminal import one_line
 from agent.config import load_handlers
 
 SHORTEST_LIST = 10  # a notification names no more (developer guide, "AWS IoT Jobs MQTT API operations")
@@ -19,12 +20,13 @@ def main(arguments: Sequence[str]) -> int:
     options.add_json(parser)
     chosen = parser.parse_args(arguments)
     directory = load_handlers(chosen.config).agent.state_directory
-    status = state_directory.read_status(directory)
-    status["is_running"] = state_directory.is_locked(directory)
-    if not status["is_running"]:
-        status["connection"] = {"is_connected": False, "since": None}  # what was written last outlived the agent
-    print(json.dumps(status, indent=2) if chosen.json else _text(status))
-    return 0 if status["connection"]["is_connected"] else 1
+    shown = status.read(directory)
+    shown["is_running"] = state_directory.is_locked(directory)
+    shown["is_paused"] = state_directory.is_paused(directory)
+    if not shown["is_running"]:
+        shown["connection"] = {"is_connected": False, "since": None}  # what was written last outlived the agent
+    print(json.dumps(shown, indent=2) if chosen.json else _text(shown))
+    return 0 if shown["connection"]["is_connected"] else 1
 
 
 def _text(status: dict[str, Any]) -> str:
@@ -48,11 +50,11 @@ def _text(status: dict[str, Any]) -> str:
     for error in status["errors"]:
         facts = ", ".join(f"{key}={value}" for key, value in error.items() if key not in {"at", "what"} and value)
         lines.append(f"problem    {_when(error['at'])}  {error['what']}  {facts}")
-    return "\n".join(lines)
+    return "\n".join(one_line(line) for line in lines)
 
 
 def _queue(queue: dict[str, Any]) -> str:
-    shown = ", ".join(queue["pending"]) or "nothing pending"
+    shown = ", ".join(queue["pending"]) or ("nothing pending" if queue["is_known"] else "no list yet")
     if queue["left_alone"]:
         shown += f"; {queue['left_alone']} left to other agents"
     if queue["left_alone"] >= SHORTEST_LIST:

@@ -9,6 +9,9 @@ LONGEST_S = 30.0
 LONGEST_THROTTLED_S = 640.0
 HOPELESS_S = 3600.0
 
+STALE_ANSWERS = 5  # of a description that is older than what we know
+QUEUED_AGAIN = "the service queued it again"
+
 THROTTLED = "RequestThrottled"
 UNANSWERED = ""
 

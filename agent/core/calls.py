@@ -58,12 +58,19 @@ def answered(execution: Execution, ticket: int) -> Execution:
 
 
 def due_again(state: State) -> State:
-    """Make every request due that waits out a back-off: there is a new connection. Those in flight will fail."""
+    """Make every request due that waits out a back-off: there is a new connection. Those in flight will fail.
+
+    Of what is claimed it is asked first whether it still is: nobody saw whether it was deleted meanwhile, and another
+    one created under its id, of which the service would take what we say.
+    """
     for execution in state.executions.values():
         match execution.phase:
-            case (Judging() | Claiming() | Preparing() | Reporting()) as phase if not phase.call.ticket:
+            case Reporting() as phase:
+                call = phase.call if phase.call.ticket else Call()
+                state = state.with_phase(execution, replace(phase, asks_first=not phase.version, call=call))
+            case (Judging() | Claiming() | Preparing()) as phase if not phase.call.ticket:
                 state = state.with_phase(execution, replace(phase, call=Call()))
-            case (Running() | Waiting() | Rebooting()) as phase if phase.talk.probe and not phase.talk.probe.ticket:
+            case (Running() | Waiting() | Rebooting()) as phase if not (phase.talk.probe and phase.talk.probe.ticket):
                 state = talking.with_talk(state, execution, phase, replace(phase.talk, probe=Call()))
             case _:
                 pass
@@ -124,7 +131,7 @@ def _talk(
     if talk.probe is not None and not talk.probe.ticket and talk.probe.retry_at <= now:
         probing = replace(phase, talk=replace(talk, probe=replace(talk.probe, ticket=ticket)))
         return replace(execution, phase=probing), Describe(execution.id, ticket)
-    if talk.call.ticket or talk.report_at is None or talk.report_at > now:
+    if talk.probe is not None or talk.call.ticket or talk.report_at is None or talk.report_at > now:
         return execution, None
     telling = replace(talk, call=replace(talk.call, ticket=ticket), report_at=None, reported_at=now)
     asked = replace(execution, phase=replace(phase, talk=telling))
@@ -133,7 +140,7 @@ def _talk(
 
 def _effect(state: State, execution: Execution, phase: Asking, ticket: int) -> Effect:
     match phase:
-        case Judging() | Preparing() | Claiming(version=0):
+        case Judging() | Preparing() | Claiming(version=0) | Reporting(asks_first=True):
             return Describe(execution.id, ticket)
         case Claiming(plan=plan, version=version):
             return Update(

@@ -18,7 +18,6 @@ Turn = tuple[State, list[Effect]]
 STEP_TIMER_SLACK_MINUTES = 15
 STEP_TIMER_LONGEST_MINUTES = 10080
 UNANSWERED_LOOKS = 5  # after which an execution that was not claimed yet gives its slot to others
-STALE_ANSWERS = 5  # of a description that is older than what we know
 REPORTABLE = (ExecutionStatus.SUCCEEDED, ExecutionStatus.FAILED, ExecutionStatus.REJECTED)
 
 
@@ -79,7 +78,7 @@ def on_described_while_claiming(
 def _on_ours_again(state: State, execution: Execution, phase: Claiming, event: Described, now: float) -> Turn:
     """It was ours before, and ended: an old answer, or another one under its id. It may have run, so never start it."""
     call = backoff.again(phase.call, now, event.jitter)
-    if call.failures <= STALE_ANSWERS:
+    if call.failures <= backoff.STALE_ANSWERS:
         return state.with_phase(execution, replace(phase, version=0, call=call)), []
     reason = "an execution of this id has ended here before; whether this is another one is not known"
     return outcome_reached(state, execution, Outcome(ExecutionStatus.FAILED, reason, "journal-lost"))
@@ -101,7 +100,8 @@ def on_claim_failed(state: State, execution: Execution, phase: Claiming, event: 
     call = backoff.again(phase.call, now, event.jitter, event.code)
     if event.code == "VersionMismatch" and call.failures == 1:
         call = replace(call, retry_at=now)
-    return state.with_phase(execution, replace(phase, version=0, call=call)), []
+    version = phase.version if event.code == backoff.THROTTLED else 0  # that one was not applied: no need to ask
+    return state.with_phase(execution, replace(phase, version=version, call=call)), []
 
 
 def on_described_while_preparing(
@@ -126,8 +126,8 @@ def _on_queued_again(state: State, execution: Execution, phase: Preparing, event
     call = backoff.again(phase.call, now, event.jitter)
     if phase.work.is_untouched:
         return state.with_phase(execution, Claiming(phase.work.plan, call=call)), []
-    if call.failures > STALE_ANSWERS:
-        return over(state, execution, Outcome(ExecutionStatus.REMOVED, "the service queued it again"), now)
+    if call.failures > backoff.STALE_ANSWERS:
+        return over(state, execution, Outcome(ExecutionStatus.REMOVED, backoff.QUEUED_AGAIN), now)
     return state.with_phase(execution, replace(phase, call=call)), []
 
 
@@ -146,6 +146,8 @@ def _on_ours(
                 return outcome_reached(state, execution, Outcome(ExecutionStatus.FAILED, reason, "document-changed"))
             if wants_reboot(state):
                 return state.with_phase(execution, Preparing(work)), []
+            if plan.is_exclusive and not work.plan.is_exclusive:  # by a manifest that is new: it waits for its turn
+                return state.with_phase(execution, Preparing(replace(work, plan=plan.bare))), []
             running = Running(replace(work, plan=plan.bare), state.settings.boot_id)
             if is_claim_old or not work.is_untouched or not _is_listed(state, execution):
                 running = replace(running, talk=Talk(report_at=now))  # say so, and renew the step timer

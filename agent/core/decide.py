@@ -28,6 +28,7 @@ so that nothing is done before it is written: no rule can forget to.
     Running    | cut short           | Preparing  | Describe; on_interrupt "rerun" or "resume", twice at most
     Running    | last step, failure  | Reporting  | Update SUCCEEDED or FAILED
     Running    | not listed any more | Running    | Describe (probe)
+    Running    | a new connection    | Running    | Describe (probe); QUEUED, six times: over, another one is there
     Running    | over                | Stopping   | StopAttempt
     Running    | never started       | Preparing  | Describe (after an agent restart)
     Waiting    | its time, a slot    | Preparing  | Describe
@@ -36,7 +37,8 @@ so that nothing is done before it is written: no rule can forget to.
     either     | over                | -          | Settle, ForgetAttempts, Fetch
     Stopping   | ended               | -          | Settle, ForgetAttempts, Fetch; nothing is reported
     Reporting  | accepted, over      | -          | Settle, ForgetAttempts, Fetch
-    Reporting  | silence, throttled  | Reporting  | Update again after a back-off, and at once after a connect
+    Reporting  | silence, throttled  | Reporting  | Update again after a back-off
+    Reporting  | a new connection    | Reporting  | Describe, then Update; QUEUED, six times: it is over, unreported
     Reporting  | InvalidRequest      | Reporting  | Update with the bare status; refused again: hourly, slot freed
 
 "Over" is a terminal status, ResourceNotFound, TerminalStateReached or InvalidStateTransition. An answer whose ticket
@@ -71,6 +73,7 @@ from agent.core.events import (
     UpdateAccepted,
     UpdateFailed,
 )
+from agent.core.job import ExecutionId
 from agent.core.state import (
     Claiming,
     Execution,
@@ -109,9 +112,15 @@ def next_deadline(state: State, now: float) -> float | None:
 
 def is_idle(state: State) -> bool:
     """Tell whether everything the service showed us is settled, belongs to others, or cannot be reported for now."""
-    settled = [queue.is_known and not queue.ticket and not queue.doubts for queue in state.queues.values()]
+    settled = [q.is_known and not (q.ticket or q.failures or q.doubts or q.misses) for q in state.queues.values()]
     is_free = not any(e.holds_a_slot or isinstance(e.phase, Waiting) for e in state.executions.values())
     return state.is_connected and is_free and all(settled) and len(settled) > 0
+
+
+def untaken(state: State) -> list[ExecutionId]:
+    """Return what is pending and neither under way nor left to others. In an idle agent that is for a pause alone."""
+    named = [execution for queue in state.queues.values() for execution in queue.pending]
+    return [execution for execution in named if execution not in state.executions and execution not in state.foreign]
 
 
 def _pumped(state: State, now: float) -> Turn:
@@ -153,7 +162,7 @@ def _answered(state: State, event: Event, now: float) -> Turn:
         case JournalOpened(agent_id, executions, settled):
             known = {e.id: waiting.recovered(e, state.settings.boot_id, now) for e in executions}
             opened = replace(state, is_journal_usable=True, agent_id=agent_id, executions=known, settled=settled)
-            return opened, _stopped_again(executions)
+            return calls.due_again(opened), _stopped_again(executions)
         case RebootFailed():
             return waiting.on_reboot_failed(state, event)
         case _:
@@ -234,6 +243,8 @@ def _on_described(state: State, execution: Execution, event: Described, now: flo
             return claiming.on_described_while_preparing(state, execution, phase, event, now)
         case (Running() | Waiting() | Rebooting()) as phase:
             return talking.on_probed(state, execution, phase, event, now)
+        case Reporting() as phase:
+            return settling.on_described_while_reporting(state, execution, phase, event, now)
         case _:
             return state, []
 
@@ -244,6 +255,8 @@ def _on_describe_failed(state: State, execution: Execution, event: DescribeFaile
             return claiming.on_describe_failed(state, execution, phase, event, now)
         case (Running() | Waiting() | Rebooting()) as phase:
             return talking.on_probe_failed(state, execution, phase, event, now)
+        case Reporting() as phase:
+            return settling.on_describe_failed_while_reporting(state, execution, phase, event, now)
         case _:
             return state, []
 

@@ -79,7 +79,7 @@ def on_listed(state: State, event: Listed, now: float) -> State:
         is_complete=is_blocked or not doubts,
         is_known=True,
         doubts=doubts,
-        misses=queue.misses,
+        misses=queue.misses if is_served else 0,
     )
     return state.with_queue(event.namespace, listed_queue)
 

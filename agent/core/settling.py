@@ -5,29 +5,64 @@ from dataclasses import replace
 
 from agent.core import backoff
 from agent.core.effects import Effect, ForgetAttempts, Note, Settle
-from agent.core.events import UpdateFailed
+from agent.core.events import Described, DescribeFailed, UpdateFailed
 from agent.core.job import ExecutionId, ExecutionStatus, Outcome, StatusDetails
 from agent.core.queues import dropped
-from agent.core.state import Execution, Judging, Reporting, State
+from agent.core.state import Call, Execution, Judging, Reporting, State, Talking
 
 Turn = tuple[State, list[Effect]]
 
 REMEMBERED = 200
+GONE = "the service does not have it any more"
 
 
 def outcome_reached(
     state: State, execution: Execution, outcome: Outcome, details: StatusDetails | None = None, version: int = 0
 ) -> Turn:
     """Start reporting `outcome`. `version` guards a rejection straight from QUEUED, which is a claim as well."""
+    asks_first = isinstance(execution.phase, Talking) and execution.phase.talk.probe is not None
     note = Note(
         execution.id, outcome.status.lower(), outcome.reason, is_problem=outcome.status == ExecutionStatus.FAILED
     )
-    return state.with_phase(execution, Reporting(outcome, details or {}, version)), [note]
+    return state.with_phase(execution, Reporting(outcome, details or {}, version, asks_first=asks_first)), [note]
 
 
 def over(state: State, execution: Execution, outcome: Outcome, now: float) -> Turn:
     """Close an execution that the service ended: nothing more is sent, what we know goes into the history."""
     return _settled(state, execution, outcome, now, was_accepted=False)
+
+
+def on_described_while_reporting(
+    state: State, execution: Execution, phase: Reporting, event: Described, now: float
+) -> Turn:
+    """We asked whether the execution is still the one that was claimed: if it is, the report may go out."""
+    if event.status is phase.outcome.status:  # by a report of ours whose answer was lost
+        return _settled(state, execution, phase.outcome, now, was_accepted=True)
+    if event.status.is_terminal:
+        return over(state, execution, Outcome(event.status, "the service ended it first"), now)
+    if event.status is ExecutionStatus.QUEUED:  # older than our claim, or another one under its id
+        call = backoff.again(phase.call, now, event.jitter)
+        if call.failures > backoff.STALE_ANSWERS:
+            return over(state, execution, Outcome(ExecutionStatus.REMOVED, backoff.QUEUED_AGAIN), now)
+        return state.with_phase(execution, replace(phase, call=call)), []
+    if event.status is ExecutionStatus.IN_PROGRESS and event.agent_id not in {"", state.agent_id}:
+        return over(state, execution, Outcome(ExecutionStatus.REMOVED, "another agent took it over"), now)
+    return state.with_phase(execution, replace(phase, asks_first=False, call=Call())), []
+
+
+def on_describe_failed_while_reporting(
+    state: State, execution: Execution, phase: Reporting, event: DescribeFailed, now: float
+) -> Turn:
+    """Let go of one that is gone. Where it is over some way, or cannot be asked about, the answer to the report tells.
+
+    Otherwise ask again later.
+    """
+    if event.code == "ResourceNotFound":
+        return over(state, execution, Outcome(ExecutionStatus.REMOVED, GONE), now)
+    if event.code in backoff.OVER | backoff.HOPELESS:
+        return state.with_phase(execution, replace(phase, asks_first=False, call=Call())), []
+    call = backoff.again(phase.call, now, event.jitter, event.code)
+    return state.with_phase(execution, replace(phase, call=call)), []
 
 
 def on_report_accepted(state: State, execution: Execution, phase: Reporting, now: float) -> Turn:
@@ -62,7 +97,7 @@ def _ended(outcome: Outcome, event: UpdateFailed) -> Outcome:
     if event.current is not None:
         return Outcome(event.current, "the service ended it first")
     if event.code == "ResourceNotFound":
-        return Outcome(ExecutionStatus.REMOVED, "the service does not have it any more")
+        return Outcome(ExecutionStatus.REMOVED, GONE)
     return outcome
 
 

@@ -194,6 +194,7 @@ class Reporting:
 
     `version` is set for a rejection straight from QUEUED, which is a claim as well. `is_bare` leaves the details out,
     after the service found fault with them. `is_unreportable`: refused for a reason that waiting will hardly cure.
+    `asks_first`: nobody saw what became of the execution meanwhile, so the service is asked before it is told.
     """
 
     outcome: Outcome
@@ -201,6 +202,7 @@ class Reporting:
     version: int = 0
     is_bare: bool = False
     is_unreportable: bool = False
+    asks_first: bool = False
     call: Call = Call()
 
 
@@ -259,7 +261,7 @@ def durable_phase(phase: Phase) -> Phase | None:
         case Stopping(work=work):
             return replace(phase, work=work.bare)
         case Reporting():
-            return replace(phase, call=Call(), is_unreportable=False)
+            return replace(phase, call=Call(), is_unreportable=False, asks_first=False)
     assert_never(phase)
 
 

@@ -77,6 +77,11 @@ def on_probed(state: State, execution: Execution, phase: Talking, event: Describ
     if event.status is ExecutionStatus.IN_PROGRESS and event.agent_id not in {"", state.agent_id}:
         outcome = Outcome(ExecutionStatus.REMOVED, "another agent took it over")
         return ended(state, execution, phase, outcome, now)
+    if event.status is ExecutionStatus.QUEUED:  # older than our claim, or another one under its id
+        probe = backoff.again(phase.talk.probe or Call(), now, event.jitter)
+        if probe.failures > backoff.STALE_ANSWERS:
+            return ended(state, execution, phase, Outcome(ExecutionStatus.REMOVED, backoff.QUEUED_AGAIN), now)
+        return with_talk(state, execution, phase, replace(phase.talk, probe=probe)), []
     return with_talk(state, execution, phase, replace(phase.talk, probe=None)), []
 
 
@@ -84,7 +89,8 @@ def on_probe_failed(state: State, execution: Execution, phase: Talking, event: D
     """Refused because it is over: stop. Otherwise ask again after a back-off."""
     if event.code in backoff.OVER:
         status = ExecutionStatus.REMOVED if event.code == "ResourceNotFound" else ExecutionStatus.CANCELED
-        return ended(state, execution, phase, Outcome(status, f"the service answered {event.code}"), now)
+        how = "deleted" if event.code == "ResourceNotFound" else "cancelled, timed out or ended by somebody else"
+        return ended(state, execution, phase, Outcome(status, f"the service answered {event.code}: {how}"), now)
     probe = backoff.again(phase.talk.probe or Call(), now, event.jitter, event.code)
     return with_talk(state, execution, phase, replace(phase.talk, probe=probe)), []
 

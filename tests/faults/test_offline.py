@@ -62,6 +62,30 @@ async def test_n1_n6_hours_offline_in_which_jobs_are_ended_retried_and_reached_t
     assert rig.status("retried") == "IN_PROGRESS"
 
 
+@pytest.mark.parametrize("is_over", [True, False], ids=["over", "running"])
+async def test_n1_n6_a_job_created_again_under_its_id_while_offline_gets_nothing_of_the_old_one(
+    rig: Rig, is_over: bool
+) -> None:
+    """N1, N6, S, P: what runs for the deleted one is stopped, its outcome is told to nobody, and the new one runs."""
+    agent = await rig.start()
+    rig.create("job-1", "gated")
+    _, _, pid = await rig.hears("job-1 begun")
+    await rig.sim.stop_broker()
+    await agent.says("connection lost")
+    if is_over:
+        rig.open_gate("job-1")
+        await agent.says("succeeded", execution="job-1")
+    rig.sim.operate("DeleteJob", jobId="job-1", force=True)
+    await rig.sim.wait_until(lambda: "job-1" not in rig.sim.store.jobs, within_s=5)
+    rig.create("job-1", "note")
+    await rig.sim.start_broker()
+    await agent.says("settled", execution="job-1", status="REMOVED", within_s=60)
+    assert not alive([pid])
+    await rig.sim.wait_for_status(rig.thing, "job-1", "SUCCEEDED", within_s=10)
+    assert rig.details("job-1")["operation"] == "note"
+    assert len(rig.outcomes("job-1")) == 1
+
+
 @pytest.fixture(scope="session")
 def next_version(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
     """What starts another installed copy of the agent: a wheel of this tree with the version 99.0."""

@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -125,6 +126,17 @@ def test_the_history_is_read_beside_an_open_journal_newest_first(open_journal: O
 
 def test_without_a_journal_there_is_no_history(tmp_path: Path) -> None:
     with pytest.raises(JournalError, match="has the agent run here"):
+        read_history(tmp_path)
+    (tmp_path / FILE_NAME).mkdir()
+    with pytest.raises(JournalError, match="cannot be read"):
+        read_history(tmp_path)
+
+
+def test_a_history_that_this_user_may_not_read_is_told_as_such(
+    open_journal: Open, tmp_path: Path, as_nobody: Callable[..., Any]
+) -> None:
+    written(open_journal, settle(1))
+    with as_nobody(), pytest.raises(JournalError, match="run this as the agent's user or as root"):
         read_history(tmp_path)
 
 

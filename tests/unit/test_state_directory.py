@@ -2,7 +2,9 @@
 
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -90,7 +92,18 @@ def test_a_status_is_read_as_it_was_written(tmp_path: Path) -> None:
 def test_a_status_that_is_not_there_or_damaged_is_named(tmp_path: Path) -> None:
     with pytest.raises(StateDirectoryError, match="has the agent run here"):
         state_directory.read_status(tmp_path)
-    for content in (b"{", b"\xff"):
+    for content in (b"", b"{", b"\xff"):
         (tmp_path / state_directory.STATUS).write_bytes(content)
-        with pytest.raises(StateDirectoryError, match="cannot be read"):
+        with pytest.raises(StateDirectoryError, match="is damaged: restart the agent"):
             state_directory.read_status(tmp_path)
+    (tmp_path / state_directory.STATUS).unlink()
+    (tmp_path / state_directory.STATUS).mkdir()
+    with pytest.raises(StateDirectoryError, match="cannot be read"):
+        state_directory.read_status(tmp_path)
+
+
+def test_a_user_who_may_not_see_whether_an_agent_runs_is_told_so(tmp_path: Path, as_nobody: Callable[..., Any]) -> None:
+    held = state_directory.lock(tmp_path)
+    with as_nobody(), pytest.raises(StateDirectoryError, match="run this as the agent's user or as root"):
+        state_directory.is_locked(tmp_path)
+    state_directory.unlock(held)

@@ -2,10 +2,12 @@
 
 import json
 import os
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from agent import state_directory, status
 from agent.commands.status import _text as text
 from agent.core.job import ExecutionId, ExecutionStatus, Outcome, Plan, Step, StepKind
 from agent.core.state import (
@@ -22,6 +24,7 @@ from agent.core.state import (
     Waiting,
     Work,
 )
+from agent.errors import StateDirectoryError
 from agent.status import ERRORS_KEPT, StatusBoard
 
 JOB = ExecutionId("team-a", "job-1", 2)
@@ -98,22 +101,59 @@ def test_the_last_problems_are_kept(board: StatusBoard) -> None:
 @pytest.mark.parametrize(
     ("pending", "left_alone", "words"),
     [
+        (None, 0, "no list yet"),
         ([], 0, "nothing pending"),
         (["job-1"], 2, "job-1; 2 left to other agents"),
         ([], 10, "nothing pending; 10 left to other agents, which fill the service's list: what is behind them "),
     ],
 )
-def test_people_are_told_when_others_fill_the_list(pending: list[str], left_alone: int, words: str) -> None:
-    status = {
+def test_people_are_told_what_is_pending_and_when_others_fill_the_list(
+    pending: list[str] | None, left_alone: int, words: str
+) -> None:
+    shown = {
         "is_running": True,
         "pid": 1,
         "thing_name": "pi",
         "connection": {"is_connected": False},
         "is_paused": False,
         "degraded": "",
-        "namespaces": [{"namespace": "", "pending": pending, "left_alone": left_alone}],
+        "namespaces": [
+            {"namespace": "", "pending": pending or [], "left_alone": left_alone, "is_known": pending is not None}
+        ],
         "executions": [],
         "errors": [],
     }
-    [line] = [line for line in text(status).splitlines() if line.startswith("namespace")]
+    [line] = [line for line in text(shown).splitlines() if line.startswith("namespace")]
     assert line.startswith(f"namespace  (default): {words}")
+
+
+def test_what_was_written_is_read(board: StatusBoard, tmp_path: Path) -> None:
+    board.add_error("trouble", {"number": 1})
+    for connected in (True, False):
+        content = board.content(state(Execution(JOB, Claiming(PLAN), "greet"), is_connected=connected))
+        state_directory.write_status(tmp_path, content)
+        assert status.read(tmp_path) == content
+
+
+@pytest.mark.parametrize("damage", ["", "[]", "null", "{}", "connection", "executions", "pid"])
+def test_a_status_of_another_form_is_named_and_what_to_do(board: StatusBoard, tmp_path: Path, damage: str) -> None:
+    content = board.content(state(Execution(JOB, Claiming(PLAN), "greet")))
+    wrong = {"connection": None, "executions": [{}], "pid": "1"}
+    text = json.dumps(content | {damage: wrong[damage]}) if damage in wrong else damage
+    (tmp_path / state_directory.STATUS).write_text(text)
+    with pytest.raises(StateDirectoryError, match=r"is damaged.*: restart the agent"):
+        status.read(tmp_path)
+
+
+def test_a_handler_cannot_command_the_terminal_or_forge_a_line(board: StatusBoard) -> None:
+    phase = Running(Work(PLAN), message="\x1b[31mred\x07\nconnection up since yesterday")
+    content = board.content(state(Execution(JOB, phase, "greet"))) | {"is_running": True}
+    shown = text(content)
+    assert [line.split()[0] for line in shown.splitlines()] == [
+        "agent",
+        "thing",
+        "connection",
+        "namespace",
+        "execution",
+    ]
+    assert shown.replace("\n", "").isprintable()

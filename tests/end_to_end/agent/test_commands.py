@@ -69,6 +69,8 @@ async def test_status_jobs_and_pending_tell_what_is_going_on(device: Any, start_
     kept = await run("jobs", *config, "job-1")
     assert "step 1, attempt 1: exited with code 0 after" in kept.stdout
     assert kept.stdout.endswith("--- stdout\nhi\n")
+    unknown = await run("jobs", *config, "\x1b[31mjob")
+    assert (unknown.returncode, "no execution of �[31mjob is among" in unknown.stderr) == (1, True)
     text = await run("jobs", *config, "--limit", "1")
     assert "job-2" in text.stdout
     assert "job-1" not in text.stdout
@@ -170,6 +172,10 @@ def test_a_wrong_configuration_is_one_sentence_and_exit_status_78(tmp_path: Path
         (["fly"], 2, "no command 'fly'"),
         (["status", "--config", "/no/such/file"], 78, "/no/such/file"),
         (["run", "--help"], 0, "--once"),
+        (["run", "--timeout", "3"], 2, "add --once"),
+        (["pause", "--timeout", "3"], 2, "add --wait"),
+        (["pause", "--wait", "--timeout", "nan"], 2, "must be more than 0"),
+        (["jobs", "--limit", "0"], 2, "must be at least 1"),
     ],
 )
 def test_usage_is_told(arguments: list[str], status: int, said: str) -> None:

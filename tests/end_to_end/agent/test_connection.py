@@ -21,6 +21,7 @@ class RudeBroker:
     closes_on: str = ""
     refuses: str = ""
     ignores: str = ""
+    closes_on_publish: str = ""
     closes_on_connect: bool = False
     closes_after_connack: bool = False
     port: int = 0
@@ -53,7 +54,7 @@ class RudeBroker:
         if kind == SUBSCRIBE:
             return self._on_subscribe(body, writer)
         if kind == PUBLISH:
-            self._on_request(body, writer)
+            return self._on_request(body, writer)
         return True
 
     def _on_subscribe(self, body: bytes, writer: asyncio.StreamWriter) -> bool:
@@ -65,15 +66,18 @@ class RudeBroker:
             writer.write(bytes([SUBACK, 3, *body[:2], 0x80 if topic_filter == self.refuses else 1]))
         return topic_filter != self.closes_on
 
-    def _on_request(self, body: bytes, writer: asyncio.StreamWriter) -> None:
+    def _on_request(self, body: bytes, writer: asyncio.StreamWriter) -> bool:
         """Nothing is pending here."""
         size = struct.unpack(">H", body[:2])[0]
         topic, payload = body[2 : 2 + size], body[4 + size :]
+        if topic.decode() == self.closes_on_publish:
+            return False
         writer.write(bytes([0x40, 2, *body[2 + size : 4 + size]]))
         answer = json.dumps({"clientToken": json.loads(payload)["clientToken"]}).encode()
         said = struct.pack(">H", size + len("/accepted")) + topic + b"/accepted" + answer
         length = bytes([len(said)]) if len(said) < 0x80 else bytes([len(said) & 0x7F | 0x80, len(said) >> 7])
         writer.write(bytes([PUBLISH]) + length + said)
+        return True
 
 
 @pytest.fixture
@@ -100,6 +104,17 @@ async def test_a_filter_that_gets_the_connection_closed_twice_is_set_aside_and_n
     await agent.says("subscription set aside", topic=f"{JOBS}/notify-next")
     assert broker.connects == 3
     assert await agent.stop() == 0
+
+
+async def test_a_request_that_gets_the_connection_closed_twice_is_named_with_what_to_allow(
+    rude: Any, start_agent: Any
+) -> None:
+    await rude(closes_on_publish=f"{JOBS}/get")
+    agent = await start_agent()
+    first = await agent.says("connection lost", unanswered=f"{JOBS}/get")
+    second = await agent.says("connection lost", unanswered=f"{JOBS}/get", times=2)
+    assert "hint" not in first
+    assert "iot:Publish" in second["hint"]
 
 
 async def test_a_refused_subscription_is_named_and_asked_for_again_after_a_while(rude: Any, start_agent: Any) -> None:

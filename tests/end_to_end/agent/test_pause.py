@@ -62,6 +62,10 @@ async def test_a_pause_takes_nothing_new_lets_go_on_what_runs_and_survives_a_res
     assert "paused     takes no new executions" in shown
     assert await command("resume") == (0, "resumed\n")
     await operator.wait("job-2", "SUCCEEDED")
+    await agent.stop()
+    await command("pause")
+    _, shown = await command("status")
+    assert "paused     takes no new executions" in shown
 
 
 async def test_a_wait_that_takes_too_long_says_for_what(
@@ -74,7 +78,17 @@ async def test_a_wait_that_takes_too_long_says_for_what(
     assert (status, output.splitlines()[-1]) == (1, "paused, but after 1 s still under way: job-1 (running)")
 
 
+async def test_a_wait_for_a_degraded_agent_says_what_it_waits_for(device: Any, start_agent: Any, command: Any) -> None:
+    (device.state / "journal.sqlite").mkdir(parents=True)
+    agent = await start_agent()
+    await agent.says("degraded: the state directory cannot be used")
+    status, output = await command("pause", "--wait", "--timeout", "3")
+    assert (status, "the agent, which is degraded: " in output.splitlines()[-1]) == (1, True)
+
+
 async def test_without_an_agent_the_wait_does_not_pretend(command: Any, device: Any) -> None:
+    status, output = await command("pause")
+    assert (status, "has the agent run here" in output) == (73, True)
     device.state.mkdir()
     assert await command("resume") == (0, "it was not paused\n")
     status, output = await command("pause", "--wait")

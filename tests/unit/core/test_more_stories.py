@@ -18,6 +18,7 @@ from agent.core.events import (
     Described,
     DescribeFailed,
     Disconnected,
+    FetchFailed,
     JournalOpened,
     Listed,
     Notified,
@@ -58,13 +59,19 @@ def running(agent: Any, plan: Plan, execution: ExecutionId = JOB, **settings: An
     """Start with a journal that knows a running attempt, and be connected."""
     agent.state = replace(agent.state, settings=Settings(**settings))
     agent.hears(JournalOpened("me", (Execution(execution, Running(Work(plan.bare)), "greet"),)))
-    agent.hears(Connected())
+    still_ours(agent, agent.hears(Connected()), execution, plan)
     agent.hears(AttemptStarted(AttemptId(execution, 0, 1)))
 
 
 def reporting(agent: Any, outcome: Outcome | None = None) -> None:
     agent.hears(JournalOpened("me", (Execution(JOB, Reporting(outcome or Outcome(STATUS.SUCCEEDED)), "greet"),)))
-    agent.hears(Connected())
+    still_ours(agent, agent.hears(Connected()), JOB, Refusal(""))
+
+
+def still_ours(agent: Any, effects: list[Any], execution: ExecutionId, verdict: Plan | Refusal) -> None:
+    """Answer what is asked of everything claimed, once there is a connection."""
+    [probe] = [e for e in effects if isinstance(e, Describe)]
+    agent.hears(Described(execution, probe.ticket, STATUS.IN_PROGRESS, 2, "me", verdict, "greet"))
 
 
 def requests(effects: list[Any]) -> list[Any]:
@@ -99,6 +106,28 @@ class TestAServiceThatContradictsItself:
         agent.hears(Notified("", (JOB,), is_complete=True))
         agent.hears(described(agent, STATUS.QUEUED, plan, ""))
         assert agent.state.queues[""].misses == 0
+
+    def test_what_cannot_be_looked_at_is_not_done(self, agent: Any) -> None:
+        agent.hears(Connected())
+        for _ in range(2):
+            agent.hears(Listed("", agent.ticket, (JOB,), is_complete=True))
+            agent.hears(DescribeFailed(JOB, agent.ticket, "ResourceNotFound"))
+        assert not is_idle(agent.state)
+        agent.hears(Tick(), at=agent.deadline)
+        agent.hears(Listed("", agent.ticket, (), is_complete=True))
+        assert is_idle(agent.state)
+
+    def test_a_list_that_could_not_be_had_again_may_have_named_more(self, agent: Any) -> None:
+        reporting(agent)
+        agent.hears(UpdateAccepted(JOB, agent.ticket))
+        agent.hears(Listed("", agent.ticket, (), is_complete=True))
+        assert is_idle(agent.state)
+        agent.hears(Tick(), at=agent.deadline)
+        agent.hears(FetchFailed("", agent.ticket, "RequestThrottled"))
+        assert not is_idle(agent.state)
+        agent.hears(Tick(), at=agent.deadline)
+        agent.hears(Listed("", agent.ticket, (), is_complete=True))
+        assert is_idle(agent.state)
 
     def test_an_execution_that_the_service_ended_is_never_reported_whatever_it_says_later(
         self, agent: Any, plan: Plan
@@ -266,6 +295,14 @@ class TestCorners:
         agent.hears(DescribeFailed(JOB, probe.ticket, ""))
         [again, _] = agent.hears(Connected())
         assert isinstance(again, Describe)
+
+    def test_what_is_over_for_a_reason_that_the_service_does_not_tell_is_told_as_such(
+        self, agent: Any, plan: Plan
+    ) -> None:
+        running(agent, plan)
+        [probe] = requests(agent.hears(Notified("", (), is_complete=True)))
+        agent.hears(DescribeFailed(JOB, probe.ticket, "TerminalStateReached"))
+        assert "cancelled, timed out or ended by somebody else" in agent.phase().outcome.reason
 
     def test_what_is_being_stopped_waits_for_no_answer(self, plan: Plan) -> None:
         stopping = Execution(JOB, Stopping(Work(plan), Outcome(STATUS.CANCELED, "the service ended it")))

@@ -320,6 +320,12 @@ class TestClaiming:
         assert isinstance(started, StartAttempt)
         assert renewed.step_timeout_minutes == 17
 
+    def test_a_throttled_claim_is_repeated_and_costs_no_question(self, agent: Any, plan: Plan) -> None:
+        claim(agent, plan)
+        agent.hears(UpdateFailed(JOB, agent.ticket, "RequestThrottled"))
+        [again] = agent.hears(Tick(), at=agent.deadline)
+        assert (again.status, again.expected_version) == (IN_PROGRESS, 1)
+
     def test_a_claim_that_was_never_sent_is_made_again(self, agent: Any, plan: Plan) -> None:
         claim(agent, plan)
         agent.hears(UpdateFailed(JOB, agent.ticket, ""))
@@ -506,7 +512,8 @@ class TestReporting:
         agent.hears(Disconnected())
         agent.hears(UpdateFailed(JOB, agent.ticket, ""))
         assert agent.deadline is None
-        [update] = agent.hears(Connected())
+        assert agent.hears(Connected()) == [Describe(JOB, agent.ticket)]
+        [update] = agent.hears(described(agent, IN_PROGRESS, plan, "me"))
         assert update.status is SUCCEEDED
         *_, fetch = agent.hears(UpdateAccepted(JOB, agent.ticket))
         assert fetch == Fetch("", agent.ticket, is_complete=True)
@@ -524,7 +531,8 @@ class TestReporting:
         report(agent, plan)
         agent.hears(UpdateFailed(JOB, agent.ticket, "InvalidTopic"))
         agent.hears(Disconnected())
-        [update, *_] = agent.hears(Connected())
+        agent.hears(Connected())
+        [update, *_] = agent.hears(DescribeFailed(JOB, agent.ticket, "InvalidTopic"))
         assert update.status is SUCCEEDED
 
     @pytest.mark.parametrize("code", ["ResourceNotFound", "TerminalStateReached", "InvalidStateTransition"])
@@ -555,7 +563,8 @@ class TestAfterARestart:
     def test_a_running_attempt_that_is_alive_goes_on(self, agent: Any, plan: Plan) -> None:
         agent.hears(JournalOpened("me", (Execution(JOB, Running(Work(plan.bare)), "greet"),)))
         assert agent.all_effects == ()
-        agent.hears(Connected())
+        probe, _ = agent.hears(Connected())
+        agent.hears(Described(JOB, probe.ticket, IN_PROGRESS, 2, "me", plan, "greet"))
         agent.hears(AttemptStarted(ATTEMPT))
         [update] = agent.hears(AttemptEnded(ATTEMPT, WELL))
         assert update.status is SUCCEEDED
@@ -563,7 +572,8 @@ class TestAfterARestart:
     def test_an_attempt_that_was_lost_is_failed(self, agent: Any, plan: Plan) -> None:
         agent.hears(JournalOpened("me", (Execution(JOB, Running(Work(plan.bare)), "greet"),)))
         agent.hears(Connected())
-        [update] = agent.hears(AttemptEnded(ATTEMPT, AttemptResult(Ending.LOST)))
+        assert agent.hears(AttemptEnded(ATTEMPT, AttemptResult(Ending.LOST))) == [Describe(JOB, agent.ticket)]
+        [update] = agent.hears(described(agent, IN_PROGRESS, plan, "me"))
         assert update.status is FAILED
 
     def test_an_attempt_that_was_never_started_is_started_with_a_fresh_document(self, agent: Any, plan: Plan) -> None:
@@ -585,9 +595,10 @@ class TestAfterARestart:
         agent.hears(JournalOpened("me", (Execution(JOB, Claiming(plan.bare), "greet"),)))
         assert agent.hears(Connected())[0] == Describe(JOB, 1)
 
-    def test_an_outcome_is_reported_before_the_first_list_is_asked_for(self, agent: Any) -> None:
+    def test_an_outcome_is_reported_before_the_first_list_is_asked_for(self, agent: Any, plan: Plan) -> None:
         agent.hears(JournalOpened("me", (Execution(JOB, Reporting(Outcome(SUCCEEDED)), "greet"),)))
-        [update] = agent.hears(Connected())
+        assert agent.hears(Connected()) == [Describe(JOB, agent.ticket)]
+        [update] = agent.hears(described(agent, IN_PROGRESS, plan, "me"))
         assert update.status is SUCCEEDED
 
 

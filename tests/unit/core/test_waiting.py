@@ -475,6 +475,17 @@ class TestExclusive:
         agent.hears(AttemptEnded(number(1, execution=OTHER), WELL))
         assert isinstance(agent.phase(), Preparing)
 
+    def test_one_that_is_so_by_its_fresh_document_only_waits_too(self, agent: Any) -> None:
+        runs(agent, plan(), OTHER)
+        agent.hears(Notified("", (OTHER, JOB), is_complete=True))
+        described(agent, "QUEUED", plan())
+        agent.hears(UpdateAccepted(JOB, call_ticket(agent)))
+        assert described(agent, "IN_PROGRESS", plan(exclusive=True)) == []
+        assert isinstance(agent.phase(), Preparing)
+        agent.hears(AttemptEnded(number(1, execution=OTHER), WELL))
+        effects = described(agent, "IN_PROGRESS", plan(exclusive=True))
+        assert [e.attempt for e in effects if isinstance(e, StartAttempt)] == [number(1)]
+
     def test_of_two_that_were_cut_short_one_goes_first(self, agent: Any) -> None:
         what = plan(exclusive=True)
         both = tuple(Execution(e, Preparing(Work(what.bare, number=2))) for e in (OTHER, JOB))

@@ -1,0 +1,35 @@
+"""What `run --once` answers for: what was settled, what is left, and the exit status that says so."""
+
+import os
+from dataclasses import dataclass
+
+from agent.core.decide import untaken
+from agent.core.effects import Settle
+from agent.core.job import ExecutionStatus
+from agent.core.state import State
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counted as it happens. `was_reached` once there was a connection, `is_done` if nothing was pending any more."""
+
+    settled: int = 0
+    succeeded: int = 0
+    was_reached: bool = False
+    is_done: bool = False
+
+    def count(self, settle: Settle) -> None:
+        """Count an outcome: a success is one that the service has as such."""
+        self.settled += 1
+        self.succeeded += settle.outcome.status is ExecutionStatus.SUCCEEDED and settle.was_accepted
+
+    def exit_status(self, state: State) -> int:
+        """Return 0 if all succeeded and nothing is left, 69 if the service was never reached, else 1."""
+        if not self.was_reached:
+            return os.EX_UNAVAILABLE
+        return 0 if self.is_done and self.succeeded == self.settled and not left(state) else 1
+
+
+def left(state: State) -> list[str]:
+    """Name what is not over: under way, or not taken on."""
+    return [str(each) for each in (*state.executions, *untaken(state))]
