@@ -116,12 +116,13 @@ hostile_names = [
     *("sh", "reboot", "\ud800", "\x1b[2J", "%67reet", f"greet?{CANARY}", f"https://x/y?{CANARY}", "n" * 40_000),
 ]
 names = st.sampled_from([*ENABLED, *(f"{name}.sh" for name in ENABLED), *ENABLED, *hostile_names])
+programs = st.sampled_from([*PROGRAMS, "echo", "uptime", *hostile_names])
 commands = st.builds(
     "{}{}{}".format,
-    st.sampled_from([*PROGRAMS, "echo", "uptime", *hostile_names]),
-    st.sampled_from(["", ",", " ", ", ", "\\,"]),
+    programs,
+    st.sampled_from([",", " ", ", "]),
     st.sampled_from(["", CANARY, f"a\n{CANARY}", f"'{CANARY}", f"{CANARY}'", f"$({CANARY}), ;"]),
-)
+) | st.builds("{}{}{}".format, programs, st.sampled_from(["", "\\,"]), st.sampled_from(["", "x"]))  # a longer name
 secrets = st.text(st.characters(), max_size=5).map(lambda text: f"{CANARY}{text}")
 scalars = st.none() | st.booleans() | st.integers(-(10**400), 10**400) | st.floats() | secrets
 values = st.recursive(

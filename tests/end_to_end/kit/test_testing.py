@@ -99,11 +99,11 @@ def test_the_handlers_of_a_test_end_with_it_even_if_the_test_fails(tmp_path: Pat
             handler.write_text("#!/bin/sh\\necho '{{\\"progress\\": 1}}' >&3\\nexec sleep 1000\\n")
             agent = jobs_agent(handler)
             Path({str(tmp_path)!r}, "state").write_text(str(agent.directory))
-            agent.run({{"operation": "hold"}}, within_s=2)
+            agent.run({{"operation": "hold"}}, within_s=6)
     """
     done = pytest_in(tmp_path, text, "-W", "error", "-p", "no:asyncio")
     assert done.returncode == 1, done.stdout
-    assert "-1 is IN_PROGRESS after 2 s" in done.stdout
+    assert "-1 is IN_PROGRESS after 6 s" in done.stdout
     state = (tmp_path / "state").read_text()
     living = []
     for path in Path("/proc").glob("[0-9]*/environ"):
