@@ -7,6 +7,7 @@ import json
 import os
 import re
 import secrets
+import select
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +17,7 @@ from agent.errors import StateDirectoryError
 from agent.shim.files import WAKE
 
 LOCK = "agent.lock"
+LOCK_TRIES, LOCK_PAUSE_S = 10, 0.05
 AGENT_ID = "agent-id"
 AGENT_ID_FORM = re.compile(r"[a-zA-Z0-9_-]{1,64}")  # anything else is a damaged file
 STATUS = "status.json"
@@ -46,14 +48,15 @@ def lock(directory: Path) -> int:
         StateDirectoryError: another agent holds it.
     """
     descriptor = _open_lock(directory)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise StateDirectoryError(
-            f"another agent runs on {directory}: stop it, or give this one an agent.state_directory of its own"
-        ) from None
-    return descriptor
+    for _ in range(LOCK_TRIES):  # a command that looks whether an agent runs has it for an instant
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return descriptor
+        select.select([], [], [], LOCK_PAUSE_S)
+    os.close(descriptor)
+    raise StateDirectoryError(
+        f"another agent runs on {directory}: stop it, or give this one an agent.state_directory of its own"
+    )
 
 
 def unlock(descriptor: int) -> None:

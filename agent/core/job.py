@@ -38,6 +38,11 @@ class ExecutionId:
     job_id: str
     execution_number: int
 
+    @property
+    def job(self) -> tuple[str, str]:
+        """The job that it is an execution of."""
+        return self.namespace, self.job_id
+
     def __str__(self) -> str:
         """`job-1` or `team-a/job-1`, with `#2` from the second execution on: as people see it in logs and commands."""
         prefix = f"{self.namespace}/" if self.namespace else ""

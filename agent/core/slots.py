@@ -27,12 +27,15 @@ def is_quiet(state: State) -> bool:
 def may_go_on(state: State, execution: Execution, now: float) -> bool:
     """Tell whether `execution` may claim, or make its next attempt, now.
 
-    One that is exclusive waits for all that were claimed before. Others wait while an exclusive one runs; before their
-    claim also while one waits to run, so that it is not starved.
+    One waits for an earlier execution of its job, which is perhaps being stopped. One that is exclusive waits for all
+    that were claimed before. Others wait while an exclusive one runs; before their claim also while one waits to run,
+    so that it is not starved.
     """
     if wants_reboot(state):
         return False
     others = [e for e in state.executions.values() if e.id != execution.id]
+    if any(e.id.job == execution.id.job and _is_active(e) for e in others):
+        return False
     if _is_exclusive(execution):
         return not any(_is_active(e) or (_is_claimed(e) and _goes_before(e, execution)) for e in others)
     if isinstance(execution.phase, Claiming):

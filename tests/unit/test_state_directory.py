@@ -1,5 +1,6 @@
 """The lock, the id and the status file, on a real disk."""
 
+import fcntl
 import os
 import stat
 from collections.abc import Callable
@@ -45,6 +46,14 @@ def test_only_one_agent_holds_the_directory(tmp_path: Path) -> None:
         state_directory.lock(tmp_path)
     state_directory.unlock(held)
     assert not state_directory.is_locked(tmp_path)
+    state_directory.unlock(state_directory.lock(tmp_path))
+
+
+def test_who_only_looks_keeps_no_agent_from_starting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    state_directory.unlock(state_directory.lock(tmp_path))
+    looker = os.open(tmp_path / state_directory.LOCK, os.O_RDONLY)
+    fcntl.flock(looker, fcntl.LOCK_SH)
+    monkeypatch.setattr("select.select", lambda *_: os.close(looker))  # while the agent pauses, the other is done
     state_directory.unlock(state_directory.lock(tmp_path))
 
 

@@ -118,6 +118,8 @@ class World:
                 beside = [self.journal[a.execution].phase.work.plan for a in self.alive if a != attempt]
                 plan = phase.work.plan
                 assert not beside or not any(p.is_exclusive for p in (plan, *beside)), "an exclusive one is not alone"
+                same = [a for a in self.alive if a != attempt and a.execution.job == attempt.execution.job]
+                assert not same, "two executions of one job overlap"
                 waits = [e for e in self.state.executions.values() if isinstance(e.phase, Rebooting)]
                 assert not waits, "started before a reboot that is wanted"
             case Reboot():

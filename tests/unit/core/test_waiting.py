@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from agent.core.decide import is_idle
-from agent.core.effects import Describe, ForgetAttempts, Reboot, Settle, StartAttempt, Update
+from agent.core.effects import Describe, ForgetAttempts, Reboot, Settle, StartAttempt, StopAttempt, Update
 from agent.core.events import (
     AttemptEnded,
     AttemptNeverStarted,
@@ -493,6 +493,21 @@ class TestExclusive:
         agent.hears(JournalOpened("me", both))
         agent.hears(Connected())
         assert [bool(call_ticket(agent, e)) for e in (JOB, OTHER)] == [True, False]
+
+
+def test_two_executions_of_one_job_never_overlap(agent: Any) -> None:
+    agent.state = replace(agent.state, settings=replace(agent.state.settings, max_concurrent=2))
+    again = ExecutionId("", JOB.job_id, 2)
+    runs(agent, plan())
+    agent.hears(Notified("", (again,), is_complete=True))
+    described(agent, "QUEUED", plan(), again)
+    assert isinstance(agent.phase(again), Claiming)
+    assert not call_ticket(agent, again)
+    [stop, *_] = described(agent, "TIMED_OUT", plan())
+    assert stop == StopAttempt(number(1))
+    assert not call_ticket(agent, again)
+    agent.hears(AttemptEnded(number(1), replace(WELL, ending=Ending.STOPPED)))
+    assert call_ticket(agent, again)
 
 
 class TestPause:
