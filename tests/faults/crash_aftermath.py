@@ -33,7 +33,7 @@ class Aftermath:
 
     started: frozenset[str]
     told: Mapping[str, frozenset[str]]
-    known: Mapping[str, str]  # executions that it knows to be settled, with their status
+    known: Mapping[str, str]  # executions that it knows to be settled, from before or by now, with their status
     service: Service  # at the end
 
 
@@ -50,7 +50,7 @@ def aftermath(
     after.events += [AttemptNeverStarted(attempt) for attempt in never_started]
     after.events += [*attempts, Connected()]
     after.go_on()
-    known = {str(entry.execution): entry.outcome.status.value for entry in recovered.history}
+    known = {str(execution): outcome.status.value for execution, outcome in after.state.settled.items()}
     told = {execution: frozenset(words) for execution, words in after.told.items()}
     return Aftermath(frozenset(after.started), told, known, after.service)
 
