@@ -11,6 +11,7 @@ from agent.core.job import ExecutionStatus
 from agent.core.slots import may_go_on
 from agent.core.state import (
     Asking,
+    Awaiting,
     Call,
     Claiming,
     Execution,
@@ -42,19 +43,18 @@ def is_awaited(phase: Phase, ticket: int) -> bool:
     assert_never(phase)
 
 
-def answered(execution: Execution, ticket: int) -> Execution:
-    """Return the execution with the request `ticket` no longer in flight, and nothing due in its place."""
-    match execution.phase:
-        case (Running(talk=talk) | Waiting(talk=talk) | Rebooting(talk=talk)) as phase:
+def answered(phase: Awaiting, ticket: int) -> Awaiting:
+    """Return the phase with the request `ticket` no longer in flight, and nothing due in its place."""
+    match phase:
+        case Running(talk=talk) | Waiting(talk=talk) | Rebooting(talk=talk):
             if talk.call.ticket == ticket:
                 talk = replace(talk, call=replace(talk.call, ticket=0))
             else:
                 talk = replace(talk, probe=replace(talk.probe or Call(), ticket=0))
-            return replace(execution, phase=replace(phase, talk=talk))
-        case (Judging(call=call) | Claiming(call=call) | Preparing(call=call) | Reporting(call=call)) as phase:
-            return replace(execution, phase=replace(phase, call=replace(call, ticket=0)))
-        case _:
-            return execution
+            return replace(phase, talk=talk)
+        case Judging(call=call) | Claiming(call=call) | Preparing(call=call) | Reporting(call=call):
+            return replace(phase, call=replace(call, ticket=0))
+    assert_never(phase)
 
 
 def due_again(state: State) -> State:

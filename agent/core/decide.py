@@ -75,6 +75,7 @@ from agent.core.events import (
 )
 from agent.core.job import ExecutionId
 from agent.core.state import (
+    Awaiting,
     Claiming,
     Execution,
     Judging,
@@ -195,10 +196,12 @@ def _changed(state: State, event: Connected | Disconnected | Paused | Tick) -> S
 
 def _on_awaited_answer(state: State, event: Answer, now: float) -> Turn:
     execution = state.executions.get(event.execution)
-    if execution is None or not calls.is_awaited(execution.phase, event.ticket):
+    if execution is None or isinstance(execution.phase, Stopping):
         return state, []
-    execution = calls.answered(execution, event.ticket)
-    return _on_answer(state.with_execution(execution), execution, event, now)
+    if not calls.is_awaited(execution.phase, event.ticket):
+        return state, []
+    phase = calls.answered(execution.phase, event.ticket)
+    return _on_answer(state.with_phase(execution, phase), replace(execution, phase=phase), phase, event, now)
 
 
 def _on_attempt(state: State, event: AttemptEvent, now: float) -> Turn:
@@ -220,66 +223,64 @@ def _on_attempt(state: State, event: AttemptEvent, now: float) -> Turn:
             return state, []
 
 
-def _on_answer(state: State, execution: Execution, event: Answer, now: float) -> Turn:
+def _on_answer(state: State, execution: Execution, phase: Awaiting, event: Answer, now: float) -> Turn:
     match event:
         case Described():
-            return _on_described(state, execution, event, now)
+            return _on_described(state, execution, phase, event, now)
         case DescribeFailed():
-            return _on_describe_failed(state, execution, event, now)
+            return _on_describe_failed(state, execution, phase, event, now)
         case UpdateAccepted():
-            return _on_update_accepted(state, execution, now)
+            return _on_update_accepted(state, execution, phase, now)
         case UpdateFailed():
-            return _on_update_failed(state, execution, event, now)
+            return _on_update_failed(state, execution, phase, event, now)
     assert_never(event)
 
 
-def _on_described(state: State, execution: Execution, event: Described, now: float) -> Turn:
-    match execution.phase:
+def _on_described(state: State, execution: Execution, phase: Awaiting, event: Described, now: float) -> Turn:
+    match phase:
         case Judging():
             return claiming.on_described_while_judging(state, execution, event, now)
-        case Claiming() as phase:
+        case Claiming():
             return claiming.on_described_while_claiming(state, execution, phase, event, now)
-        case Preparing() as phase:
+        case Preparing():
             return claiming.on_described_while_preparing(state, execution, phase, event, now)
-        case (Running() | Waiting() | Rebooting()) as phase:
+        case Running() | Waiting() | Rebooting():
             return talking.on_probed(state, execution, phase, event, now)
-        case Reporting() as phase:
+        case Reporting():
             return settling.on_described_while_reporting(state, execution, phase, event, now)
-        case _:
-            return state, []
+    assert_never(phase)
 
 
-def _on_describe_failed(state: State, execution: Execution, event: DescribeFailed, now: float) -> Turn:
-    match execution.phase:
-        case (Judging() | Claiming() | Preparing()) as phase:
+def _on_describe_failed(state: State, execution: Execution, phase: Awaiting, event: DescribeFailed, now: float) -> Turn:
+    match phase:
+        case Judging() | Claiming() | Preparing():
             return claiming.on_describe_failed(state, execution, phase, event, now)
-        case (Running() | Waiting() | Rebooting()) as phase:
+        case Running() | Waiting() | Rebooting():
             return talking.on_probe_failed(state, execution, phase, event, now)
-        case Reporting() as phase:
+        case Reporting():
             return settling.on_describe_failed_while_reporting(state, execution, phase, event, now)
-        case _:
-            return state, []
+    assert_never(phase)
 
 
-def _on_update_accepted(state: State, execution: Execution, now: float) -> Turn:
-    match execution.phase:
-        case Claiming() as phase:
+def _on_update_accepted(state: State, execution: Execution, phase: Awaiting, now: float) -> Turn:
+    match phase:
+        case Claiming():
             return claiming.on_claimed(state, execution, phase)
-        case (Running() | Waiting() | Rebooting()) as phase:
+        case Running() | Waiting() | Rebooting():
             return talking.on_update_accepted(state, execution, phase)
-        case Reporting() as phase:
+        case Reporting():
             return settling.on_report_accepted(state, execution, phase, now)
         case _:
             return state, []
 
 
-def _on_update_failed(state: State, execution: Execution, event: UpdateFailed, now: float) -> Turn:
-    match execution.phase:
-        case Claiming() as phase:
+def _on_update_failed(state: State, execution: Execution, phase: Awaiting, event: UpdateFailed, now: float) -> Turn:
+    match phase:
+        case Claiming():
             return claiming.on_claim_failed(state, execution, phase, event, now)
-        case (Running() | Waiting() | Rebooting()) as phase:
+        case Running() | Waiting() | Rebooting():
             return talking.on_update_failed(state, execution, phase, event, now)
-        case Reporting() as phase:
+        case Reporting():
             return settling.on_report_failed(state, execution, phase, event, now)
         case _:
             return state, []

@@ -208,7 +208,8 @@ class Reporting:
 
 Talking: TypeAlias = Running | Waiting | Rebooting
 Asking: TypeAlias = Judging | Claiming | Preparing | Reporting
-Phase: TypeAlias = Asking | Talking | Stopping
+Awaiting: TypeAlias = Asking | Talking
+Phase: TypeAlias = Awaiting | Stopping
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from agent.core.decide import is_idle
+from agent.core.decide import is_idle, untaken
 from agent.core.effects import Describe, ForgetAttempts, Reboot, Settle, StartAttempt, StopAttempt, Update
 from agent.core.events import (
     AttemptEnded,
@@ -518,6 +518,7 @@ class TestPause:
         agent.hears(AttemptEnded(number(1), WELL))
         agent.hears(UpdateAccepted(JOB, call_ticket(agent)))
         assert agent.state.executions == {}
+        assert untaken(agent.state) == [OTHER]
         agent.hears(Paused(is_paused=False))
         assert isinstance(agent.phase(OTHER), Judging)
 
