@@ -72,6 +72,7 @@ async def bare(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Device
 async def device(bare: Device, tmp_path_factory: pytest.TempPathFactory) -> Device:
     """The device, set up as the page says, with handlers of its own."""
     machine, sim = bare.machine, bare.sim
+    bare.files_before = await bare.files()
     release, install = blocks_of("2. Install the program")
     workstation = tmp_path_factory.mktemp("workstation")
     copy_checkout(workstation)

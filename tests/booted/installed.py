@@ -91,6 +91,7 @@ class Device:
     sim: RunningSimulator
     arn: str
     gates: list[int] = field(default_factory=list)
+    files_before: str = ""
 
     async def follow(self, heading: str) -> str:
         """Do, as root in the release's directory, what a section of the page tells to do; what it said."""
@@ -133,7 +134,7 @@ class Device:
 
     async def known(self) -> dict[str, str]:
         """Return the jobs that the agent has settled, with their status, once nothing is under way."""
-        words = [COMMAND.format(each) for each in ("pause --wait --timeout 30", "jobs --json", "resume")]
+        words = [COMMAND.format(each) for each in ("pause --wait --timeout 30", "jobs --json --limit 200", "resume")]
         said = await self.machine.run(f"{words[0]} > /dev/null; {words[1]}; {words[2]} > /dev/null")
         return {each["job_id"]: each["status"] for each in json.loads(said)}
 
@@ -164,6 +165,11 @@ class Device:
     async def shows(self, name: str) -> str:
         """Return a property of the agent's unit."""
         return (await self.machine.run(f"systemctl show --property={name} --value iot-jobs-agent")).strip()
+
+    async def files(self) -> str:
+        """Return the files of the system that have our name; those of this machine are there too."""
+        places = "/etc /opt /usr /var /run"
+        return await self.machine.run(f"find {places} -name '*iot-jobs-agent*' -not -path '/usr/src/*' | sort")
 
     async def log(self) -> str:
         """Return what the agent logged last, for people."""
