@@ -8,6 +8,7 @@ pages that both map would halve each other's PSS.
 import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from benchmarks.device import Environment, configure, running_agent, running_floor
@@ -27,18 +28,25 @@ class Idle:
 
 
 async def measure(
-    device: Environment, simulator: RunningSimulator, directory: Path, *, window_s: float
+    device: Environment, simulator: RunningSimulator, directory: Path, *, window_s: float, times: int
 ) -> tuple[Idle, Idle]:
-    """The connected, idle agent and the floor, each observed for `window_s`."""
-    config = configure(directory, simulator, "idle-agent")
-    simulator.operate("CreateThing", thingName="idle-agent")
-    async with running_agent(device, config) as process:
-        await simulator.wait_until(lambda: has_fetched(simulator, "idle-agent"), within_s=30)
-        agent = await _observed(process.pid, window_s)
-    simulator.operate("CreateThing", thingName="idle-floor")
-    async with running_floor(device, simulator, "idle-floor") as process:
-        floor = await _observed(process.pid, window_s)
-    return agent, floor
+    """The connected, idle agent and the floor, each observed for `window_s`, `times` times: those of the median RSS."""
+    agents, floors = [], []
+    for number in range(times):
+        thing = f"idle-agent-{number}"
+        config = configure(directory, simulator, thing)
+        simulator.operate("CreateThing", thingName=thing)
+        async with running_agent(device, config) as process:
+            await simulator.wait_until(partial(has_fetched, simulator, thing), within_s=30)
+            agents.append(await _observed(process.pid, window_s))
+        simulator.operate("CreateThing", thingName=f"idle-floor-{number}")
+        async with running_floor(device, simulator, f"idle-floor-{number}") as process:
+            floors.append(await _observed(process.pid, window_s))
+    return _of_median_rss(agents), _of_median_rss(floors)
+
+
+def _of_median_rss(found: list[Idle]) -> Idle:
+    return sorted(found, key=lambda each: each.rss_mb)[len(found) // 2]
 
 
 def has_fetched(simulator: RunningSimulator, thing: str) -> bool:
