@@ -25,6 +25,7 @@ from agent.core.job import AttemptId, AttemptResult, Ending, StartReason, Step, 
 from agent.shim import files
 
 EVENTS_BYTES = 1 << 20
+LONGEST_S = (604800.0, 600.0)  # that a manifest may say, of time and of grace
 SMALL_BYTES = 1 << 20
 TAIL_BYTES = 1 << 16
 TRACEBACK_BYTES = 1 << 14
@@ -226,16 +227,16 @@ def read_token(directory: Path) -> str:
 
 
 def read_limits(directory: Path) -> tuple[float, float]:
-    """Read how long the handler may run at most, and the grace of its stop, in seconds; what cannot be read is 0.
+    """Read how long the handler may run at most, and the grace of its stop, in seconds.
 
-    The handler can write this file: who started the attempt knows better.
+    What cannot be read is taken for the longest that a manifest may say: nobody's attempt ends for an unreadable file.
     """
     try:
         spec = json.loads(read_start(directory / files.SPEC))
-        longest_s, grace_s = float(spec["max_timeout_s"]), float(spec["grace_s"])
+        said = float(spec["max_timeout_s"]), float(spec["grace_s"])
     except (OSError, ValueError, KeyError, TypeError):
-        return 0.0, 0.0
-    return longest_s, grace_s
+        return LONGEST_S
+    return said if all(0 <= each <= most for each, most in zip(said, LONGEST_S, strict=True)) else LONGEST_S
 
 
 def read_tail(path: Path) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from agent import attempt_directory
 from agent.core.events import AttemptEnded, AttemptProgressed, AttemptStarted
 from agent.core.job import AttemptId, Ending, ExecutionId
 from agent.launchers import ROOT, plain
@@ -331,6 +332,15 @@ async def test_a_shim_that_hangs_beyond_the_handlers_time_is_given_up_and_nothin
     await hang(story)
     assert (await story.ended()).ending is Ending.LOST
     assert not story.alive()
+
+
+@pytest.mark.parametrize(
+    "spec", ["", "{}", '{"max_timeout_s": NaN, "grace_s": 1}', '{"max_timeout_s": -9, "grace_s": 1}']
+)
+def test_limits_that_cannot_be_read_end_no_attempt_early(tmp_path: Path, spec: str) -> None:
+    (tmp_path / "spec.json").write_text(spec)
+    assert attempt_directory.read_limits(tmp_path) == (604800, 600)
+    assert attempt_directory.read_limits(tmp_path / "missing") == (604800, 600)
 
 
 @pytest.mark.parametrize("is_of_an_earlier_agent", [False, True])
