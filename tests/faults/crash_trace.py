@@ -171,7 +171,7 @@ class _Reader:
         elif name in {"writev", "pwritev", "fallocate", "copy_file_range", "sendfile", "link", "linkat", "symlink"}:
             for path in _descriptors(arguments):
                 if self._relative(path):
-                    raise NotImplementedError(f"{name} {path}")
+                    raise RuntimeError(f"the model of a disk does not know {name}: {path}")
         else:
             yield from self._named(thread, name, arguments)
 
