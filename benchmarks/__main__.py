@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import device, idle, latency, report
-from simulator.server import running_simulator
+from iot_jobs_simulator.server import running_simulator
 
 MEMORY_LIMIT = 1.15  # times the floor's RSS
 GATE_WINDOW_S = 2.0

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from simulator.server import RunningSimulator
+from iot_jobs_simulator.server import RunningSimulator
 
 ROOT = Path(__file__).parents[1]
 FLOOR = Path(__file__).with_name("floor.py")

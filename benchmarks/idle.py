@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.device import Environment, configure, running_agent, running_floor
-from simulator.server import RunningSimulator
+from iot_jobs_simulator.server import RunningSimulator
 
 SETTLE_S = 3.0  # after the connection: first fetch, status file, the SDK's own housekeeping
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from benchmarks.device import FLOOR, TRUE_HANDLER, Environment, configure, running_agent
 from benchmarks.idle import has_fetched
-from simulator.server import RunningSimulator
+from iot_jobs_simulator.server import RunningSimulator
 
 PAUSE_S = 0.3  # between two jobs: the report is answered, the next fetch done, the status file soon written
 WARM_UPS = 2  # the first job of each kind asks the handler to describe itself

@@ -17,7 +17,7 @@ from awscrt import mqtt
 from awsiot import mqtt_connection_builder
 
 sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != Path(__file__).parent]  # or we import ourselves
-from simulator.server import RunningSimulator, running_simulator  # noqa: E402 - the path comes first
+from iot_jobs_simulator.server import RunningSimulator, running_simulator  # noqa: E402 - the path comes first
 
 THINGS = 100
 REPEATS = 100

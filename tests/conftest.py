@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from agent.handler import Handler, HandlerError, Job, Outcome
+from iot_jobs_agent.handler import Handler, HandlerError, Job, Outcome
 
 if TYPE_CHECKING:
-    from agent.core.job import AttemptResult
+    from iot_jobs_agent.core.job import AttemptResult
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from agent.commands.terminal import printable
-from agent.errors import AgentError, ConfigError, StateDirectoryError
+from iot_jobs_agent.commands.terminal import printable
+from iot_jobs_agent.errors import AgentError, ConfigError, StateDirectoryError
 
 MODULES = {"try": "try_handler", "new-handler": "new_handler"}  # of commands whose names cannot be modules' names
 
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"iot-jobs-agent: there is no command {words[0]!r}\n\n{_usage()}", file=sys.stderr)
         return EX_USAGE
     try:
-        command = importlib.import_module(f"agent.commands.{MODULES.get(words[0], words[0])}")
+        command = importlib.import_module(f"iot_jobs_agent.commands.{MODULES.get(words[0], words[0])}")
         status: int = command.main(words[1:])
         sys.stdout.flush()
     except AgentError as error:

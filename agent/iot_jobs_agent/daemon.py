@@ -1,6 +1,6 @@
 """The loop: event, decide, perform. The only file that performs effects.
 
-Everything that happens arrives as an event in one inbox and is answered by `agent.core.decide`. Effects go through one
+Everything that happens arrives as an event in one inbox and is answered by `core.decide`. Effects go through one
 queue, in order: those that act on the world wait until the journal effects before them are on the disk, while the loop
 goes on. Requests run as tasks and come back as events. Start-up and shutdown order is in `run`.
 """
@@ -14,14 +14,16 @@ import time
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, assert_never
 
-from agent import logs, messages, reboot, state_directory
-from agent.attempt_directory import Facts
-from agent.attempts import Attempts
-from agent.aws.cloud import Cloud
-from agent.catalog import Catalog
-from agent.config_keys import Config
-from agent.core.decide import decide, is_idle, next_deadline, untaken
-from agent.core.effects import (
+from iot_jobs_agent import logs, reboot
+from iot_jobs_agent.attempts.attempts import Attempts
+from iot_jobs_agent.attempts.directory import Facts
+from iot_jobs_agent.attempts.launchers import plain
+from iot_jobs_agent.aws import messages
+from iot_jobs_agent.aws.cloud import Cloud
+from iot_jobs_agent.catalog.catalog import Catalog
+from iot_jobs_agent.config.keys import Config
+from iot_jobs_agent.core.decide import decide, is_idle, next_deadline, untaken
+from iot_jobs_agent.core.effects import (
     JOURNAL,
     Describe,
     Effect,
@@ -36,7 +38,7 @@ from agent.core.effects import (
     StopAttempt,
     Update,
 )
-from agent.core.events import (
+from iot_jobs_agent.core.events import (
     AttemptNeverStarted,
     Described,
     DescribeFailed,
@@ -50,15 +52,21 @@ from agent.core.events import (
     UpdateAccepted,
     UpdateFailed,
 )
-from agent.core.job import ExecutionId, Plan, Refusal
-from agent.core.state import Settings, State
-from agent.errors import JournalDamagedError, JournalError, RequestRefused, RequestUnanswered, StateDirectoryError
-from agent.journal import Journal, Recovered
-from agent.judge import UNREADABLE, Judge
-from agent.launchers import plain
-from agent.status import StatusBoard
-from agent.systemd import Notifier
-from agent.tally import Tally, left
+from iot_jobs_agent.core.job import ExecutionId, Plan, Refusal
+from iot_jobs_agent.core.state import Settings, State
+from iot_jobs_agent.errors import (
+    JournalDamagedError,
+    JournalError,
+    RequestRefused,
+    RequestUnanswered,
+    StateDirectoryError,
+)
+from iot_jobs_agent.judge import UNREADABLE, Judge
+from iot_jobs_agent.state import directory as state_directory
+from iot_jobs_agent.state.journal import Journal, Recovered
+from iot_jobs_agent.state.status import StatusBoard
+from iot_jobs_agent.systemd import Notifier
+from iot_jobs_agent.tally import Tally, left
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger

@@ -1,6 +1,6 @@
 """The contract for authors of Python handlers: `Handler`, `Job`, `Outcome`, `HandlerError`, and the manifest.
 
-A handler runs in a process of its own (`agent.worker`), never in the agent. Nothing here imports the agent, and
+A handler runs in a process of its own (`worker`), never in the agent. Nothing here imports the agent, and
 importing it costs little more than pydantic does.
 """
 
@@ -17,8 +17,8 @@ from typing import Any, Generic, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from agent.core.job import OnInterrupt
-from agent.errors import HandlerError
+from iot_jobs_agent.core.job import OnInterrupt
+from iot_jobs_agent.errors import HandlerError
 
 __all__ = ["HANDLER_NAME", "Handler", "HandlerError", "Job", "Manifest", "Outcome"]
 

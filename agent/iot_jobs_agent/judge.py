@@ -4,13 +4,13 @@ import json
 import re
 from typing import Any
 
-from agent.catalog import Catalog
-from agent.config_keys import Config
-from agent.core.job import Plan, Refusal
-from agent.document import plan
-from agent.errors import DocumentError, UnavailableHandlerError, UnknownHandlerError
-from agent.messages import ServiceExecution
-from agent.offer import Namespace
+from iot_jobs_agent.aws.messages import ServiceExecution
+from iot_jobs_agent.catalog.catalog import Catalog
+from iot_jobs_agent.config.keys import Config
+from iot_jobs_agent.core.job import Plan, Refusal
+from iot_jobs_agent.documents.document import plan
+from iot_jobs_agent.documents.offer import Namespace
+from iot_jobs_agent.errors import DocumentError, UnavailableHandlerError, UnknownHandlerError
 
 UNREADABLE = Refusal("the job document cannot be read: it must be a JSON object, nested at most 100 deep")
 _LONGEST_OPERATION = 100

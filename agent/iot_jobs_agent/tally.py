@@ -3,10 +3,10 @@
 import os
 from dataclasses import dataclass
 
-from agent.core.decide import untaken
-from agent.core.effects import Settle
-from agent.core.job import ExecutionStatus
-from agent.core.state import State
+from iot_jobs_agent.core.decide import untaken
+from iot_jobs_agent.core.effects import Settle
+from iot_jobs_agent.core.job import ExecutionStatus
+from iot_jobs_agent.core.state import State
 
 
 @dataclass(slots=True)

@@ -102,7 +102,9 @@ class JobsAgent:
 def jobs_simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JobsSimulator]:
     """AWS IoT Jobs on this machine, one process for the whole run; needs the extra `simulator`."""
     certificates = tmp_path_factory.mktemp("iot-jobs") / "certificates"
-    with _running([*PYTHON, "simulator", "--certificates", str(certificates)], stdout=subprocess.PIPE) as process:
+    with _running(
+        [*PYTHON, "iot_jobs_simulator", "--certificates", str(certificates)], stdout=subprocess.PIPE
+    ) as process:
         assert process.stdout is not None  # noqa: S101 - it was asked for
         with process.stdout:
             line = process.stdout.readline()
@@ -133,7 +135,9 @@ def jobs_agent(
             thing_arn = jobs_simulator.iot.create_thing(thingName=directory.name)["thingArn"]
             config = _write_config(jobs_simulator, directory, handlers, settings or {})
             with (directory / "agent.log").open("w") as log:
-                process = subprocess.Popen([*PYTHON, "agent", "run", "--config", str(config)], stderr=log, text=True)
+                process = subprocess.Popen(
+                    [*PYTHON, "iot_jobs_agent", "run", "--config", str(config)], stderr=log, text=True
+                )
             agents.append(JobsAgent(jobs_simulator, directory, thing_arn, process))
             return agents[-1]
 
@@ -156,7 +160,7 @@ def assert_handler_conforms(
         config = scratch / "config.toml"
         config.write_text(_toml({"handler": {name: dict(settings)}} if settings else {}))
         done = subprocess.run(
-            [*PYTHON, "agent", "try", asked, "-", "--conform", "--json", "--config", str(config)],
+            [*PYTHON, "iot_jobs_agent", "try", asked, "-", "--conform", "--json", "--config", str(config)],
             input=json.dumps(params),
             stdout=subprocess.PIPE,
             text=True,

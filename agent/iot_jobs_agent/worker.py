@@ -1,4 +1,4 @@
-"""Runs one Python handler in this process: `python -I -m agent.worker module:attribute run|resume`.
+"""Runs one Python handler in this process: `python -I -m iot_jobs_agent.worker module:attribute run|resume`.
 
 Under the same contract as any executable (docs/handlers.md): params on stdin, fd 3, the result file, the exit code.
 `--describe module:attribute …` prints one JSON object, of each either its manifest or {"error": reason}. Nothing that a
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import ValidationError
 
-from agent.handler import Handler, HandlerError, Job, Outcome
+from iot_jobs_agent.handler import Handler, HandlerError, Job, Outcome
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -162,7 +162,9 @@ def main(arguments: list[str]) -> int:
         case [spec, "run" | "resume"]:
             return run(spec)
         case _:
-            sys.stderr.write("usage: agent.worker module:attribute run|resume, or --describe module:attribute ...\n")
+            sys.stderr.write(
+                "usage: iot_jobs_agent.worker module:attribute run|resume, or --describe module:attribute ...\n"
+            )
             return 2
 
 

@@ -1,1 +1,1 @@
-"""Built-in handlers. Each imports `agent.handler` and nothing else of ours, and runs in a process of its own."""
+"""Built-in handlers. Each imports `iot_jobs_agent.handler` and nothing else of ours; it runs in its own process."""

@@ -9,9 +9,9 @@ from typing import IO, Annotated
 
 from pydantic import AfterValidator, BaseModel, Field
 
-from agent.handler import Handler, HandlerError, Job, Outcome
-from handlers import https
-from handlers.services import full
+from iot_jobs_agent.handler import Handler, HandlerError, Job, Outcome
+from iot_jobs_handlers import https
+from iot_jobs_handlers.services import full
 
 NAME = "collect-logs"
 MIB = 1024 * 1024

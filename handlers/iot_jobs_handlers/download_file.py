@@ -11,10 +11,10 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, Field
 
-from agent.handler import Handler, HandlerError, Job, Outcome
-from handlers import https
-from handlers.partial import Partial
-from handlers.roots import Outside, entry
+from iot_jobs_agent.handler import Handler, HandlerError, Job, Outcome
+from iot_jobs_handlers import https
+from iot_jobs_handlers.partial import Partial
+from iot_jobs_handlers.roots import Outside, entry
 
 NAME = "download-file"
 MIB = 1024 * 1024

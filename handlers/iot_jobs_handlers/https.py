@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from typing import IO, Any
 
-from agent.handler import HandlerError
+from iot_jobs_agent.handler import HandlerError
 
 SILENCE_S = 20.0  # how long a server may say nothing
 REDIRECTS = 5

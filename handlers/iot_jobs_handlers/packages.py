@@ -8,8 +8,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 
-from agent.handler import Handler, HandlerError, Job, Outcome
-from handlers import programs
+from iot_jobs_agent.handler import Handler, HandlerError, Job, Outcome
+from iot_jobs_handlers import programs
 
 LOCK_TIMEOUT_S = 300
 NAME = r"[a-z0-9][a-z0-9+.-]*[a-z0-9+]"  # Debian policy 5.6.1; a last `-` would mean to apt-get: remove it

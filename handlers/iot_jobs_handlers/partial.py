@@ -11,9 +11,9 @@ import os
 import stat
 from typing import Any, Self
 
-from agent.handler import HandlerError
-from handlers.https import NotNow
-from handlers.roots import publish, replace
+from iot_jobs_agent.handler import HandlerError
+from iot_jobs_handlers.https import NotNow
+from iot_jobs_handlers.roots import publish, replace
 
 SYNC_BYTES = 16 * 1024 * 1024
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.handler import HandlerError
+from iot_jobs_agent.handler import HandlerError
 
 _KEPT_CHARACTERS = 8192
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from agent.handler import Handler, Job, Outcome
+from iot_jobs_agent.handler import Handler, Job, Outcome
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
-from agent.handler import HandlerError
+from iot_jobs_agent.handler import HandlerError
 
 NEW_FILE_MODE = 0o644
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, Field
 
-from agent.handler import Handler, HandlerError, Job, Outcome
+from iot_jobs_agent.handler import Handler, HandlerError, Job, Outcome
 
 LONGEST_NAMED = 64
 

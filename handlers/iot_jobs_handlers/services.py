@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
-from agent.handler import Handler, HandlerError, Job, Outcome
-from handlers import programs
+from iot_jobs_agent.handler import Handler, HandlerError, Job, Outcome
+from iot_jobs_handlers import programs
 
 SETTLE_S = 2.0
 _TYPED = re.compile(r".\.(service|socket|timer|path|target|mount)$")

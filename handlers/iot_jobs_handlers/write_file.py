@@ -5,8 +5,8 @@ from typing import Self
 
 from pydantic import BaseModel, Field, model_validator
 
-from agent.handler import Handler, HandlerError, Job, Outcome
-from handlers.roots import Outside, entry, replace
+from iot_jobs_agent.handler import Handler, HandlerError, Job, Outcome
+from iot_jobs_handlers.roots import Outside, entry, replace
 
 
 class Params(BaseModel, frozen=True, extra="forbid"):

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from simulator.jobs.settings import Settings
-from simulator.policy import PolicyName
-from simulator.server import running_simulator
+from iot_jobs_simulator.jobs.settings import Settings
+from iot_jobs_simulator.policy import PolicyName
+from iot_jobs_simulator.server import running_simulator
 
 _TLS_BUFFER_BYTES = 16 * 1024
 

@@ -6,12 +6,12 @@ What this simulator cannot do is refused by name, never dropped: a job with an a
 from collections.abc import Mapping
 from typing import Any, Final
 
-from simulator.jobs.store import JobStore
-from simulator.jobs.views import Json
-from simulator.model import ServiceApi
-from simulator.operations import executions, groups, jobs, tags, things
-from simulator.operations.operation import Operation
-from simulator.refusals import invalid
+from iot_jobs_simulator.jobs.store import JobStore
+from iot_jobs_simulator.jobs.views import Json
+from iot_jobs_simulator.model import ServiceApi
+from iot_jobs_simulator.operations import executions, groups, jobs, tags, things
+from iot_jobs_simulator.operations.operation import Operation
+from iot_jobs_simulator.refusals import invalid
 
 _OPERATIONS: Final[Mapping[str, Operation]] = {
     **jobs.OPERATIONS,

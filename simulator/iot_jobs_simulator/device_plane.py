@@ -9,13 +9,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from simulator import payloads, topics
-from simulator.jobs import device, views
-from simulator.jobs.execution import ExecutionStatus, JobExecution
-from simulator.jobs.store import JobStore
-from simulator.jobs.views import Json, Verbatim
-from simulator.model import ServiceApi
-from simulator.refusals import Code, Refused, invalid
+from iot_jobs_simulator import payloads, topics
+from iot_jobs_simulator.jobs import device, views
+from iot_jobs_simulator.jobs.execution import ExecutionStatus, JobExecution
+from iot_jobs_simulator.jobs.store import JobStore
+from iot_jobs_simulator.jobs.views import Json, Verbatim
+from iot_jobs_simulator.model import ServiceApi
+from iot_jobs_simulator.refusals import Code, Refused, invalid
 
 OPERATIONS: Final = frozenset(
     {"GetPendingJobExecutions", "StartNextPendingJobExecution", "DescribeJobExecution", "UpdateJobExecution"}

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 from botocore.loaders import Loader
 from botocore.model import ServiceModel
 
-from simulator.refusals import invalid
+from iot_jobs_simulator.refusals import invalid
 
 _ASCII_CLASSES: Final = {"Upper": "A-Z", "Digit": "0-9", "Graph": "!-~"}  # Java's POSIX classes
 _PROPERTY: Final = re.compile(r"\\p\{(\w+)\}")

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Final
 from urllib.parse import quote, urlencode
 
-from simulator.names import REGION
+from iot_jobs_simulator.names import REGION
 
 PATH: Final = "/_simulator/s3/"
 _ALGORITHM: Final = "AWS4-HMAC-SHA256"

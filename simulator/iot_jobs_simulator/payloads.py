@@ -4,9 +4,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from simulator.jobs.operator import json_value
-from simulator.jobs.views import Verbatim
-from simulator.refusals import Code, Refused
+from iot_jobs_simulator.jobs.job_control import json_value
+from iot_jobs_simulator.jobs.views import Verbatim
+from iot_jobs_simulator.refusals import Code, Refused
 
 
 def decode_object(payload: bytes) -> dict[str, Any]:

@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
-from simulator.jobs.execution import JobExecution
-from simulator.objects import Objects, Place
-from simulator.refusals import invalid
+from iot_jobs_simulator.jobs.execution import JobExecution
+from iot_jobs_simulator.objects import Objects, Place
+from iot_jobs_simulator.refusals import invalid
 
 _PRESIGNED: Final = "${aws:iot:s3-presigned-url"
 _DEFAULT_LIFE_S: Final = 3600

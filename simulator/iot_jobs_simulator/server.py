@@ -9,24 +9,24 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from simulator import certificates
-from simulator.controls import Controls
-from simulator.faults import Faults
-from simulator.gate import Rules
-from simulator.jobs.execution import ExecutionStatus
-from simulator.jobs.notifications import Publication
-from simulator.jobs.store import JobStore, Settings
-from simulator.jobs.views import Json
-from simulator.limits import Limits
-from simulator.mqtt import MqttFront, Send
-from simulator.objects import Objects
-from simulator.placeholders import Presigner, read_source
-from simulator.policy import Policy, PolicyName
-from simulator.refusals import Refused
-from simulator.rest import RestFront
-from simulator.s3 import S3Front
-from simulator.service import Service
-from simulator.trouble import Trouble
+from iot_jobs_simulator import certificates
+from iot_jobs_simulator.faults.faults import Faults
+from iot_jobs_simulator.faults.injection import Trouble
+from iot_jobs_simulator.http.controls import Controls
+from iot_jobs_simulator.http.rest import RestFront
+from iot_jobs_simulator.http.s3 import S3Front
+from iot_jobs_simulator.jobs.execution import ExecutionStatus
+from iot_jobs_simulator.jobs.notifications import Publication
+from iot_jobs_simulator.jobs.store import JobStore, Settings
+from iot_jobs_simulator.jobs.views import Json
+from iot_jobs_simulator.mqtt.broker import MqttFront, Send
+from iot_jobs_simulator.mqtt.gate import Rules
+from iot_jobs_simulator.mqtt.limits import Limits
+from iot_jobs_simulator.objects import Objects
+from iot_jobs_simulator.placeholders import Presigner, read_source
+from iot_jobs_simulator.policy import Policy, PolicyName
+from iot_jobs_simulator.refusals import Refused
+from iot_jobs_simulator.service import Service
 
 Received: TypeAlias = deque[tuple[str, bytes]]
 

@@ -12,14 +12,14 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from simulator.control_plane import ControlPlane
-from simulator.device_plane import DevicePlane, Reply
-from simulator.jobs import rollout
-from simulator.jobs.notifications import Publication
-from simulator.jobs.store import JobStore, Settings
-from simulator.jobs.views import Json
-from simulator.model import ServiceApi
-from simulator.refusals import Code, Refused
+from iot_jobs_simulator.control_plane import ControlPlane
+from iot_jobs_simulator.device_plane import DevicePlane, Reply
+from iot_jobs_simulator.jobs import rollout
+from iot_jobs_simulator.jobs.notifications import Publication
+from iot_jobs_simulator.jobs.store import JobStore, Settings
+from iot_jobs_simulator.jobs.views import Json
+from iot_jobs_simulator.model import ServiceApi
+from iot_jobs_simulator.refusals import Code, Refused
 
 _log = logging.getLogger(__name__)
 

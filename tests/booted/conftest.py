@@ -26,7 +26,7 @@ from installed import (
 )
 from machine import Machine, NoBootError, copy_checkout
 
-from simulator.server import running_simulator
+from iot_jobs_simulator.server import running_simulator
 
 TIMEOUT_S = 200
 

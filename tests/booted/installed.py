@@ -11,7 +11,7 @@ from typing import Any
 
 from machine import PATH, ROOT, Machine
 
-from simulator.server import RunningSimulator
+from iot_jobs_simulator.server import RunningSimulator
 
 THING = "pi-kitchen-1"
 SOURCE = "/usr/src/iot-jobs-agent"

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pydantic import ValidationError
 
-from agent.handler import Handler
-from handlers.packages import INSTALL, REMOVE
+from iot_jobs_agent.handler import Handler
+from iot_jobs_handlers.packages import INSTALL, REMOVE
 
 if TYPE_CHECKING:
     from conftest import Call
@@ -164,7 +164,7 @@ def test_a_lock_that_is_given_back_is_waited_for(make: Make, call: "Call", tmp_p
     with Path("/var/lib/dpkg/lock-frontend").open("wb") as lock:
         fcntl.lockf(lock, fcntl.LOCK_EX)
         worker = subprocess.Popen(
-            [sys.executable, "-I", "-m", "agent.worker", "handlers.packages:REMOVE", "run"],
+            [sys.executable, "-I", "-m", "iot_jobs_agent.worker", "iot_jobs_handlers.packages:REMOVE", "run"],
             env=environment | {"PATH": os.environ["PATH"], "APT_CONFIG": os.environ["APT_CONFIG"]},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -4,7 +4,7 @@ import asyncio
 import sys
 from pathlib import Path
 
-from simulator import certificates
+from iot_jobs_simulator import certificates
 
 
 async def offered(scratch: Path, command: str) -> str | None:
@@ -23,7 +23,7 @@ async def offered(scratch: Path, command: str) -> str | None:
     server = await asyncio.start_server(serve, "127.0.0.1", 443, ssl=context)
     async with server:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "agent", command, "--config", config(scratch)
+            sys.executable, "-m", "iot_jobs_agent", command, "--config", config(scratch)
         )
         try:
             async with asyncio.timeout(20):

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from simulator.server import RunningSimulator, running_simulator
+from iot_jobs_simulator.server import RunningSimulator, running_simulator
 
 THING = "pi-kitchen-1"
-IN_BOOT = "mount --bind {boot} /proc/sys/kernel/random/boot_id && exec {python} -m agent run --config {config}"
+IN_BOOT = "mount --bind {boot} /proc/sys/kernel/random/boot_id && exec {python} -m iot_jobs_agent run --config {config}"
 DOCUMENT = {
     "version": "1.0",
     "steps": [

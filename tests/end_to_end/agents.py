@@ -14,7 +14,7 @@ from typing import Any
 import boto3
 import pytest
 
-from simulator.server import RunningSimulator
+from iot_jobs_simulator.server import RunningSimulator
 
 THING = "pi-kitchen-1"
 WAIT_S = 15
@@ -147,7 +147,7 @@ class AgentProcess:
 
 
 StartAgent = Callable[..., Any]
-AGENT = (sys.executable, "-m", "agent")
+AGENT = (sys.executable, "-m", "iot_jobs_agent")
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ import pytest
 from awscrt import mqtt
 from awsiot import mqtt_connection_builder
 
-from simulator.server import RunningSimulator, running_simulator
+from iot_jobs_simulator.server import RunningSimulator, running_simulator
 
 WAIT_S = 10
 _counter = itertools.count(1)
@@ -73,7 +73,7 @@ def boto3_client(service: str, http_url: str) -> Any:
 
 def _start(*arguments: str) -> SimulatorProcess:
     process = subprocess.Popen(
-        [sys.executable, "-m", "simulator", *arguments],
+        [sys.executable, "-m", "iot_jobs_simulator", *arguments],
         stdout=subprocess.PIPE,
         text=True,
         env=os.environ | {"LC_ALL": "C"},

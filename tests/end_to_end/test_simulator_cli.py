@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from botocore import xform_name
 
-from simulator.control_plane import SUPPORTED
-from simulator.device_plane import OPERATIONS
+from iot_jobs_simulator.control_plane import SUPPORTED
+from iot_jobs_simulator.device_plane import OPERATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

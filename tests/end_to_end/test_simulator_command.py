@@ -29,7 +29,10 @@ def command() -> Any:
 
     def start(*arguments: Any) -> Any:
         process = subprocess.Popen(
-            [sys.executable, "-m", "simulator", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [sys.executable, "-m", "iot_jobs_simulator", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         running.append(process)
         return process

@@ -11,14 +11,14 @@ import pytest
 from awscrt import mqtt_request_response
 from awsiot import iotjobs
 
-from simulator.faults import Reject
+from iot_jobs_simulator.faults.faults import Reject
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from awscrt import mqtt
 
-    from simulator.server import RunningSimulator
+    from iot_jobs_simulator.server import RunningSimulator
 
 
 WAIT_S = 10

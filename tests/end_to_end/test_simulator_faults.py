@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import wire
 
-from simulator.faults import (
+from iot_jobs_simulator.faults.faults import (
     Alter,
     CloseOnConnect,
     Crash,
@@ -28,12 +28,12 @@ from simulator.faults import (
     Silence,
     Throttle,
 )
-from simulator.refusals import Refused
+from iot_jobs_simulator.refusals import Refused
 
 if TYPE_CHECKING:
     from simulators import Connect, RawDevice
 
-    from simulator.server import RunningSimulator
+    from iot_jobs_simulator.server import RunningSimulator
 
 THING_ARN = "arn:aws:iot:us-east-1:123456789012:thing/lamp"
 JOBS = "$aws/things/lamp/jobs/"

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import pytest
 import wire
 
-from simulator.limits import Limits
-from simulator.server import running_simulator
+from iot_jobs_simulator.mqtt.limits import Limits
+from iot_jobs_simulator.server import running_simulator
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from simulator.server import RunningSimulator
+    from iot_jobs_simulator.server import RunningSimulator
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 if TYPE_CHECKING:
     from simulators import Connect, RawDevice
 
-    from simulator.server import RunningSimulator
+    from iot_jobs_simulator.server import RunningSimulator
 
 
 THING_ARN = "arn:aws:iot:us-east-1:123456789012:thing/lamp"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from simulators import Connect, SimulatorProcess
 
-    from simulator.server import RunningSimulator
+    from iot_jobs_simulator.server import RunningSimulator
 
 GROUP_ARN = "arn:aws:iot:us-east-1:123456789012:thinggroup/"
 WEEK_S = 7 * 24 * 3600

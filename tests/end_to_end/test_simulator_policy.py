@@ -12,8 +12,8 @@ from urllib.error import HTTPError
 import pytest
 import wire
 
-from simulator.policy import PolicyName
-from simulator.server import running_simulator
+from iot_jobs_simulator.policy import PolicyName
+from iot_jobs_simulator.server import running_simulator
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from simulators import Connect
 
-    from simulator.server import RunningSimulator
+    from iot_jobs_simulator.server import RunningSimulator
 
 
 @pytest.fixture

@@ -10,13 +10,13 @@ from urllib.error import HTTPError
 
 import pytest
 
-from simulator.objects import Denied, Objects, Place
-from simulator.refusals import Refused
+from iot_jobs_simulator.objects import Denied, Objects, Place
+from iot_jobs_simulator.refusals import Refused
 
 if TYPE_CHECKING:
     from simulators import Connect, SimulatorProcess
 
-    from simulator.server import RunningSimulator
+    from iot_jobs_simulator.server import RunningSimulator
 
 THING_ARN = "arn:aws:iot:us-east-1:123456789012:thing/lamp"
 ROLE = {"roleArn": "arn:aws:iam::123456789012:role/presign"}

@@ -14,7 +14,7 @@ import pytest
 from rig import Rig, Watchdog, new_rig
 from simulators import certificates_of_run, connect
 
-from simulator.server import running_simulator
+from iot_jobs_simulator.server import running_simulator
 
 __all__ = ["certificates_of_run", "connect"]
 

@@ -7,9 +7,11 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from agent.core.decide import decide, is_idle, next_deadline
-from agent.core.effects import Effect, Reboot, StartAttempt, StopAttempt, Update
-from agent.core.events import (
+from tests.faults.crash_service import Service, result_of
+
+from iot_jobs_agent.core.decide import decide, is_idle, next_deadline
+from iot_jobs_agent.core.effects import Effect, Reboot, StartAttempt, StopAttempt, Update
+from iot_jobs_agent.core.events import (
     AttemptEnded,
     AttemptEvent,
     AttemptNeverStarted,
@@ -19,10 +21,9 @@ from agent.core.events import (
     JournalOpened,
     Tick,
 )
-from agent.core.job import AttemptId
-from agent.core.state import Settings, State
-from agent.journal import Recovered
-from tests.faults.crash_service import Service, result_of
+from iot_jobs_agent.core.job import AttemptId
+from iot_jobs_agent.core.state import Settings, State
+from iot_jobs_agent.state.journal import Recovered
 
 MAX_TURNS = 600
 

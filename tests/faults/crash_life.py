@@ -1,4 +1,4 @@
-"""The lives of jobs, as the daemon leads them: `agent.core.decide`, the real journal, and real or instant attempts.
+"""The lives of jobs, as the daemon leads them: `core.decide`, the real journal, and real or instant attempts.
 
 Time is virtual, but for that of real attempts: it goes on to the next deadline once nothing else happens.
 """
@@ -8,9 +8,11 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from agent.attempts import Attempts, Facts
-from agent.core.decide import decide, is_idle, next_deadline
-from agent.core.effects import (
+from tests.faults.crash_service import Job, Service, result_of
+
+from iot_jobs_agent.attempts.attempts import Attempts, Facts
+from iot_jobs_agent.core.decide import decide, is_idle, next_deadline
+from iot_jobs_agent.core.effects import (
     JOURNAL,
     Effect,
     ForgetAttempts,
@@ -22,7 +24,7 @@ from agent.core.effects import (
     StopAttempt,
     Update,
 )
-from agent.core.events import (
+from iot_jobs_agent.core.events import (
     AttemptEnded,
     AttemptProgressed,
     AttemptStarted,
@@ -32,10 +34,9 @@ from agent.core.events import (
     Notified,
     Tick,
 )
-from agent.core.job import AttemptId, ExecutionId, Outcome
-from agent.core.state import Execution, Phase, Rebooting, Running, Settings, State, Waiting
-from agent.journal import HistoryEntry, Journal, Recovered, encoded
-from tests.faults.crash_service import Job, Service, result_of
+from iot_jobs_agent.core.job import AttemptId, ExecutionId, Outcome
+from iot_jobs_agent.core.state import Execution, Phase, Rebooting, Running, Settings, State, Waiting
+from iot_jobs_agent.state.journal import HistoryEntry, Journal, Recovered, encoded
 
 BOOT = "boot-1"
 # What a handler of a real attempt does: what is to be there in the next attempt, on the disk before a word is said; a

@@ -3,14 +3,15 @@
 import json
 from collections.abc import Iterator
 
-from agent.core.events import AttemptEnded, AttemptEvent
-from agent.core.job import AttemptId, Ending, ExecutionStatus, OnInterrupt, StartReason
-from agent.core.state import Execution, Preparing, Rebooting, Running, Stopping, Waiting, Work
 from tests.faults.crash_aftermath import Aftermath, aftermath
 from tests.faults.crash_life import text_of
 from tests.faults.crash_recovery import Found, digest_of
 from tests.faults.crash_service import Service, result_of
 from tests.faults.crash_trace import Operation
+
+from iot_jobs_agent.core.events import AttemptEnded, AttemptEvent
+from iot_jobs_agent.core.job import AttemptId, Ending, ExecutionStatus, OnInterrupt, StartReason
+from iot_jobs_agent.core.state import Execution, Preparing, Rebooting, Running, Stopping, Waiting, Work
 
 NOTHING = text_of((), ())
 

@@ -17,15 +17,16 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-
-from agent import orphans, state_directory
-from agent.attempts import Attempts
-from agent.core.events import AttemptEvent
-from agent.core.job import AttemptId
-from agent.journal import Journal, Recovered
 from tests.faults.crash_life import text_of
 from tests.faults.crash_model import DIRECTORY, FIFO, Tree
 from tests.faults.crash_scenarios import STATE, STORE, opened
+
+from iot_jobs_agent.attempts import orphans
+from iot_jobs_agent.attempts.attempts import Attempts
+from iot_jobs_agent.core.events import AttemptEvent
+from iot_jobs_agent.core.job import AttemptId
+from iot_jobs_agent.state import directory as state_directory
+from iot_jobs_agent.state.journal import Journal, Recovered
 
 
 @dataclass

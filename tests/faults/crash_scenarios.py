@@ -14,22 +14,21 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from agent import attempt_directory, journal, state_directory
-from agent.attempts import Attempts
-from agent.core.effects import JournalEffect, Save
-from agent.core.events import AttemptNeverStarted
-from agent.core.state import (
-    Rebooting,
-    Running,
-    Waiting,
-)
-from agent.errors import JournalDamagedError
-from agent.journal import Journal, Recovered
-from agent.launchers import plain
 from tests.faults.crash_life import BOOT, Life, Mark, Moment, text_of
 from tests.faults.crash_schema_1 import end_with_schema_1, of_schema_1
 from tests.faults.crash_service import Job, Service
 from tests.faults.crash_trace import MARKS
+
+from iot_jobs_agent.attempts import directory as attempt_directory
+from iot_jobs_agent.attempts.attempts import Attempts
+from iot_jobs_agent.attempts.launchers import plain
+from iot_jobs_agent.core.effects import JournalEffect, Save
+from iot_jobs_agent.core.events import AttemptNeverStarted
+from iot_jobs_agent.core.state import Rebooting, Running, Waiting
+from iot_jobs_agent.errors import JournalDamagedError
+from iot_jobs_agent.state import directory as state_directory
+from iot_jobs_agent.state import journal
+from iot_jobs_agent.state.journal import Journal, Recovered
 
 STATE = "var/lib/agent"  # the state directory below the root; `prepare` makes all of it
 STORE = "store"  # of a known-bad store

@@ -5,12 +5,13 @@ import os
 import sqlite3
 from pathlib import Path
 
-from agent.core.effects import Save
-from agent.core.job import AttemptId, ExecutionStatus, Outcome, Plan
-from agent.core.state import Claiming, Execution, Phase, Preparing, Reporting, Running, Stopping, Work
-from agent.journal import FILE_NAME, _checksum
 from tests.faults.crash_life import Life
 from tests.faults.crash_service import Job, plan_of
+
+from iot_jobs_agent.core.effects import Save
+from iot_jobs_agent.core.job import AttemptId, ExecutionStatus, Outcome, Plan
+from iot_jobs_agent.core.state import Claiming, Execution, Phase, Preparing, Reporting, Running, Stopping, Work
+from iot_jobs_agent.state.journal import FILE_NAME, _checksum
 
 CANCELED = Outcome(ExecutionStatus.CANCELED, "the service ended it")
 

@@ -7,9 +7,9 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from agent.core.effects import Describe, Effect, Fetch, Update
-from agent.core.events import Described, Event, Listed, UpdateAccepted, UpdateFailed
-from agent.core.job import (
+from iot_jobs_agent.core.effects import Describe, Effect, Fetch, Update
+from iot_jobs_agent.core.events import Described, Event, Listed, UpdateAccepted, UpdateFailed
+from iot_jobs_agent.core.job import (
     AttemptId,
     AttemptResult,
     Ending,

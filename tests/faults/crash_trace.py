@@ -209,7 +209,7 @@ class _Reader:
     def _executed(self, thread: str, arguments: str) -> Iterator[Operation]:
         """A handler is known by an argument `handler:ATTEMPT`, a shim by its module."""
         words = _strings(arguments.partition("]")[0])
-        if any("agent.shim.supervisor" in word for word in words):
+        if any("iot_jobs_agent.shim.supervisor" in word for word in words):
             self.shims[thread] = Path(words[-1]).name
         for word in words:
             if word.startswith("handler:"):

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import Any
 
-from simulator.server import RunningSimulator, running_simulator
 from tests.faults import kill_cases
 from tests.faults.harness import Options, Report
 from tests.faults.kill_checks import LIVE_S, check
@@ -20,6 +19,8 @@ from tests.faults.kill_controls import CONTROLS, Control
 from tests.faults.kill_plan import group, plan
 from tests.faults.kill_points import Point, calls, listing, points
 from tests.faults.kill_world import World
+
+from iot_jobs_simulator.server import RunningSimulator, running_simulator
 
 SAMPLE_S = 60.0  # no case of a sample begins later; those under way are finished
 AT_ONCE = 3

@@ -2,11 +2,12 @@
 
 import signal
 
-from agent.core.state import Reporting
-from agent.errors import JournalError
-from agent.journal import Recovered
-from simulator.jobs.execution import ExecutionStatus
 from tests.faults.kill_world import WATCHDOG_S, Agent, World
+
+from iot_jobs_agent.core.state import Reporting
+from iot_jobs_agent.errors import JournalError
+from iot_jobs_agent.state.journal import Recovered
+from iot_jobs_simulator.jobs.execution import ExecutionStatus
 
 LIVE_S = 60.0
 READY_S = 30.0  # 5 s on a device of its own; here others may load the machine, and the worst is printed

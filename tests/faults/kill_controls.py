@@ -8,25 +8,26 @@ import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from simulator.faults import Reject
 from tests.faults.kill_cases import perform
 from tests.faults.kill_checks import check, check_told, check_watch, settle
 from tests.faults.kill_points import Hit, Point
 from tests.faults.kill_world import LEDGER, World
 
+from iot_jobs_simulator.faults.faults import Reject
+
 DISCARD = Point("agent", "unlink", "state/attempts/.a-@.1.0.1/spec.json", 1)  # the handler is over, nothing is reported
 CLAIMED = Point("agent", "mkdir", "state/jobs/.a-@.1", 1)  # and nothing started
 
 WRITES_LATER = """
-from agent.journal import Journal
+from iot_jobs_agent.state.journal import Journal
 write = Journal.write
 Journal.write = lambda self, effects: print(self.thread.submit(write, self, effects), file=sys.stderr)
 """
 
 STALLS_ONCE = """
 import select
-from agent import daemon
-from agent.core.events import Described
+from iot_jobs_agent import daemon
+from iot_jobs_agent.core.events import Described
 decide, stalled = daemon.decide, []
 def slow(state, event, now):
     if isinstance(event, Described) and not stalled:

@@ -19,19 +19,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from agent.errors import JournalError
-from agent.journal import Journal, Recovered, _recover
-from agent.shim.processes import processes
-from simulator.jobs.execution import ExecutionStatus
-from simulator.server import RunningSimulator
 from tests.end_to_end.agents import Device
 from tests.faults.kill_points import STRACE, Hit
+
+from iot_jobs_agent.errors import JournalError
+from iot_jobs_agent.shim.processes import processes
+from iot_jobs_agent.state.journal import Journal, Recovered, _recover
+from iot_jobs_simulator.jobs.execution import ExecutionStatus
+from iot_jobs_simulator.server import RunningSimulator
 
 AGENT = """
 import sys
 sys.executable = sys.argv.pop(1)  # by which the agent starts its shims
 {defect}
-from agent.__main__ import main
+from iot_jobs_agent.__main__ import main
 sys.exit(main())
 """
 TRACE = [STRACE, "-D", "-f", "-qq", "-b", "execve"]

@@ -1,6 +1,6 @@
 """Processes and attempt directories of the model: they outlive the agent, and not the power.
 
-The directory is the truth, as in `agent.attempts`: none means never started, one with a result is over, one whose shim
+The directory is the truth, as in `attempts`: none means never started, one with a result is over, one whose shim
 lives is alive, any other is lost. What was not synced may be gone after a power cut.
 """
 
@@ -9,16 +9,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from agent.core.events import AttemptEnded, AttemptNeverStarted, AttemptProgressed, AttemptStarted
-from agent.core.job import AttemptId, AttemptResult, Ending, ExecutionId, Step
 from tests.faults.model_oracle import brief
+
+from iot_jobs_agent.core.events import AttemptEnded, AttemptNeverStarted, AttemptProgressed, AttemptStarted
+from iot_jobs_agent.core.job import AttemptId, AttemptResult, Ending, ExecutionId, Step
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from agent.core.effects import StartAttempt
     from tests.faults.model_daemon import Daemon
     from tests.faults.model_world import World
+
+    from iot_jobs_agent.core.effects import StartAttempt
 
 DONE = AttemptResult(Ending.EXITED, code=0, duration_s=1.0)
 LOST = AttemptResult(Ending.LOST, reason="interrupted: its supervisor ended without a result")

@@ -8,11 +8,11 @@ from dataclasses import replace
 from typing import Any
 from unittest import mock
 
-from agent.core import backoff, calls, decide, queues, running, settling, slots, state, talking, waiting
-from agent.core.effects import Save, StartAttempt, StopAttempt
-from agent.core.events import JournalOpened
-from agent.core.job import ExecutionStatus, Outcome
-from agent.core.state import Running
+from iot_jobs_agent.core import backoff, calls, decide, queues, running, settling, slots, state, talking, waiting
+from iot_jobs_agent.core.effects import Save, StartAttempt, StopAttempt
+from iot_jobs_agent.core.events import JournalOpened
+from iot_jobs_agent.core.job import ExecutionStatus, Outcome
+from iot_jobs_agent.core.state import Running
 
 Change = Callable[[], Any]
 

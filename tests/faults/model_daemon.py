@@ -1,4 +1,4 @@
-"""One process of the agent: the real `decide`, and around it what `agent.daemon` does, on virtual time.
+"""One process of the agent: the real `decide`, and around it what `daemon` does, on virtual time.
 
 Effects go through one queue; a batch's journal effects are committed first, which takes time, and the rest follow one
 by one. The process may end between any two of these.
@@ -10,9 +10,8 @@ from collections import deque
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from agent import journal
-from agent.core import decide as core
-from agent.core.effects import (
+from iot_jobs_agent.core import decide as core
+from iot_jobs_agent.core.effects import (
     JOURNAL,
     Describe,
     Effect,
@@ -25,15 +24,17 @@ from agent.core.effects import (
     StopAttempt,
     Update,
 )
-from agent.core.events import Connected, Disconnected, Event, JournalOpened, Tick
-from agent.core.job import AttemptId, ExecutionId, Outcome
-from agent.core.settling import remembered
+from iot_jobs_agent.core.events import Connected, Disconnected, Event, JournalOpened, Tick
+from iot_jobs_agent.core.job import AttemptId, ExecutionId, Outcome
+from iot_jobs_agent.core.settling import remembered
+from iot_jobs_agent.state import journal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from agent.core.state import Execution, State
     from tests.faults.model_world import World
+
+    from iot_jobs_agent.core.state import Execution, State
 
 TIMER_S = 1e-6  # a timer never fires too early, whatever floats make of the sum
 

@@ -9,20 +9,21 @@ import random
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from agent.core.decide import is_idle
-from agent.core.events import Paused
-from agent.core.job import AttemptResult, Ending, OnInterrupt, Plan, Refusal, Step, StepKind
-from agent.core.state import Rebooting, Reporting, Settings, Waiting
 from tests.faults.model_attempts import DONE, Behaviour, Directory
 from tests.faults.model_oracle import Violation, brief
 from tests.faults.model_service import execution_id, is_others
 from tests.faults.model_world import Luck, World
 
+from iot_jobs_agent.core.decide import is_idle
+from iot_jobs_agent.core.events import Paused
+from iot_jobs_agent.core.job import AttemptResult, Ending, OnInterrupt, Plan, Refusal, Step, StepKind
+from iot_jobs_agent.core.state import Rebooting, Reporting, Settings, Waiting
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from agent.core.effects import StartAttempt
-    from simulator.jobs.execution import JobExecution
+    from iot_jobs_agent.core.effects import StartAttempt
+    from iot_jobs_simulator.jobs.execution import JobExecution
 
 NETWORK = ("lost", "late", "twice", "refused", "lag")
 DEVICE = ("disk", "crash", "torn", "wild")

@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from agent.core.effects import Describe, Fetch, Update
-from agent.core.events import (
+from iot_jobs_agent.core.effects import Describe, Fetch, Update
+from iot_jobs_agent.core.events import (
     Described,
     DescribeFailed,
     FetchFailed,
@@ -19,8 +19,8 @@ from agent.core.events import (
     UpdateAccepted,
     UpdateFailed,
 )
-from agent.core.job import ExecutionStatus
-from simulator.refusals import Refused
+from iot_jobs_agent.core.job import ExecutionStatus
+from iot_jobs_simulator.refusals import Refused
 
 if TYPE_CHECKING:
     from tests.faults.model_daemon import Daemon

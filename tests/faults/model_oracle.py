@@ -9,21 +9,22 @@ from collections import defaultdict, deque
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
-from agent import journal
-from agent.core.backoff import HOPELESS, OVER
-from agent.core.calls import is_awaited
-from agent.core.effects import Describe, Fetch, Save, StartAttempt, Update
-from agent.core.events import Described, DescribeFailed, UpdateFailed
-from agent.core.job import AttemptId, AttemptResult, Ending, ExecutionId, ExecutionStatus, Plan, Step
-from agent.core.state import Claiming, Judging, Rebooting, Reporting, Running, Waiting
+from iot_jobs_agent.core.backoff import HOPELESS, OVER
+from iot_jobs_agent.core.calls import is_awaited
+from iot_jobs_agent.core.effects import Describe, Fetch, Save, StartAttempt, Update
+from iot_jobs_agent.core.events import Described, DescribeFailed, UpdateFailed
+from iot_jobs_agent.core.job import AttemptId, AttemptResult, Ending, ExecutionId, ExecutionStatus, Plan, Step
+from iot_jobs_agent.core.state import Claiming, Judging, Rebooting, Reporting, Running, Waiting
+from iot_jobs_agent.state import journal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from agent.core.effects import Effect
     from tests.faults.model_attempts import Directory
     from tests.faults.model_daemon import Daemon
     from tests.faults.model_world import World
+
+    from iot_jobs_agent.core.effects import Effect
 
 S = ExecutionStatus
 Key = tuple[ExecutionId, int]  # an execution, and which of those that had its id

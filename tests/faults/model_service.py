@@ -7,16 +7,18 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from agent.core.effects import Describe, Fetch, Update
-from agent.core.job import ExecutionId, ExecutionStatus
-from simulator.jobs import device, intervention, lifecycle, operator, rollout
-from simulator.jobs.execution import ExecutionStatus as ServiceStatus
-from simulator.jobs.execution import JobExecution
-from simulator.jobs.job import JobRequest
-from simulator.jobs.notifications import Publication
-from simulator.jobs.store import JobStore, Settings
-from simulator.names import arn
-from simulator.refusals import Refused
+from iot_jobs_agent.core.effects import Describe, Fetch, Update
+from iot_jobs_agent.core.job import ExecutionId, ExecutionStatus
+from iot_jobs_simulator.jobs import device, lifecycle, rollout
+from iot_jobs_simulator.jobs import execution_control as intervention
+from iot_jobs_simulator.jobs import job_control as operator
+from iot_jobs_simulator.jobs.execution import ExecutionStatus as ServiceStatus
+from iot_jobs_simulator.jobs.execution import JobExecution
+from iot_jobs_simulator.jobs.job import JobRequest
+from iot_jobs_simulator.jobs.notifications import Publication
+from iot_jobs_simulator.jobs.store import JobStore, Settings
+from iot_jobs_simulator.names import arn
+from iot_jobs_simulator.refusals import Refused
 
 THING = "thing"
 EPOCH = 1_700_000_000.0

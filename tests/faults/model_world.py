@@ -10,20 +10,21 @@ import itertools
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from agent.core.events import RebootFailed
-from agent.core.job import ExecutionId, Plan, Refusal
-from agent.core.state import Settings, State
 from tests.faults.model_attempts import Attempts, Behaviour
 from tests.faults.model_daemon import Daemon, Disk
 from tests.faults.model_network import Network
 from tests.faults.model_oracle import Oracle
 from tests.faults.model_service import Service
 
+from iot_jobs_agent.core.events import RebootFailed
+from iot_jobs_agent.core.job import ExecutionId, Plan, Refusal
+from iot_jobs_agent.core.state import Settings, State
+
 if TYPE_CHECKING:
     import random
     from collections.abc import Callable, Mapping, Sequence
 
-    from agent.core.effects import StartAttempt
+    from iot_jobs_agent.core.effects import StartAttempt
 
 T = TypeVar("T")
 

@@ -19,7 +19,7 @@ from typing import Any
 from agents import AgentProcess, Device, StartAgent, agents_on, make_device
 from proxy import Proxy, running_proxy
 
-from simulator.server import RunningSimulator
+from iot_jobs_simulator.server import RunningSimulator
 
 TERMINAL = {"SUCCEEDED", "FAILED", "REJECTED", "TIMED_OUT", "CANCELED", "REMOVED"}
 WAIT_S = 60  # the limit of L

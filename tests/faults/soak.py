@@ -16,9 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from simulator.faults import Delay, Disconnect, Duplicate, EmptyNext, Lose, Reject, Reorder, Silence
-from simulator.server import RunningSimulator, running_simulator
 from tests.faults.harness import Options, Report
+
+from iot_jobs_simulator.faults.faults import Delay, Disconnect, Duplicate, EmptyNext, Lose, Reject, Reorder, Silence
+from iot_jobs_simulator.server import RunningSimulator, running_simulator
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -88,7 +89,8 @@ class Soak:
         arn = self.sim.operate("CreateThing", thingName=THING)["thingArn"]
         with (self.directory / "log").open("wb") as log:
             agent = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "agent", "run", "--config", str(self.directory / "config.toml")), stderr=log
+                *(sys.executable, "-m", "iot_jobs_agent", "run", "--config", str(self.directory / "config.toml")),
+                stderr=log,
             )
         try:
             async with asyncio.timeout(None) as stall:

@@ -6,7 +6,7 @@ from typing import Any
 
 from rig import Rig, stopped
 
-from simulator.faults import Reject
+from iot_jobs_simulator.faults.faults import Reject
 
 
 def shifted(faketime: str, pi: Rig, offset: str) -> dict[str, str]:

@@ -12,7 +12,10 @@ import pytest
 from rig import Rig, stopped
 
 # The agent, but for how often it looks at a disk that it cannot use: each second instead of each half minute.
-EAGER = "import sys, agent.daemon as d; d.JOURNAL_PROBE_S = 1.0; from agent.__main__ import main; sys.exit(main())"
+EAGER = (
+    "import sys, iot_jobs_agent.daemon as d; d.JOURNAL_PROBE_S = 1.0; "
+    "from iot_jobs_agent.__main__ import main; sys.exit(main())"
+)
 
 pytestmark = pytest.mark.usefixtures("as_root")
 

@@ -6,7 +6,7 @@ from typing import Any
 from agents import AgentProcess
 from rig import Rig, alive
 
-from simulator.faults import Silence
+from iot_jobs_simulator.faults.faults import Silence
 
 IN_PROGRESS_MINUTES = 1
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from rig import Rig
 
-from simulator.faults import Alter, Crash, Delay, Duplicate, Lose, Reject, Reorder, Silence
+from iot_jobs_simulator.faults.faults import Alter, Crash, Delay, Duplicate, Lose, Reject, Reorder, Silence
 
 # Every code that the service has (developer guide, page jobs-api, "ErrorCode"), and one that it has not.
 CODES = [

@@ -100,7 +100,9 @@ def next_version(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
     subprocess.run(["uv", "build", "-q", "--wheel", "--out-dir", tree / "dist", tree], check=True)
     [wheel] = (tree / "dist").glob("*.whl")
     subprocess.run(["uv", "pip", "install", "-q", "--no-deps", "--target", target, wheel], check=True)
-    start = f"import sys; sys.path.insert(0, {str(target)!r}); from agent.__main__ import main; sys.exit(main())"
+    start = (
+        f"import sys; sys.path.insert(0, {str(target)!r}); from iot_jobs_agent.__main__ import main; sys.exit(main())"
+    )
     return (sys.executable, "-P", "-c", start)
 
 

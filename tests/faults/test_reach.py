@@ -83,7 +83,19 @@ async def unknown_name(pi: Rig, good: trustme.LeafCert, watchdog: Any) -> None:
 def in_namespace(change: str) -> tuple[str, ...]:
     """Return what starts an agent with mounts of its own."""
     script = f'{change} && exec "$@"'
-    return ("unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh", sys.executable, "-m", "agent")
+    return (
+        "unshare",
+        "--mount",
+        "--propagation",
+        "private",
+        "sh",
+        "-c",
+        script,
+        "sh",
+        sys.executable,
+        "-m",
+        "iot_jobs_agent",
+    )
 
 
 async def test_n8_a_server_that_closes_each_connection_is_tried_at_most_once_a_second_on_average(

@@ -5,7 +5,7 @@ from typing import Any
 
 from rig import Rig
 
-from simulator.faults import SessionPresent, Silence
+from iot_jobs_simulator.faults.faults import SessionPresent, Silence
 
 
 async def test_n1_a_broker_restart_loses_nothing_whatever_it_says_of_the_session(

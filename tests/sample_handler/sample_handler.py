@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel, Field
 
-from agent.handler import Handler, Job, Outcome
+from iot_jobs_agent.handler import Handler, Job, Outcome
 
 
 class Params(BaseModel, frozen=True, extra="forbid"):

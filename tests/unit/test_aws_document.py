@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from agent.core.job import Plan, StepKind
-from agent.device import device_facts
-from agent.document import plan
-from agent.errors import DocumentError
-from agent.handler import Manifest
-from agent.offer import Namespace, Offer, Rules
+from iot_jobs_agent.core.job import Plan, StepKind
+from iot_jobs_agent.device import device_facts
+from iot_jobs_agent.documents.document import plan
+from iot_jobs_agent.documents.offer import Namespace, Offer, Rules
+from iot_jobs_agent.errors import DocumentError
+from iot_jobs_agent.handler import Manifest
 
 SCRIPTS = "/opt/scripts"
 DEBIAN = {"operatingSystem": "debian", "osVersion": "12", "architecture": "aarch64"}

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.catalog import BUILT_INS
-from agent.handler import Handler
+from iot_jobs_agent.catalog.catalog import BUILT_INS
+from iot_jobs_agent.handler import Handler
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "builtins.md").read_text()

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from agent.catalog import BUILT_INS, Catalog
-from agent.config_keys import Config
-from agent.core.job import OnInterrupt
+from iot_jobs_agent.catalog.catalog import BUILT_INS, Catalog
+from iot_jobs_agent.config.keys import Config
+from iot_jobs_agent.core.job import OnInterrupt
 
 STAND_IN = """\
     import json, os, sys
@@ -46,8 +46,8 @@ class Device:
     def tell(self, **members: Any) -> None:
         write_file = {"name": "write-file", "timeout_s": 60, "max_timeout_s": 60, **members}
         answers = {
-            "handlers.write_file:HANDLER": write_file,
-            "handlers.run_command:HANDLER": {"name": "run-command", "may_reboot": True},
+            "iot_jobs_handlers.write_file:HANDLER": write_file,
+            "iot_jobs_handlers.run_command:HANDLER": {"name": "run-command", "may_reboot": True},
         }
         self.told.write_text(json.dumps(answers))
 
@@ -94,9 +94,9 @@ async def test_only_enabled_handlers_are_offered_and_asked(device: Device) -> No
     await catalog.refresh()
     offer = catalog.offers()["write-file"]
     assert list(catalog.offers()) == ["write-file"]
-    assert offer.argv == (*device.worker, "handlers.write_file:HANDLER")
+    assert offer.argv == (*device.worker, "iot_jobs_handlers.write_file:HANDLER")
     assert (offer.manifest.timeout_s, offer.unavailable, offer.directory) == (60, "", "")
-    assert device.asked() == [["handlers.write_file:HANDLER"]]
+    assert device.asked() == [["iot_jobs_handlers.write_file:HANDLER"]]
     assert set(catalog.known()) == {"copy", *BUILT_INS}
     assert catalog.known()["copy"].origin == str(device.handlers / "copy")
 
@@ -108,7 +108,7 @@ async def test_all_python_handlers_are_described_by_one_process_in_a_clean_envir
     await device.catalog("run-command", "write-file").refresh()
     (call,) = map(json.loads, device.ledger.read_text().splitlines())
     assert call[0] == "--describe"
-    assert call[1] == ["handlers.run_command:HANDLER", "handlers.write_file:HANDLER"]
+    assert call[1] == ["iot_jobs_handlers.run_command:HANDLER", "iot_jobs_handlers.write_file:HANDLER"]
     assert set(call[2]) <= {"PATH", "LANG", "JOB_PROTOCOL", "LC_CTYPE"}
 
 
@@ -251,7 +251,7 @@ async def test_a_passing_fault_is_asked_about_again_when_that_is_wanted(device: 
     catalog = device.catalog("write-file")
     await catalog.refresh()
     assert "signal 9" in catalog.offers()["write-file"].unavailable
-    worker.write_text("""#!/bin/sh\necho '{"handlers.write_file:HANDLER": {"name": "write-file"}}'\n""")
+    worker.write_text("""#!/bin/sh\necho '{"iot_jobs_handlers.write_file:HANDLER": {"name": "write-file"}}'\n""")
     await catalog.refresh()
     assert "signal 9" in catalog.offers()["write-file"].unavailable
     await catalog.refresh(again=True)
@@ -288,8 +288,8 @@ async def test_a_python_handler_that_cannot_be_imported_spoils_no_other(device: 
     device.told.write_text(
         json.dumps(
             {
-                "handlers.write_file:HANDLER": "crash",
-                "handlers.run_command:HANDLER": {"name": "run-command"},
+                "iot_jobs_handlers.write_file:HANDLER": "crash",
+                "iot_jobs_handlers.run_command:HANDLER": {"name": "run-command"},
             }
         )
     )
@@ -300,7 +300,7 @@ async def test_a_python_handler_that_cannot_be_imported_spoils_no_other(device: 
 
 
 async def test_an_error_of_the_worker_is_the_reason_in_one_printable_line(device: Device) -> None:
-    device.told.write_text(json.dumps({"handlers.write_file:HANDLER": {"error": "No module\n\x1b named x"}}))
+    device.told.write_text(json.dumps({"iot_jobs_handlers.write_file:HANDLER": {"error": "No module\n\x1b named x"}}))
     catalog = device.catalog("write-file")
     await catalog.refresh()
     assert catalog.offers()["write-file"].unavailable == "No module ? named x"
@@ -418,7 +418,7 @@ async def test_two_packages_with_one_name_make_it_unavailable(
     catalog = device.catalog("flash", "write-file")
     await catalog.refresh()
     assert "both package" in catalog.offers()["flash"].unavailable
-    assert catalog.offers()["write-file"].argv[-1] == "handlers.write_file:HANDLER"
+    assert catalog.offers()["write-file"].argv[-1] == "iot_jobs_handlers.write_file:HANDLER"
 
 
 def test_the_rules_for_documents_come_from_the_configuration(device: Device) -> None:

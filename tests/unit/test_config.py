@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.config import load, problems
-from agent.config_keys import Agent, Aws, Config, Handlers, NamespaceEntry
-from agent.errors import ConfigError
-from agent.handler import Manifest
+from iot_jobs_agent.config.config import load, problems
+from iot_jobs_agent.config.keys import Agent, Aws, Config, Handlers, NamespaceEntry
+from iot_jobs_agent.errors import ConfigError
+from iot_jobs_agent.handler import Manifest
 
 EXAMPLE = Path(__file__).parents[2] / "config.example.toml"
 CERTIFICATE = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
@@ -291,7 +291,7 @@ def test_a_root_that_holds_the_configuration_or_the_private_key_is_refused(direc
 
 
 def test_a_root_inside_the_installation_is_refused(directory: Path) -> None:
-    root = Path(__file__).parents[2] / "agent" / "core"
+    root = Path(__file__).parents[2] / "agent" / "iot_jobs_agent" / "core"
     assert "the installation" in refusal(write(directory, rest=f'[handler.write-file]\nroots = ["{root}"]'))
 
 

@@ -4,7 +4,7 @@ import unicodedata
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.core.details import LIMIT, Told, legal, status_details, units
+from iot_jobs_agent.core.details import LIMIT, Told, legal, status_details, units
 
 ANY_TEXT = st.text(st.characters(exclude_categories=())) | st.text(min_size=1, max_size=5).map(
     lambda text: (text * 1030)[:1030]

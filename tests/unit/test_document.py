@@ -6,11 +6,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agent.core.job import OnInterrupt, Plan, StepKind
-from agent.document import LARGEST_BYTES, plan
-from agent.errors import DocumentError
-from agent.handler import Manifest
-from agent.offer import Namespace, Offer, Rules
+from iot_jobs_agent.core.job import OnInterrupt, Plan, StepKind
+from iot_jobs_agent.documents.document import LARGEST_BYTES, plan
+from iot_jobs_agent.documents.offer import Namespace, Offer, Rules
+from iot_jobs_agent.errors import DocumentError
+from iot_jobs_agent.handler import Manifest
 
 DEFAULT = Namespace()
 SCRIPTS = "/etc/iot-jobs-agent/handlers"
@@ -23,7 +23,7 @@ RULES = Rules(
 
 
 def offer(name: str, *, directory: str = "", unavailable: str = "", settings: str = "{}", **declared: Any) -> Offer:
-    argv = (f"{directory}/{name}.sh",) if directory else ("python", "-m", "agent.worker", name)
+    argv = (f"{directory}/{name}.sh",) if directory else ("python", "-m", "iot_jobs_agent.worker", name)
     manifest = Manifest(name=name, **declared)
     return Offer(name, manifest, argv, settings=settings, directory=directory, unavailable=unavailable)
 
@@ -72,7 +72,7 @@ def test_operation_and_params_is_one_step_with_the_manifests_limits() -> None:
     assert json.loads(step.input) == {"path": "/srv/a"}
     assert step.settings == '{"roots": ["/srv"]}'
     assert (step.on_interrupt, step.exclusive, step.timeout_s, step.max_timeout_s) == ("rerun", True, 3600, 3600)
-    assert step.argv == ("python", "-m", "agent.worker", "write-file")
+    assert step.argv == ("python", "-m", "iot_jobs_agent.worker", "write-file")
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ import sys
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from agent.core.job import OnInterrupt
-from agent.handler import Handler, Job, Manifest, Outcome
+from iot_jobs_agent.core.job import OnInterrupt
+from iot_jobs_agent.handler import Handler, Job, Manifest, Outcome
 
 
 class Params(BaseModel, frozen=True, extra="forbid"):
@@ -71,14 +71,14 @@ def test_outcomes_say_what_they_are() -> None:
 
 
 def test_importing_the_contract_loads_neither_the_agent_nor_what_only_the_agent_needs() -> None:
-    script = "import agent.handler, json, sys; print(json.dumps(list(sys.modules)))"
+    script = "import iot_jobs_agent.handler, json, sys; print(json.dumps(list(sys.modules)))"
     command = [sys.executable, "-I", "-c", script]  # without an environment: nothing that measures loads more
     loaded = json.loads(subprocess.run(command, capture_output=True, check=True, env={}).stdout)
-    assert {name for name in loaded if name.split(".")[0] == "agent"} == {
-        "agent",
-        "agent.core",
-        "agent.core.job",
-        "agent.errors",
-        "agent.handler",
+    assert {name for name in loaded if name.split(".")[0] == "iot_jobs_agent"} == {
+        "iot_jobs_agent",
+        "iot_jobs_agent.core",
+        "iot_jobs_agent.core.job",
+        "iot_jobs_agent.errors",
+        "iot_jobs_agent.handler",
     }
     assert not {"asyncio", "awscrt", "structlog", "sqlite3"} & set(loaded)

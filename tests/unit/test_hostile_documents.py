@@ -17,12 +17,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agent import messages
-from agent.catalog import WORKER, Catalog
-from agent.config_keys import Config
-from agent.core.job import Plan, Refusal, Step, StepKind
-from agent.document import LARGEST_BYTES
-from agent.judge import UNREADABLE, Judge
+from iot_jobs_agent.aws import messages
+from iot_jobs_agent.catalog.catalog import WORKER, Catalog
+from iot_jobs_agent.config.keys import Config
+from iot_jobs_agent.core.job import Plan, Refusal, Step, StepKind
+from iot_jobs_agent.documents.document import LARGEST_BYTES
+from iot_jobs_agent.judge import UNREADABLE, Judge
 
 CANARY = "canary-77d0"
 PROGRAMS = ["/bin/echo", "/usr/bin/uptime"]

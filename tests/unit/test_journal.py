@@ -12,9 +12,18 @@ from typing import Any
 
 import pytest
 
-from agent.core.effects import Forget, Save, Settle
-from agent.core.job import ExecutionId, ExecutionStatus, OnInterrupt, Outcome, Plan, StartReason, Step, StepKind
-from agent.core.state import (
+from iot_jobs_agent.core.effects import Forget, Save, Settle
+from iot_jobs_agent.core.job import (
+    ExecutionId,
+    ExecutionStatus,
+    OnInterrupt,
+    Outcome,
+    Plan,
+    StartReason,
+    Step,
+    StepKind,
+)
+from iot_jobs_agent.core.state import (
     Claiming,
     Execution,
     Judging,
@@ -27,8 +36,8 @@ from agent.core.state import (
     Waiting,
     Work,
 )
-from agent.errors import JournalDamagedError, JournalError
-from agent.journal import FILE_NAME, HISTORY_KEPT, Journal, decoded, encoded, read_history
+from iot_jobs_agent.errors import JournalDamagedError, JournalError
+from iot_jobs_agent.state.journal import FILE_NAME, HISTORY_KEPT, Journal, decoded, encoded, read_history
 
 JOB = ExecutionId("team-a", "job-1", 2)
 STEP = Step("one", "greet", StepKind.COMMAND, 1.5, 2.5, 3.5, OnInterrupt.RESUME, ignore_failure=True, allow_stderr=3)

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from agent.catalog import Catalog
-from agent.config_keys import Config
-from agent.core.job import ExecutionId, ExecutionStatus, Plan, Refusal
-from agent.judge import UNREADABLE, Judge
-from agent.messages import ServiceExecution
+from iot_jobs_agent.aws.messages import ServiceExecution
+from iot_jobs_agent.catalog.catalog import Catalog
+from iot_jobs_agent.config.keys import Config
+from iot_jobs_agent.core.job import ExecutionId, ExecutionStatus, Plan, Refusal
+from iot_jobs_agent.judge import UNREADABLE, Judge
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import structlog
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.logs import configure, get_logger, redacted
+from iot_jobs_agent.logs import configure, get_logger, redacted
 
 URL = "https://bucket.s3.amazonaws.com/key?X-Amz-Credential=AKIA&X-Amz-Signature=SECRET"
 
@@ -151,5 +151,5 @@ def test_another_stream_than_the_journal_gets_no_priority() -> None:
 
 
 def test_importing_the_module_does_not_import_structlog() -> None:
-    program = "import sys, agent.logs, agent.systemd; sys.exit('structlog' in sys.modules)"
+    program = "import sys, iot_jobs_agent.logs, iot_jobs_agent.systemd; sys.exit('structlog' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

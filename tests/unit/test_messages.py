@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent import messages
-from agent.core.effects import Update
-from agent.core.job import ExecutionId, ExecutionStatus
-from agent.errors import RequestRefused
-from agent.messages import MalformedMessageError, Topics
+from iot_jobs_agent.aws import messages
+from iot_jobs_agent.aws.messages import MalformedMessageError, Topics
+from iot_jobs_agent.core.effects import Update
+from iot_jobs_agent.core.job import ExecutionId, ExecutionStatus
+from iot_jobs_agent.errors import RequestRefused
 
 TOPICS = Topics("lamp")
 P = "$aws/things/lamp/jobs"

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from agent.nodelay import send_at_once
+from iot_jobs_agent.aws.nodelay import send_at_once
 
 
 def is_immediate(connection: socket.socket) -> bool:

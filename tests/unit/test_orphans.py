@@ -2,7 +2,7 @@ import os
 import signal
 import subprocess
 
-from agent import orphans
+from iot_jobs_agent.attempts import orphans
 
 
 def test_the_token_finds_what_is_left_of_an_attempt_and_nothing_else() -> None:

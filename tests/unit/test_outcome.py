@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.core.job import AttemptResult, Ending, ExecutionStatus
-from agent.core.outcome import Wish, ending_in_words, outcome_of, wish_of
+from iot_jobs_agent.core.job import AttemptResult, Ending, ExecutionStatus
+from iot_jobs_agent.core.outcome import Wish, ending_in_words, outcome_of, wish_of
 
 DONE = AttemptResult(Ending.EXITED, code=0)
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from agent.reboot import reboot
+from iot_jobs_agent.reboot import reboot
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from agent import state_directory
-from agent.errors import StateDirectoryError
+from iot_jobs_agent.errors import StateDirectoryError
+from iot_jobs_agent.state import directory as state_directory
 
 
 def test_the_directory_is_made_for_the_agents_user_alone(tmp_path: Path) -> None:

@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 
-from agent import state_directory, status
-from agent.commands.status import _text as text
-from agent.core.job import ExecutionId, ExecutionStatus, Outcome, Plan, Step, StepKind
-from agent.core.state import (
+from iot_jobs_agent.commands.status import _text as text
+from iot_jobs_agent.core.job import ExecutionId, ExecutionStatus, Outcome, Plan, Step, StepKind
+from iot_jobs_agent.core.state import (
     Claiming,
     Execution,
     Phase,
@@ -24,8 +23,10 @@ from agent.core.state import (
     Waiting,
     Work,
 )
-from agent.errors import StateDirectoryError
-from agent.status import ERRORS_KEPT, StatusBoard
+from iot_jobs_agent.errors import StateDirectoryError
+from iot_jobs_agent.state import directory as state_directory
+from iot_jobs_agent.state import status
+from iot_jobs_agent.state.status import ERRORS_KEPT, StatusBoard
 
 JOB = ExecutionId("team-a", "job-1", 2)
 PLAN = Plan((Step("one", "greet", StepKind.COMMAND), Step("two", "greet", StepKind.COMMAND, input="canary")))

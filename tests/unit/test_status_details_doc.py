@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from agent.core import outcome
-from agent.core.details import Told, status_details
-from agent.core.job import AttemptResult, Ending, ExecutionStatus
+from iot_jobs_agent.core import outcome
+from iot_jobs_agent.core.details import Told, status_details
+from iot_jobs_agent.core.job import AttemptResult, Ending, ExecutionStatus
 
 ROOT = Path(__file__).parents[2]
 DOC = (ROOT / "docs" / "status-details.md").read_text()

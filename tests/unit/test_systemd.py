@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.systemd import Notifier
+from iot_jobs_agent.systemd import Notifier
 
 
 @pytest.fixture(params=["path", "abstract"])

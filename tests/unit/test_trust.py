@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.trust import distrust
+from iot_jobs_agent.catalog.trust import distrust
 
 
 @pytest.fixture

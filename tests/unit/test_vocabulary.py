@@ -7,11 +7,11 @@ import pytest
 from botocore.loaders import Loader
 from botocore.model import ServiceModel
 
-from agent.config_keys import Aws, NamespaceEntry
-from agent.core import details
-from agent.core.claiming import STEP_TIMER_LONGEST_MINUTES, step_timeout_minutes
-from agent.core.job import ExecutionStatus, Step, StepKind
-from agent.document import LARGEST_BYTES
+from iot_jobs_agent.config.keys import Aws, NamespaceEntry
+from iot_jobs_agent.core import details
+from iot_jobs_agent.core.claiming import STEP_TIMER_LONGEST_MINUTES, step_timeout_minutes
+from iot_jobs_agent.core.job import ExecutionStatus, Step, StepKind
+from iot_jobs_agent.documents.document import LARGEST_BYTES
 
 
 @pytest.fixture(scope="module")

@@ -22,14 +22,15 @@ from typing import TypeVar
 
 import structlog
 
-from agent import attempt_directory, orphans
-from agent.attempt_directory import Facts, Position
-from agent.core.events import AttemptEnded, AttemptEvent, AttemptStarted
-from agent.core.job import AttemptId, AttemptResult, Ending, ExecutionId, StartReason, Step
-from agent.launchers import Launcher
-from agent.results import Results
-from agent.shim import files
-from agent.shim.processes import PR_SET_CHILD_SUBREAPER, prctl
+from iot_jobs_agent.attempts import directory as attempt_directory
+from iot_jobs_agent.attempts import orphans
+from iot_jobs_agent.attempts.directory import Facts, Position
+from iot_jobs_agent.attempts.launchers import Launcher
+from iot_jobs_agent.attempts.results import Results
+from iot_jobs_agent.core.events import AttemptEnded, AttemptEvent, AttemptStarted
+from iot_jobs_agent.core.job import AttemptId, AttemptResult, Ending, ExecutionId, StartReason, Step
+from iot_jobs_agent.shim import files
+from iot_jobs_agent.shim.processes import PR_SET_CHILD_SUBREAPER, prctl
 
 __all__ = ["Attempts", "Facts"]
 
@@ -172,7 +173,7 @@ class Attempts:
         return others
 
     def forget(self, execution: ExecutionId) -> None:
-        """Remove what the execution left, but results and output (agent/results.py). Idempotent; nothing may run."""
+        """Remove what the execution left, but results and output (`attempts.results`). Idempotent; nothing may run."""
         name = _execution_name(execution)
         if not PLAIN_NAME.fullmatch(name):  # nothing was ever made for it, and it might lead elsewhere
             return

@@ -1,4 +1,4 @@
-"""The files of one attempt, as the agent makes and reads them. What is in them: agent/shim/files.py.
+"""The files of one attempt, as the agent makes and reads them. `shim.files` says what is in them.
 
 Nothing of it may raise for what it finds: a torn or forged file is no result. Everything here blocks, shortly.
 """
@@ -20,9 +20,9 @@ from typing import Any, BinaryIO, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from agent.core.events import AttemptProgressed
-from agent.core.job import AttemptId, AttemptResult, Ending, StartReason, Step, StepKind
-from agent.shim import files
+from iot_jobs_agent.core.events import AttemptProgressed
+from iot_jobs_agent.core.job import AttemptId, AttemptResult, Ending, StartReason, Step, StepKind
+from iot_jobs_agent.shim import files
 
 EVENTS_BYTES = 1 << 20
 LONGEST_S = (604800.0, 600.0)  # that a manifest may say, of time and of grace
@@ -30,7 +30,7 @@ SMALL_BYTES = 1 << 20
 TAIL_BYTES = 1 << 16
 TRACEBACK_BYTES = 1 << 14
 QUOTA_EVERY_S = 5.0
-TRACEBACK = "traceback"  # the name is agent.worker's
+TRACEBACK = "traceback"  # the name is iot_jobs_agent.worker's
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +210,7 @@ def read_shim_pid(directory: Path) -> int:
 
 
 def read_age_s(directory: Path) -> float:
-    """Read for how long the shim lived, as far as it said so (agent/shim/supervisor.py, keep_age); at least 0."""
+    """Read for how long the shim lived, as far as it said so (`keep_age` of its supervisor); at least 0."""
     try:
         age_s = float(read_start(directory / files.LOCK).split()[1])
     except (OSError, ValueError, IndexError):

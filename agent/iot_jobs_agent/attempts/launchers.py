@@ -5,11 +5,14 @@ import sys
 from pathlib import Path
 from typing import Protocol
 
-import agent
-from agent.shim import files
+import iot_jobs_agent
+from iot_jobs_agent.shim import files
 
-ROOT = Path(agent.__file__).parent.parent
-BOOT = "import sys; sys.path.append(sys.argv[1]); from agent.shim.supervisor import main; sys.exit(main(sys.argv[2]))"
+ROOT = Path(iot_jobs_agent.__file__).parent.parent
+BOOT = (
+    "import sys; sys.path.append(sys.argv[1]); "
+    "from iot_jobs_agent.shim.supervisor import main; sys.exit(main(sys.argv[2]))"
+)
 
 
 class Launcher(Protocol):

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-from agent.shim.processes import Process, descendants, held, processes, send
+from iot_jobs_agent.shim.processes import Process, descendants, held, processes, send
 
 SWEEP_S = 10.0
 PAUSE_S = 0.01

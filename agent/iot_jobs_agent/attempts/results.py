@@ -15,9 +15,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from agent import attempt_directory
-from agent.core.job import AttemptResult, ExecutionId
-from agent.shim import files
+from iot_jobs_agent.attempts import directory as attempt_directory
+from iot_jobs_agent.core.job import AttemptResult, ExecutionId
+from iot_jobs_agent.shim import files
 
 KEPT = 200
 KEPT_BYTES = 32 << 20  # of disk; an ordinary execution takes 20 KiB, one that prints a lot 150 KiB

@@ -26,16 +26,16 @@ from typing import Any, TypeAlias
 from awscrt import exceptions, mqtt
 from awsiot import mqtt_connection_builder
 
-from agent import messages
-from agent.aws.https import list_over_https
-from agent.aws.sdk import bootstrap, outcome, reason
-from agent.config_keys import Aws
-from agent.core.backoff import delay_s
-from agent.core.effects import Update
-from agent.core.events import Connected, Disconnected, Notified
-from agent.core.job import ExecutionId
-from agent.errors import AgentError, RequestRefused, RequestUnanswered
-from agent.nodelay import send_at_once
+from iot_jobs_agent.aws import messages
+from iot_jobs_agent.aws.https import list_over_https
+from iot_jobs_agent.aws.nodelay import send_at_once
+from iot_jobs_agent.aws.sdk import bootstrap, outcome, reason
+from iot_jobs_agent.config.keys import Aws
+from iot_jobs_agent.core.backoff import delay_s
+from iot_jobs_agent.core.effects import Update
+from iot_jobs_agent.core.events import Connected, Disconnected, Notified
+from iot_jobs_agent.core.job import ExecutionId
+from iot_jobs_agent.errors import AgentError, RequestRefused, RequestUnanswered
 
 LASTING_S = 30.0  # a connection that held this long was a good one: the back-off starts anew
 HEARD_KEPT = 500  # messages that wait for the loop: notifications are hints, unanswered requests are repeated

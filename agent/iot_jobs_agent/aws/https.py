@@ -6,10 +6,10 @@ from urllib.parse import quote
 
 from awscrt import exceptions, http, io
 
-from agent import messages
-from agent.aws.sdk import bootstrap, outcome, reason
-from agent.config_keys import Aws
-from agent.errors import RequestRefused, RequestUnanswered
+from iot_jobs_agent.aws import messages
+from iot_jobs_agent.aws.sdk import bootstrap, outcome, reason
+from iot_jobs_agent.config.keys import Aws
+from iot_jobs_agent.errors import RequestRefused, RequestUnanswered
 
 HTTPS_ALPN_PORT = 443
 LARGEST_ANSWER_BYTES = 1024 * 1024

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, TypeAlias
 
-from agent.core.effects import Update
-from agent.core.job import ExecutionId, ExecutionStatus
-from agent.errors import AgentError, RequestRefused
+from iot_jobs_agent.core.effects import Update
+from iot_jobs_agent.core.job import ExecutionId, ExecutionStatus
+from iot_jobs_agent.errors import AgentError, RequestRefused
 
 Json: TypeAlias = Mapping[str, Any]
 

@@ -1,7 +1,7 @@
 """Which handlers exist, which are enabled, and what they declare.
 
 Owns the answer to "what may run here, and how is it started". Nothing runs by being present: a name counts only if the
-configuration enables it. Handlers are never imported, only looked at and asked (`agent.manifests`).
+configuration enables it. Handlers are never imported, only looked at and asked (`catalog.manifests`).
 """
 
 import asyncio
@@ -18,32 +18,32 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from agent.device import device_facts
-from agent.handler import Manifest
-from agent.manifests import Answer, Described, Manifests
-from agent.offer import Offer, Rules
-from agent.trust import distrust
+from iot_jobs_agent.catalog.manifests import Answer, Described, Manifests
+from iot_jobs_agent.catalog.trust import distrust
+from iot_jobs_agent.device import device_facts
+from iot_jobs_agent.documents.offer import Offer, Rules
+from iot_jobs_agent.handler import Manifest
+from iot_jobs_agent.installation import installation as own_installation
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-    from agent.config import Config
+    from iot_jobs_agent.config.config import Config
 
 BUILT_INS: Mapping[str, str] = {
-    "collect-logs": "handlers.collect_logs:HANDLER",
-    "download-file": "handlers.download_file:HANDLER",
-    "install-packages": "handlers.packages:INSTALL",
-    "reboot": "handlers.reboot:HANDLER",
-    "remove-packages": "handlers.packages:REMOVE",
-    "restart-services": "handlers.services:RESTART",
-    "run-command": "handlers.run_command:HANDLER",
-    "start-services": "handlers.services:START",
-    "stop-services": "handlers.services:STOP",
-    "write-file": "handlers.write_file:HANDLER",
+    "collect-logs": "iot_jobs_handlers.collect_logs:HANDLER",
+    "download-file": "iot_jobs_handlers.download_file:HANDLER",
+    "install-packages": "iot_jobs_handlers.packages:INSTALL",
+    "reboot": "iot_jobs_handlers.reboot:HANDLER",
+    "remove-packages": "iot_jobs_handlers.packages:REMOVE",
+    "restart-services": "iot_jobs_handlers.services:RESTART",
+    "run-command": "iot_jobs_handlers.run_command:HANDLER",
+    "start-services": "iot_jobs_handlers.services:START",
+    "stop-services": "iot_jobs_handlers.services:STOP",
+    "write-file": "iot_jobs_handlers.write_file:HANDLER",
 }
 ENTRY_POINTS = "iot_jobs_agent.handlers"
-WORKER = (sys.executable, "-I", "-m", "agent.worker")
-_INSTALLATION = (Path(sys.prefix), Path(__file__).parents[1])
+WORKER = (sys.executable, "-I", "-m", "iot_jobs_agent.worker")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,16 +80,17 @@ class Catalog:
         *,
         worker: Sequence[str] = WORKER,
         describe_timeout_s: float = 10.0,
-        installation: Sequence[Path] = _INSTALLATION,
+        installation: Sequence[Path] | None = None,
         specs: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        """`worker` runs and describes Python handlers. What lies below `installation` is trusted as it is.
+        """`worker` runs and describes Python handlers.
 
-        `specs` are `module:attribute` of Python handlers that are not installed, by name: for trials only.
+        What lies below `installation` (by default: where our own code lies) is trusted as it is. `specs` are
+        `module:attribute` of Python handlers that are not installed, by name: for trials only.
         """
         self._config = config
         self._worker = tuple(worker)
-        self._installation = tuple(installation)
+        self._installation = own_installation() if installation is None else tuple(installation)
         self._specs = specs
         file = config.agent.state_directory / "manifests.json"
         self._manifests = Manifests(file, worker=worker, timeout_s=describe_timeout_s)

@@ -158,7 +158,7 @@ async def _run(argv: Sequence[str], timeout_s: float) -> tuple[int, bytes, str]:
             stderr=asyncio.subprocess.DEVNULL,
             env=_ENVIRONMENT,
             cwd="/",
-            process_group=0,  # and no session of its own: by that the agent knows what it adopted (agent.orphans)
+            process_group=0,  # no session of its own: by that the agent knows what it adopted (attempts.orphans)
         )
     except OSError as error:
         pipe.close()

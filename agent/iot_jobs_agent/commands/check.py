@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from agent.commands import options
-from agent.config import Config, load, problems
+from iot_jobs_agent.commands import options
+from iot_jobs_agent.config.config import Config, load, problems
 
 EX_CONFIG = 78
 EARLIEST = datetime(2026, 1, 1, tzinfo=UTC)  # no clock is right that shows less than our own age
@@ -56,7 +56,7 @@ async def _running_checks(settings: Config, *, is_offline: bool) -> list[tuple[b
 
 
 async def _handlers(settings: Config) -> list[tuple[bool, str]]:
-    from agent.catalog import Catalog  # noqa: PLC0415 - a wrong configuration is told without it
+    from iot_jobs_agent.catalog.catalog import Catalog  # noqa: PLC0415 - a wrong configuration is told without it
 
     catalog = Catalog(settings)
     await catalog.refresh()
@@ -93,8 +93,8 @@ async def _mqtt_port(settings: Config) -> tuple[bool, str]:
 
 
 async def _https(settings: Config) -> tuple[bool, str]:
-    from agent.aws.https import list_over_https  # noqa: PLC0415 - a wrong configuration is told without the SDK
-    from agent.errors import RequestRefused, RequestUnanswered  # noqa: PLC0415 - as above
+    from iot_jobs_agent.aws.https import list_over_https  # noqa: PLC0415 - a wrong configuration is told without the SDK
+    from iot_jobs_agent.errors import RequestRefused, RequestUnanswered  # noqa: PLC0415 - as above
 
     aws = settings.aws
     where = f"https://{aws.https_endpoint}:{aws.https_port}"

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from agent.commands import options
-from agent.errors import AgentError
+from iot_jobs_agent.commands import options
+from iot_jobs_agent.errors import AgentError
 
 THING = "demo-thing"
 WITHIN_S = 30.0
@@ -65,13 +65,15 @@ def main(arguments: Sequence[str]) -> int:
 
 def _demonstrate(scratch: Path, *, keep: bool) -> int:
     started = time.monotonic()
-    with _process([sys.executable, "-m", "simulator", "--certificates", str(scratch / "certificates")]) as simulator:
+    with _process(
+        [sys.executable, "-m", "iot_jobs_simulator", "--certificates", str(scratch / "certificates")]
+    ) as simulator:
         ports = _ready_line(simulator)
         say("simulator", f"AWS IoT Jobs on {ports['http_url']}, MQTT with mutual TLS on port {ports['mqtts_port']}")
         iot = _client(ports["http_url"])
         thing_arn = iot.create_thing(thingName=THING)["thingArn"]
         config = _write_config(scratch, ports)
-        command = [sys.executable, "-m", "agent", "run", "--config", str(config)]
+        command = [sys.executable, "-m", "iot_jobs_agent", "run", "--config", str(config)]
         with _process(command, stderr=subprocess.PIPE) as agent:
             threading.Thread(target=_tell_agent, args=(agent.stderr,), daemon=True).start()
             jobs = _jobs(scratch)

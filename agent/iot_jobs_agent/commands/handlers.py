@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
-from agent.catalog import Catalog, Source
-from agent.commands import options
-from agent.config import load_handlers
-from agent.offer import Offer
+from iot_jobs_agent.catalog.catalog import Catalog, Source
+from iot_jobs_agent.commands import options
+from iot_jobs_agent.config.config import load_handlers
+from iot_jobs_agent.documents.offer import Offer
 
 BUILT_IN = "built in"
 

@@ -5,14 +5,14 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from agent import results
-from agent.commands import options
-from agent.commands.terminal import one_line, printable
-from agent.config import load_handlers
-from agent.core.job import AttemptResult
-from agent.core.outcome import ending_in_words
-from agent.errors import AgentError
-from agent.journal import HISTORY_KEPT, HistoryEntry, read_history
+from iot_jobs_agent.attempts import results
+from iot_jobs_agent.commands import options
+from iot_jobs_agent.commands.terminal import one_line, printable
+from iot_jobs_agent.config.config import load_handlers
+from iot_jobs_agent.core.job import AttemptResult
+from iot_jobs_agent.core.outcome import ending_in_words
+from iot_jobs_agent.errors import AgentError
+from iot_jobs_agent.state.journal import HISTORY_KEPT, HistoryEntry, read_history
 
 DESCRIPTION = "List the last executions with outcome, duration and reason, newest first; of one job also its output."
 

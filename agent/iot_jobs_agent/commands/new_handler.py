@@ -7,10 +7,10 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from agent.catalog import BUILT_INS
-from agent.commands import options
-from agent.errors import AgentError
-from agent.handler import HANDLER_NAME
+from iot_jobs_agent.catalog.catalog import BUILT_INS
+from iot_jobs_agent.commands import options
+from iot_jobs_agent.errors import AgentError
+from iot_jobs_agent.handler import HANDLER_NAME
 
 SKELETONS = Path(__file__).parents[1] / "skeletons"
 NEXT: Mapping[str, str] = {

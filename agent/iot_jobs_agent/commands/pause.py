@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from agent import state_directory, status
-from agent.commands import options
-from agent.config import load_handlers
+from iot_jobs_agent.commands import options
+from iot_jobs_agent.config.config import load_handlers
+from iot_jobs_agent.state import directory as state_directory
+from iot_jobs_agent.state import status
 
 LOOK_S = 0.2
 JUST_BEGUN: dict[str, Any] = {"is_paused": False, "executions": [], "degraded": ""}

@@ -6,12 +6,12 @@ import sys
 import time
 from collections.abc import Sequence
 
-from agent.aws.https import list_over_https
-from agent.commands import options
-from agent.commands.terminal import printable
-from agent.config import load
-from agent.errors import RequestRefused, RequestUnanswered
-from agent.messages import Json
+from iot_jobs_agent.aws.https import list_over_https
+from iot_jobs_agent.aws.messages import Json
+from iot_jobs_agent.commands import options
+from iot_jobs_agent.commands.terminal import printable
+from iot_jobs_agent.config.config import load
+from iot_jobs_agent.errors import RequestRefused, RequestUnanswered
 
 LATEST_S = 1e11
 LATEST_MS = 1e14

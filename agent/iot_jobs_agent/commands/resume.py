@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from agent import state_directory
-from agent.commands import options
-from agent.config import load_handlers
+from iot_jobs_agent.commands import options
+from iot_jobs_agent.config.config import load_handlers
+from iot_jobs_agent.state import directory as state_directory
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -5,12 +5,13 @@ import gc
 import os
 from collections.abc import Sequence
 
-from agent import logs, state_directory
-from agent.commands import options
-from agent.config import Config, load
-from agent.daemon import Daemon
-from agent.errors import ConfigError, JournalError, StateDirectoryError
-from agent.systemd import Notifier
+from iot_jobs_agent import logs
+from iot_jobs_agent.commands import options
+from iot_jobs_agent.config.config import Config, load
+from iot_jobs_agent.daemon import Daemon
+from iot_jobs_agent.errors import ConfigError, JournalError, StateDirectoryError
+from iot_jobs_agent.state import directory as state_directory
+from iot_jobs_agent.systemd import Notifier
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -5,10 +5,11 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from agent import state_directory, status
-from agent.commands import options
-from agent.commands.terminal import one_line
-from agent.config import load_handlers
+from iot_jobs_agent.commands import options
+from iot_jobs_agent.commands.terminal import one_line
+from iot_jobs_agent.config.config import load_handlers
+from iot_jobs_agent.state import directory as state_directory
+from iot_jobs_agent.state import status
 
 SHORTEST_LIST = 10  # a notification names no more (developer guide, "AWS IoT Jobs MQTT API operations")
 

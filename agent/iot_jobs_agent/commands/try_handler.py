@@ -9,14 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from agent import logs
-from agent.commands import options
-from agent.config import Config, load_handlers
-from agent.core.events import AttemptEvent, AttemptProgressed
-from agent.core.job import AttemptResult, ExecutionStatus, Outcome
-from agent.core.outcome import ending_in_words
-from agent.errors import AgentError, DocumentError
-from agent.trial import Stage, Tried, stage, tried
+from iot_jobs_agent import logs
+from iot_jobs_agent.commands import options
+from iot_jobs_agent.config.config import Config, load_handlers
+from iot_jobs_agent.core.events import AttemptEvent, AttemptProgressed
+from iot_jobs_agent.core.job import AttemptResult, ExecutionStatus, Outcome
+from iot_jobs_agent.core.outcome import ending_in_words
+from iot_jobs_agent.errors import AgentError, DocumentError
+from iot_jobs_agent.kit.trial import Stage, Tried, stage, tried
 
 
 class ParamsError(AgentError):
@@ -100,7 +100,7 @@ async def _attempt(made: Stage, handler: Tried, params: dict[str, Any], show: "S
 
 
 async def _conforms(made: Stage, handler: Tried, params: dict[str, Any], *, as_json: bool) -> int:
-    from agent.conformance import findings  # noqa: PLC0415 - only with --conform
+    from iot_jobs_agent.kit.conformance import findings  # noqa: PLC0415 - only with --conform
 
     found = []
     async for finding in findings(made, handler, params):

@@ -1,11 +1,10 @@
 """The configuration: one TOML file, checked once and whole, frozen from then on.
 
 Owns reading it, the rules that span keys, and the wording of all problems: `KEY: what is wrong; what to do.`, one
-sentence each. The keys themselves are in `agent.config_keys`, the rules about PEM files in `agent.credentials`.
+sentence each. The keys themselves are in `config.keys`, the rules about PEM files in `config.credentials`.
 """
 
 import math
-import sys
 import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -15,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
-from agent.config_keys import SUBSCRIPTIONS_PER_CONNECTION, Agent, Aws, Config, Handlers, NamespaceEntry
-from agent.credentials import file_problem
-from agent.errors import ConfigError
-from agent.handler import Manifest
+from iot_jobs_agent.config.credentials import file_problem
+from iot_jobs_agent.config.keys import SUBSCRIPTIONS_PER_CONNECTION, Agent, Aws, Config, Handlers, NamespaceEntry
+from iot_jobs_agent.errors import ConfigError
+from iot_jobs_agent.handler import Manifest
+from iot_jobs_agent.installation import installation
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -234,7 +234,7 @@ def _overlap(root: Path, config: Config, path: Path) -> str:
             return f"{what} ({file})"
     trees = [("a handler directory", directory) for directory in config.handlers.directories]
     trees.append(("agent.state_directory", config.agent.state_directory))
-    trees += [("the installation", Path(sys.prefix)), ("the installation", Path(__file__).parent)]
+    trees += [("the installation", directory) for directory in installation()]
     for what, tree in trees:
         if tree.resolve().is_relative_to(root) or root.is_relative_to(tree.resolve()):
             return f"{what} ({tree})"

@@ -1,6 +1,7 @@
 """The keys of the configuration: their names, units, defaults and limits, each for itself.
 
-`config.example.toml` is their reference for people. Nothing here touches a file; `agent.config` reads and cross-checks.
+`config.example.toml` is their reference for people. Nothing here touches a file; `config.config` reads and
+cross-checks.
 """
 
 import re
@@ -22,7 +23,7 @@ from pydantic import (
     model_validator,
 )
 
-from agent.handler import HANDLER_NAME, Manifest
+from iot_jobs_agent.handler import HANDLER_NAME, Manifest
 
 SUBSCRIPTIONS_PER_CONNECTION = 50  # AWS IoT Core quotas, "Subscriptions per connection"
 _DEFAULT_SUBSCRIPTIONS = 5  # P/get/+ P/+/get/+ P/+/update/+ P/notify P/notify-next
@@ -156,7 +157,7 @@ class Handlers(_Section):
 
 
 class Config(_Section):
-    """The whole file. What one key cannot tell alone is checked by `agent.config`."""
+    """The whole file. What one key cannot tell alone is checked by `config.config`."""
 
     aws: Aws
     namespaces: Annotated[tuple[NamespaceEntry, ...], Field(strict=False)] = ()

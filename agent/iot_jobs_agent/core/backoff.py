@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from agent.core.state import Call
+from iot_jobs_agent.core.state import Call
 
 SHORTEST_S = 1.0
 LONGEST_S = 30.0

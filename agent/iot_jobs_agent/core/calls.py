@@ -3,13 +3,13 @@
 from dataclasses import replace
 from typing import assert_never
 
-from agent.core import talking
-from agent.core.claiming import step_timeout_minutes
-from agent.core.details import Told, status_details
-from agent.core.effects import Describe, Effect, Update
-from agent.core.job import ExecutionStatus
-from agent.core.slots import may_go_on
-from agent.core.state import (
+from iot_jobs_agent.core import talking
+from iot_jobs_agent.core.claiming import step_timeout_minutes
+from iot_jobs_agent.core.details import Told, status_details
+from iot_jobs_agent.core.effects import Describe, Effect, Update
+from iot_jobs_agent.core.job import ExecutionStatus
+from iot_jobs_agent.core.slots import may_go_on
+from iot_jobs_agent.core.state import (
     Asking,
     Awaiting,
     Call,

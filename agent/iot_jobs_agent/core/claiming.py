@@ -4,14 +4,14 @@ import math
 from dataclasses import replace
 from typing import assert_never
 
-from agent.core import backoff
-from agent.core.effects import Effect, Note, StartAttempt
-from agent.core.events import Described, DescribeFailed, UpdateFailed
-from agent.core.job import AttemptId, ExecutionStatus, Outcome, Plan, Refusal, Step
-from agent.core.queues import left_alone, met, missed
-from agent.core.settling import outcome_reached, over
-from agent.core.slots import wants_reboot
-from agent.core.state import Claiming, Execution, Judging, Preparing, Reporting, Running, State, Talk, Work
+from iot_jobs_agent.core import backoff
+from iot_jobs_agent.core.effects import Effect, Note, StartAttempt
+from iot_jobs_agent.core.events import Described, DescribeFailed, UpdateFailed
+from iot_jobs_agent.core.job import AttemptId, ExecutionStatus, Outcome, Plan, Refusal, Step
+from iot_jobs_agent.core.queues import left_alone, met, missed
+from iot_jobs_agent.core.settling import outcome_reached, over
+from iot_jobs_agent.core.slots import wants_reboot
+from iot_jobs_agent.core.state import Claiming, Execution, Judging, Preparing, Reporting, Running, State, Talk, Work
 
 Turn = tuple[State, list[Effect]]
 

@@ -3,7 +3,7 @@
 Theory of operation. An event changes where one execution stands (its phase) or what a namespace shows (its queue).
 Then, whatever the event was, the same pump runs: what waited goes on; free slots are filled with pending executions;
 requests whose time has come are sent, reports first; lists are fetched. Who may start what beside whom is in
-`agent.core.slots`. Last, what changed durably is put in front as journal effects,
+`core.slots`. Last, what changed durably is put in front as journal effects,
 so that nothing is done before it is written: no rule can forget to.
 
     phase      | event               | next phase | effects besides the journal's
@@ -49,9 +49,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import assert_never
 
-from agent.core import calls, claiming, queues, running, settling, talking, waiting
-from agent.core.effects import JOURNAL, Effect, Forget, Save, Settle, StopAttempt
-from agent.core.events import (
+from iot_jobs_agent.core import calls, claiming, queues, running, settling, talking, waiting
+from iot_jobs_agent.core.effects import JOURNAL, Effect, Forget, Save, Settle, StopAttempt
+from iot_jobs_agent.core.events import (
     Answer,
     AttemptEnded,
     AttemptEvent,
@@ -73,8 +73,8 @@ from agent.core.events import (
     UpdateAccepted,
     UpdateFailed,
 )
-from agent.core.job import ExecutionId
-from agent.core.state import (
+from iot_jobs_agent.core.job import ExecutionId
+from iot_jobs_agent.core.state import (
     Awaiting,
     Claiming,
     Execution,

@@ -1,4 +1,4 @@
-"""What can be done. `decide` asks for these, in this order; only `agent.daemon` performs them.
+"""What can be done. `decide` asks for these, in this order; only `daemon` performs them.
 
 Effects that act on the world wait until the journal effects before them are on the disk (`JOURNAL`).
 """
@@ -6,8 +6,8 @@ Effects that act on the world wait until the journal effects before them are on 
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from agent.core.job import AttemptId, ExecutionId, ExecutionStatus, Outcome, StartReason, StatusDetails, Step
-from agent.core.state import Execution
+from iot_jobs_agent.core.job import AttemptId, ExecutionId, ExecutionStatus, Outcome, StartReason, StatusDetails, Step
+from iot_jobs_agent.core.state import Execution
 
 
 @dataclass(frozen=True, slots=True)

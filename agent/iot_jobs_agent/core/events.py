@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from agent.core.job import AttemptId, AttemptResult, ExecutionId, ExecutionStatus, Outcome, Plan, Refusal
-from agent.core.state import Execution
+from iot_jobs_agent.core.job import AttemptId, AttemptResult, ExecutionId, ExecutionStatus, Outcome, Plan, Refusal
+from iot_jobs_agent.core.state import Execution
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """The nouns: job execution, plan, step, attempt, outcome. Frozen values, no behaviour beyond their own form.
 
 Identity of work is `ExecutionId`; an attempt adds step and attempt number. Nothing here knows the service's JSON
-(`agent.messages` converts) or the journal's (`agent.journal` converts).
+(`aws.messages` converts) or the journal's (`state.journal` converts).
 """
 
 from collections.abc import Mapping

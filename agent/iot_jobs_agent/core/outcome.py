@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, assert_never
 
-from agent.core.job import AttemptResult, Ending, ExecutionStatus, Outcome
+from iot_jobs_agent.core.job import AttemptResult, Ending, ExecutionStatus, Outcome
 
 KNOWN_OUTCOMES = ("succeeded", "failed", "rejected", "retry", "reboot")
 OWN_CODES = frozenset({"internal-error"})  # given by our worker on a handler's behalf

@@ -3,12 +3,12 @@
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
-from agent.core import backoff
-from agent.core.effects import Effect, Fetch
-from agent.core.events import FetchFailed, Listed, Notified
-from agent.core.job import ExecutionId
-from agent.core.slots import may_take_on
-from agent.core.state import (
+from iot_jobs_agent.core import backoff
+from iot_jobs_agent.core.effects import Effect, Fetch
+from iot_jobs_agent.core.events import FetchFailed, Listed, Notified
+from iot_jobs_agent.core.job import ExecutionId
+from iot_jobs_agent.core.slots import may_take_on
+from iot_jobs_agent.core.state import (
     Call,
     Execution,
     Judging,

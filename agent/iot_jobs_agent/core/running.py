@@ -3,15 +3,15 @@
 from dataclasses import replace
 from typing import assert_never
 
-from agent.core import waiting
-from agent.core.details import Told, status_details
-from agent.core.effects import Effect, Note
-from agent.core.events import AttemptEnded, AttemptProgressed
-from agent.core.job import AttemptResult, Ending, ExecutionStatus, Outcome
-from agent.core.outcome import Wish, ending_in_words, outcome_of, reason_given, wish_of
-from agent.core.settling import outcome_reached, over
-from agent.core.state import Claiming, Execution, Preparing, Running, State, Stopping, Work
-from agent.core.talking import told
+from iot_jobs_agent.core import waiting
+from iot_jobs_agent.core.details import Told, status_details
+from iot_jobs_agent.core.effects import Effect, Note
+from iot_jobs_agent.core.events import AttemptEnded, AttemptProgressed
+from iot_jobs_agent.core.job import AttemptResult, Ending, ExecutionStatus, Outcome
+from iot_jobs_agent.core.outcome import Wish, ending_in_words, outcome_of, reason_given, wish_of
+from iot_jobs_agent.core.settling import outcome_reached, over
+from iot_jobs_agent.core.state import Claiming, Execution, Preparing, Running, State, Stopping, Work
+from iot_jobs_agent.core.talking import told
 
 Turn = tuple[State, list[Effect]]
 

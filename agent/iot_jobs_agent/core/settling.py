@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from agent.core import backoff
-from agent.core.effects import Effect, ForgetAttempts, Note, Settle
-from agent.core.events import Described, DescribeFailed, UpdateFailed
-from agent.core.job import ExecutionId, ExecutionStatus, Outcome, StatusDetails
-from agent.core.queues import dropped
-from agent.core.state import Call, Execution, Judging, Reporting, State, Talking
+from iot_jobs_agent.core import backoff
+from iot_jobs_agent.core.effects import Effect, ForgetAttempts, Note, Settle
+from iot_jobs_agent.core.events import Described, DescribeFailed, UpdateFailed
+from iot_jobs_agent.core.job import ExecutionId, ExecutionStatus, Outcome, StatusDetails
+from iot_jobs_agent.core.queues import dropped
+from iot_jobs_agent.core.state import Call, Execution, Judging, Reporting, State, Talking
 
 Turn = tuple[State, list[Effect]]
 

@@ -1,6 +1,6 @@
 """Rules of who may start something now: slots, handlers that run alone, a reboot that is wanted, the pause."""
 
-from agent.core.state import Claiming, Execution, Preparing, Rebooting, Running, State, Stopping, Waiting
+from iot_jobs_agent.core.state import Claiming, Execution, Preparing, Rebooting, Running, State, Stopping, Waiting
 
 
 def may_take_on(state: State, now: float) -> bool:

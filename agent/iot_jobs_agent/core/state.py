@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias, assert_never
 
-from agent.core.job import AttemptId, ExecutionId, Outcome, Plan, StartReason, StatusDetails, Step
+from iot_jobs_agent.core.job import AttemptId, ExecutionId, Outcome, Plan, StartReason, StatusDetails, Step
 
 
 @dataclass(frozen=True, slots=True)

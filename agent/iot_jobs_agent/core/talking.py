@@ -3,14 +3,14 @@
 from dataclasses import replace
 from typing import assert_never
 
-from agent.core import backoff
-from agent.core.claiming import step_timeout_minutes
-from agent.core.details import Told, status_details
-from agent.core.effects import Effect, Note, StopAttempt, Update
-from agent.core.events import Described, DescribeFailed, UpdateFailed
-from agent.core.job import AttemptId, ExecutionStatus, Outcome
-from agent.core.settling import over
-from agent.core.state import Call, Execution, Rebooting, Running, State, Stopping, Talk, Talking, Waiting
+from iot_jobs_agent.core import backoff
+from iot_jobs_agent.core.claiming import step_timeout_minutes
+from iot_jobs_agent.core.details import Told, status_details
+from iot_jobs_agent.core.effects import Effect, Note, StopAttempt, Update
+from iot_jobs_agent.core.events import Described, DescribeFailed, UpdateFailed
+from iot_jobs_agent.core.job import AttemptId, ExecutionStatus, Outcome
+from iot_jobs_agent.core.settling import over
+from iot_jobs_agent.core.state import Call, Execution, Rebooting, Running, State, Stopping, Talk, Talking, Waiting
 
 Turn = tuple[State, list[Effect]]
 

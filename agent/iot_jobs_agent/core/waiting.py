@@ -2,12 +2,12 @@
 
 from dataclasses import replace
 
-from agent.core.effects import Effect, Note, Reboot
-from agent.core.events import RebootFailed
-from agent.core.job import AttemptResult, ExecutionStatus, OnInterrupt, Outcome, StartReason, StatusDetails
-from agent.core.settling import outcome_reached
-from agent.core.slots import has_slot, is_quiet, may_go_on, wants_reboot
-from agent.core.state import Execution, Preparing, Rebooting, Running, State, Talk, Waiting, Work
+from iot_jobs_agent.core.effects import Effect, Note, Reboot
+from iot_jobs_agent.core.events import RebootFailed
+from iot_jobs_agent.core.job import AttemptResult, ExecutionStatus, OnInterrupt, Outcome, StartReason, StatusDetails
+from iot_jobs_agent.core.settling import outcome_reached
+from iot_jobs_agent.core.slots import has_slot, is_quiet, may_go_on, wants_reboot
+from iot_jobs_agent.core.state import Execution, Preparing, Rebooting, Running, State, Talk, Waiting, Work
 
 Turn = tuple[State, list[Effect]]
 

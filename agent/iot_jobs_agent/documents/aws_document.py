@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from agent.core.job import Plan, Step
-from agent.errors import DocumentError
-from agent.offer import Offer, Rules, command_step, find, handler_step, shown
+from iot_jobs_agent.core.job import Plan, Step
+from iot_jobs_agent.documents.offer import Offer, Rules, command_step, find, handler_step, shown
+from iot_jobs_agent.errors import DocumentError
 
 _RUN_COMMAND = "run-command"
 _LONGEST_NAME = 64

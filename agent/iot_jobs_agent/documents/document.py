@@ -1,6 +1,6 @@
 """Job document -> plan, or DocumentError. Judges all of a document before anything of it runs.
 
-Owns which forms of document there are and in which order they are tried; AWS's own two are in `agent.aws_document`.
+Owns which forms of document there are and in which order they are tried; AWS's own two are in `documents.aws_document`.
 Pure: what the device offers and allows comes as arguments. Reasons name members and handlers, never other values.
 """
 
@@ -8,10 +8,10 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from agent.aws_document import plan_of_operation, plan_of_steps
-from agent.core.job import Plan
-from agent.errors import DocumentError, UnknownHandlerError
-from agent.offer import Namespace, Offer, Rules, find, handler_step
+from iot_jobs_agent.core.job import Plan
+from iot_jobs_agent.documents.aws_document import plan_of_operation, plan_of_steps
+from iot_jobs_agent.documents.offer import Namespace, Offer, Rules, find, handler_step
+from iot_jobs_agent.errors import DocumentError, UnknownHandlerError
 
 LARGEST_BYTES = 32 * 1024  # AWS IoT Device Management quotas, "Job document size"
 _DEEPEST = 100  # far below Python's recursion limit, far above any sensible document

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from agent.core.job import Step, StepKind
-from agent.errors import UnavailableHandlerError, UnknownHandlerError
-from agent.handler import Manifest
+from iot_jobs_agent.core.job import Step, StepKind
+from iot_jobs_agent.errors import UnavailableHandlerError, UnknownHandlerError
+from iot_jobs_agent.handler import Manifest
 
 _LONGEST_SHOWN = 64
 

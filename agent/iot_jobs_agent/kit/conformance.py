@@ -17,12 +17,12 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from agent.attempt_directory import read_shim_pid
-from agent.attempts import Facts
-from agent.core.job import AttemptResult, Ending, ExecutionStatus, OnInterrupt, Outcome, StartReason, Step
-from agent.core.outcome import ending_in_words
-from agent.shim.processes import descendants, send
-from agent.trial import FIRST, Attempted, Stage, Tried
+from iot_jobs_agent.attempts.attempts import Facts
+from iot_jobs_agent.attempts.directory import read_shim_pid
+from iot_jobs_agent.core.job import AttemptResult, Ending, ExecutionStatus, OnInterrupt, Outcome, StartReason, Step
+from iot_jobs_agent.core.outcome import ending_in_words
+from iot_jobs_agent.kit.trial import FIRST, Attempted, Stage, Tried
+from iot_jobs_agent.shim.processes import descendants, send
 
 _BECOME = "; os.execvp(sys.argv[1], sys.argv[1:])"
 _CLOSED_FD_3 = "import os, sys; os.close(3)" + _BECOME

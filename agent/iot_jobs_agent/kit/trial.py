@@ -17,23 +17,31 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from agent.attempts import Attempts, Facts
-from agent.catalog import WORKER, Catalog
-from agent.config import Config
-from agent.core.events import AttemptEnded, AttemptEvent, AttemptNeverStarted, AttemptProgressed, AttemptStarted
-from agent.core.job import AttemptId, AttemptResult, ExecutionId, ExecutionStatus, Outcome, Step
-from agent.core.outcome import Wish, outcome_of, reason_given, wish_of
-from agent.document import plan
-from agent.errors import DocumentError
-from agent.handler import HANDLER_NAME, Manifest
-from agent.launchers import plain
-from agent.manifests import Described, Manifests
-from agent.offer import Namespace
-from agent.trust import distrust
+from iot_jobs_agent.attempts.attempts import Attempts, Facts
+from iot_jobs_agent.attempts.launchers import plain
+from iot_jobs_agent.catalog.catalog import WORKER, Catalog
+from iot_jobs_agent.catalog.manifests import Described, Manifests
+from iot_jobs_agent.catalog.trust import distrust
+from iot_jobs_agent.config.config import Config
+from iot_jobs_agent.core.events import (
+    AttemptEnded,
+    AttemptEvent,
+    AttemptNeverStarted,
+    AttemptProgressed,
+    AttemptStarted,
+)
+from iot_jobs_agent.core.job import AttemptId, AttemptResult, ExecutionId, ExecutionStatus, Outcome, Step
+from iot_jobs_agent.core.outcome import Wish, outcome_of, reason_given, wish_of
+from iot_jobs_agent.documents.document import plan
+from iot_jobs_agent.documents.offer import Namespace
+from iot_jobs_agent.errors import DocumentError
+from iot_jobs_agent.handler import HANDLER_NAME, Manifest
 
 _SPEC = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 # As the worker, but modules of the current directory are found too, after all that is installed.
-_WORKER_HERE = "import runpy, sys; sys.path.append({here!r}); runpy.run_module('agent.worker', run_name='__main__')"
+_WORKER_HERE = (
+    "import runpy, sys; sys.path.append({here!r}); runpy.run_module('iot_jobs_agent.worker', run_name='__main__')"
+)
 
 FIRST = Facts("try")
 

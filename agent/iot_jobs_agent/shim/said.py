@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 
-from agent.shim.files import EVENTS, wake, write_all
+from iot_jobs_agent.shim.files import EVENTS, wake, write_all
 
 TYPE_CHECKING = False  # `typing` would cost a quarter of the start
 if TYPE_CHECKING:

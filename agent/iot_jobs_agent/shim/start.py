@@ -7,7 +7,7 @@ import fcntl
 import os
 import signal
 
-from agent.shim.processes import PR_SET_PDEATHSIG, prctl
+from iot_jobs_agent.shim.processes import PR_SET_PDEATHSIG, prctl
 
 TYPE_CHECKING = False  # `typing` would cost a quarter of the start
 if TYPE_CHECKING:

@@ -11,22 +11,12 @@ import stat
 import sys
 import time
 
-from agent.shim.files import (
-    CONTROL,
-    LOCK,
-    RESULT,
-    SPEC,
-    STDERR,
-    STDOUT,
-    wake,
-    write_all,
-    write_durably,
-)
-from agent.shim.memory import events_file, oom_kills
-from agent.shim.processes import PR_SET_CHILD_SUBREAPER, Process, descendants, held, prctl, send
-from agent.shim.quota import Quota
-from agent.shim.said import LINE_BYTES, Said, understood
-from agent.shim.start import reason_of, started
+from iot_jobs_agent.shim.files import CONTROL, LOCK, RESULT, SPEC, STDERR, STDOUT, wake, write_all, write_durably
+from iot_jobs_agent.shim.memory import events_file, oom_kills
+from iot_jobs_agent.shim.processes import PR_SET_CHILD_SUBREAPER, Process, descendants, held, prctl, send
+from iot_jobs_agent.shim.quota import Quota
+from iot_jobs_agent.shim.said import LINE_BYTES, Said, understood
+from iot_jobs_agent.shim.start import reason_of, started
 
 TYPE_CHECKING = False  # `typing` would cost a quarter of the start
 if TYPE_CHECKING:

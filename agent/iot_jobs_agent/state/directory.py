@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from agent.errors import StateDirectoryError
-from agent.shim.files import WAKE
+from iot_jobs_agent.errors import StateDirectoryError
+from iot_jobs_agent.shim.files import WAKE
 
 LOCK = "agent.lock"
 LOCK_TRIES, LOCK_PAUSE_S = 10, 0.05

@@ -21,9 +21,9 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from agent.core.effects import Forget, JournalEffect, Save, Settle
-from agent.core.job import ExecutionId, ExecutionStatus, Outcome
-from agent.core.state import (
+from iot_jobs_agent.core.effects import Forget, JournalEffect, Save, Settle
+from iot_jobs_agent.core.job import ExecutionId, ExecutionStatus, Outcome
+from iot_jobs_agent.core.state import (
     Claiming,
     Execution,
     Phase,
@@ -34,7 +34,7 @@ from agent.core.state import (
     Stopping,
     Waiting,
 )
-from agent.errors import JournalDamagedError, JournalError
+from iot_jobs_agent.errors import JournalDamagedError, JournalError
 
 SCHEMA_VERSION = 2
 HISTORY_KEPT = 200

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from agent import state_directory
-from agent.core.state import Execution, Preparing, Rebooting, Running, State, Stopping, Waiting
-from agent.errors import StateDirectoryError
+from iot_jobs_agent.core.state import Execution, Preparing, Rebooting, Running, State, Stopping, Waiting
+from iot_jobs_agent.errors import StateDirectoryError
+from iot_jobs_agent.state import directory as state_directory
 
 ERRORS_KEPT = 10
 

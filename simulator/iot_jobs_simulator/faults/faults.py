@@ -14,8 +14,8 @@ from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from simulator import topics
-from simulator.refusals import invalid
+from iot_jobs_simulator import topics
+from iot_jobs_simulator.refusals import invalid
 
 _RATE_WINDOW_S: Final = 1.0
 _READS: Final = frozenset({"DescribeJobExecution", "GetPendingJobExecutions"})

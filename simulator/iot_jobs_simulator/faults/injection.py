@@ -9,9 +9,9 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias
 
-from simulator import payloads, topics
-from simulator.device_plane import Reply
-from simulator.faults import (
+from iot_jobs_simulator import payloads, topics
+from iot_jobs_simulator.device_plane import Reply
+from iot_jobs_simulator.faults.faults import (
     Alter,
     Crash,
     Delay,
@@ -27,11 +27,11 @@ from simulator.faults import (
     Silence,
     Throttle,
 )
-from simulator.jobs.device import NEXT
-from simulator.jobs.notifications import Publication
-from simulator.jobs.views import Json
-from simulator.refusals import Code, Refused
-from simulator.service import Service
+from iot_jobs_simulator.jobs.device import NEXT
+from iot_jobs_simulator.jobs.notifications import Publication
+from iot_jobs_simulator.jobs.views import Json
+from iot_jobs_simulator.refusals import Code, Refused
+from iot_jobs_simulator.service import Service
 
 Send: TypeAlias = Callable[[str, bytes], None]
 RequestFault: TypeAlias = Silence | Reject | Throttle | Crash

@@ -9,12 +9,12 @@ from urllib.parse import unquote
 
 from aiohttp import web
 
-from simulator import payloads
-from simulator.faults import Faults
-from simulator.jobs.views import Json
-from simulator.objects import Objects
-from simulator.refusals import Refused, invalid
-from simulator.s3 import MAX_OBJECT_BYTES, body_of
+from iot_jobs_simulator import payloads
+from iot_jobs_simulator.faults.faults import Faults
+from iot_jobs_simulator.http.s3 import MAX_OBJECT_BYTES, body_of
+from iot_jobs_simulator.jobs.views import Json
+from iot_jobs_simulator.objects import Objects
+from iot_jobs_simulator.refusals import Refused, invalid
 
 PREFIX: Final = "/_simulator/"
 MAX_ADVANCE_S: Final = 10 * 366 * 86400

@@ -15,16 +15,17 @@ from typing import Any, Final, TypeAlias
 
 from aiohttp import web
 
-from simulator import certificates, controls, objects, payloads
-from simulator.controls import Controls
-from simulator.faults import Alter, Crash, Delay, Event, Front, Lose, Reject, Silence, Throttle
-from simulator.jobs.views import Json
-from simulator.model import ServiceApi
-from simulator.policy import Policy
-from simulator.refusals import Code, Refused
-from simulator.s3 import S3Front
-from simulator.service import Service
-from simulator.trouble import Trouble, alter, rejection
+from iot_jobs_simulator import certificates, objects, payloads
+from iot_jobs_simulator.faults.faults import Alter, Crash, Delay, Event, Front, Lose, Reject, Silence, Throttle
+from iot_jobs_simulator.faults.injection import Trouble, alter, rejection
+from iot_jobs_simulator.http import controls
+from iot_jobs_simulator.http.controls import Controls
+from iot_jobs_simulator.http.s3 import S3Front
+from iot_jobs_simulator.jobs.views import Json
+from iot_jobs_simulator.model import ServiceApi
+from iot_jobs_simulator.policy import Policy
+from iot_jobs_simulator.refusals import Code, Refused
+from iot_jobs_simulator.service import Service
 
 Operate: TypeAlias = Callable[[str, Mapping[str, Any], Mapping[str, str]], Json]
 

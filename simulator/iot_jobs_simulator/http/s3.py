@@ -9,7 +9,7 @@ from xml.sax.saxutils import escape
 
 from aiohttp import web
 
-from simulator.objects import PATH, Denied, Objects, Place
+from iot_jobs_simulator.objects import PATH, Denied, Objects, Place
 
 MAX_OBJECT_BYTES: Final = 256 * 1024 * 1024
 _RANGE: Final = re.compile(r"bytes=(?P<first>[0-9]*)-(?P<last>[0-9]*)")

@@ -4,8 +4,8 @@ import heapq
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from simulator.jobs.execution import JobExecution
-from simulator.jobs.job import Job
+from iot_jobs_simulator.jobs.execution import JobExecution
+from iot_jobs_simulator.jobs.job import Job
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from simulator.jobs import lifecycle
-from simulator.jobs.execution import (
+from iot_jobs_simulator.jobs import lifecycle
+from iot_jobs_simulator.jobs.execution import (
     CANCEL_STEP_TIMER,
     EARLY_ENDS,
     SERVICE_ONLY,
@@ -18,9 +18,9 @@ from simulator.jobs.execution import (
     JobExecution,
     check_details,
 )
-from simulator.jobs.store import JobStore
-from simulator.jobs.views import Pending, execution_state
-from simulator.refusals import Code, Refused, invalid
+from iot_jobs_simulator.jobs.store import JobStore
+from iot_jobs_simulator.jobs.views import Pending, execution_state
+from iot_jobs_simulator.refusals import Code, Refused, invalid
 
 NEXT: Final = "$next"
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from simulator.refusals import invalid
+from iot_jobs_simulator.refusals import invalid
 
 MAX_DETAILS: Final = 10
 MAX_DETAIL_VALUE_CHARS: Final = 1024

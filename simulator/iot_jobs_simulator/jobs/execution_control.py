@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 
-from simulator.jobs import lifecycle
-from simulator.jobs.execution import ExecutionStatus, check_details
-from simulator.jobs.store import JobStore
-from simulator.refusals import Code, Refused, check_version
+from iot_jobs_simulator.jobs import lifecycle
+from iot_jobs_simulator.jobs.execution import ExecutionStatus, check_details
+from iot_jobs_simulator.jobs.store import JobStore
+from iot_jobs_simulator.refusals import Code, Refused, check_version
 
 
 def cancel(

@@ -2,8 +2,8 @@
 
 from collections import defaultdict
 
-from simulator.jobs.execution import JobExecution
-from simulator.ordered import Ordered
+from iot_jobs_simulator.jobs.execution import JobExecution
+from iot_jobs_simulator.ordered import Ordered
 
 
 class PendingQueue:

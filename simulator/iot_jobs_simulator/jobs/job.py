@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
-from simulator.jobs.execution import ExecutionStatus, JobExecution
+from iot_jobs_simulator.jobs.execution import ExecutionStatus, JobExecution
 
 MAX_TARGETS: Final = 100
 

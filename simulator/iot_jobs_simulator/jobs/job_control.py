@@ -8,13 +8,13 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from simulator.jobs import lifecycle, membership, retries
-from simulator.jobs.agenda import EndDeletion, RollOut
-from simulator.jobs.execution import TIMEOUT_MINUTES, ExecutionStatus
-from simulator.jobs.job import MAX_TARGETS, Job, JobRequest, JobStatus
-from simulator.jobs.store import JobStore
-from simulator.names import arn
-from simulator.refusals import Code, Refused, invalid
+from iot_jobs_simulator.jobs import lifecycle, membership, retries
+from iot_jobs_simulator.jobs.agenda import EndDeletion, RollOut
+from iot_jobs_simulator.jobs.execution import TIMEOUT_MINUTES, ExecutionStatus
+from iot_jobs_simulator.jobs.job import MAX_TARGETS, Job, JobRequest, JobStatus
+from iot_jobs_simulator.jobs.store import JobStore
+from iot_jobs_simulator.names import arn
+from iot_jobs_simulator.refusals import Code, Refused, invalid
 
 MAX_DELETIONS: Final = 10
 _FINISHED: Final = frozenset({JobStatus.COMPLETED, JobStatus.CANCELED})

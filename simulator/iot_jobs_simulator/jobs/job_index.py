@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from itertools import product
 from typing import Final, TypeAlias
 
-from simulator.jobs.job import Job, JobStatus
-from simulator.ordered import Key, Ordered
+from iot_jobs_simulator.jobs.job import Job, JobStatus
+from iot_jobs_simulator.ordered import Key, Ordered
 
 _RANK: Final = {status: rank for rank, status in enumerate(JobStatus)}
 _Facet: TypeAlias = tuple[JobStatus, str, str | None, str | None]

@@ -1,10 +1,10 @@
 """What follows when an execution changes: its retry, and the completion of its job (page iot-jobs-lifecycle)."""
 
-from simulator.jobs import retries
-from simulator.jobs.agenda import Retry
-from simulator.jobs.execution import ExecutionStatus, JobExecution
-from simulator.jobs.job import Job, JobStatus
-from simulator.jobs.store import JobStore
+from iot_jobs_simulator.jobs import retries
+from iot_jobs_simulator.jobs.agenda import Retry
+from iot_jobs_simulator.jobs.execution import ExecutionStatus, JobExecution
+from iot_jobs_simulator.jobs.job import Job, JobStatus
+from iot_jobs_simulator.jobs.store import JobStore
 
 
 def move(store: JobStore, execution: JobExecution, status: ExecutionStatus, now: float) -> None:

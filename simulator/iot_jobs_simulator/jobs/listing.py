@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Final
 
-from simulator.jobs.execution import JobExecution
-from simulator.jobs.store import JobStore
-from simulator.ordered import Entry, Key
-from simulator.refusals import invalid
+from iot_jobs_simulator.jobs.execution import JobExecution
+from iot_jobs_simulator.jobs.store import JobStore
+from iot_jobs_simulator.ordered import Entry, Key
+from iot_jobs_simulator.refusals import invalid
 
 PAGE_SIZE: Final = 250
 

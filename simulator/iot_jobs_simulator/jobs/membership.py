@@ -6,12 +6,12 @@ page jobs-configurations-details). Members of child groups count as members of t
 
 from collections.abc import Iterable
 
-from simulator.groups import ThingGroup
-from simulator.jobs import lifecycle
-from simulator.jobs.execution import ExecutionStatus
-from simulator.jobs.job import Job
-from simulator.jobs.store import JobStore
-from simulator.names import arn
+from iot_jobs_simulator.jobs import lifecycle
+from iot_jobs_simulator.jobs.execution import ExecutionStatus
+from iot_jobs_simulator.jobs.job import Job
+from iot_jobs_simulator.jobs.store import JobStore
+from iot_jobs_simulator.names import arn
+from iot_jobs_simulator.registry.groups import ThingGroup
 
 _GROUP_PREFIX = arn("thinggroup/")
 

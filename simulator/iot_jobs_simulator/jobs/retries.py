@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from simulator.jobs.execution import ExecutionStatus
-from simulator.refusals import invalid
+from iot_jobs_simulator.jobs.execution import ExecutionStatus
+from iot_jobs_simulator.refusals import invalid
 
 MAX_RETRIES: Final = 10  # of both kinds together, for each thing
 RETRYABLE: Final = frozenset({ExecutionStatus.FAILED, ExecutionStatus.TIMED_OUT})  # REJECTED never is

@@ -6,10 +6,10 @@ that a clock that jumps by a week leaves the same record as one that went throug
 
 from typing import assert_never
 
-from simulator.jobs import lifecycle
-from simulator.jobs.agenda import EndDeletion, Retry, RollOut, Task, TimeOut
-from simulator.jobs.job import Job, JobStatus
-from simulator.jobs.store import JobStore
+from iot_jobs_simulator.jobs import lifecycle
+from iot_jobs_simulator.jobs.agenda import EndDeletion, Retry, RollOut, Task, TimeOut
+from iot_jobs_simulator.jobs.job import Job, JobStatus
+from iot_jobs_simulator.jobs.store import JobStore
 
 
 def next_due(store: JobStore) -> float | None:

@@ -10,18 +10,18 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from simulator.jobs import notifications
-from simulator.jobs.agenda import Agenda, TimeOut
-from simulator.jobs.execution import ExecutionStatus, JobExecution
-from simulator.jobs.executions import Executions
-from simulator.jobs.job import Job, JobStatus
-from simulator.jobs.job_index import JobIndex
-from simulator.jobs.notifications import Publication
-from simulator.jobs.settings import Settings
-from simulator.jobs.views import Pending
-from simulator.refusals import invalid, not_found
-from simulator.registry import Registry
-from simulator.tags import Tags
+from iot_jobs_simulator.jobs import notifications
+from iot_jobs_simulator.jobs.agenda import Agenda, TimeOut
+from iot_jobs_simulator.jobs.execution import ExecutionStatus, JobExecution
+from iot_jobs_simulator.jobs.execution_index import Executions
+from iot_jobs_simulator.jobs.job import Job, JobStatus
+from iot_jobs_simulator.jobs.job_index import JobIndex
+from iot_jobs_simulator.jobs.notifications import Publication
+from iot_jobs_simulator.jobs.settings import Settings
+from iot_jobs_simulator.jobs.views import Pending
+from iot_jobs_simulator.refusals import invalid, not_found
+from iot_jobs_simulator.registry.tags import Tags
+from iot_jobs_simulator.registry.things import Registry
 
 __all__ = ["JobStore", "Settings"]
 

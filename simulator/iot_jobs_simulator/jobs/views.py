@@ -7,9 +7,9 @@ API reference, DateType).
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from simulator.jobs.execution import ExecutionStatus, JobExecution
-from simulator.jobs.job import Job
-from simulator.names import arn
+from iot_jobs_simulator.jobs.execution import ExecutionStatus, JobExecution
+from iot_jobs_simulator.jobs.job import Job
+from iot_jobs_simulator.names import arn
 
 Pending: TypeAlias = tuple[JobExecution, ...]
 Json: TypeAlias = dict[str, Any]

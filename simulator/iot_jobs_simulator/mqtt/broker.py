@@ -19,8 +19,8 @@ from amqtt.mqtt.constants import QOS_0, QOS_1
 from amqtt.mqtt.protocol.broker_handler import BrokerProtocolHandler
 from amqtt.session import Session
 
-from simulator.faults import Event, RefuseSubscription, SessionPresent
-from simulator.gate import Gate, Rules
+from iot_jobs_simulator.faults.faults import Event, RefuseSubscription, SessionPresent
+from iot_jobs_simulator.mqtt.gate import Gate, Rules
 
 Send: TypeAlias = Callable[[str, bytes], None]
 # Called with client id, topic, payload and what sends to the client that asked; False if the topic is none of Jobs.

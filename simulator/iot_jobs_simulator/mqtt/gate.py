@@ -11,11 +11,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Literal, NoReturn
 
-from simulator import certificates, packets
-from simulator.faults import CloseOnConnect, Disconnect, DropPacket, Event, Faults, Rate
-from simulator.limits import Limits
-from simulator.packets import Connect, Kind, Malformed, Packet
-from simulator.policy import Policy
+from iot_jobs_simulator import certificates
+from iot_jobs_simulator.faults.faults import CloseOnConnect, Disconnect, DropPacket, Event, Faults, Rate
+from iot_jobs_simulator.mqtt import packets
+from iot_jobs_simulator.mqtt.limits import Limits
+from iot_jobs_simulator.mqtt.packets import Connect, Kind, Malformed, Packet
+from iot_jobs_simulator.policy import Policy
 
 _log = logging.getLogger(__name__)
 _LAST_WORDS_S: Final = 1.0  # for what is still to be sent when a connection ends, and for what an answer takes

@@ -6,7 +6,7 @@ Its rates are not here: they are off unless a fault switches them on, so that fa
 from dataclasses import dataclass
 from typing import Final
 
-from simulator.packets import MQTT_3_1_1, Connect, Kind, Packet
+from iot_jobs_simulator.mqtt.packets import MQTT_3_1_1, Connect, Kind, Packet
 
 UNACCEPTABLE_VERSION: Final = 1  # return codes of CONNACK (MQTT 3.1.1, 3.2.2.3)
 IDENTIFIER_REJECTED: Final = 2

@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from typing import Final
 
-from simulator.jobs import intervention, listing, views
-from simulator.jobs.execution import JobExecution
-from simulator.jobs.store import JobStore
-from simulator.jobs.views import Json
-from simulator.names import arn
-from simulator.operations.operation import Operation, listed, operation
+from iot_jobs_simulator.jobs import execution_control as intervention
+from iot_jobs_simulator.jobs import listing, views
+from iot_jobs_simulator.jobs.execution import JobExecution
+from iot_jobs_simulator.jobs.store import JobStore
+from iot_jobs_simulator.jobs.views import Json
+from iot_jobs_simulator.names import arn
+from iot_jobs_simulator.operations.operation import Operation, listed, operation
 
 
 def _describe(store: JobStore, members: Json, now: float) -> Json:

@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 from typing import Final
 
-from simulator import placeholders
-from simulator.jobs import operator, views
-from simulator.jobs.job import Job, JobRequest, TargetSelection
-from simulator.jobs.store import JobStore
-from simulator.jobs.views import Json
-from simulator.operations.operation import Operation, listed, operation
-from simulator.refusals import invalid
+from iot_jobs_simulator import placeholders
+from iot_jobs_simulator.jobs import job_control as operator
+from iot_jobs_simulator.jobs import views
+from iot_jobs_simulator.jobs.job import Job, JobRequest, TargetSelection
+from iot_jobs_simulator.jobs.store import JobStore
+from iot_jobs_simulator.jobs.views import Json
+from iot_jobs_simulator.operations.operation import Operation, listed, operation
+from iot_jobs_simulator.refusals import invalid
 
 _PLACEHOLDER: Final = "${aws:iot:"
 # Members of UpdateJob by the field of JobRequest that they replace.

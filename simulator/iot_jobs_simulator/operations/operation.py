@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from simulator.jobs import listing
-from simulator.jobs.store import JobStore
-from simulator.jobs.views import Json
-from simulator.ordered import Entry, Key
+from iot_jobs_simulator.jobs import listing
+from iot_jobs_simulator.jobs.store import JobStore
+from iot_jobs_simulator.jobs.views import Json
+from iot_jobs_simulator.ordered import Entry, Key
 
 Perform: TypeAlias = Callable[[JobStore, Json, float], Json]
 

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Final
 
-from simulator.jobs.store import JobStore
-from simulator.jobs.views import Json
-from simulator.operations.operation import Operation, listed, operation
+from iot_jobs_simulator.jobs.store import JobStore
+from iot_jobs_simulator.jobs.views import Json
+from iot_jobs_simulator.operations.operation import Operation, listed, operation
 
 
 def _tag(store: JobStore, members: Json, _now: float) -> Json:

@@ -3,13 +3,13 @@
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from simulator.jobs import membership
-from simulator.jobs.store import JobStore
-from simulator.jobs.views import Json
-from simulator.operations.operation import Operation, listed, operation
-from simulator.ordered import Key
-from simulator.refusals import check_version, invalid
-from simulator.registry import Thing
+from iot_jobs_simulator.jobs import membership
+from iot_jobs_simulator.jobs.store import JobStore
+from iot_jobs_simulator.jobs.views import Json
+from iot_jobs_simulator.operations.operation import Operation, listed, operation
+from iot_jobs_simulator.ordered import Key
+from iot_jobs_simulator.refusals import check_version, invalid
+from iot_jobs_simulator.registry.things import Thing
 
 
 def _create_thing(store: JobStore, members: Json, _now: float) -> Json:

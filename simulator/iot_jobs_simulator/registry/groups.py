@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from simulator.attributes import updated
-from simulator.names import arn
-from simulator.ordered import Key, Ordered
-from simulator.refusals import Code, Refused, check_version, invalid, not_found
+from iot_jobs_simulator.names import arn
+from iot_jobs_simulator.ordered import Key, Ordered
+from iot_jobs_simulator.refusals import Code, Refused, check_version, invalid, not_found
+from iot_jobs_simulator.registry.attributes import updated
 
 MAX_GROUPS_OF_THING: Final = 10
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
-from simulator.ordered import Key
-from simulator.refusals import Code, Refused, invalid, not_found
+from iot_jobs_simulator.ordered import Key
+from iot_jobs_simulator.refusals import Code, Refused, invalid, not_found
 
 MAX_TAGS: Final = 50
 _RESERVED: Final = "aws:"

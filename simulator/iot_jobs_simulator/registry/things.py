@@ -7,11 +7,11 @@ import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from simulator.attributes import updated
-from simulator.groups import Groups
-from simulator.names import arn
-from simulator.ordered import Key, Ordered
-from simulator.refusals import Code, Refused, check_version, not_found
+from iot_jobs_simulator.names import arn
+from iot_jobs_simulator.ordered import Key, Ordered
+from iot_jobs_simulator.refusals import Code, Refused, check_version, not_found
+from iot_jobs_simulator.registry.attributes import updated
+from iot_jobs_simulator.registry.groups import Groups
 
 
 @dataclass(slots=True, eq=False)

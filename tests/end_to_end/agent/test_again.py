@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from simulator.faults import Delay
+from iot_jobs_simulator.faults.faults import Delay
 
 BOOT = "IOT_JOBS_AGENT_TEST_BOOT_ID"
 

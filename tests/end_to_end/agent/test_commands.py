@@ -19,7 +19,12 @@ ECHO = {"operation": "run-command", "params": {"command": "echo hi"}}
 def command(*arguments: str, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
     """Run `iot-jobs-agent` and return what it printed."""
     return subprocess.run(
-        [sys.executable, "-m", "agent", *arguments], capture_output=True, text=True, timeout=25, check=False, cwd=cwd
+        [sys.executable, "-m", "iot_jobs_agent", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=25,
+        check=False,
+        cwd=cwd,
     )
 
 
@@ -147,7 +152,7 @@ async def test_what_is_only_on_this_device_is_told_without_credentials(device: A
 def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
     reader, writer = os.pipe()
     os.close(reader)
-    command = [sys.executable, "-m", "agent", "handlers", "--config", str(tmp_path / "none.toml")]
+    command = [sys.executable, "-m", "iot_jobs_agent", "handlers", "--config", str(tmp_path / "none.toml")]
     (tmp_path / "none.toml").write_text("")
     done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=25, check=False)
     os.close(writer)
@@ -198,7 +203,9 @@ def test_the_demonstration_ends_with_every_execution_succeeded() -> None:
 
 
 def test_a_demonstration_that_is_kept_is_what_it_says_and_ends_as_a_whole() -> None:
-    kept = subprocess.Popen([sys.executable, "-m", "agent", "demo", "--keep"], stdout=subprocess.PIPE, text=True)
+    kept = subprocess.Popen(
+        [sys.executable, "-m", "iot_jobs_agent", "demo", "--keep"], stdout=subprocess.PIPE, text=True
+    )
     assert kept.stdout is not None
     lines = []
     for line in kept.stdout:

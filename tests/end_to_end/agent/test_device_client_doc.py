@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from agent.device import device_facts
+from iot_jobs_agent.device import device_facts
 
 DOC = (Path(__file__).parents[3] / "docs" / "device-client-compatibility.md").read_text()
 EXAMPLES = dict(re.findall(r"^```\w+ (\S+)\n(.*?)^```$", DOC, re.MULTILINE | re.DOTALL))

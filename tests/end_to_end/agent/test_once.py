@@ -3,7 +3,7 @@
 import os
 from typing import Any
 
-from agent import state_directory
+from iot_jobs_agent.state import directory as state_directory
 
 ECHO = {"operation": "run-command", "params": {"command": "echo hi"}}
 UNAVAILABLE = 69

@@ -16,7 +16,7 @@ def command(device: Any) -> Any:
 
     async def run(*words: str) -> tuple[int, str]:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "agent", *words, "--config", str(device.write_config())),
+            *(sys.executable, "-m", "iot_jobs_agent", *words, "--config", str(device.write_config())),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import structlog
 
-from agent.__main__ import main
+from iot_jobs_agent.__main__ import main
 
 
 class Author:
@@ -72,7 +72,9 @@ def start(author: Author) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
     def started(*arguments: str | Path) -> "subprocess.Popen[str]":
         pipe = subprocess.PIPE
         running.append(
-            subprocess.Popen([sys.executable, "-m", "agent", *map(str, arguments)], stdout=pipe, stderr=pipe, text=True)
+            subprocess.Popen(
+                [sys.executable, "-m", "iot_jobs_agent", *map(str, arguments)], stdout=pipe, stderr=pipe, text=True
+            )
         )
         return running[-1]
 

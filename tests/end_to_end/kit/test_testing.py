@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from agent.testing import JobsAgent, assert_handler_conforms
-from handlers import run_command, write_file
+from iot_jobs_agent.testing import JobsAgent, assert_handler_conforms
+from iot_jobs_handlers import run_command, write_file
 
 GREET = """#!/bin/sh
 [ "$1" = describe ] && echo '{"name": "greet", "grace_s": 5}' && exit 0
@@ -81,8 +81,8 @@ def test_who_asks_for_nothing_gets_nothing_imported(tmp_path: Path) -> None:
         import sys
 
         def test_nothing_heavy_is_here():
-            ours = {name for name in sys.modules if name.split(".")[0] in {"agent", "handlers", "simulator"}}
-            assert ours == {"agent", "agent.testing"}
+            ours = {name for name in sys.modules if name.startswith("iot_jobs_")}
+            assert ours == {"iot_jobs_agent", "iot_jobs_agent.testing"}
             assert not {"boto3", "botocore", "pydantic", "structlog", "awscrt", "amqtt", "asyncio"} & sys.modules.keys()
     """
     # asyncio and others come with the plug-ins that our own tests use

@@ -24,7 +24,7 @@ while :; do sleep 0.1; done
 """
 MODULE = """
 from pydantic import BaseModel
-from agent.handler import Handler, Job, Outcome
+from iot_jobs_agent.handler import Handler, Job, Outcome
 
 class Params(BaseModel, frozen=True, extra="forbid"):
     word: str

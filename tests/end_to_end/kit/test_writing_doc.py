@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from agent.config import load_handlers
-from agent.conformance import CASES
+from iot_jobs_agent.config.config import load_handlers
+from iot_jobs_agent.kit.conformance import CASES
 
 DOC = (Path(__file__).parents[3] / "docs" / "writing-a-handler.md").read_text()
 EXAMPLES = {

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from agent.attempt_directory import Facts
-from agent.attempts import Attempts
-from agent.core.events import AttemptEnded, AttemptEvent, AttemptProgressed, AttemptStarted
-from agent.core.job import AttemptId, AttemptResult, ExecutionId, Step, StepKind
-from agent.launchers import Launcher, plain
+from iot_jobs_agent.attempts.attempts import Attempts
+from iot_jobs_agent.attempts.directory import Facts
+from iot_jobs_agent.attempts.launchers import Launcher, plain
+from iot_jobs_agent.core.events import AttemptEnded, AttemptEvent, AttemptProgressed, AttemptStarted
+from iot_jobs_agent.core.job import AttemptId, AttemptResult, ExecutionId, Step, StepKind
 
 ATTEMPT = AttemptId(ExecutionId("", "job-1", 1), 0, 1)
 FACTS = Facts(thing_name="thing-1")

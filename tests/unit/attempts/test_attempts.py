@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent import attempt_directory
-from agent.core.events import AttemptEnded, AttemptProgressed, AttemptStarted
-from agent.core.job import AttemptId, Ending, ExecutionId
-from agent.launchers import ROOT, plain
-from agent.shim import files
+from iot_jobs_agent.attempts import directory as attempt_directory
+from iot_jobs_agent.attempts.launchers import ROOT, plain
+from iot_jobs_agent.core.events import AttemptEnded, AttemptProgressed, AttemptStarted
+from iot_jobs_agent.core.job import AttemptId, Ending, ExecutionId
+from iot_jobs_agent.shim import files
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -327,7 +327,9 @@ async def hang(story: "Story") -> None:
 async def test_a_shim_that_hangs_beyond_the_handlers_time_is_given_up_and_nothing_of_it_lives(
     story: "Story", monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("agent.attempts.HUNG_S", -24.0)  # as if 24 s of the 20 s and of the grace of 5 s were over
+    monkeypatch.setattr(
+        "iot_jobs_agent.attempts.attempts.HUNG_S", -24.0
+    )  # as if 24 s of the 20 s and of the grace of 5 s were over
     story.start(ORPHAN + UP + "exec sleep 1000")
     await hang(story)
     assert (await story.ended()).ending is Ending.LOST
@@ -354,7 +356,7 @@ async def test_a_shim_that_hangs_when_it_is_to_stop_is_given_up(
         agent.attempts.close()
         agent = new_story()
         assert agent.attempts.reattach([ATTEMPT]) == set()
-    monkeypatch.setattr("agent.attempts.HUNG_S", 0.1)
+    monkeypatch.setattr("iot_jobs_agent.attempts.attempts.HUNG_S", 0.1)
     agent.attempts.stop(ATTEMPT)
     agent.attempts.stop(ATTEMPT)
     assert (await agent.ended()).ending is Ending.LOST
@@ -462,10 +464,10 @@ AGENT = """
 import asyncio, os, signal, sys
 from pathlib import Path
 sys.path.append(sys.argv[2])
-from agent.attempts import Attempts, Facts
-from agent.core.events import AttemptProgressed
-from agent.core.job import AttemptId, ExecutionId, Step, StepKind
-from agent.launchers import ROOT, plain
+from iot_jobs_agent.attempts.attempts import Attempts, Facts
+from iot_jobs_agent.core.events import AttemptProgressed
+from iot_jobs_agent.core.job import AttemptId, ExecutionId, Step, StepKind
+from iot_jobs_agent.attempts.launchers import ROOT, plain
 
 async def main():
     inbox = asyncio.Queue()

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from agent.attempt_directory import Facts
-from agent.catalog import Catalog
-from agent.config_keys import Config
-from agent.core.job import AttemptId, Ending, ExecutionId, Outcome, Step
-from agent.core.outcome import outcome_of
-from agent.document import plan
-from agent.handler import Job, Manifest
-from agent.jobctl import OUTCOMES, parser
-from agent.offer import Namespace
-from agent.shim.said import FORMS, LINE_BYTES, understood
+from iot_jobs_agent.attempts.directory import Facts
+from iot_jobs_agent.catalog.catalog import Catalog
+from iot_jobs_agent.config.keys import Config
+from iot_jobs_agent.core.job import AttemptId, Ending, ExecutionId, Outcome, Step
+from iot_jobs_agent.core.outcome import outcome_of
+from iot_jobs_agent.documents.document import plan
+from iot_jobs_agent.documents.offer import Namespace
+from iot_jobs_agent.handler import Job, Manifest
+from iot_jobs_agent.jobctl import OUTCOMES, parser
+from iot_jobs_agent.shim.said import FORMS, LINE_BYTES, understood
 
 if TYPE_CHECKING:
     from conftest import Story
@@ -32,7 +32,7 @@ EXAMPLES = {
 }
 ATTEMPT = AttemptId(ExecutionId("", "job-1", 1), 0, 1)
 # `-I` keeps a test's directory away from the worker: it is put in the way of import by hand.
-BOOT = "import runpy, sys; sys.path.append({path!r}); runpy.run_module('agent.worker', run_name='__main__')"
+BOOT = "import runpy, sys; sys.path.append({path!r}); runpy.run_module('iot_jobs_agent.worker', run_name='__main__')"
 
 Prepare = Callable[..., Awaitable[Step]]
 Run = Callable[..., Awaitable[Outcome]]

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Literal
 
 import pytest
 
-from agent.attempt_directory import Facts
-from agent.core.job import AttemptId, Ending, ExecutionId
+from iot_jobs_agent.attempts.directory import Facts
+from iot_jobs_agent.core.job import AttemptId, Ending, ExecutionId
 
 if TYPE_CHECKING:
     from conftest import Story

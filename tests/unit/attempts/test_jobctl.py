@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent import jobctl
-from agent.core.job import StepKind
-from agent.core.outcome import Wish, outcome_of, wish_of
+from iot_jobs_agent import jobctl
+from iot_jobs_agent.core.job import StepKind
+from iot_jobs_agent.core.outcome import Wish, outcome_of, wish_of
 
 if TYPE_CHECKING:
     from conftest import Story
 
-JOBCTL = f'jobctl() {{ {sys.executable} -I -m agent.jobctl "$@"; }}; '
+JOBCTL = f'jobctl() {{ {sys.executable} -I -m iot_jobs_agent.jobctl "$@"; }}; '
 
 
 async def test_progress_and_details_are_told(story: "Story") -> None:

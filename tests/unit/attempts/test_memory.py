@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent import launchers
-from agent.core.job import Ending
-from agent.core.outcome import outcome_of
-from agent.shim import memory
+from iot_jobs_agent.attempts import launchers
+from iot_jobs_agent.core.job import Ending
+from iot_jobs_agent.core.outcome import outcome_of
+from iot_jobs_agent.shim import memory
 
 if TYPE_CHECKING:
     from conftest import Story
@@ -18,7 +18,7 @@ KILLED = "low 0\nhigh 0\nmax 7\noom 1\noom_kill %d\noom_group_kill 0\n"
 OWN = """
 import sys
 sys.path.append(sys.argv[1])
-from agent.shim import memory, supervisor
+from iot_jobs_agent.shim import memory, supervisor
 memory.CGROUPS = {cgroups!r}
 sys.exit(supervisor.main(sys.argv[2], {has_own!r}))
 """

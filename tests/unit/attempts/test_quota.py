@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent import launchers
-from agent.core.job import AttemptId, Ending, ExecutionId
-from agent.core.outcome import outcome_of
-from agent.launchers import plain
-from agent.shim import files
-from agent.shim.quota import SECTOR_BYTES, used
+from iot_jobs_agent.attempts import launchers
+from iot_jobs_agent.attempts.launchers import plain
+from iot_jobs_agent.core.job import AttemptId, Ending, ExecutionId
+from iot_jobs_agent.core.outcome import outcome_of
+from iot_jobs_agent.shim import files
+from iot_jobs_agent.shim.quota import SECTOR_BYTES, used
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,7 +45,7 @@ for _ in range(25):
 HANGING = """
 import os, sys
 sys.path.append(sys.argv[1])
-from agent.shim import quota, supervisor
+from iot_jobs_agent.shim import quota, supervisor
 reader, writer = os.pipe()
 def hanging(directory, _):
     return (0, True) if "ready" not in os.listdir(directory) else os.read(reader, 1)

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from agent import journal, results
-from agent.__main__ import main
-from agent.core.effects import Settle
-from agent.core.job import AttemptId, Ending, ExecutionId, ExecutionStatus, Outcome
-from agent.core.settling import REMEMBERED
-from agent.journal import Journal
+from iot_jobs_agent.__main__ import main
+from iot_jobs_agent.attempts import results
+from iot_jobs_agent.core.effects import Settle
+from iot_jobs_agent.core.job import AttemptId, Ending, ExecutionId, ExecutionStatus, Outcome
+from iot_jobs_agent.core.settling import REMEMBERED
+from iot_jobs_agent.state import journal
+from iot_jobs_agent.state.journal import Journal
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.core.job import AttemptResult, Ending
-from agent.core.outcome import outcome_of
+from iot_jobs_agent.core.job import AttemptResult, Ending
+from iot_jobs_agent.core.outcome import outcome_of
 
 if TYPE_CHECKING:
     from conftest import Story
@@ -14,7 +14,7 @@ PROGRAMS = ["/bin/echo", "/bin/false", "/bin/sh", "/bin/no-such-program"]
 
 
 async def ran(story: "Story", command: object, programs: object = PROGRAMS) -> AttemptResult:
-    argv = (sys.executable, "-I", "-m", "agent.worker", "handlers.run_command:HANDLER")
+    argv = (sys.executable, "-I", "-m", "iot_jobs_agent.worker", "iot_jobs_handlers.run_command:HANDLER")
     return await story.run(
         "", argv=argv, input=json.dumps({"command": command}), settings=json.dumps({"programs": programs})
     )
@@ -76,7 +76,7 @@ async def test_a_wrong_list_is_the_devices_fault(story: "Story", programs: objec
 
 
 async def test_a_stop_reaches_the_program_too(story: "Story") -> None:
-    argv = (sys.executable, "-I", "-m", "agent.worker", "handlers.run_command:HANDLER")
+    argv = (sys.executable, "-I", "-m", "iot_jobs_agent.worker", "iot_jobs_handlers.run_command:HANDLER")
     command = {"command": ["sh", "-c", "touch up; exec sleep 1000"]}
     result = await story.run(
         "", argv=argv, input=json.dumps(command), settings=json.dumps({"programs": PROGRAMS}), timeout_s=1.5

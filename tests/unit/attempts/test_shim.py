@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-import agent.shim
-from agent.attempt_directory import Position, read_progress
-from agent.core.job import AttemptId, Ending, ExecutionId, StepKind
-from agent.launchers import plain
-from agent.shim.said import Said
+import iot_jobs_agent.shim
+from iot_jobs_agent.attempts.directory import Position, read_progress
+from iot_jobs_agent.attempts.launchers import plain
+from iot_jobs_agent.core.job import AttemptId, Ending, ExecutionId, StepKind
+from iot_jobs_agent.shim.said import Said
 
 if TYPE_CHECKING:
     from conftest import Story
@@ -254,7 +254,7 @@ async def test_events_are_started_anew_before_they_fill_the_disk_and_nothing_of_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("agent.shim.said.EVENTS_BYTES", 500)
+    monkeypatch.setattr("iot_jobs_agent.shim.said.EVENTS_BYTES", 500)
     said, position, details = Said(str(tmp_path / "nobody-listens")), Position(), {}
     for number in range(100):
         said.add({"progress": number, "details": {f"k{number % 9}": str(number)}})
@@ -389,10 +389,12 @@ async def test_the_result_file_may_hold_anything(story: "Story", script: str, pa
 
 
 def test_the_shim_imports_the_standard_library_and_itself() -> None:
-    allowed = sys.stdlib_module_names | {"agent.shim"}
-    for path in Path(agent.shim.__file__).parent.glob("*.py"):
+    allowed = sys.stdlib_module_names | {"iot_jobs_agent.shim"}
+    for path in Path(iot_jobs_agent.shim.__file__).parent.glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             for name in names:
-                assert name.split(".")[0] in allowed or name.startswith("agent.shim."), f"{path.name} imports {name}"
+                assert name.split(".")[0] in allowed or name.startswith("iot_jobs_agent.shim."), (
+                    f"{path.name} imports {name}"
+                )

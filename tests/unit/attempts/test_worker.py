@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.attempt_directory import Facts
-from agent.core.job import AttemptId, AttemptResult, Ending, ExecutionId, Outcome
-from agent.core.outcome import outcome_of
+from iot_jobs_agent.attempts.directory import Facts
+from iot_jobs_agent.core.job import AttemptId, AttemptResult, Ending, ExecutionId, Outcome
+from iot_jobs_agent.core.outcome import outcome_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 Run = Callable[..., Awaitable[tuple[Outcome, AttemptResult]]]
 ATTEMPT = AttemptId(ExecutionId("", "job-1", 1), 0, 1)
 # `-I` keeps the current directory and PYTHONPATH away: a handler under test is put in the way of import by hand.
-BOOT = "import runpy, sys; sys.path.append({path!r}); runpy.run_module('agent.worker', run_name='__main__')"
+BOOT = "import runpy, sys; sys.path.append({path!r}); runpy.run_module('iot_jobs_agent.worker', run_name='__main__')"
 
 HEAD = """
 import asyncio, os, sys, signal
 from pydantic import BaseModel, Field, field_validator
-from agent.handler import Handler, HandlerError, Job, Outcome
+from iot_jobs_agent.handler import Handler, HandlerError, Job, Outcome
 
 class Params(BaseModel, frozen=True, extra="forbid"):
     n: int = Field(default=1, le=9)
@@ -281,7 +281,7 @@ async def test_a_result_that_cannot_be_written_is_no_success(run: Run) -> None:
 
 def test_handlers_are_described_in_one_go_whatever_they_do(argv: Callable[[str], tuple[str, ...]]) -> None:
     command = argv("print('noise')\ndef run(params, job): ...")[:-1]
-    specs = ["sample:HANDLER", "sample:nothing", "no_such_module:X", "handlers.run_command:HANDLER"]
+    specs = ["sample:HANDLER", "sample:nothing", "no_such_module:X", "iot_jobs_handlers.run_command:HANDLER"]
     done = subprocess.run([*command, "--describe", *specs], capture_output=True, check=True, text=True)
     described = json.loads(done.stdout)
     assert list(described) == specs
@@ -289,7 +289,7 @@ def test_handlers_are_described_in_one_go_whatever_they_do(argv: Callable[[str],
     assert described["sample:HANDLER"]["params"]["properties"]["n"]["maximum"] == 9
     assert described["sample:nothing"] == {"error": "sample:nothing is not a Handler"}
     assert "No module named 'no_such_module'" in described["no_such_module:X"]["error"]
-    assert described["handlers.run_command:HANDLER"]["name"] == "run-command"
+    assert described["iot_jobs_handlers.run_command:HANDLER"]["name"] == "run-command"
     assert "noise" in done.stderr
 
 
@@ -300,5 +300,7 @@ def test_a_wrong_manifest_is_told_by_field(argv: Callable[[str], tuple[str, ...]
 
 
 def test_a_wrong_command_line_is_told() -> None:
-    done = subprocess.run([sys.executable, "-I", "-m", "agent.worker"], capture_output=True, check=False, text=True)
+    done = subprocess.run(
+        [sys.executable, "-I", "-m", "iot_jobs_agent.worker"], capture_output=True, check=False, text=True
+    )
     assert (done.returncode, "usage:" in done.stderr) == (2, True)

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.handler import HandlerError, Job, Outcome
-from handlers.write_file import HANDLER, Params, write_file
+from iot_jobs_agent.handler import HandlerError, Job, Outcome
+from iot_jobs_handlers.write_file import HANDLER, Params, write_file
 
 
 @pytest.fixture

@@ -2,11 +2,11 @@
 
 import pytest
 
-from agent.core.decide import decide, next_deadline
-from agent.core.effects import Effect, Note, Save
-from agent.core.events import Event, JournalOpened
-from agent.core.job import ExecutionId, Plan, Step, StepKind
-from agent.core.state import Phase, Settings, State
+from iot_jobs_agent.core.decide import decide, next_deadline
+from iot_jobs_agent.core.effects import Effect, Note, Save
+from iot_jobs_agent.core.events import Event, JournalOpened
+from iot_jobs_agent.core.job import ExecutionId, Plan, Step, StepKind
+from iot_jobs_agent.core.state import Phase, Settings, State
 
 JOB = ExecutionId("", "job-1", 1)
 

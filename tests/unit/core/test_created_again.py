@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from agent.core import backoff
-from agent.core.effects import Describe, Settle, StopAttempt, Update
-from agent.core.events import (
+from iot_jobs_agent.core import backoff
+from iot_jobs_agent.core.effects import Describe, Settle, StopAttempt, Update
+from iot_jobs_agent.core.events import (
     AttemptEnded,
     AttemptProgressed,
     AttemptStarted,
@@ -18,8 +18,8 @@ from agent.core.events import (
     Tick,
     UpdateFailed,
 )
-from agent.core.job import AttemptId, AttemptResult, Ending, ExecutionId, ExecutionStatus, Outcome, Plan
-from agent.core.state import Execution, Reporting, Running, Stopping, Waiting, Work
+from iot_jobs_agent.core.job import AttemptId, AttemptResult, Ending, ExecutionId, ExecutionStatus, Outcome, Plan
+from iot_jobs_agent.core.state import Execution, Reporting, Running, Stopping, Waiting, Work
 
 JOB = ExecutionId("", "job-1", 1)
 ATTEMPT = AttemptId(JOB, 0, 1)

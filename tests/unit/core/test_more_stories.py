@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from agent.core import calls
-from agent.core.backoff import delay_s
-from agent.core.decide import is_idle
-from agent.core.effects import Describe, Fetch, Forget, Note, Settle, StartAttempt, Update
-from agent.core.events import (
+from iot_jobs_agent.core import calls
+from iot_jobs_agent.core.backoff import delay_s
+from iot_jobs_agent.core.decide import is_idle
+from iot_jobs_agent.core.effects import Describe, Fetch, Forget, Note, Settle, StartAttempt, Update
+from iot_jobs_agent.core.events import (
     AttemptEnded,
     AttemptNeverStarted,
     AttemptProgressed,
@@ -26,7 +26,7 @@ from agent.core.events import (
     UpdateAccepted,
     UpdateFailed,
 )
-from agent.core.job import (
+from iot_jobs_agent.core.job import (
     AttemptId,
     AttemptResult,
     Ending,
@@ -38,8 +38,18 @@ from agent.core.job import (
     Step,
     StepKind,
 )
-from agent.core.queues import PENDING_KEPT
-from agent.core.state import Claiming, Execution, Judging, Preparing, Reporting, Running, Settings, Stopping, Work
+from iot_jobs_agent.core.queues import PENDING_KEPT
+from iot_jobs_agent.core.state import (
+    Claiming,
+    Execution,
+    Judging,
+    Preparing,
+    Reporting,
+    Running,
+    Settings,
+    Stopping,
+    Work,
+)
 
 JOB = ExecutionId("", "job-1", 1)
 OTHER = ExecutionId("", "job-2", 1)

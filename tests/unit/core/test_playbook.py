@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from agent.core.effects import (
+from iot_jobs_agent.core.effects import (
     Describe,
     Fetch,
     Forget,
@@ -15,7 +15,7 @@ from agent.core.effects import (
     StopAttempt,
     Update,
 )
-from agent.core.events import (
+from iot_jobs_agent.core.events import (
     AttemptEnded,
     AttemptNeverStarted,
     AttemptProgressed,
@@ -32,7 +32,7 @@ from agent.core.events import (
     UpdateAccepted,
     UpdateFailed,
 )
-from agent.core.job import (
+from iot_jobs_agent.core.job import (
     AttemptId,
     AttemptResult,
     Ending,
@@ -44,7 +44,7 @@ from agent.core.job import (
     Step,
     StepKind,
 )
-from agent.core.state import (
+from iot_jobs_agent.core.state import (
     Claiming,
     Execution,
     Judging,

@@ -7,9 +7,20 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agent.core.decide import decide, next_deadline
-from agent.core.effects import JOURNAL, Describe, Fetch, Forget, Reboot, Save, Settle, StartAttempt, StopAttempt, Update
-from agent.core.events import (
+from iot_jobs_agent.core.decide import decide, next_deadline
+from iot_jobs_agent.core.effects import (
+    JOURNAL,
+    Describe,
+    Fetch,
+    Forget,
+    Reboot,
+    Save,
+    Settle,
+    StartAttempt,
+    StopAttempt,
+    Update,
+)
+from iot_jobs_agent.core.events import (
     AttemptEnded,
     AttemptNeverStarted,
     AttemptProgressed,
@@ -28,7 +39,7 @@ from agent.core.events import (
     UpdateAccepted,
     UpdateFailed,
 )
-from agent.core.job import (
+from iot_jobs_agent.core.job import (
     AttemptId,
     AttemptResult,
     Ending,
@@ -40,9 +51,9 @@ from agent.core.job import (
     Step,
     StepKind,
 )
-from agent.core.slots import may_go_on
-from agent.core.state import Execution, Rebooting, Reporting, Running, Settings, State, Stopping, Waiting
-from agent.journal import decoded, encoded
+from iot_jobs_agent.core.slots import may_go_on
+from iot_jobs_agent.core.state import Execution, Rebooting, Reporting, Running, Settings, State, Stopping, Waiting
+from iot_jobs_agent.state.journal import decoded, encoded
 
 NAMESPACES = ("", "team-a")
 EXECUTIONS = [ExecutionId(ns, f"job-{n}", k) for ns in NAMESPACES for n in range(2) for k in (1, 2)]

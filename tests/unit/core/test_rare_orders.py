@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from agent.core.decide import is_idle
-from agent.core.effects import Describe, Fetch, StartAttempt, Update
-from agent.core.events import (
+from iot_jobs_agent.core.decide import is_idle
+from iot_jobs_agent.core.effects import Describe, Fetch, StartAttempt, Update
+from iot_jobs_agent.core.events import (
     AttemptEnded,
     AttemptStarted,
     Connected,
@@ -20,7 +20,7 @@ from agent.core.events import (
     UpdateAccepted,
     UpdateFailed,
 )
-from agent.core.job import (
+from iot_jobs_agent.core.job import (
     AttemptId,
     AttemptResult,
     Ending,
@@ -32,7 +32,7 @@ from agent.core.job import (
     Step,
     StepKind,
 )
-from agent.core.state import Claiming, Execution, Preparing, Rebooting, Reporting, Waiting, Work
+from iot_jobs_agent.core.state import Claiming, Execution, Preparing, Rebooting, Reporting, Waiting, Work
 
 S = ExecutionStatus
 JOB = ExecutionId("", "job-1", 1)

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from agent.core.decide import is_idle, untaken
-from agent.core.effects import Describe, ForgetAttempts, Reboot, Settle, StartAttempt, StopAttempt, Update
-from agent.core.events import (
+from iot_jobs_agent.core.decide import is_idle, untaken
+from iot_jobs_agent.core.effects import Describe, ForgetAttempts, Reboot, Settle, StartAttempt, StopAttempt, Update
+from iot_jobs_agent.core.events import (
     AttemptEnded,
     AttemptNeverStarted,
     AttemptProgressed,
@@ -25,7 +25,7 @@ from agent.core.events import (
     UpdateAccepted,
     UpdateFailed,
 )
-from agent.core.job import (
+from iot_jobs_agent.core.job import (
     AttemptId,
     AttemptResult,
     Ending,
@@ -39,7 +39,7 @@ from agent.core.job import (
     Step,
     StepKind,
 )
-from agent.core.state import (
+from iot_jobs_agent.core.state import (
     Claiming,
     Execution,
     Judging,

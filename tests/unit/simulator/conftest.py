@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from simulator import payloads
-from simulator.control_plane import ControlPlane
-from simulator.device_plane import DevicePlane
-from simulator.jobs import rollout
-from simulator.jobs.store import JobStore, Settings
-from simulator.model import ServiceApi
-from simulator.refusals import Refused
+from iot_jobs_simulator import payloads
+from iot_jobs_simulator.control_plane import ControlPlane
+from iot_jobs_simulator.device_plane import DevicePlane
+from iot_jobs_simulator.jobs import rollout
+from iot_jobs_simulator.jobs.store import JobStore, Settings
+from iot_jobs_simulator.model import ServiceApi
+from iot_jobs_simulator.refusals import Refused
 
 THING_ARN = "arn:aws:iot:us-east-1:123456789012:thing/"
 

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simulator.jobs.execution import DEVICE_MAY_SET, ExecutionStatus, JobExecution
-from simulator.jobs.store import Settings
-from simulator.refusals import Refused
+from iot_jobs_simulator.jobs.execution import DEVICE_MAY_SET, ExecutionStatus, JobExecution
+from iot_jobs_simulator.jobs.store import Settings
+from iot_jobs_simulator.refusals import Refused
 
 if TYPE_CHECKING:
     from conftest import Cloud
 
-    from simulator.model import ServiceApi
+    from iot_jobs_simulator.model import ServiceApi
 
 
 @pytest.fixture
@@ -299,10 +299,10 @@ class TestNamespaces:
 def test_whatever_a_device_does_the_rules_of_the_queue_hold(
     iot: ServiceApi, data: ServiceApi, steps: list[tuple[str, str, ExecutionStatus]]
 ) -> None:
-    from simulator.control_plane import ControlPlane  # noqa: PLC0415 - a cloud of its own for each example
-    from simulator.device_plane import DevicePlane  # noqa: PLC0415
-    from simulator.jobs import rollout  # noqa: PLC0415
-    from simulator.jobs.store import JobStore  # noqa: PLC0415
+    from iot_jobs_simulator.control_plane import ControlPlane  # noqa: PLC0415 - a cloud of its own for each example
+    from iot_jobs_simulator.device_plane import DevicePlane  # noqa: PLC0415
+    from iot_jobs_simulator.jobs import rollout  # noqa: PLC0415
+    from iot_jobs_simulator.jobs.store import JobStore  # noqa: PLC0415
 
     store = JobStore()
     control, device = ControlPlane(store, iot, {}), DevicePlane(store, data, iot)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from simulator.jobs.settings import Settings
+from iot_jobs_simulator.jobs.settings import Settings
 
 if TYPE_CHECKING:
     from conftest import Cloud

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulator.jobs.execution import ExecutionStatus
-from simulator.jobs.settings import Settings
-from simulator.refusals import Refused
+from iot_jobs_simulator.jobs.execution import ExecutionStatus
+from iot_jobs_simulator.jobs.settings import Settings
+from iot_jobs_simulator.refusals import Refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable

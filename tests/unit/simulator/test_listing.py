@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simulator.jobs import listing
-from simulator.ordered import Ordered
+from iot_jobs_simulator.jobs import listing
+from iot_jobs_simulator.ordered import Ordered
 
 if TYPE_CHECKING:
     from conftest import Cloud

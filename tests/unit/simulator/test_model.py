@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simulator.model import expanded
-from simulator.refusals import Refused
+from iot_jobs_simulator.model import expanded
+from iot_jobs_simulator.refusals import Refused
 
 if TYPE_CHECKING:
-    from simulator.model import ServiceApi
+    from iot_jobs_simulator.model import ServiceApi
 
 
 GOOD_JOB = {"jobId": "J1", "targets": ["arn"], "document": "{}"}

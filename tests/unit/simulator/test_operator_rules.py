@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from simulator.jobs import lifecycle, rollout
-from simulator.jobs.store import Settings
-from simulator.refusals import Refused
+from iot_jobs_simulator.jobs import lifecycle, rollout
+from iot_jobs_simulator.jobs.store import Settings
+from iot_jobs_simulator.refusals import Refused
 
 if TYPE_CHECKING:
     from conftest import Cloud

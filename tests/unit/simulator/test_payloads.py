@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from simulator import payloads
-from simulator.jobs.views import Verbatim
+from iot_jobs_simulator import payloads
+from iot_jobs_simulator.jobs.views import Verbatim
 
 
 def test_verbatim_text_goes_in_wherever_it_stands() -> None:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from simulator.jobs import retries
-from simulator.jobs.execution import ExecutionStatus
-from simulator.jobs.settings import Settings
+from iot_jobs_simulator.jobs import retries
+from iot_jobs_simulator.jobs.execution import ExecutionStatus
+from iot_jobs_simulator.jobs.settings import Settings
 
 if TYPE_CHECKING:
     from conftest import Cloud

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from simulator.jobs import rollout
-from simulator.jobs.settings import Settings
+from iot_jobs_simulator.jobs import rollout
+from iot_jobs_simulator.jobs.settings import Settings
 
 if TYPE_CHECKING:
     from conftest import Cloud

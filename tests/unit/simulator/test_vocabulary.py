@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from botocore.loaders import Loader
 
-from simulator import control_plane, device_plane
-from simulator.jobs import execution, job, listing, operator, retries
-from simulator.model import expanded
-from simulator.refusals import Code
-from simulator.rest import EXCEPTIONS
+from iot_jobs_simulator import control_plane, device_plane
+from iot_jobs_simulator.http.rest import EXCEPTIONS
+from iot_jobs_simulator.jobs import execution, job, listing, retries
+from iot_jobs_simulator.jobs import job_control as operator
+from iot_jobs_simulator.model import expanded
+from iot_jobs_simulator.refusals import Code
 
 FIRST, LAST = execution.TIMEOUT_MINUTES[0], execution.TIMEOUT_MINUTES[-1]
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 import pytest
 import trustme
 
-from agent.core.job import AttemptId, Ending, ExecutionId
+from iot_jobs_agent.core.job import AttemptId, Ending, ExecutionId
 
 if TYPE_CHECKING:
     from conftest import Ended, Story
@@ -156,7 +156,7 @@ def work(story: "Story", ended: "type[Ended]") -> Work:
         nonlocal count
         count += 1
         attempt = AttemptId(ExecutionId("", "job-1", 1), 0, count)
-        argv = (sys.executable, "-I", "-m", "agent.worker", f"handlers.{spec}")
+        argv = (sys.executable, "-I", "-m", "iot_jobs_agent.worker", f"iot_jobs_handlers.{spec}")
         told = {"input": json.dumps(params), "settings": json.dumps(settings or {})}
         story.start("", attempt, argv=argv, **told, **changes)
         result = await story.ended(attempt)

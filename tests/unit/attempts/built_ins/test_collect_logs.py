@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 import pytest
 from pydantic import ValidationError
 
-from agent.handler import HandlerError, Job
-from handlers.collect_logs import HANDLER, Params, collect, judge
+from iot_jobs_agent.handler import HandlerError, Job
+from iot_jobs_handlers.collect_logs import HANDLER, Params, collect, judge
 
 if TYPE_CHECKING:
     from conftest import Call, Ended, Web, Work
@@ -179,8 +179,8 @@ def test_moments_are_those_that_systemd_knows(when: str) -> None:
 
 
 def test_above_the_cap_the_newest_are_kept(collected: Collect, web: "Web", monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("handlers.collect_logs.MIB", 4000)
-    monkeypatch.setattr("handlers.collect_logs.CHUNK_BYTES", 512)
+    monkeypatch.setattr("iot_jobs_handlers.collect_logs.MIB", 4000)
+    monkeypatch.setattr("iot_jobs_handlers.collect_logs.CHUNK_BYTES", 512)
     ended = collected(max_mb=1)
     assert (ended.word, ended.details["is_whole"]) == ("succeeded", False)
     assert ended.details["size_bytes"] <= 4000

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pydantic import ValidationError
 
-from handlers.download_file import HANDLER, Params
+from iot_jobs_handlers.download_file import HANDLER, Params
 
 if TYPE_CHECKING:
     from conftest import Call, Ended, Story, Web, Work
@@ -382,7 +382,7 @@ def test_a_second_name_of_the_partial_file_is_not_written_through(
 
 
 def test_its_note_names_no_query(tmp_path: Path) -> None:
-    from handlers.partial import Partial  # noqa: PLC0415 - only here
+    from iot_jobs_handlers.partial import Partial  # noqa: PLC0415 - only here
 
     directory = os.open(tmp_path, os.O_RDONLY)
     with Partial(directory, "file", "digest") as partial:

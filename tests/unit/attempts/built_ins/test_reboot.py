@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from handlers.reboot import BOOT_ID, HANDLER
+from iot_jobs_handlers.reboot import BOOT_ID, HANDLER
 
 if TYPE_CHECKING:
     from conftest import Call, Story, Work

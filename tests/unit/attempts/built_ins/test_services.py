@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from pydantic import ValidationError
 
-from handlers.services import RESTART, START, STOP, Params
+from iot_jobs_handlers.services import RESTART, START, STOP, Params
 
 if TYPE_CHECKING:
     from conftest import Call, Work

@@ -1,0 +1,13 @@
+"""Where our own code lies: in an environment, or in a checkout that is installed editable."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+_PACKAGES = ("iot_jobs_agent", "iot_jobs_handlers")
+
+
+def installation() -> tuple[Path, ...]:
+    """Return the directories that hold the interpreter's environment and our packages. Imports nothing. Blocking."""
+    specs = [importlib.util.find_spec(package) for package in _PACKAGES]
+    return (Path(sys.prefix), *(Path(spec.origin).parent for spec in specs if spec is not None and spec.origin))

@@ -1,0 +1,1 @@
+"""Things, thing groups and tags, as far as Jobs needs them. Pure."""
