@@ -19,7 +19,7 @@ from iot_jobs_agent.attempts.attempts import Attempts
 from iot_jobs_agent.attempts.directory import Facts
 from iot_jobs_agent.attempts.launchers import plain
 from iot_jobs_agent.aws import messages
-from iot_jobs_agent.aws.cloud import Cloud
+from iot_jobs_agent.aws.connection import Cloud
 from iot_jobs_agent.catalog.catalog import Catalog
 from iot_jobs_agent.config.keys import Config
 from iot_jobs_agent.core.decide import decide, is_idle, next_deadline, untaken
@@ -371,7 +371,7 @@ class Daemon:
     def _count(self, settle: Settle) -> None:
         self._tally.count(settle)
         self._log.info(
-            "settled", execution=str(settle.execution), status=settle.outcome.status, known=settle.was_accepted
+            "settled", execution=str(settle.execution), status=settle.outcome.status, known=settle.service_accepted
         )
 
     async def _feed_watchdog(self) -> None:

@@ -19,11 +19,11 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from iot_jobs_agent.core.job import OnInterrupt
 from iot_jobs_agent.errors import HandlerError
+from iot_jobs_agent.shim.protocol import CHECKPOINT, LINE_BYTES
 
 __all__ = ["HANDLER_NAME", "Handler", "HandlerError", "Job", "Manifest", "Outcome"]
 
 HANDLER_NAME = r"^[a-z0-9][a-z0-9-]{0,63}$"
-LINE_BYTES = 4096
 
 P = TypeVar("P", bound=BaseModel)
 
@@ -119,7 +119,7 @@ class Job:
     def last_checkpoint(self) -> Any:
         """The checkpoint of the attempt before, or None."""
         try:
-            return json.loads((self.dir / "checkpoint.json").read_bytes())
+            return json.loads((self.dir / CHECKPOINT).read_bytes())
         except (OSError, ValueError):
             return None
 

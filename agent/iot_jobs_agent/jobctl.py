@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-LINE_BYTES = 4096
+from iot_jobs_agent.shim.protocol import LINE_BYTES
+
 REASON_LENGTH = 2048  # twice what is ever told; as JSON it fits into a result file, whatever it is made of
 OUTCOMES = {"reject": "rejected", "retry": "retry", "reboot": "reboot", "fail": "failed"}
 

@@ -9,7 +9,7 @@ from iot_jobs_agent.catalog.catalog import Catalog
 from iot_jobs_agent.config.keys import Config
 from iot_jobs_agent.core.job import Plan, Refusal
 from iot_jobs_agent.documents.document import plan
-from iot_jobs_agent.documents.offer import Namespace
+from iot_jobs_agent.documents.enabled_handler import Namespace
 from iot_jobs_agent.errors import DocumentError, UnavailableHandlerError, UnknownHandlerError
 
 UNREADABLE = Refusal("the job document cannot be read: it must be a JSON object, nested at most 100 deep")

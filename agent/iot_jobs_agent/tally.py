@@ -21,7 +21,7 @@ class Tally:
     def count(self, settle: Settle) -> None:
         """Count an outcome: a success is one that the service has as such."""
         self.settled += 1
-        self.succeeded += settle.outcome.status is ExecutionStatus.SUCCEEDED and settle.was_accepted
+        self.succeeded += settle.outcome.status is ExecutionStatus.SUCCEEDED and settle.service_accepted
 
     def exit_status(self, state: State) -> int:
         """Return 0 if all succeeded and nothing is left, 69 if the service was never reached, else 1."""

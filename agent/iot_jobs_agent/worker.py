@@ -21,12 +21,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import ValidationError
 
 from iot_jobs_agent.handler import Handler, HandlerError, Job, Outcome
+from iot_jobs_agent.shim.protocol import RESULT_BYTES, TRACEBACK
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
-TRACEBACK = "traceback"
-RESULT_BYTES = 32768
 T = TypeVar("T")
 
 

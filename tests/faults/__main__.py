@@ -13,7 +13,12 @@ from pathlib import Path
 
 from tests.faults.harness import Options, Report
 
-HARNESSES = ("model", "crash", "kill", "soak")  # modules of this directory, each with `run(options) -> Report`
+HARNESSES = {  # modules, each with `run(options) -> Report`
+    "model": "tests.faults.model.runs",
+    "crash": "tests.faults.crash.explore",
+    "kill": "tests.faults.kill.loop",
+    "soak": "tests.faults.soak",
+}
 
 
 def main() -> int:
@@ -23,7 +28,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32), metavar="N", help="of the sample")
     parser.add_argument("--replay", default="", metavar="TEXT", help="one case alone, as a violation printed it")
     chosen = parser.parse_args()
-    if unknown := set(chosen.names) - set(HARNESSES):
+    if unknown := set(chosen.names) - HARNESSES.keys():
         parser.error(f"no such harness: {', '.join(sorted(unknown))}")
     reports = [_run(name, chosen) for name in chosen.names or HARNESSES]
     return 0 if all(report.is_good for report in reports) else 1
@@ -33,7 +38,7 @@ def _run(name: str, chosen: argparse.Namespace) -> Report:
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="iot-jobs-faults-") as scratch:
         options = Options(Path(scratch), chosen.seed, chosen.full, chosen.replay)
-        report: Report = importlib.import_module(f"tests.faults.{name}").run(options)
+        report: Report = importlib.import_module(HARNESSES[name]).run(options)
     counts = ", ".join(f"{count:,} {what}" for what, count in report.counts.items())
     print(f"{name}: {counts}; seed {chosen.seed}, {time.monotonic() - started:.0f} s")
     for control, is_caught in report.controls.items():

@@ -140,7 +140,7 @@ async def test_h6_what_cannot_be_started_is_no_success_and_named(
     assert word in " ".join([details.get("result", ""), details["reason"]]), details
 
 
-async def test_h6_a_program_that_vanishes_between_check_and_start_is_unstartable(rig: Rig) -> None:
+async def test_h6_a_program_that_vanishes_between_check_and_start_cannot_start(rig: Rig) -> None:
     """H6, S: judged, claimed, and gone before the shim starts it: the fresh document is held back meanwhile."""
     agent = await rig.start()
     rig.sim.faults.add({"kind": "delay", "operation": "UpdateJobExecution", "delay_ms": 300, "times": 1})

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from tests.faults.crash_model import DIRECTORY, Disk, PowerCut, Tree
-from tests.faults.crash_trace import Operation, parsed
+from tests.faults.crash.model import DIRECTORY, Disk, PowerCut, Tree
+from tests.faults.crash.trace import Operation, parsed
 
 
 def log(*operations: Operation) -> list[Operation]:

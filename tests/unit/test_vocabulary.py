@@ -53,7 +53,7 @@ def test_the_step_timer_stays_within_the_limit(control_plane: ServiceModel) -> N
 
 
 def test_details_are_legal(data_plane: ServiceModel) -> None:
-    told = details.Told(
+    told = details.StatusFacts(
         **dict.fromkeys(["agent", "operation", "step_name", "message", "result"], "x\ny\u200b"), progress=1
     )
     pairs = details.status_details(told)

@@ -1,6 +1,6 @@
-"""The files of one attempt, as the agent makes and reads them. `shim.files` says what is in them.
+"""The files of one attempt, as the agent writes and reads them. `shim.files` says what is in them.
 
-Nothing of it may raise for what it finds: a torn or forged file is no result. Everything here blocks, shortly.
+Whatever is found there, nothing here raises for it: a torn or forged file is no result. Everything blocks briefly.
 """
 
 import contextlib
@@ -13,74 +13,34 @@ import secrets
 import stat
 import sys
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import BinaryIO, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
+from iot_jobs_agent.attempts.reading import SaidLine, parse_result, parse_said_line
 from iot_jobs_agent.core.events import AttemptProgressed
 from iot_jobs_agent.core.job import AttemptId, AttemptResult, Ending, StartReason, Step, StepKind
-from iot_jobs_agent.shim import files
+from iot_jobs_agent.shim import files, protocol
+from iot_jobs_agent.state.durable import sync_directory
 
 EVENTS_BYTES = 1 << 20
-LONGEST_S = (604800.0, 600.0)  # that a manifest may say, of time and of grace
+LONGEST_S = (604800.0, 600.0)  # the longest time-out and grace that a manifest may declare
 SMALL_BYTES = 1 << 20
 TAIL_BYTES = 1 << 16
 TRACEBACK_BYTES = 1 << 14
 QUOTA_EVERY_S = 5.0
-TRACEBACK = "traceback"  # the name is iot_jobs_agent.worker's
+SCRIPTS = str(Path(sys.executable).parent)  # where jobctl lies; last in a handler's PATH, so it shadows no program
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What a handler is told beside its step: `phase` and `reason` say why this start (docs/handlers.md)."""
+class Facts(NamedTuple):
+    """What a handler is told beside its step: `phase` and `reason` say why it is started (docs/handlers.md)."""
 
     thing_name: str
     phase: Literal["run", "resume"] = "run"
     reason: StartReason = StartReason.FIRST
 
 
-class Result(BaseModel):
-    """`result.json`, checked: it crossed a process and a disk. Members of a later version are ignored."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", strict=True, allow_inf_nan=False)
-
-    ending: Literal["exited", "signaled", "oom", "deadline", "stopped", "quota", "unstartable"]
-    code: int | None = Field(default=None, ge=0, le=255)
-    signal: int | None = Field(default=None, ge=1, le=64)
-    duration_s: float = Field(default=0.0, ge=0)
-    swept: int = Field(default=0, ge=0)
-    unswept: int = Field(default=0, ge=0)
-    stderr_lines: int = Field(default=0, ge=0)
-    handler_result: str | None = None
-    bad_result: str = ""
-    reason: str = ""
-    notes: tuple[str, ...] = ()
-
-
-class Said(BaseModel):
-    """A line of `events.jsonl`, checked likewise."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", strict=True, allow_inf_nan=False)
-
-    progress: float | None = Field(default=None, ge=0, le=100)
-    message: str | None = None
-    details: dict[str, str] = Field(default_factory=dict)
-    deadline: float | None = None
-
-    def then(self, later: "Said") -> "Said":
-        """Add what was said later."""
-        news = {name: value for name, value in later if value is not None}
-        return self.model_copy(update=news | {"details": self.details | later.details})
-
-
-SCRIPTS = str(Path(sys.executable).parent)  # where jobctl lies, last in a handler's PATH: it shadows no program
-
-
-@dataclass(frozen=True, slots=True)
-class Position:
+class Position(NamedTuple):
     """How far `events.jsonl` was read; another inode is another file."""
 
     inode: int = 0
@@ -90,19 +50,45 @@ class Position:
 def fill(directory: Path, job_directory: Path, attempt: AttemptId, step: Step, facts: Facts) -> None:
     """Write what the shim and the handler read. Raises OSError.
 
-    Not fsynced: after power loss an attempt is over, and that its directory exists, which is durable, is all that
-    counts.
+    Nothing is fsynced: after a power cut an attempt is over, and all that counts is that its directory exists, which
+    is durable.
     """
     token = secrets.token_hex(16)
-    is_handler = step.kind is StepKind.HANDLER
     result = job_directory / f".result.{attempt.step}.{attempt.number}"
     scratch = job_directory / ".tmp"  # not /tmp: the unit's private one is emptied under handlers that run on
     scratch.mkdir(mode=0o700, exist_ok=True)
-    environment = {
+    is_handler = step.kind is StepKind.HANDLER
+    environment = _environment(directory, job_directory, attempt, step, facts) | {"JOB_TOKEN": token}
+    if is_handler:
+        environment |= {"JOB_CONTROL_FD": str(protocol.CONTROL_FD), "JOB_RESULT_FILE": str(result)}
+    spec = {
+        "argv": [*step.argv, facts.phase] if is_handler else list(step.argv),
+        "env": environment | {"TMPDIR": str(scratch)},
+        "cwd": str(job_directory),
+        "stdin": str(directory / files.JOB),
+        "timeout_s": step.timeout_s,
+        "max_timeout_s": max(step.timeout_s, step.max_timeout_s),
+        "grace_s": step.grace_s,
+        "quota_mb": step.quota_mb,
+        "quota_every_s": QUOTA_EVERY_S,
+        "kind": step.kind.value,
+        "handler_result": str(result) if is_handler else "",
+        "checkpoint": str(job_directory / protocol.CHECKPOINT),
+        "wake": str(directory.parent.parent / files.WAKE),
+        "token": token,
+    }
+    create_file(directory / files.JOB, step.input, 0o400)
+    create_file(directory / files.SETTINGS, step.settings, 0o400)
+    create_file(directory / files.SPEC, json.dumps(spec), 0o600)
+    os.mkfifo(directory / files.CONTROL, 0o600)
+
+
+def _environment(directory: Path, job_directory: Path, attempt: AttemptId, step: Step, facts: Facts) -> dict[str, str]:
+    """Return the environment that every kind of step has (docs/handlers.md)."""
+    return {
         "PATH": os.pathsep.join([os.environ.get("PATH") or os.defpath, SCRIPTS]),
         "LANG": os.environ.get("LANG", "C.UTF-8"),
         "HOME": str(job_directory),
-        "TMPDIR": str(scratch),
         "JOB_PROTOCOL": "1",
         "JOB_ID": attempt.execution.job_id,
         "JOB_EXECUTION_NUMBER": str(attempt.execution.execution_number),
@@ -116,64 +102,32 @@ def fill(directory: Path, job_directory: Path, attempt: AttemptId, step: Step, f
         "JOB_SETTINGS_FILE": str(directory / files.SETTINGS),
         "JOB_DIR": str(job_directory),
         "JOB_FILE": str(directory / files.JOB),
-        "JOB_TOKEN": token,
     }
-    if is_handler:
-        environment |= {"JOB_CONTROL_FD": "3", "JOB_RESULT_FILE": str(result)}
-    spec = {
-        "argv": [*step.argv, facts.phase] if is_handler else list(step.argv),
-        "env": environment,
-        "cwd": str(job_directory),
-        "stdin": str(directory / files.JOB),
-        "timeout_s": step.timeout_s,
-        "max_timeout_s": max(step.timeout_s, step.max_timeout_s),
-        "grace_s": step.grace_s,
-        "quota_mb": step.quota_mb,
-        "quota_every_s": QUOTA_EVERY_S,
-        "kind": step.kind.value,
-        "handler_result": str(result) if is_handler else "",
-        "checkpoint": str(job_directory / files.CHECKPOINT),
-        "wake": str(directory.parent.parent / files.WAKE),
-        "token": token,
-    }
-    write(directory / files.JOB, step.input, 0o400)
-    write(directory / files.SETTINGS, step.settings, 0o400)
-    write(directory / files.SPEC, json.dumps(spec), 0o600)
-    os.mkfifo(directory / files.CONTROL, 0o600)
 
 
 def forget_checkpoint(job_directory: Path) -> None:
     """Remove the checkpoint of the step before, so that it does not come back. Raises OSError."""
     with contextlib.suppress(FileNotFoundError):
-        (job_directory / files.CHECKPOINT).unlink()
-        sync(job_directory)
+        (job_directory / protocol.CHECKPOINT).unlink()
+        sync_directory(job_directory)
 
 
-def write(path: Path, text: str, mode: int) -> None:
-    """Make a file that was not there. Raises OSError."""
+def create_file(path: Path, text: str, mode: int) -> None:
+    """Create a file that does not exist yet. Raises OSError."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     with os.fdopen(fd, "w", encoding="utf-8", errors="surrogatepass") as file:
         file.write(text)
 
 
-def sync(directory: Path) -> None:
-    """Make the names in a directory survive power loss. Raises OSError."""
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
 def discard(directory: Path) -> None:
-    """Remove what may hold secrets and is of no use once the attempt is over; without it a late shim does nothing."""
+    """Remove what may hold secrets once the attempt is over; a late shim does nothing without these files."""
     for name in (files.SPEC, files.JOB, files.SETTINGS, files.CONTROL):
         with contextlib.suppress(OSError):
             (directory / name).unlink(missing_ok=True)
 
 
-def claim(directory: Path) -> int | None:
-    """Take the attempt's lock: its descriptor, or None while a shim holds it. Who has it knows that no shim lives."""
+def lock(directory: Path) -> int | None:
+    """Take the attempt's lock and return its descriptor, or None while a shim holds it. No shim lives while we do."""
     try:
         fd = os.open(directory / files.LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError:  # not even a lock can be made on this disk, or a handler has removed the directory
@@ -186,7 +140,7 @@ def claim(directory: Path) -> int | None:
     return fd
 
 
-def opened(path: Path) -> BinaryIO:
+def open_regular(path: Path) -> BinaryIO:
     """Open a regular file, and nothing else that a handler may have put in its place. Raises OSError."""
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(fd).st_mode):
@@ -197,7 +151,7 @@ def opened(path: Path) -> BinaryIO:
 
 def read_start(path: Path) -> bytes:
     """Read a small file. Raises OSError."""
-    with opened(path) as file:
+    with open_regular(path) as file:
         return file.read(SMALL_BYTES)
 
 
@@ -210,7 +164,7 @@ def read_shim_pid(directory: Path) -> int:
 
 
 def read_age_s(directory: Path) -> float:
-    """Read for how long the shim lived, as far as it said so (`keep_age` of its supervisor); at least 0."""
+    """Read how long the shim lived, as far as it noted that in its lock; at least 0."""
     try:
         age_s = float(read_start(directory / files.LOCK).split()[1])
     except (OSError, ValueError, IndexError):
@@ -219,7 +173,7 @@ def read_age_s(directory: Path) -> float:
 
 
 def read_token(directory: Path) -> str:
-    """Read the attempt's token; empty if that is impossible."""
+    """Read the attempt's token; "" if that is impossible."""
     try:
         return str(json.loads(read_start(directory / files.SPEC))["token"])
     except (OSError, ValueError, KeyError, TypeError):
@@ -229,20 +183,20 @@ def read_token(directory: Path) -> str:
 def read_limits(directory: Path) -> tuple[float, float]:
     """Read how long the handler may run at most, and the grace of its stop, in seconds.
 
-    What cannot be read is taken for the longest that a manifest may say: nobody's attempt ends for an unreadable file.
+    What cannot be read counts as the longest that a manifest may declare: an unreadable file ends nobody's attempt.
     """
     try:
         spec = json.loads(read_start(directory / files.SPEC))
-        said = float(spec["max_timeout_s"]), float(spec["grace_s"])
+        found = float(spec["max_timeout_s"]), float(spec["grace_s"])
     except (OSError, ValueError, KeyError, TypeError):
         return LONGEST_S
-    return said if all(0 <= each <= most for each, most in zip(said, LONGEST_S, strict=True)) else LONGEST_S
+    return found if all(0 <= each <= most for each, most in zip(found, LONGEST_S, strict=True)) else LONGEST_S
 
 
 def read_tail(path: Path) -> str:
-    """Read what was kept of an output; what is no UTF-8 becomes U+FFFD."""
+    """Read what was kept of an output; bytes that are not UTF-8 become U+FFFD."""
     try:
-        with opened(path) as file:
+        with open_regular(path) as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL_BYTES))
             return file.read(TAIL_BYTES).decode("utf-8", "replace")
     except OSError:
@@ -250,10 +204,10 @@ def read_tail(path: Path) -> str:
 
 
 def take_traceback(job_directory: Path) -> str:
-    """Read and remove what our worker left of an internal error, for the device's log and nothing else."""
-    path = job_directory / TRACEBACK
+    """Read and remove what our worker left of an internal error: for the device's log and nothing else."""
+    path = job_directory / protocol.TRACEBACK
     try:
-        with opened(path) as file:
+        with open_regular(path) as file:
             text = file.read(TRACEBACK_BYTES).decode("utf-8", "replace")
         path.unlink()
     except OSError:
@@ -264,58 +218,29 @@ def take_traceback(job_directory: Path) -> str:
 def read_result(directory: Path) -> AttemptResult | None:
     """Read how the attempt ended; None if there is no result, or none that can be believed."""
     try:
-        read = Result.model_validate_json(read_start(directory / files.RESULT))
-    except (OSError, ValidationError):
+        result = parse_result(read_start(directory / files.RESULT))
+    except (OSError, ValueError):
         return None
-    by_signal = read.ending in {"signaled", "oom"}
-    if (read.ending == "exited") != (read.code is not None) or by_signal != (read.signal is not None):
-        return None
-    parsed, bad_result = parsed_result(read.handler_result)
-    return AttemptResult(
-        ending=Ending(read.ending),
-        code=read.code,
-        signal=read.signal,
-        duration_s=read.duration_s,
-        swept=read.swept,
-        unswept=read.unswept,
-        stderr_lines=read.stderr_lines,
-        handler_result=parsed,
-        bad_result=read.bad_result or bad_result,
-        reason=read.reason,
-        stdout=read_tail(directory / files.STDOUT),
-        stderr=read_tail(directory / files.STDERR),
-        notes=read.notes,
-    )
+    return replace(result, stdout=read_tail(directory / files.STDOUT), stderr=read_tail(directory / files.STDERR))
 
 
-def lost(directory: Path, reason: str, swept: int, unswept: int) -> AttemptResult:
-    """Tell of an attempt without a result what can be told."""
+def lost_result(directory: Path, reason: str, leftovers_killed: int, leftovers_alive: int) -> AttemptResult:
+    """Return what can be said about an attempt that has no result."""
     return AttemptResult(
         ending=Ending.LOST,
         duration_s=read_age_s(directory),
-        swept=swept,
-        unswept=unswept,
+        leftovers_killed=leftovers_killed,
+        leftovers_alive=leftovers_alive,
         reason=reason,
         stdout=read_tail(directory / files.STDOUT),
         stderr=read_tail(directory / files.STDERR),
     )
 
 
-def parsed_result(text: str | None) -> tuple[Mapping[str, Any] | None, str]:
-    """Parse the handler's own result, or say why that is impossible."""
-    if text is None:
-        return None, ""
-    try:
-        parsed = json.loads(text)
-    except (ValueError, RecursionError):
-        return None, "the result file is not JSON"
-    return (parsed, "") if isinstance(parsed, dict) else (None, "the result file is not a JSON object")
-
-
 def read_progress(directory: Path, attempt: AttemptId, position: Position) -> tuple[AttemptProgressed | None, Position]:
     """Read what the handler said since `position`, as one event (None if it said nothing), and the new position."""
     try:
-        with opened(directory / files.EVENTS) as file:
+        with open_regular(directory / files.EVENTS) as file:
             inode = os.fstat(file.fileno()).st_ino
             offset = position.offset if position.inode == inode else 0
             file.seek(offset)
@@ -324,11 +249,11 @@ def read_progress(directory: Path, attempt: AttemptId, position: Position) -> tu
         return None, position
     complete = data[: data.rfind(b"\n") + 1]
     position = Position(inode, offset + len(complete))
-    heard = Said()
+    heard = SaidLine()
     for line in complete.splitlines():
-        with contextlib.suppress(ValidationError):
-            heard = heard.then(Said.model_validate_json(line))
-    if heard == Said():
+        with contextlib.suppress(ValueError):
+            heard = heard.then(parse_said_line(line))
+    if heard == SaidLine():
         return None, position
     left_s = max(0.0, heard.deadline - time.monotonic()) if heard.deadline is not None else None
     return AttemptProgressed(attempt, heard.progress, heard.message, heard.details, left_s), position

@@ -1,4 +1,4 @@
-"""What an attempt leaves alive when its supervisor was killed: found by the attempt's token, or by having become ours.
+"""What an attempt leaves alive when its shim is killed: found by the attempt's token, or because the agent adopted it.
 
 A process that cleared its environment and was adopted by somebody else is not found; only a cgroup would hold it.
 """
@@ -11,25 +11,25 @@ import time
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-from iot_jobs_agent.shim.processes import Process, descendants, held, processes, send
+from iot_jobs_agent.shim.processes import Process, descendants, freeze, processes, send
 
 SWEEP_S = 10.0
 PAUSE_S = 0.01
 
 
 def sweep(token: str, is_shim: Callable[[int], bool]) -> tuple[int, int]:
-    """Kill what is left of attempts that nobody supervises: how many were, and how many are still, alive.
+    """Kill what is left of attempts that nobody supervises; return how many were killed, and how many are still alive.
 
-    Blocks, at most SWEEP_S seconds: never on the loop's thread. Orphans are those of our children that are in another
-    session and no shim, hence the agent starts its other children in its own session.
+    Blocks for at most SWEEP_S seconds: never on the loop's thread. Orphans are those of our children that are in
+    another session and are not shims; so the agent starts its other children in its own session.
     """
     until = time.monotonic() + SWEEP_S
     killed: set[int] = set()
     is_clean_before = False
     while True:
-        left = held(lambda: remains(token, is_shim), until)
+        left = freeze(lambda: remains(token, is_shim), until)
         reap(killed, is_shim)
-        if not left and is_clean_before:  # twice in a row: one look at /proc is no consistent moment
+        if not left and is_clean_before:  # twice in a row: one look at /proc is not a consistent moment
             return len(killed), 0
         if time.monotonic() > until:
             return len(killed), len(left)
@@ -39,24 +39,24 @@ def sweep(token: str, is_shim: Callable[[int], bool]) -> tuple[int, int]:
 
 
 def remains(token: str, is_shim: Callable[[int], bool]) -> list[Process]:
-    """List what is alive of the attempt."""
+    """List what is still alive of the attempt."""
     found = [each for each in processes() if is_live(each) and (is_orphan(each, is_shim) or has_token(each.pid, token))]
     below = descendants(*(each.pid for each in found)) if found else []
     return list({each.pid: each for each in (*found, *below)}.values())
 
 
 def is_live(each: Process) -> bool:
-    """Tell a process that still does something from one that is only remembered."""
+    """Tell whether the process can still do something, unlike a zombie, and is not this one."""
     return each.is_live and each.pid != os.getpid()
 
 
 def is_orphan(each: Process, is_shim: Callable[[int], bool]) -> bool:
-    """Tell whether we adopted it."""
+    """Tell whether we adopted the process."""
     return each.parent == os.getpid() and each.session != os.getsid(0) and not is_shim(each.pid)
 
 
 def has_token(pid: int, token: str) -> bool:
-    """Tell whether it was started with the attempt's token in its environment."""
+    """Tell whether the process was started with the attempt's token in its environment."""
     if not token:
         return False
     with contextlib.suppress(OSError):
@@ -65,7 +65,7 @@ def has_token(pid: int, token: str) -> bool:
 
 
 def reap(killed: Collection[int], is_shim: Callable[[int], bool]) -> None:
-    """Collect the dead among those that we adopted, and no other child of this process."""
+    """Reap the dead among the processes that we adopted, and no other child of this process."""
     for each in processes():
         if each.state == "Z" and (is_orphan(each, is_shim) or (each.pid in killed and each.parent == os.getpid())):
             with contextlib.suppress(ChildProcessError):

@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from iot_jobs_agent.catalog.manifests import Answer, Described, Manifests
 from iot_jobs_agent.catalog.trust import distrust
 from iot_jobs_agent.device import device_facts
-from iot_jobs_agent.documents.offer import Offer, Rules
+from iot_jobs_agent.documents.enabled_handler import Offer, Rules
 from iot_jobs_agent.handler import Manifest
 from iot_jobs_agent.installation import installation as own_installation
 

@@ -9,7 +9,7 @@ from typing import Any
 from iot_jobs_agent.catalog.catalog import Catalog, Source
 from iot_jobs_agent.commands import options
 from iot_jobs_agent.config.config import load_handlers
-from iot_jobs_agent.documents.offer import Offer
+from iot_jobs_agent.documents.enabled_handler import Offer
 
 BUILT_IN = "built in"
 

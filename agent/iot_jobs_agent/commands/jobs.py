@@ -11,8 +11,9 @@ from iot_jobs_agent.commands.terminal import one_line, printable
 from iot_jobs_agent.config.config import load_handlers
 from iot_jobs_agent.core.job import AttemptResult
 from iot_jobs_agent.core.outcome import ending_in_words
+from iot_jobs_agent.core.state import SETTLED_KEPT
 from iot_jobs_agent.errors import AgentError
-from iot_jobs_agent.state.journal import HISTORY_KEPT, HistoryEntry, read_history
+from iot_jobs_agent.state.journal import HistoryEntry, read_history
 
 DESCRIPTION = "List the last executions with outcome, duration and reason, newest first; of one job also its output."
 
@@ -23,7 +24,7 @@ def main(arguments: Sequence[str]) -> int:
     options.add_config(parser)
     options.add_json(parser)
     parser.add_argument(
-        "--limit", type=options.count, default=20, metavar="N", help=f"at most N (default 20, kept {HISTORY_KEPT})"
+        "--limit", type=options.count, default=20, metavar="N", help=f"at most N (default 20, kept {SETTLED_KEPT})"
     )
     parser.add_argument(
         "job", nargs="?", metavar="JOB_ID", help="show this job's executions with each step's result and output"
@@ -48,7 +49,7 @@ def _show(state_directory: Path, asked: str, *, as_json: bool) -> int:
     found = [e for e in read_history(state_directory) if asked in {e.execution.job_id, str(e.execution)}]
     if not found:
         raise AgentError(
-            f"no execution of {asked} is among the last {HISTORY_KEPT} that were settled here;"
+            f"no execution of {asked} is among the last {SETTLED_KEPT} that were settled here;"
             " `iot-jobs-agent status` shows what is under way"
         )
     kept = [(entry, results.read(state_directory, entry.execution)) for entry in found]
@@ -82,8 +83,8 @@ def _attempt(step: int, number: int, result: AttemptResult) -> dict[str, object]
         "code": result.code,
         "signal": result.signal,
         "duration_s": result.duration_s,
-        "swept": result.swept,
-        "unswept": result.unswept,
+        "leftovers_killed": result.leftovers_killed,
+        "leftovers_alive": result.leftovers_alive,
         "reason": result.reason,
         "notes": list(result.notes),
         "handler_result": result.handler_result,
@@ -102,7 +103,7 @@ def _facts(entry: HistoryEntry) -> dict[str, object]:
         "status": entry.outcome.status.value,
         "reason": entry.outcome.reason,
         "code": entry.outcome.code,
-        "service_accepted": entry.was_accepted,
+        "service_accepted": entry.service_accepted,
         "settled_at": round(entry.settled_at, 3),
         "duration_s": _duration_s(entry),
     }

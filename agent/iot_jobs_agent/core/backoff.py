@@ -1,24 +1,24 @@
-"""How long to wait before asking again, and what a refusal means. Durations in seconds."""
+"""How long to wait before a request is sent again, and what a refusal means. Durations are in seconds."""
 
 from dataclasses import replace
 
-from iot_jobs_agent.core.state import Call
+from iot_jobs_agent.core.state import Request
 
 SHORTEST_S = 1.0
 LONGEST_S = 30.0
 LONGEST_THROTTLED_S = 640.0
 HOPELESS_S = 3600.0
 
-STALE_ANSWERS = 5  # of a description that is older than what we know
+STALE_ANSWERS = 5  # descriptions older than what we know that are tolerated before they count as the truth
 QUEUED_AGAIN = "the service queued it again"
 
 THROTTLED = "RequestThrottled"
 UNANSWERED = ""
 
-# The service no longer has the execution, or calls it over (developer guide, page jobs-api, "ErrorCode").
-OVER = frozenset({"InvalidStateTransition", "TerminalStateReached", "ResourceNotFound"})
+# The service no longer has the execution, or calls it closed (developer guide, page jobs-api, "ErrorCode").
+CLOSED = frozenset({"InvalidStateTransition", "TerminalStateReached", "ResourceNotFound"})
 
-# We said something wrong; saying it again will not help.
+# The request itself is wrong, so sending it again will not help.
 HOPELESS = frozenset({"InvalidRequest", "InvalidJson", "InvalidTopic", "VersionMismatch"})
 
 
@@ -28,7 +28,7 @@ def delay_s(failures: int, jitter: float, code: str = UNANSWERED) -> float:
     return min(cap, SHORTEST_S * 2.0 ** min(failures - 1, 20)) * (0.5 + jitter / 2)
 
 
-def again(call: Call, now: float, jitter: float, code: str = UNANSWERED) -> Call:
-    """Return the call after one more failure: due again once the back-off is over."""
-    failures = call.failures + 1
-    return replace(call, ticket=0, failures=failures, retry_at=now + delay_s(failures, jitter, code))
+def retry_later(request: Request, now: float, jitter: float, code: str = UNANSWERED) -> Request:
+    """Return the request after one more failure: due again once the back-off is over."""
+    failures = request.failures + 1
+    return replace(request, ticket=0, failures=failures, retry_at=now + delay_s(failures, jitter, code))

@@ -1,23 +1,21 @@
-"""Rules from the first look at an execution to the start of a step: judge, claim, prepare."""
+"""Rules from the first look at an execution to the start of a step: judging, claiming, preparing."""
 
 import math
 from dataclasses import replace
 from typing import assert_never
 
 from iot_jobs_agent.core import backoff
-from iot_jobs_agent.core.effects import Effect, Note, StartAttempt
+from iot_jobs_agent.core.effects import Note, StartAttempt, Turn
 from iot_jobs_agent.core.events import Described, DescribeFailed, UpdateFailed
 from iot_jobs_agent.core.job import AttemptId, ExecutionStatus, Outcome, Plan, Refusal, Step
-from iot_jobs_agent.core.queues import left_alone, met, missed
-from iot_jobs_agent.core.settling import outcome_reached, over
+from iot_jobs_agent.core.queues import confirm_listed, drop_after_miss, leave_alone
+from iot_jobs_agent.core.settling import begin_report, close
 from iot_jobs_agent.core.slots import wants_reboot
-from iot_jobs_agent.core.state import Claiming, Execution, Judging, Preparing, Reporting, Running, State, Talk, Work
-
-Turn = tuple[State, list[Effect]]
+from iot_jobs_agent.core.state import Claiming, Execution, Judging, Preparing, Reporting, Running, State, Updates, Work
 
 STEP_TIMER_SLACK_MINUTES = 15
 STEP_TIMER_LONGEST_MINUTES = 10080
-UNANSWERED_LOOKS = 5  # after which an execution that was not claimed yet gives its slot to others
+UNANSWERED_LOOKS = 5  # after that many, an execution that is not claimed yet gives its slot to others
 REPORTABLE = (ExecutionStatus.SUCCEEDED, ExecutionStatus.FAILED, ExecutionStatus.REJECTED)
 
 
@@ -28,19 +26,19 @@ def step_timeout_minutes(step: Step, remaining_s: float | None = None, delay_s: 
 
 
 def on_described_while_judging(state: State, execution: Execution, event: Described, now: float) -> Turn:
-    """Decide from what the service says whether this is ours to run, ours to close, or none of our business."""
+    """Decide whether the execution is ours to run, ours to report, or none of our business."""
     if event.status.is_terminal:
-        return missed(state, execution.id, now, event.jitter), []
-    state = met(state, execution.id)
+        return drop_after_miss(state, execution.id, now, event.jitter), []
+    state = confirm_listed(state, execution.id)
     execution = replace(execution, operation=event.operation)
     if event.status is ExecutionStatus.IN_PROGRESS:
         return _on_found_in_progress(state, execution, event)
     match event.verdict:
         case Refusal(is_unknown=True) if state.settings.ignores_unknown:
-            return left_alone(state, execution.id), [Note(execution.id, "left to another agent", "unknown here")]
+            return leave_alone(state, execution.id), [Note(execution.id, "left to another agent", "unknown here")]
         case Refusal(reason=reason):
             outcome = Outcome(ExecutionStatus.REJECTED, reason, "document-refused")
-            return outcome_reached(state, execution, outcome, version=event.version)
+            return begin_report(state, execution, outcome, version=event.version)
         case Plan() as plan:
             execution = replace(execution, claimed_at=event.at)
             return state.with_phase(execution, Claiming(plan, event.version)), []
@@ -48,26 +46,26 @@ def on_described_while_judging(state: State, execution: Execution, event: Descri
 
 
 def _on_found_in_progress(state: State, execution: Execution, event: Described) -> Turn:
-    """Nothing in the journal, yet IN_PROGRESS: with our id we forgot it, otherwise another agent works on it."""
+    """The journal does not have it, yet it is IN_PROGRESS: with our id we forgot it, else another agent works on it."""
     if event.agent_id != state.agent_id:
         note = Note(execution.id, "left to another agent", event.agent_id or "it gave no id")
-        return left_alone(state, execution.id), [note]
+        return leave_alone(state, execution.id), [note]
     known = state.settled.get(execution.id)
     if known is not None and known.status not in REPORTABLE:
-        # The service ended it itself, as it told us; what it says now is older. Nothing may be reported after that.
-        return left_alone(state, execution.id), [Note(execution.id, "left alone", "the service ended it before")]
+        # The service told us that it ended it, so this answer is older. Nothing may be reported after that.
+        return leave_alone(state, execution.id), [Note(execution.id, "left alone", "the service ended it before")]
     if known is not None:
         return state.with_phase(execution, Reporting(known)), []
     reason = "this agent lost its journal while the job ran; whether it ran to its end is not known"
-    return outcome_reached(state, execution, Outcome(ExecutionStatus.FAILED, reason, "journal-lost"))
+    return begin_report(state, execution, Outcome(ExecutionStatus.FAILED, reason, "journal-lost"))
 
 
 def on_described_while_claiming(
     state: State, execution: Execution, phase: Claiming, event: Described, now: float
 ) -> Turn:
-    """The fate of our claim was in doubt: find out. What is over is remembered: an older answer may call it ours."""
+    """Find out what became of a claim that was in doubt. A closed one is remembered: old answers may call it ours."""
     if event.status.is_terminal:
-        return over(state, execution, Outcome(event.status, "the service ended it"), now)
+        return close(state, execution, Outcome(event.status, "the service ended it"), now)
     if event.status is ExecutionStatus.IN_PROGRESS and event.agent_id == state.agent_id:
         if execution.id in state.settled:
             return _on_ours_again(state, execution, phase, event, now)
@@ -76,12 +74,12 @@ def on_described_while_claiming(
 
 
 def _on_ours_again(state: State, execution: Execution, phase: Claiming, event: Described, now: float) -> Turn:
-    """It was ours before, and ended: an old answer, or another one under its id. It may have run, so never start it."""
-    call = backoff.again(phase.call, now, event.jitter)
-    if call.failures <= backoff.STALE_ANSWERS:
-        return state.with_phase(execution, replace(phase, version=0, call=call)), []
+    """It ended here before: an old answer, or another execution under its id. It may have run, so never start it."""
+    request = backoff.retry_later(phase.request, now, event.jitter)
+    if request.failures <= backoff.STALE_ANSWERS:
+        return state.with_phase(execution, replace(phase, version=0, request=request)), []
     reason = "an execution of this id has ended here before; whether this is another one is not known"
-    return outcome_reached(state, execution, Outcome(ExecutionStatus.FAILED, reason, "journal-lost"))
+    return begin_report(state, execution, Outcome(ExecutionStatus.FAILED, reason, "journal-lost"))
 
 
 def on_claimed(state: State, execution: Execution, phase: Claiming) -> Turn:
@@ -90,18 +88,20 @@ def on_claimed(state: State, execution: Execution, phase: Claiming) -> Turn:
 
 
 def on_claim_failed(state: State, execution: Execution, phase: Claiming, event: UpdateFailed, now: float) -> Turn:
-    """Find out how things stand; where the service calls it over, let go; where the fault is ours, leave it alone."""
-    is_over = event.current is not None and event.current.is_terminal
-    if event.code in backoff.OVER or is_over:
-        return missed(state, execution.id, now, event.jitter), []
+    """Drop a closed execution, leave one alone whose claim we got wrong, and otherwise ask how things stand."""
+    is_closed = event.current is not None and event.current.is_terminal
+    if event.code in backoff.CLOSED or is_closed:
+        return drop_after_miss(state, execution.id, now, event.jitter), []
     if event.code in backoff.HOPELESS and event.code != "VersionMismatch":
         note = Note(execution.id, "claim refused", event.code, is_problem=True)
-        return left_alone(state, execution.id), [note]
-    call = backoff.again(phase.call, now, event.jitter, event.code)
-    if event.code == "VersionMismatch" and call.failures == 1:
-        call = replace(call, retry_at=now)
-    version = phase.version if event.code == backoff.THROTTLED else 0  # that one was not applied: no need to ask
-    return state.with_phase(execution, replace(phase, version=version, call=call)), []
+        return leave_alone(state, execution.id), [note]
+    request = backoff.retry_later(phase.request, now, event.jitter, event.code)
+    if event.code == "VersionMismatch" and request.failures == 1:
+        request = replace(request, retry_at=now)
+    version = (
+        phase.version if event.code == backoff.THROTTLED else 0
+    )  # a throttled claim was not applied: no need to ask
+    return state.with_phase(execution, replace(phase, version=version, request=request)), []
 
 
 def on_described_while_preparing(
@@ -109,26 +109,26 @@ def on_described_while_preparing(
 ) -> Turn:
     """The fresh document is here: start the step, unless the execution is no longer ours."""
     if event.status.is_terminal:
-        return over(state, execution, Outcome(event.status, "the service ended it"), now)
+        return close(state, execution, Outcome(event.status, "the service ended it"), now)
     if event.status is ExecutionStatus.QUEUED:
         return _on_queued_again(state, execution, phase, event, now)
     if event.agent_id != state.agent_id:
-        return over(state, execution, Outcome(ExecutionStatus.REMOVED, "another agent took it over"), now)
+        return close(state, execution, Outcome(ExecutionStatus.REMOVED, "another agent took it over"), now)
     return _on_ours(state, execution, phase, event, now)
 
 
 def _on_queued_again(state: State, execution: Execution, phase: Preparing, event: Described, now: float) -> Turn:
-    """An answer older than our claim (the service is eventually consistent), or a new execution under the same id.
+    """The answer is older than our claim (the service is eventually consistent), or this is a new execution.
 
-    While nothing ran yet, our claim is in doubt and, if need be, made again: its version tells the two apart.
-    Afterwards an answer is not that old for long.
+    While nothing has run yet, the claim is in doubt and is made again if need be: its version tells the two apart.
+    Later on, answers that old soon stop coming.
     """
-    call = backoff.again(phase.call, now, event.jitter)
+    request = backoff.retry_later(phase.request, now, event.jitter)
     if phase.work.is_untouched:
-        return state.with_phase(execution, Claiming(phase.work.plan, call=call)), []
-    if call.failures > backoff.STALE_ANSWERS:
-        return over(state, execution, Outcome(ExecutionStatus.REMOVED, backoff.QUEUED_AGAIN), now)
-    return state.with_phase(execution, replace(phase, call=call)), []
+        return state.with_phase(execution, Claiming(phase.work.plan, request=request)), []
+    if request.failures > backoff.STALE_ANSWERS:
+        return close(state, execution, Outcome(ExecutionStatus.REMOVED, backoff.QUEUED_AGAIN), now)
+    return state.with_phase(execution, replace(phase, request=request)), []
 
 
 def _on_ours(
@@ -139,18 +139,18 @@ def _on_ours(
     match event.verdict:
         case Refusal(reason=reason):
             status = ExecutionStatus.REJECTED if work.is_untouched else ExecutionStatus.FAILED
-            return outcome_reached(state, execution, Outcome(status, reason, "document-refused"))
+            return begin_report(state, execution, Outcome(status, reason, "document-refused"))
         case Plan(steps=steps) as plan:
             if [s.name for s in steps] != [s.name for s in work.plan.steps]:
                 reason = "the document's steps are not those that were claimed"
-                return outcome_reached(state, execution, Outcome(ExecutionStatus.FAILED, reason, "document-changed"))
+                return begin_report(state, execution, Outcome(ExecutionStatus.FAILED, reason, "document-changed"))
             if wants_reboot(state):
                 return state.with_phase(execution, Preparing(work)), []
-            if plan.is_exclusive and not work.plan.is_exclusive:  # by a manifest that is new: it waits for its turn
-                return state.with_phase(execution, Preparing(replace(work, plan=plan.bare))), []
-            running = Running(replace(work, plan=plan.bare), state.settings.boot_id)
+            if plan.is_exclusive and not work.plan.is_exclusive:  # its manifest is new: it waits for its turn
+                return state.with_phase(execution, Preparing(replace(work, plan=plan.without_secrets))), []
+            running = Running(replace(work, plan=plan.without_secrets), state.settings.boot_id)
             if is_claim_old or not work.is_untouched or not _is_listed(state, execution):
-                running = replace(running, talk=Talk(report_at=now))  # say so, and renew the step timer
+                running = replace(running, updates=Updates(report_at=now))  # report it, and renew the step timer
             attempt = AttemptId(execution.id, work.step, work.number)
             step = replace(work, plan=plan).current
             return state.with_phase(execution, running), [StartAttempt(attempt, step, work.reason, work.is_resumed)]
@@ -158,7 +158,7 @@ def _on_ours(
 
 
 def _is_listed(state: State, execution: Execution) -> bool:
-    """Tell whether the last list has it; if not, it was ended perhaps while its description was on its way."""
+    """Tell whether the last list has it; if not, it may have been ended while its description was on its way."""
     queue = state.queues.get(execution.id.namespace)
     return queue is None or not queue.is_known or execution.id in queue.pending
 
@@ -166,13 +166,13 @@ def _is_listed(state: State, execution: Execution) -> bool:
 def on_describe_failed(
     state: State, execution: Execution, phase: Judging | Claiming | Preparing, event: DescribeFailed, now: float
 ) -> Turn:
-    """Not there any more: let go. Anything else: ask again after a back-off."""
-    if event.code in backoff.OVER:
+    """Drop an execution that is gone; otherwise ask again after a back-off."""
+    if event.code in backoff.CLOSED:
         if isinstance(phase, Claiming | Preparing):
-            return over(state, execution, Outcome(ExecutionStatus.REMOVED, f"the service answered {event.code}"), now)
-        return missed(state, execution.id, now, event.jitter), []
-    call = backoff.again(phase.call, now, event.jitter, event.code)
-    if isinstance(phase, Judging) and call.failures >= UNANSWERED_LOOKS:
+            return close(state, execution, Outcome(ExecutionStatus.REMOVED, f"the service answered {event.code}"), now)
+        return drop_after_miss(state, execution.id, now, event.jitter), []
+    request = backoff.retry_later(phase.request, now, event.jitter, event.code)
+    if isinstance(phase, Judging) and request.failures >= UNANSWERED_LOOKS:
         note = Note(execution.id, "cannot be looked at, others go first", event.code, is_problem=True)
-        return missed(state, execution.id, now, event.jitter), [note]
-    return state.with_phase(execution, replace(phase, call=call)), []
+        return drop_after_miss(state, execution.id, now, event.jitter), [note]
+    return state.with_phase(execution, replace(phase, request=request)), []

@@ -15,10 +15,10 @@ NOTHING = "-"
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """What is known of an execution, for people. What is empty or None is left out.
+class StatusFacts:
+    """What people are told about an execution. What is empty or None is left out.
 
-    `step` counts from 0, `steps` are (name, result) of those that are over, `details` the handler's own.
+    `step` counts from 0, `steps` are (name, result) of those that ended, `details` are the handler's own.
     """
 
     agent: str = ""
@@ -38,10 +38,10 @@ class Told:
 
 
 def legal(text: str, keeps_end: bool = False) -> str:
-    """Make any text one that the service accepts; of a long one the beginning, or the end, is kept.
+    """Make any text acceptable to the service; of a long one, the beginning or the end is kept.
 
-    Runs of what is not allowed become one space. Length is counted in UTF-16 units, so that it fits however the
-    service counts.
+    Runs of characters that are not allowed become one space. The length is counted in UTF-16 units, so that the text
+    fits however the service counts.
     """
     words = "".join(" " if unicodedata.category(each)[0] == "C" else each for each in text)
     return cut(" ".join(words.split()), LIMIT, keeps_end=keeps_end) or NOTHING
@@ -65,36 +65,36 @@ def units(text: str) -> int:
     return sum(2 if each > "\uffff" else 1 for each in text)
 
 
-def status_details(told: Told) -> dict[str, str]:
+def status_details(facts: StatusFacts) -> dict[str, str]:
     """Compose the details of an update: at most ten pairs, each legal, of output the end."""
     pairs = {
-        "agent": legal(told.agent) if told.agent else "",
-        "operation": legal(told.operation) if told.operation else "",
-        "step": _step(told),
-        "progress": _progress(told),
-        "result": legal(told.result) if told.result else "",
-        "reason": legal(told.reason) if told.reason else "",
-        "stdout": legal(told.stdout, keeps_end=True) if told.stdout.strip() else "",
-        "stderr": legal(told.stderr, keeps_end=True) if told.stderr.strip() else "",
-        "details": _object(told.details) if told.details else "",
-        "steps": legal(", ".join(f"{name}={result}" for name, result in told.steps)) if told.steps else "",
+        "agent": legal(facts.agent) if facts.agent else "",
+        "operation": legal(facts.operation) if facts.operation else "",
+        "step": _step(facts),
+        "progress": _progress(facts),
+        "result": legal(facts.result) if facts.result else "",
+        "reason": legal(facts.reason) if facts.reason else "",
+        "stdout": legal(facts.stdout, keeps_end=True) if facts.stdout.strip() else "",
+        "stderr": legal(facts.stderr, keeps_end=True) if facts.stderr.strip() else "",
+        "details": _object(facts.details) if facts.details else "",
+        "steps": legal(", ".join(f"{name}={result}" for name, result in facts.steps)) if facts.steps else "",
     }
     return {key: value for key, value in pairs.items() if value}
 
 
-def _step(told: Told) -> str:
-    if not told.step_name:
+def _step(facts: StatusFacts) -> str:
+    if not facts.step_name:
         return ""
-    return legal(f"{cut(told.step_name, 256)}, {told.step + 1}/{told.step_count}, attempt {told.attempt}")
+    return legal(f"{cut(facts.step_name, 256)}, {facts.step + 1}/{facts.step_count}, attempt {facts.attempt}")
 
 
-def _progress(told: Told) -> str:
-    percent = f"{told.progress:g} %" if told.progress is not None else ""
-    return legal(f"{percent} {told.message}") if percent or told.message else ""
+def _progress(facts: StatusFacts) -> str:
+    percent = f"{facts.progress:g} %" if facts.progress is not None else ""
+    return legal(f"{percent} {facts.message}") if percent or facts.message else ""
 
 
 def _object(details: Mapping[str, str]) -> str:
-    """Write the handler's own details as one JSON object that still is one when it had to be shortened."""
+    """Write the handler's own details as one JSON object, which is still valid when it had to be shortened."""
     kept: dict[str, str] = {}
     for number, (key, value) in enumerate(details.items()):
         grown = kept | {legal(key): legal(value)}

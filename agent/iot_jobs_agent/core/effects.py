@@ -1,4 +1,4 @@
-"""What can be done. `decide` asks for these, in this order; only `daemon` performs them.
+"""What can be done. `decide` asks for these, in this order; only the daemon performs them.
 
 Effects that act on the world wait until the journal effects before them are on the disk (`JOURNAL`).
 """
@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from iot_jobs_agent.core.job import AttemptId, ExecutionId, ExecutionStatus, Outcome, StartReason, StatusDetails, Step
-from iot_jobs_agent.core.state import Execution
+from iot_jobs_agent.core.state import Execution, State
 
 
 @dataclass(frozen=True, slots=True)
 class Save:
-    """Journal where we stand with an execution (its durable form)."""
+    """Journal an execution in its durable form."""
 
     execution: Execution
 
@@ -26,13 +26,13 @@ class Forget:
 
 @dataclass(frozen=True, slots=True)
 class Settle:
-    """Take an execution out of the journal and into the history. `was_accepted`: the service took our report."""
+    """Move an execution from the journal to the history. `service_accepted`: the service took our report."""
 
     execution: ExecutionId
     operation: str
     outcome: Outcome
     claimed_at: float
-    was_accepted: bool
+    service_accepted: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +54,9 @@ class Describe:
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """Tell the service a status.
+    """Report a status to the service.
 
-    `details` None leaves the stored ones; `expected_version` 0 and `step_timeout_minutes` 0 are not sent.
+    `details` None keeps the stored ones; `expected_version` 0 and `step_timeout_minutes` 0 are not sent.
     """
 
     execution: ExecutionId
@@ -69,7 +69,7 @@ class Update:
 
 @dataclass(frozen=True, slots=True)
 class StartAttempt:
-    """Start the step's process, once. A resumed one goes on where it was, others start from the beginning."""
+    """Start the step's process, once. A resumed attempt goes on where the last one was, others begin again."""
 
     attempt: AttemptId
     step: Step
@@ -93,12 +93,12 @@ class ForgetAttempts:
 
 @dataclass(frozen=True, slots=True)
 class Reboot:
-    """Tell the system to reboot. Nothing of ours runs."""
+    """Order a reboot from the system. No handler runs any more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """Tell people (the log). `what` is stable; `why` may name codes and reasons, never values of a document."""
+    """Log a line for people. `what` is stable; `why` may name codes and reasons, never values of a document."""
 
     execution: ExecutionId
     what: str
@@ -111,3 +111,4 @@ JOURNAL = (Save, Forget, Settle)
 Effect: TypeAlias = (
     JournalEffect | Fetch | Describe | Update | StartAttempt | StopAttempt | ForgetAttempts | Reboot | Note
 )
+Turn: TypeAlias = tuple[State, list[Effect]]  # what a rule returns: the state after an event, and what is to be done

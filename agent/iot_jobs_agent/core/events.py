@@ -1,7 +1,7 @@
-"""What can happen. Everything is one of these, in one inbox; `decide` answers each.
+"""What can happen. Everything that happens is one of these events, in one inbox; `decide` answers each.
 
-`ticket` names the request that an answer belongs to: an answer nobody waits for any more is ignored. `jitter` is a
-number in [0, 1) drawn where the event is made, so that `decide` needs no randomness of its own.
+`ticket` names the request that an answer belongs to: an answer that nobody waits for is ignored. `jitter` is a number
+in [0, 1) that is drawn where the event is made, so that `decide` needs no randomness of its own.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from iot_jobs_agent.core.state import Execution
 class JournalOpened:
     """The journal can be used. `executions` are those under way, `settled` the outcomes of the recent past.
 
-    `agent_id` marks this installation's claims; it lies beside the journal.
+    `agent_id` marks this installation's claims; it is kept beside the journal.
     """
 
     agent_id: str
@@ -26,19 +26,19 @@ class JournalOpened:
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """The connection is up, and every subscription that was asked for has been answered."""
+    """The connection is up, and every subscription has been tried once."""
 
     jitter: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Disconnected:
-    """The connection went away, or was never there."""
+    """The connection was lost."""
 
 
 @dataclass(frozen=True, slots=True)
 class Notified:
-    """A notification: a hint, never the truth. `is_complete`: a list (notify), not its head (notify-next)."""
+    """A notification: a hint, never the truth. `is_complete`: it is the list (notify), not its head (notify-next)."""
 
     namespace: str
     pending: tuple[ExecutionId, ...]
@@ -47,7 +47,7 @@ class Notified:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """The answer to a `Fetch`, IN_PROGRESS first. `is_complete`: all that the service shows, not the head only."""
+    """The answer to a `Fetch`, IN_PROGRESS first. `is_complete`: all that the service shows, not only the head."""
 
     namespace: str
     ticket: int
@@ -68,7 +68,7 @@ class FetchFailed:
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """The answer to a `Describe`. `agent_id` is the detail `agent`; `verdict` what we make of the document."""
+    """The answer to a `Describe`. `agent_id` is the detail `agent`; `verdict` is what we make of the document."""
 
     execution: ExecutionId
     ticket: int
@@ -103,7 +103,7 @@ class UpdateAccepted:
 class UpdateFailed:
     """An `Update` was refused with `code`, or not answered in time (`code` empty): it may or may not have been applied.
 
-    `current` is the status that the service says the execution has, where it says so.
+    `current` is the execution's status, where the service's refusal says it.
     """
 
     execution: ExecutionId
@@ -115,21 +115,21 @@ class UpdateFailed:
 
 @dataclass(frozen=True, slots=True)
 class AttemptStarted:
-    """The attempt's directory exists and its supervisor was started (or found alive again after an agent restart)."""
+    """The attempt's directory exists and its shim was started, or was found alive after a restart of the agent."""
 
     attempt: AttemptId
 
 
 @dataclass(frozen=True, slots=True)
 class AttemptNeverStarted:
-    """After an agent restart: the attempt was about to be started and has no directory, so it was not."""
+    """After a restart of the agent: the attempt was about to be started and has no directory, so it never was."""
 
     attempt: AttemptId
 
 
 @dataclass(frozen=True, slots=True)
 class AttemptProgressed:
-    """The handler said something on fd 3. Only the members it gave are set; `extend_s` is in seconds from now."""
+    """The handler said something on fd 3. Only the members that it gave are set; `extend_s` is in seconds from now."""
 
     attempt: AttemptId
     progress: float | None = None
@@ -140,7 +140,7 @@ class AttemptProgressed:
 
 @dataclass(frozen=True, slots=True)
 class AttemptEnded:
-    """The attempt is over and nothing of it is alive, unless `result.unswept` says so."""
+    """The attempt ended, and nothing of it is alive unless `result.leftovers_alive` says so."""
 
     attempt: AttemptId
     result: AttemptResult
@@ -148,14 +148,14 @@ class AttemptEnded:
 
 @dataclass(frozen=True, slots=True)
 class RebootFailed:
-    """The system would not reboot, for this reason."""
+    """The system refused to reboot, for this reason."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Paused:
-    """People asked for, or lifted, the pause."""
+    """Somebody set or lifted the pause."""
 
     is_paused: bool
 

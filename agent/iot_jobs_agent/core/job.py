@@ -1,7 +1,7 @@
 """The nouns: job execution, plan, step, attempt, outcome. Frozen values, no behaviour beyond their own form.
 
-Identity of work is `ExecutionId`; an attempt adds step and attempt number. Nothing here knows the service's JSON
-(`aws.messages` converts) or the journal's (`state.journal` converts).
+`ExecutionId` identifies work; an attempt adds the step and the attempt number. Nothing here knows the service's JSON
+(`aws.messages` converts it) or the journal's (`state.encoding` converts it).
 """
 
 from collections.abc import Mapping
@@ -32,7 +32,7 @@ class ExecutionStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True, order=True)
 class ExecutionId:
-    """Which work: retries reuse a job id, hence the execution number. `""` is the default namespace."""
+    """One job execution on this thing. Retries reuse a job id, hence the number. `""` is the default namespace."""
 
     namespace: str
     job_id: str
@@ -40,11 +40,16 @@ class ExecutionId:
 
     @property
     def job(self) -> tuple[str, str]:
-        """The job that it is an execution of."""
+        """Namespace and job id."""
         return self.namespace, self.job_id
 
+    @property
+    def directory_name(self) -> str:
+        """A file name that no other execution has: AWS allows [a-zA-Z0-9_-] in both ids, so no part holds a dot."""
+        return f"{self.namespace}.{self.job_id}.{self.execution_number}"
+
     def __str__(self) -> str:
-        """`job-1` or `team-a/job-1`, with `#2` from the second execution on: as people see it in logs and commands."""
+        """`job-1` or `team-a/job-1`, with `#2` from the second execution on: the form of logs and commands."""
         prefix = f"{self.namespace}/" if self.namespace else ""
         suffix = f"#{self.execution_number}" if self.execution_number != 1 else ""
         return f"{prefix}{self.job_id}{suffix}"
@@ -60,13 +65,12 @@ class AttemptId:
 
     @property
     def directory_name(self) -> str:
-        """A file name no other attempt has: no part may contain a dot (AWS allows [a-zA-Z0-9_-] in both ids)."""
-        e = self.execution
-        return f"{e.namespace}.{e.job_id}.{e.execution_number}.{self.step}.{self.number}"
+        """A file name that no other attempt has."""
+        return f"{self.execution.directory_name}.{self.step}.{self.number}"
 
 
 class OnInterrupt(StrEnum):
-    """What becomes of an attempt that power loss, a reboot or a kill cut short (manifest `on_interrupt`)."""
+    """What becomes of an attempt that a power loss, a reboot or a kill cut short (manifest `on_interrupt`)."""
 
     FAIL = "fail"
     RERUN = "rerun"
@@ -74,7 +78,7 @@ class OnInterrupt(StrEnum):
 
 
 class StartReason(StrEnum):
-    """Why an attempt is made. Killed: in the same boot; reboot: asked for by the handler; power loss: any other."""
+    """Why an attempt is made after an earlier one. KILLED: in the same boot; REBOOT: the handler asked for it."""
 
     FIRST = "first"
     KILLED = "killed"
@@ -84,7 +88,7 @@ class StartReason(StrEnum):
 
 
 class StepKind(StrEnum):
-    """How a step is started: a handler under protocol 1, or a plain command (AWS documents: exit 0 or not, no fd 3)."""
+    """How a step is started: a handler under protocol 1, or a plain command of an AWS document (exit 0 or not)."""
 
     HANDLER = "handler"
     COMMAND = "command"
@@ -92,11 +96,11 @@ class StepKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing to run. Durations in seconds, `quota_mb` in MiB.
+    """One thing to run. Durations are in seconds, `quota_mb` is in MiB.
 
-    `argv` is what is executed (for a Python handler the worker, for a plain command the command itself) and `input` the
-    JSON text for its stdin. Both may carry secrets such as presigned URLs: they come fresh with each describe, are
-    never journalled (`bare`) and never shown.
+    `argv` is what is executed (for a Python handler the worker, for a plain command the command itself) and `input` is
+    the JSON text for its stdin. Both may hold secrets such as presigned URLs: they come fresh with each describe, are
+    never journalled (`without_secrets`) and never shown.
     """
 
     name: str
@@ -119,8 +123,8 @@ class Step:
     quota_mb: int = 256
 
     @property
-    def bare(self) -> "Step":
-        """The step without what must not be kept."""
+    def without_secrets(self) -> "Step":
+        """The step without what must not be journalled."""
         return replace(self, argv=(), input="{}", settings="{}")
 
     def after(self, spent_s: float) -> "Step":
@@ -131,7 +135,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a job document asks for, judged and accepted: steps in order (a plain document is a plan of one)."""
+    """What an accepted job document asks for: steps in order. A plain document is a plan of one step."""
 
     steps: tuple[Step, ...]
 
@@ -141,16 +145,16 @@ class Plan:
         return any(step.exclusive for step in self.steps)
 
     @property
-    def bare(self) -> "Plan":
-        """The plan without what must not be kept."""
-        return replace(self, steps=tuple(step.bare for step in self.steps))
+    def without_secrets(self) -> "Plan":
+        """The plan without what must not be journalled."""
+        return replace(self, steps=tuple(step.without_secrets for step in self.steps))
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """Why a document does not become a plan: REJECTED with this reason, which a person can act on.
 
-    `is_unknown`: no enabled handler knows it, so it may be another agent's.
+    `is_unknown`: no enabled handler knows the document, so it may be meant for another agent.
     """
 
     reason: str
@@ -158,7 +162,7 @@ class Refusal:
 
 
 class Ending(StrEnum):
-    """How an attempt's process ended, as its supervisor saw it. Only `EXITED` with code 0 can be a success."""
+    """How an attempt's process ended, as its shim saw it. Only `EXITED` with code 0 can be a success."""
 
     EXITED = "exited"
     SIGNALED = "signaled"
@@ -166,27 +170,27 @@ class Ending(StrEnum):
     DEADLINE = "deadline"
     STOPPED = "stopped"
     QUOTA = "quota"
-    UNSTARTABLE = "unstartable"
+    CANNOT_START = "cannot-start"
     LOST = "lost"
 
 
 @dataclass(frozen=True, slots=True)
 class AttemptResult:
-    """What is known of an attempt that is over.
+    """What is known about an attempt that ended.
 
-    `code` is the exit code (EXITED), `signal` the signal number (SIGNALED, OOM), `swept` the number of processes that
-    were left behind and killed, `unswept` of those that could not be. `duration_s` of a LOST one is what is known at
-    least. `handler_result` is the handler's own result file, parsed, or None; `bad_result` says why it could not be.
-    `stdout` and `stderr` are the last part of the output, raw; `stderr_lines` counts the lines of all of it. `notes`
-    are remarks of the supervisor, such as a line on fd 3 that was ignored.
+    `code` is the exit code (EXITED), `signal` the signal number (SIGNALED, OOM). `leftovers_killed` counts processes
+    that the handler left behind and that were killed, `leftovers_alive` those that could not be. For a LOST attempt,
+    `duration_s` is the least that is known. `handler_result` is the handler's own result file, parsed, or None;
+    `bad_result` says why it could not be parsed. `stdout` and `stderr` are the last part of the output, as it came;
+    `stderr_lines` counts all lines. `notes` are remarks of the shim, such as a line on fd 3 that was ignored.
     """
 
     ending: Ending
     code: int | None = None
     signal: int | None = None
     duration_s: float = 0.0
-    swept: int = 0
-    unswept: int = 0
+    leftovers_killed: int = 0
+    leftovers_alive: int = 0
     stderr_lines: int = 0
     handler_result: Mapping[str, Any] | None = None
     bad_result: str = ""
@@ -198,7 +202,10 @@ class AttemptResult:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How an execution (or one step of it) ended, in the service's words. `reason` is empty only for SUCCEEDED."""
+    """How an execution, or one step of it, ended, in the service's words. `reason` is empty only for SUCCEEDED.
+
+    Not to be confused with `iot_jobs_agent.handler.Outcome`, which is what the author of a handler returns.
+    """
 
     status: ExecutionStatus
     reason: str = ""

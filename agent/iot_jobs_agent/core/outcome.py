@@ -1,6 +1,6 @@
-"""From how an attempt ended to what it means: the one place that says what counts as success.
+"""From how an attempt ended to what that means: the one place that says what counts as success.
 
-Exited with 0, by itself, with nothing of it left alive, and no word of the handler to the contrary. All else is not.
+Success is an exit with code 0, by itself, with nothing left alive and no word of the handler to the contrary.
 """
 
 import json
@@ -22,38 +22,38 @@ BY_WORD = {
 }
 
 
-class Wish(StrEnum):
-    """What a handler may ask for instead of an end."""
+class Followup(StrEnum):
+    """What a handler may ask for instead of ending its step."""
 
     RETRY = "retry"
     REBOOT = "reboot"
 
 
-def wish_of(result: AttemptResult) -> Wish | None:
-    """Return what the handler asked for, if it ended well enough to ask and left nothing alive."""
-    has_exited_well = result.ending is Ending.EXITED and result.code == 0 and not result.unswept
-    if not has_exited_well or result.bad_result or _wrong(result.handler_result):
+def followup_of(result: AttemptResult) -> Followup | None:
+    """Return what the handler asked for, if it exited with code 0 and left nothing alive."""
+    has_exited_well = result.ending is Ending.EXITED and result.code == 0 and not result.leftovers_alive
+    if not has_exited_well or result.bad_result or _result_problem(result.handler_result):
         return None
     word = _text(result.handler_result, "outcome")
-    return Wish(word) if word in set(Wish) else None
+    return Followup(word) if word in set(Followup) else None
 
 
 def reason_given(result: AttemptResult) -> str:
-    """Return the handler's reason for an end that is no success, or for its wish."""
+    """Return the handler's reason for an end that is not a success, or for what it asked for."""
     return _text(result.handler_result, "reason") or _last_line(result.stderr) or "the handler gave no reason"
 
 
 def outcome_of(result: AttemptResult, allow_stderr: int | None = None) -> Outcome:
-    """Judge one attempt that is the last one: what it wishes is not granted.
+    """Judge the last attempt of a step: a retry or a reboot that it asks for is not granted.
 
-    `allow_stderr` is how many lines on stderr a success may have, None any number (`allowStdErr` of an AWS document).
+    `allow_stderr` is how many lines a success may write to stderr, None is any number (`allowStdErr` of AWS documents).
     """
     outcome = _by_ending(result)
     if outcome.status is not ExecutionStatus.SUCCEEDED:
         return outcome
-    if result.unswept:
-        reason = f"{_processes(result.unswept)} of it could not be killed"
-        return Outcome(ExecutionStatus.FAILED, reason, "unswept", outcome.details)
+    if result.leftovers_alive:
+        reason = f"{_processes(result.leftovers_alive)} of it could not be killed"
+        return Outcome(ExecutionStatus.FAILED, reason, "processes-left", outcome.details)
     if allow_stderr is not None and result.stderr_lines > allow_stderr:
         lines = "1 line" if result.stderr_lines == 1 else f"{result.stderr_lines} lines"
         reason = f"exited with code 0, but wrote {lines} to stderr, more than allowStdErr permits"
@@ -63,12 +63,12 @@ def outcome_of(result: AttemptResult, allow_stderr: int | None = None) -> Outcom
 
 
 def ending_in_words(result: AttemptResult) -> str:
-    """Say how an attempt ended, how long it took and what was swept: the status detail `result`."""
+    """Say how an attempt ended, how long it took and what it left behind: the status detail `result`."""
     words = [_ending(result)]
-    if result.ending not in {Ending.LOST, Ending.UNSTARTABLE}:
+    if result.ending not in {Ending.LOST, Ending.CANNOT_START}:
         words.append(f"after {result.duration_s:.1f} s")
-    extra = [f"{_processes(result.swept)} left behind and killed"] if result.swept else []
-    extra += [f"{_processes(result.unswept)} could not be killed"] if result.unswept else []
+    extra = [f"{_processes(result.leftovers_killed)} left behind and killed"] if result.leftovers_killed else []
+    extra += [f"{_processes(result.leftovers_alive)} could not be killed"] if result.leftovers_alive else []
     return "; ".join([" ".join(words), *extra, *result.notes])
 
 
@@ -79,14 +79,14 @@ def _ending(result: AttemptResult) -> str:
         case Ending.SIGNALED:
             return f"killed by {_signal(result.signal or 0)}"
         case Ending.OOM:
-            return "killed by the kernel for want of memory"
+            return "killed by the kernel's out-of-memory killer"
         case Ending.DEADLINE:
             return "stopped at its deadline"
         case Ending.STOPPED:
             return "stopped on request"
         case Ending.QUOTA:
             return "stopped over its disk quota"
-        case Ending.UNSTARTABLE:
+        case Ending.CANNOT_START:
             return "could not be started"
         case Ending.LOST:
             return "interrupted"
@@ -106,7 +106,7 @@ def _by_ending(result: AttemptResult) -> Outcome:
 
 def _by_word(result: AttemptResult) -> Outcome:
     """Judge an exit 0 by the handler's result file."""
-    wrong = result.bad_result or _wrong(result.handler_result)
+    wrong = result.bad_result or _result_problem(result.handler_result)
     if wrong:
         return Outcome(ExecutionStatus.FAILED, wrong, "bad-result")
     word = _text(result.handler_result, "outcome") or "succeeded"
@@ -120,8 +120,8 @@ def _by_word(result: AttemptResult) -> Outcome:
     return Outcome(status, said, code, _details(result.handler_result))
 
 
-def _wrong(said: Mapping[str, Any] | None) -> str:
-    """Say what is wrong with a handler's result, if anything is."""
+def _result_problem(said: Mapping[str, Any] | None) -> str:
+    """Say what is wrong with a handler's result, "" if nothing is."""
     if said is None:
         return ""
     if said.get("outcome", "succeeded") not in KNOWN_OUTCOMES:
@@ -148,7 +148,7 @@ def _details(said: Mapping[str, Any] | None) -> dict[str, str]:
 
 
 def _writable(text: str) -> str:
-    """Replace half a surrogate pair, which JSON can spell, but no file, journal or message can hold."""
+    """Replace half a surrogate pair, which JSON can spell but no file, journal or message can hold."""
     return text.encode(errors="replace").decode()
 
 

@@ -9,17 +9,17 @@ from iot_jobs_agent.core.events import FetchFailed, Listed, Notified
 from iot_jobs_agent.core.job import ExecutionId
 from iot_jobs_agent.core.slots import may_take_on
 from iot_jobs_agent.core.state import (
-    Call,
+    Delayed,
     Execution,
     Judging,
     Preparing,
     Queue,
     Rebooting,
     Reporting,
+    Request,
     Running,
     State,
-    Talk,
-    Waiting,
+    Updates,
 )
 
 DOUBTS = 5
@@ -27,7 +27,7 @@ PENDING_KEPT = 100  # the service shows 15 at most
 
 
 def on_connected(state: State) -> State:
-    """Ask every namespace for its whole list, and whatever was waiting for its turn again at once."""
+    """Ask every namespace for its whole list, at once."""
     queues = {
         ns: replace(state.queues.get(ns, Queue()), ticket=0, fetch_at=0.0, is_complete=True, is_known=False, failures=0)
         for ns in state.settings.namespaces
@@ -36,15 +36,15 @@ def on_connected(state: State) -> State:
 
 
 def on_notified(state: State, event: Notified, now: float) -> State:
-    """Take the hint: look at what it names, and doubt what it no longer names."""
-    state = _sorted_out(state, event.pending)
+    """Take the hint: look at what it names, and probe what it no longer names."""
+    state = _leave_unwanted(state, event.pending)
     queue = state.queues.get(event.namespace)
     if queue is None:
         return state
     if event.is_complete:
         pending = event.pending
         state = _probe_missing(state, event.namespace, pending, now)
-        if any(e not in pending and _is_news(state, e) for e in queue.pending):  # ended, or this one is older
+        if any(e not in pending and _is_news(state, e) for e in queue.pending):  # it ended, or this hint is older
             queue = replace(queue, fetch_at=now, is_complete=True)
     else:
         pending = (*event.pending, *(known for known in queue.pending if known not in event.pending))
@@ -58,7 +58,7 @@ def on_listed(state: State, event: Listed, now: float) -> State:
     queue = state.queues.get(event.namespace)
     if queue is None or queue.ticket != event.ticket:
         return state
-    state = _sorted_out(state, event.pending)
+    state = _leave_unwanted(state, event.pending)
     next_at = now + state.settings.poll_interval_s * (0.9 + event.jitter / 5)
     if event.is_complete:
         state = _probe_missing(state, event.namespace, event.pending, now)
@@ -94,31 +94,31 @@ def on_fetch_failed(state: State, event: FetchFailed, now: float) -> State:
     return state.with_queue(event.namespace, replace(queue, ticket=0, failures=failures, fetch_at=fetch_at))
 
 
-def dropped(state: State, gone: ExecutionId, now: float) -> State:
-    """Stop tracking `gone`, and ask at once what is next."""
-    return _fetched_next(state.without_execution(gone), gone, now)
+def drop(state: State, gone: ExecutionId, now: float) -> State:
+    """Stop tracking `gone` and ask at once what is next."""
+    return _fetch_next(state.without_execution(gone), gone, now)
 
 
-def missed(state: State, gone: ExecutionId, now: float, jitter: float) -> State:
-    """Stop tracking what was named, but is over or not there: ask what is next, with a back-off from the second on.
+def drop_after_miss(state: State, gone: ExecutionId, now: float, jitter: float) -> State:
+    """Stop tracking an execution that was listed but is closed, and ask what is next; with more misses, later.
 
-    The service is eventually consistent: a list may name for a while what a description denies.
+    The service is eventually consistent: for a while, a list may name executions that a description denies.
     """
     state = state.without_execution(gone)
     queue = state.queues.get(gone.namespace)
     if queue is None:
         return state
     fetch_at = now + backoff.delay_s(queue.misses, jitter) if queue.misses else now
-    return _fetched_next(state.with_queue(gone.namespace, replace(queue, misses=queue.misses + 1)), gone, fetch_at)
+    return _fetch_next(state.with_queue(gone.namespace, replace(queue, misses=queue.misses + 1)), gone, fetch_at)
 
 
-def met(state: State, found: ExecutionId) -> State:
-    """Note that the service has what it named."""
+def confirm_listed(state: State, found: ExecutionId) -> State:
+    """Note that the service has the execution that it listed."""
     queue = state.queues.get(found.namespace)
     return state if queue is None else state.with_queue(found.namespace, replace(queue, doubts=0, misses=0))
 
 
-def left_alone(state: State, other: ExecutionId) -> State:
+def leave_alone(state: State, other: ExecutionId) -> State:
     """Leave `other` to the agent it belongs to, for as long as the service lists it."""
     state = state.without_execution(other)
     queue = state.queues.get(other.namespace)
@@ -128,18 +128,18 @@ def left_alone(state: State, other: ExecutionId) -> State:
     return replace(state, foreign=state.foreign | {other})
 
 
-def _sorted_out(state: State, named: tuple[ExecutionId, ...]) -> State:
-    """Leave alone, unseen, whose job id says that it is not for us."""
+def _leave_unwanted(state: State, named: tuple[ExecutionId, ...]) -> State:
+    """Leave alone, without a look, every execution whose job id does not match `only`."""
     others = {e for e in named if e not in state.executions and not fnmatchcase(e.job_id, state.settings.only)}
     return replace(state, foreign=state.foreign | others) if others else state
 
 
 def _is_news(state: State, named: ExecutionId) -> bool:
-    """Tell whether it is neither tracked nor left to others."""
+    """Tell whether the execution is neither tracked nor left to others."""
     return named not in state.executions and named not in state.foreign
 
 
-def _fetched_next(state: State, gone: ExecutionId, fetch_at: float) -> State:
+def _fetch_next(state: State, gone: ExecutionId, fetch_at: float) -> State:
     queue = state.queues.get(gone.namespace)
     if queue is None:
         return state
@@ -149,9 +149,9 @@ def _fetched_next(state: State, gone: ExecutionId, fetch_at: float) -> State:
 
 
 def due_fetches(state: State, now: float) -> tuple[State, list[Effect]]:
-    """Send the fetches whose time has come. Reports go first: until they are answered, what is pending is not known."""
+    """Send the fetches whose time has come, unless a report is in flight: its answer changes what is pending."""
     effects: list[Effect] = []
-    if any(isinstance(e.phase, Reporting) and e.phase.call.ticket for e in state.executions.values()):
+    if any(isinstance(e.phase, Reporting) and e.phase.request.ticket for e in state.executions.values()):
         return state, effects
     for namespace, queue in state.queues.items():
         if queue.ticket or queue.fetch_at is None or queue.fetch_at > now:
@@ -162,7 +162,7 @@ def due_fetches(state: State, now: float) -> tuple[State, list[Effect]]:
     return state, effects
 
 
-def taken_on(state: State, now: float) -> State:
+def fill_slots(state: State, now: float) -> State:
     """Fill the free slots with pending executions, in the service's order and round-robin between namespaces."""
     while may_take_on(state, now) and (chosen := _next_candidate(state)) is not None:
         state = replace(state, turn=state.turn + 1).with_execution(Execution(chosen, Judging()))
@@ -180,18 +180,20 @@ def _next_candidate(state: State) -> ExecutionId | None:
 
 
 def _probe_missing(state: State, namespace: str, listed: tuple[ExecutionId, ...], now: float) -> State:
-    """Ask after every execution of ours that a list no longer names: there is no other sign of a cancellation."""
+    """Ask about every execution of ours that a list no longer names: there is no other sign of a cancellation."""
     for execution in state.executions.values():
         if execution.id.namespace != namespace or execution.id in listed:
             continue
         match execution.phase:
             case (
-                Running(talk=Talk(probe=None)) | Waiting(talk=Talk(probe=None)) | Rebooting(talk=Talk(probe=None))
+                Running(updates=Updates(probe=None))
+                | Delayed(updates=Updates(probe=None))
+                | Rebooting(updates=Updates(probe=None))
             ) as phase:
-                talk = replace(phase.talk, probe=Call(retry_at=now))
-                state = state.with_phase(execution, replace(phase, talk=talk))
-            case Preparing(call=Call(ticket=0)) as phase:
-                state = state.with_phase(execution, replace(phase, call=replace(phase.call, retry_at=now)))
+                updates = replace(phase.updates, probe=Request(retry_at=now))
+                state = state.with_phase(execution, replace(phase, updates=updates))
+            case Preparing(request=Request(ticket=0)) as phase:
+                state = state.with_phase(execution, replace(phase, request=replace(phase.request, retry_at=now)))
             case _:
                 pass
     return state

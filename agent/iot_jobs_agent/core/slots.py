@@ -1,10 +1,10 @@
-"""Rules of who may start something now: slots, handlers that run alone, a reboot that is wanted, the pause."""
+"""Rules of who may start something now: slots, exclusive handlers, a reboot that is wanted, the pause."""
 
-from iot_jobs_agent.core.state import Claiming, Execution, Preparing, Rebooting, Running, State, Stopping, Waiting
+from iot_jobs_agent.core.state import Claiming, Delayed, Execution, Preparing, Rebooting, Running, State, Stopping
 
 
 def may_take_on(state: State, now: float) -> bool:
-    """Tell whether one more pending execution may be looked at."""
+    """Tell whether one more pending execution may be taken on."""
     executions = state.executions.values()
     slots_free = state.settings.max_concurrent - sum(e.holds_a_slot for e in executions)
     return slots_free > 0 and not (
@@ -27,9 +27,9 @@ def is_quiet(state: State) -> bool:
 def may_go_on(state: State, execution: Execution, now: float) -> bool:
     """Tell whether `execution` may claim, or make its next attempt, now.
 
-    One waits for an earlier execution of its job, which is perhaps being stopped. One that is exclusive waits for all
-    that were claimed before. Others wait while an exclusive one runs; before their claim also while one waits to run,
-    so that it is not starved.
+    It waits for an earlier execution of the same job, which may still be stopping. An exclusive execution waits for all
+    that were claimed before it. The others wait while an exclusive one runs, and, before their claim, also while an
+    exclusive one waits to run, so that it is not starved.
     """
     if wants_reboot(state):
         return False
@@ -44,12 +44,12 @@ def may_go_on(state: State, execution: Execution, now: float) -> bool:
 
 
 def has_slot(state: State) -> bool:
-    """Tell whether an execution that waited may come back."""
+    """Tell whether a delayed execution may come back."""
     return sum(e.holds_a_slot for e in state.executions.values()) < state.settings.max_concurrent
 
 
 def _goes_before(other: Execution, execution: Execution) -> bool:
-    """Of two that are exclusive, and claimed, one must."""
+    """Decide which of two claimed exclusive executions goes first: one must."""
     return not _is_exclusive(other) or other.id < execution.id
 
 
@@ -57,16 +57,16 @@ def _is_exclusive(execution: Execution) -> bool:
     match execution.phase:
         case Claiming(plan=plan):
             return plan.is_exclusive
-        case Preparing(work=work) | Running(work=work) | Waiting(work=work) | Stopping(work=work):
+        case Preparing(work=work) | Running(work=work) | Delayed(work=work) | Stopping(work=work):
             return work.plan.is_exclusive
         case _:
             return False
 
 
 def _wants_to_run(state: State, execution: Execution, now: float) -> bool:
-    """Tell of one that is exclusive whether others must wait for it: not those that have the slot it waits for."""
+    """Tell whether others must wait for an exclusive execution: not if they hold the slot that it waits for."""
     phase = execution.phase
-    return not isinstance(phase, Waiting) or (phase.due_at <= now and has_slot(state))
+    return not isinstance(phase, Delayed) or (phase.due_at <= now and has_slot(state))
 
 
 def _is_claimed(execution: Execution) -> bool:
@@ -74,11 +74,11 @@ def _is_claimed(execution: Execution) -> bool:
 
 
 def _is_active(execution: Execution) -> bool:
-    """True if a process of it may be alive, or soon will be whatever is decided now."""
+    """Tell whether a process of it may be alive, or soon will be whatever is decided now."""
     match execution.phase:
         case Running() | Stopping():
             return True
-        case Claiming(call=call) | Preparing(call=call):
-            return call.ticket > 0
+        case Claiming(request=request) | Preparing(request=request):
+            return request.ticket > 0
         case _:
             return False

@@ -10,14 +10,16 @@ from typing import TypeAlias, assert_never
 
 from iot_jobs_agent.core.job import AttemptId, ExecutionId, Outcome, Plan, StartReason, StatusDetails, Step
 
+SETTLED_KEPT = 200  # outcomes that are remembered, in memory, in the journal's history and among the results
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What the configuration, and this boot, decide about the rules.
 
-    Durations in seconds; `""` is the default namespace. `only` is a pattern (`*`, `?`, `[…]`) of the job ids that are
-    ours to look at; `ignores_unknown` leaves alone what no handler knows, instead of rejecting it. `boot_id` is the
-    kernel's.
+    Durations are in seconds; `""` is the default namespace. `only` is a pattern (`*`, `?`, `[…]`): job ids that do not
+    match are left alone. `ignores_unknown` leaves alone what no handler knows, instead of rejecting it. `boot_id` is
+    the kernel's.
     """
 
     namespaces: tuple[str, ...] = ("",)
@@ -30,7 +32,7 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class Request:
     """A request that a phase needs: in flight if `ticket` is not 0, otherwise due at `retry_at` (monotonic)."""
 
     ticket: int = 0
@@ -39,26 +41,26 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class Talk:
-    """What we and the service say of an execution while it is claimed and not over.
+class Updates:
+    """What is exchanged with the service about an execution while it is claimed and not closed.
 
-    `report_at` is when it is next told how things stand (monotonic; None: nothing is new), by `call`; `probe` asks
-    whether the execution is still wanted.
+    `report_at` is when the next update is due (monotonic; None: nothing is new), which `request` carries; `probe` asks
+    whether the service still wants the execution.
     """
 
     report_at: float | None = None
     reported_at: float = float("-inf")
-    call: Call = Call()
-    probe: Call | None = None
+    request: Request = Request()
+    probe: Request | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
     """A plan and how far it has come: the attempt that is next, or under way, and why it is made.
 
-    `step` counts from 0, `number` from 1 within the step; `results` are (name, result) of the steps that are over.
-    `retries` counts within the step, `interruptions` and `reboots` over the whole execution. `spent_s` of the
-    step's deadline was used by attempts that this one resumes.
+    `step` counts from 0, `number` from 1 within the step; `results` are (name, result) of the steps that ended.
+    `retries` counts within the step, `interruptions` and `reboots` over the whole execution. `spent_s` is how much of
+    the step's deadline was used by the attempts that this one resumes.
     """
 
     plan: Plan
@@ -73,9 +75,9 @@ class Work:
     spent_s: float = 0.0
 
     @property
-    def bare(self) -> "Work":
-        """The work without what must not be kept."""
-        return replace(self, plan=self.plan.bare)
+    def without_secrets(self) -> "Work":
+        """The work without what must not be journalled."""
+        return replace(self, plan=self.plan.without_secrets)
 
     @property
     def current(self) -> Step:
@@ -92,12 +94,12 @@ class Work:
         """True at the last step."""
         return self.step + 1 == len(self.plan.steps)
 
-    def stepped(self, results: tuple[tuple[str, str], ...]) -> "Work":
+    def next_step(self, results: tuple[tuple[str, str], ...]) -> "Work":
         """Return the work at its next step."""
         return Work(self.plan, self.step + 1, results=results, interruptions=self.interruptions, reboots=self.reboots)
 
-    def again(self, reason: StartReason, spent_s: float | None = None) -> "Work":
-        """Return the work with one more attempt at the step: resumed if `spent_s` of its deadline count."""
+    def next_attempt(self, reason: StartReason, spent_s: float | None = None) -> "Work":
+        """Return the work at one more attempt at the step: a resumed one if `spent_s` of its deadline is given."""
         return replace(
             self,
             number=self.number + 1,
@@ -111,18 +113,18 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Judging:
-    """The service is being asked what this execution is. Not journalled: nothing was promised yet."""
+    """The service is being asked what this execution is. Not journalled, since nothing has been promised yet."""
 
-    call: Call = Call()
+    request: Request = Request()
 
 
 @dataclass(frozen=True, slots=True)
 class Claiming:
-    """We mean to run this. `version` is the claim's expectedVersion; 0 = ask the service first how things stand."""
+    """We mean to run this. `version` is the claim's expectedVersion; 0 means to ask the service first."""
 
     plan: Plan
     version: int = 0
-    call: Call = Call()
+    request: Request = Request()
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +132,7 @@ class Preparing:
     """Claimed; a fresh document is being fetched for the next attempt."""
 
     work: Work
-    call: Call = Call()
+    request: Request = Request()
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,42 +149,42 @@ class Running:
     progress: float | None = None
     message: str = ""
     details: StatusDetails = field(default_factory=dict)
-    talk: Talk = Talk()
+    updates: Updates = Updates()
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
-    """The handler asked to be tried again later; `work` is at that next attempt. Holds no slot.
+class Delayed:
+    """The handler asked for a retry; `work` is at that next attempt. Holds no slot.
 
-    `delay_s` is journalled and counts from anew after a restart of the agent; `due_at` is monotonic.
+    `delay_s` is journalled and starts over after a restart of the agent; `due_at` is monotonic.
     """
 
     work: Work
     delay_s: float
     details: StatusDetails = field(default_factory=dict)
     due_at: float = 0.0
-    talk: Talk = Talk()
+    updates: Updates = Updates()
 
 
 @dataclass(frozen=True, slots=True)
 class Rebooting:
-    """The handler asked for a reboot out of the boot `boot_id`; `work` is at the attempt to be made after it.
+    """The handler asked for a reboot during the boot `boot_id`; `work` is at the attempt to be made after it.
 
-    It waits until nothing runs; `is_asked` once the system was told. If it is still the same boot at `due_at`
-    (monotonic), the reboot did not happen.
+    The reboot waits until nothing runs; `is_ordered` once the system was told. If the boot is still the same at
+    `due_at` (monotonic), the reboot did not happen.
     """
 
     work: Work
     boot_id: str
     details: StatusDetails = field(default_factory=dict)
-    is_asked: bool = False
+    is_ordered: bool = False
     due_at: float | None = None
-    talk: Talk = Talk()
+    updates: Updates = Updates()
 
 
 @dataclass(frozen=True, slots=True)
 class Stopping:
-    """The service called the execution over; the attempt is being stopped, and nothing more will be said of it."""
+    """The service closed the execution; the attempt is being stopped, and nothing more will be reported."""
 
     work: Work
     outcome: Outcome
@@ -190,31 +192,31 @@ class Stopping:
 
 @dataclass(frozen=True, slots=True)
 class Reporting:
-    """The outcome is known and is sent until the service accepts it or calls the execution over.
+    """The outcome is known and is reported until the service accepts it or closes the execution.
 
-    `version` is set for a rejection straight from QUEUED, which is a claim as well. `is_bare` leaves the details out,
-    after the service found fault with them. `is_unreportable`: refused for a reason that waiting will hardly cure.
+    `version` is set for a rejection straight from QUEUED, which is a claim as well. `omits_details`: the service
+    refused the report with its details. `is_unreportable`: refused for a reason that waiting will hardly cure.
     `asks_first`: nobody saw what became of the execution meanwhile, so the service is asked before it is told.
     """
 
     outcome: Outcome
     details: StatusDetails = field(default_factory=dict)
     version: int = 0
-    is_bare: bool = False
+    omits_details: bool = False
     is_unreportable: bool = False
     asks_first: bool = False
-    call: Call = Call()
+    request: Request = Request()
 
 
-Talking: TypeAlias = Running | Waiting | Rebooting
-Asking: TypeAlias = Judging | Claiming | Preparing | Reporting
-Awaiting: TypeAlias = Asking | Talking
-Phase: TypeAlias = Awaiting | Stopping
+Underway: TypeAlias = Running | Delayed | Rebooting
+Requesting: TypeAlias = Judging | Claiming | Preparing | Reporting
+Answerable: TypeAlias = Requesting | Underway
+Phase: TypeAlias = Answerable | Stopping
 
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """One job execution and where we stand with it. `operation` is what people call it, `claimed_at` epoch seconds."""
+    """One job execution and its phase. `operation` is what people call it, `claimed_at` is in epoch seconds."""
 
     id: ExecutionId
     phase: Phase
@@ -228,7 +230,7 @@ class Execution:
             case Reporting(is_unreportable=is_unreportable):
                 return not is_unreportable
             case phase:
-                return not isinstance(phase, Waiting)
+                return not isinstance(phase, Delayed)
 
     @property
     def durable(self) -> "Execution | None":
@@ -250,30 +252,30 @@ def durable_phase(phase: Phase) -> Phase | None:
         case Judging():
             return None
         case Claiming(plan=plan) | Preparing(work=Work(plan=plan, step=0, number=1)):
-            return Claiming(plan.bare)
+            return Claiming(plan.without_secrets)
         case Preparing(work=work):
-            return Preparing(work.bare)
+            return Preparing(work.without_secrets)
         case Running(work=work, boot_id=boot_id):
-            return Running(work.bare, boot_id)
-        case Waiting(work=work):
-            return replace(phase, work=work.bare, due_at=0.0, talk=Talk())
+            return Running(work.without_secrets, boot_id)
+        case Delayed(work=work):
+            return replace(phase, work=work.without_secrets, due_at=0.0, updates=Updates())
         case Rebooting(work=work):
-            return replace(phase, work=work.bare, due_at=None, talk=Talk())
+            return replace(phase, work=work.without_secrets, due_at=None, updates=Updates())
         case Stopping(work=work):
-            return replace(phase, work=work.bare)
+            return replace(phase, work=work.without_secrets)
         case Reporting():
-            return replace(phase, call=Call(), is_unreportable=False, asks_first=False)
+            return replace(phase, request=Request(), is_unreportable=False, asks_first=False)
     assert_never(phase)
 
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """What a namespace last showed us: `pending` in the service's order, `fetch` the request for the list.
+    """What a namespace last showed us: `pending` in the service's order; `ticket` is that of the fetch in flight.
 
-    `fetch_at` is when the list is asked for next (monotonic; None: not before something happens); `is_complete` says
+    `fetch_at` is when the list is fetched next (monotonic; None: not before something happens); `is_complete` says
     whether that must be the whole list, or its head will do. `is_known` once a list was seen on this connection.
-    `doubts` is how often an answer that lacks what a notification named is still asked for again. `misses` counts what
-    was named in vain, one after the other: the service called it over as soon as it was asked.
+    `doubts` is how many more answers that lack what a notification named are asked for again. `misses` counts, in a
+    row, the listed executions that turned out to be closed.
     """
 
     pending: tuple[ExecutionId, ...] = ()
@@ -288,7 +290,7 @@ class Queue:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Everything `decide` knows. `settled` are outcomes of the recent past; `foreign` executions of other agents.
+    """Everything that `decide` knows. `settled` are outcomes of the recent past; `foreign` executions of other agents.
 
     `agent_id` marks what this installation claims; it is known once the journal can be used. `is_paused`: people want
     nothing new to be taken on.

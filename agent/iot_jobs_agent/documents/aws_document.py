@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from iot_jobs_agent.core.job import Plan, Step
-from iot_jobs_agent.documents.offer import Offer, Rules, command_step, find, handler_step, shown
+from iot_jobs_agent.documents.enabled_handler import Offer, Rules, command_step, find, handler_step, shown
 from iot_jobs_agent.errors import DocumentError
 
 _RUN_COMMAND = "run-command"

@@ -10,7 +10,7 @@ from typing import Any
 
 from iot_jobs_agent.core.job import Plan
 from iot_jobs_agent.documents.aws_document import plan_of_operation, plan_of_steps
-from iot_jobs_agent.documents.offer import Namespace, Offer, Rules, find, handler_step
+from iot_jobs_agent.documents.enabled_handler import Namespace, Offer, Rules, find, handler_step
 from iot_jobs_agent.errors import DocumentError, UnknownHandlerError
 
 LARGEST_BYTES = 32 * 1024  # AWS IoT Device Management quotas, "Job document size"

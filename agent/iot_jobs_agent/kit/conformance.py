@@ -110,7 +110,7 @@ async def undisturbed(kit: Kit) -> str:
         return f"ended {_words(outcome)}; give params and settings with which it succeeds"
     kit.usual, kit.duration_s, kit.wrote = outcome, result.duration_s, kit.files()
     kit.spoke = attempted.progress is not None or bool(attempted.message or attempted.details)
-    if result.swept:
+    if result.leftovers_killed:
         return f"{ending_in_words(result)}: wait for all that was started, or let systemd start it"
     return f"{'; '.join(result.notes)}: write JSON objects, one a line" if result.notes else ""
 
@@ -123,7 +123,7 @@ async def stopped(kit: Kit) -> str:
     kit.stage.stop()
     result = await attempted.ended()
     grace_s = kit.handler.manifest.grace_s
-    if result.unswept:
+    if result.leftovers_alive:
         return f"{ending_in_words(result)}"
     if result.ending is Ending.STOPPED and time.monotonic() - began >= grace_s > 0:
         return f"did not end within its grace of {grace_s:g} s after SIGTERM and had to be killed"

@@ -31,9 +31,9 @@ from iot_jobs_agent.core.events import (
     AttemptStarted,
 )
 from iot_jobs_agent.core.job import AttemptId, AttemptResult, ExecutionId, ExecutionStatus, Outcome, Step
-from iot_jobs_agent.core.outcome import Wish, outcome_of, reason_given, wish_of
+from iot_jobs_agent.core.outcome import Followup, followup_of, outcome_of, reason_given
 from iot_jobs_agent.documents.document import plan
-from iot_jobs_agent.documents.offer import Namespace
+from iot_jobs_agent.documents.enabled_handler import Namespace
 from iot_jobs_agent.errors import DocumentError
 from iot_jobs_agent.handler import HANDLER_NAME, Manifest
 
@@ -149,11 +149,11 @@ class Attempted:
         """Wait for the end: what the agent would report, with all details that the handler gave."""
         result = await self.ended()
         outcome = outcome_of(result)
-        match wish_of(result):
-            case Wish.RETRY if self.step.retry_limit:
+        match followup_of(result):
+            case Followup.RETRY if self.step.retry_limit:
                 why = f"the agent would try it again in {self.step.retry_delay_s:g} s: {reason_given(result)}"
                 outcome = Outcome(ExecutionStatus.IN_PROGRESS, why, details=outcome.details)
-            case Wish.REBOOT if self.step.may_reboot:
+            case Followup.REBOOT if self.step.may_reboot:
                 why = f"the agent would reboot, then resume it: {reason_given(result)}"
                 outcome = Outcome(ExecutionStatus.IN_PROGRESS, why, details=outcome.details)
             case _:

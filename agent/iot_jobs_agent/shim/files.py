@@ -3,21 +3,21 @@
 `spec.json`, read once, under the lock:
     argv, env, cwd, stdin (a file)      what is started, and where
     timeout_s, max_timeout_s, grace_s
-    quota_mb, quota_every_s             how much `cwd` may take of its disk, in MiB, and how often that is looked at
+    quota_mb, quota_every_s             how much of its disk `cwd` may take, in MiB, and how often that is measured
     kind                                "handler" (fd 3, result file, checkpoint) or "command" (none of them)
     handler_result, checkpoint, wake    paths: the handler's result, its last checkpoint, the agent's wake-up FIFO
-    token                               JOB_TOKEN, by which the agent finds what is left of an attempt without shim
+    token                               JOB_TOKEN, by which the agent finds what a lost shim left alive
 
 `result.json`, written last; without it, and with the lock free, the attempt was interrupted:
-    ending                              exited signaled oom deadline stopped quota unstartable
-    code, signal, duration_s, swept, unswept, handler_result, bad_result, reason, notes
+    ending                              exited signaled oom deadline stopped quota cannot-start
+    code, signal, duration_s, leftovers_killed, leftovers_alive, stderr_lines, handler_result, bad_result, reason, notes
 
 `events.jsonl`: what the handler said on fd 3, merged and written at most four times a second, a line each:
     progress, message, details, deadline (monotonic seconds, after an extension)
 At EVENTS_BYTES it is replaced (a new inode) by one line that holds all of it: a flood cannot fill the disk.
 
-A stop is any byte in the FIFO `control`, which stays there until a shim reads it. The wake-up is a FIFO too, not a
-datagram: its path may have any length, and a reader that is gone or slow is an error at once (ENXIO, EAGAIN).
+Any byte in the FIFO `control` asks for a stop, and stays there until the shim reads it. The wake-up is a FIFO too, not
+a datagram: its path may have any length, and a reader that is gone or slow is an error at once (ENXIO, EAGAIN).
 """
 
 from __future__ import annotations
@@ -34,12 +34,11 @@ STDOUT = "stdout"
 STDERR = "stderr"
 CONTROL = "control"
 LOG = "shim.log"
-CHECKPOINT = "checkpoint.json"  # in the job's directory, which outlives the attempt
 WAKE = "wake"  # in the state directory
 
 
 def write_durably(path: str, data: bytes) -> None:
-    """Replace a file so that power loss at any instant leaves the old or the new one. Raises OSError."""
+    """Replace a file so that a power cut at any instant leaves the old or the new one. Raises OSError."""
     fresh = path + ".new"
     fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
@@ -63,7 +62,7 @@ def write_all(fd: int, data: bytes) -> None:
 
 
 def wake(path: str) -> None:
-    """Tell the agent, if there is one, that there is something to read."""
+    """Wake the agent, if one runs: there is something to read."""
     try:
         fd = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:  # nobody listens

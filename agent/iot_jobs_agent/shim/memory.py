@@ -1,4 +1,4 @@
-"""What the kernel's out-of-memory killer did in the cgroup of this attempt, if it has one of its own (cgroup v2)."""
+"""What the kernel's out-of-memory killer did in the attempt's own cgroup (v2), if it has one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Processes of this machine, by /proc: who descends from whom, and a signal that cannot hit the wrong one.
+"""Processes of this machine, by /proc: who descends from whom, and signals that cannot hit the wrong process.
 
 The agent uses it too, for what a lost shim left behind.
 """
@@ -24,7 +24,7 @@ def prctl(option: int, value: int) -> None:
 
 
 class Process:
-    """One row of /proc. `started` (clock ticks after boot) makes a pid that was used again another process."""
+    """One row of /proc. `started` (clock ticks after boot) makes a reused pid another process."""
 
     __slots__ = ("is_live", "parent", "pid", "session", "started", "state")
 
@@ -39,7 +39,7 @@ class Process:
 
 
 def process(pid: int) -> Process | None:
-    """Look one process up; None when it is gone."""
+    """Look one process up; None if it is gone."""
     try:
         fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -53,12 +53,12 @@ def process(pid: int) -> Process | None:
 
 
 def processes() -> list[Process]:
-    """Every process there is, without a consistent moment: who needs certainty looks again."""
+    """List every process. This is not a consistent moment: a caller who needs certainty looks again."""
     return [found for name in os.listdir("/proc") if name.isdigit() and (found := process(int(name)))]
 
 
 def descendants(*of: int) -> list[Process]:
-    """Every live process below `of`, themselves excluded."""
+    """List every live process below `of`, without these themselves."""
     children: dict[int, list[Process]] = {}
     for each in processes():
         children.setdefault(each.parent, []).append(each)
@@ -71,10 +71,10 @@ def descendants(*of: int) -> list[Process]:
     return [each for each in found if each.is_live]
 
 
-def held(find: Callable[[], list[Process]], until: float) -> list[Process]:
-    """Stop (SIGSTOP) all that `find` finds, until it finds no other or until then (monotonic); all that were found.
+def freeze(find: Callable[[], list[Process]], until: float) -> list[Process]:
+    """Stop (SIGSTOP) all that `find` finds until it finds no more, or until then (monotonic); return all of them.
 
-    What multiplies is born as fast as it is killed, unless all of it is held still first.
+    Processes that multiply are born as fast as they are killed, unless all of them are frozen first.
     """
     found: dict[int, Process] = {}
     while True:
@@ -87,7 +87,7 @@ def held(find: Callable[[], list[Process]], until: float) -> list[Process]:
 
 
 def send(target: Process, number: int) -> bool:
-    """Signal exactly this process, never one that has its pid by now. False if it is gone or out of our power."""
+    """Signal exactly this process, never one that has its pid by now. False if it is gone, or not ours to signal."""
     try:
         fd = os.pidfd_open(target.pid)
     except OSError:

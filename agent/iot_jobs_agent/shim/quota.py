@@ -13,7 +13,7 @@ FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Quota:
-    """The limit of a directory. It is looked at every `every_s` seconds, a byte in the pipe `wake` says when it was."""
+    """The limit of a directory. It is measured every `every_s` seconds; a byte in the pipe `wake` says when it was."""
 
     def __init__(self, directory: str, limit_mb: int, every_s: float, wake: int) -> None:
         self.directory = directory
@@ -25,7 +25,7 @@ class Quota:
         self.is_whole = True
 
     def look(self) -> None:
-        """Begin to measure, if it is time. Returns at once; one that never comes back is not followed by another."""
+        """Begin to measure, if it is time. Returns at once. While one measurement hangs, no other begins."""
         if time.monotonic() < self.due_at:
             return
         self.due_at = float("inf")
@@ -35,21 +35,21 @@ class Quota:
             self.due_at = time.monotonic() + self.every_s
 
     def measure(self) -> None:
-        """On the thread: measure once, and say when it is time again."""
+        """On the thread: measure once, and set the time of the next measurement."""
         began = time.monotonic()
-        self.used_bytes, self.is_whole = used(self.directory, self.limit_mb << 20)
+        self.used_bytes, self.is_whole = measure_bytes(self.directory, self.limit_mb << 20)
         now = time.monotonic()
         self.due_at = now + max(self.every_s, REST_FACTOR * (now - began))
         os.write(self.wake, b"\0")
 
-    def exceeded(self) -> str:
-        """Say what there was and what is allowed; empty if it is within the limit."""
+    def problem(self) -> str:
+        """Say how much there is and how much is allowed; "" if it is within the limit."""
         if self.used_bytes <= self.limit_mb << 20:
             return ""
         return f"JOB_DIR took {self.used_bytes / (1 << 20):.1f} MiB or more, quota_mb is {self.limit_mb}"
 
 
-def used(directory: str, enough: int) -> tuple[int, bool]:
+def measure_bytes(directory: str, enough: int) -> tuple[int, bool]:
     """Add up what the tree takes of its disk until it is more than `enough`; False if not all of it could be read.
 
     A file with several names counts once over all of them, nothing is followed, other disks are left out.

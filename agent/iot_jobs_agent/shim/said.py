@@ -1,4 +1,4 @@
-"""What the handler says on fd 3: which lines count, and how they reach the agent without ever filling the disk."""
+"""What the handler says on fd 3: which lines count, and how they reach the agent without filling the disk."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import json
 import os
 
 from iot_jobs_agent.shim.files import EVENTS, wake, write_all
+from iot_jobs_agent.shim.protocol import LINE_BYTES
 
 TYPE_CHECKING = False  # `typing` would cost a quarter of the start
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
 
-LINE_BYTES = 4096
 EVENTS_BYTES = 262144
 DETAILS_BYTES = 8192
 EVENTS_EVERY_S = 0.25
@@ -26,8 +26,8 @@ FORMS: dict[str, Callable[[Any], bool]] = {
 }
 
 
-def understood(line: bytes) -> dict[str, Any]:
-    """Judge one line: its known members, or ValueError with the reason. Details and a checkpoint come as text."""
+def parse_line(line: bytes) -> dict[str, Any]:
+    """Return the known members of one line, details and checkpoint as text. Raises ValueError with the reason."""
     if len(line) > LINE_BYTES:
         raise ValueError(f"longer than {LINE_BYTES} bytes")
     try:
@@ -50,7 +50,7 @@ def understood(line: bytes) -> dict[str, Any]:
 
 
 def writable(text: str) -> str:
-    """Replace half a surrogate pair, which JSON can spell, but who reads `events.jsonl` refuses with all beside it."""
+    """Replace half a surrogate pair: JSON can spell it, but no reader of `events.jsonl` would take the line."""
     return text.encode(errors="replace").decode()
 
 

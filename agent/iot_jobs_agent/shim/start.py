@@ -1,4 +1,4 @@
-"""How the handler's process is started: what it has, and nothing else."""
+"""Starts the handler's process, with what it is given and nothing else."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def reason_of(error: OSError, program: str) -> str:
 
 
 def become(spec: Mapping[str, Any], descriptors: Mapping[int, int], shim: int) -> None:
-    """In the child: turn into the handler. Returns only by raising OSError."""
+    """In the child: become the handler. Returns only by raising OSError."""
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != shim:
         os._exit(1)
@@ -41,8 +41,8 @@ def become(spec: Mapping[str, Any], descriptors: Mapping[int, int], shim: int) -
     os.execvpe(spec["argv"][0], spec["argv"], spec["env"])  # noqa: S606 - a shell is what must not be there
 
 
-def started(spec: Mapping[str, Any], outputs: Mapping[int, int]) -> int:
-    """Start the handler with these write ends; its pid, or OSError if it cannot be started."""
+def start_handler(spec: Mapping[str, Any], outputs: Mapping[int, int]) -> int:
+    """Start the handler with these write ends and return its pid. Raises OSError if it cannot be started."""
 
     def high(fd: int) -> int:
         """Move a descriptor out of the way of those that the handler is given."""

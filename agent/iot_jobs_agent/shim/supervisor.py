@@ -1,4 +1,4 @@
-"""Supervises one handler process, from its start to the moment when nothing of it is left."""
+"""Supervises one handler process, from its start until nothing of it is left."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ import time
 
 from iot_jobs_agent.shim.files import CONTROL, LOCK, RESULT, SPEC, STDERR, STDOUT, wake, write_all, write_durably
 from iot_jobs_agent.shim.memory import events_file, oom_kills
-from iot_jobs_agent.shim.processes import PR_SET_CHILD_SUBREAPER, Process, descendants, held, prctl, send
+from iot_jobs_agent.shim.processes import PR_SET_CHILD_SUBREAPER, Process, descendants, freeze, prctl, send
+from iot_jobs_agent.shim.protocol import CONTROL_FD, LINE_BYTES, RESULT_BYTES
 from iot_jobs_agent.shim.quota import Quota
-from iot_jobs_agent.shim.said import LINE_BYTES, Said, understood
-from iot_jobs_agent.shim.start import reason_of, started
+from iot_jobs_agent.shim.said import Said, parse_line
+from iot_jobs_agent.shim.start import reason_of, start_handler
 
 TYPE_CHECKING = False  # `typing` would cost a quarter of the start
 if TYPE_CHECKING:
@@ -24,16 +25,14 @@ if TYPE_CHECKING:
     from typing import Any
 
 TAIL_BYTES = CHUNK_BYTES = 65536
-RESULT_BYTES = 32768
 TAILS_EVERY_S = 30.0
 SWEEP_S = 10.0
 FREEZE_S = 2.0
 DRAIN_CHUNKS = 16  # 1 MiB, the largest pipe an ordinary user may have
-CONTROL_FD = 3
 
 
 class Tail:
-    """The last TAIL_BYTES of an output, in memory; on disk now and then, for who looks, and at the end."""
+    """The last TAIL_BYTES of an output: in memory, at the end on the disk, and meanwhile there now and then."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -55,7 +54,7 @@ class Tail:
         return self.line_ends + (bool(self.data) and not self.data.endswith(b"\n"))
 
     def keep(self, is_last: bool) -> None:
-        """Write what there is, durably if it is the last time. A full disk costs the output, not the attempt."""
+        """Write what there is, the last time durably. A full disk costs the output, not the attempt."""
         if not self.is_new and not (is_last and self.data):
             return
         self.is_new = False
@@ -72,7 +71,7 @@ class Tail:
 
 
 class Supervisor:
-    """One attempt, from its start to the moment when nothing of it is left."""
+    """One attempt, from its start until nothing of it is left."""
 
     def __init__(self, spec: Mapping[str, Any], lock: int, memory_events: str) -> None:
         self.spec = spec
@@ -101,7 +100,7 @@ class Supervisor:
         self.quota = Quota(spec["cwd"], spec["quota_mb"], spec["quota_every_s"], writer)
 
     def interrupt(self, *_: object) -> None:
-        """Take SIGTERM: the machine or the service manager wants us gone. The attempt is stopped, without a result."""
+        """Take SIGTERM: the machine or the service manager stops us. The attempt is stopped and has no result."""
         self.is_interrupted = True
 
     def start(self) -> None:
@@ -112,24 +111,30 @@ class Supervisor:
             os.set_blocking(reader, False)
             self.readers[reader] = number
             self.poller.register(reader, select.POLLIN)
-        self.pid = started(self.spec, writers)
+        self.pid = start_handler(self.spec, writers)
 
     def run(self) -> dict[str, Any]:
-        """Supervise until the end, sweep, and tell how it was."""
+        """Supervise until the end, sweep, and return the result."""
         while not self.is_over():
             self.turn()
         ended_at = time.monotonic()
-        swept, unswept = self.sweep()
+        leftovers_killed, leftovers_alive = self.sweep()
         for _ in range(DRAIN_CHUNKS):
             for reader in tuple(self.readers):
                 self.read(reader)
         self.hear(b"\n")  # an unfinished line is a line
         self.said.flush(time.monotonic())
-        told = {"duration_s": round(ended_at - self.began, 3), "stderr_lines": self.tails[2].lines}
-        return {**self.ending(), **told, "swept": swept, "unswept": unswept, "notes": self.said.notes}
+        return {
+            **self.ending(),
+            "duration_s": round(ended_at - self.began, 3),
+            "stderr_lines": self.tails[2].lines,
+            "leftovers_killed": leftovers_killed,
+            "leftovers_alive": leftovers_alive,
+            "notes": self.said.notes,
+        }
 
     def ending(self) -> dict[str, Any]:
-        """Tell why it ended, and note what explains it."""
+        """Return why it ended, and note what explains it."""
         if not self.quota.is_whole:
             self.said.note("a part of JOB_DIR could not be measured against quota_mb")
         killed = oom_kills(self.memory_events) - self.oom_kills_before
@@ -138,20 +143,20 @@ class Supervisor:
             return {"ending": "oom", "signal": -code}
         if killed > 0:
             processes = "1 of its processes was" if killed == 1 else f"{killed} of its processes were"
-            self.said.note(f"{processes} killed by the kernel for want of memory")
+            self.said.note(f"{processes} killed by the kernel's out-of-memory killer")
         if self.cause:
             return {"ending": self.cause, "reason": self.reason}
         return {"ending": "signaled", "signal": -code} if code < 0 else {"ending": "exited", "code": code}
 
     def is_over(self) -> bool:
-        """Over is a handler that ended by itself, or one that had to end and whose family went, or had its time."""
+        """Tell whether it ended by itself or, once it was stopped, whether all of it is gone or the grace is over."""
         is_childless = self.reap()
         if self.cause:
             return is_childless or time.monotonic() >= self.deadline
         return self.status is not None
 
     def reap(self) -> bool:
-        """Collect every dead child, ours or adopted. True if there is no child left, which is certain knowledge."""
+        """Reap every dead child, our own or adopted. True if no child is left, which is certain."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -163,7 +168,7 @@ class Supervisor:
                 self.status = status
 
     def turn(self) -> None:
-        """Wait for one thing to happen, or for the time of one to come, and answer it."""
+        """Wait until something happens or is due, and answer it."""
         self.quota.look()
         due = min(self.deadline, self.tails_at, self.quota.due_at, *([self.said.due_at] if self.said.fresh else []))
         ready = self.poller.poll(max(0.0, due - time.monotonic()) * 1000 + 1)
@@ -190,15 +195,15 @@ class Supervisor:
             self.end("interrupted", now)
         elif is_asked or now >= self.deadline:
             self.end("stopped" if is_asked else "deadline", now)
-        elif reason := self.quota.exceeded():
+        elif reason := self.quota.problem():
             self.reason = reason
             self.end("quota", now)
 
     def end(self, cause: str, now: float) -> None:
-        """Ask every process to go; from now on the deadline is that of the grace."""
+        """Ask every process to end; from now on the deadline is that of the grace."""
         self.cause = cause
         self.deadline = now + self.spec["grace_s"]
-        for each in held(self.family, now + FREEZE_S):  # so that none is born unseen and never asked
+        for each in freeze(self.family, now + FREEZE_S):  # so that none is born unseen and is never asked
             send(each, signal.SIGTERM)
             send(each, signal.SIGCONT)
 
@@ -207,11 +212,11 @@ class Supervisor:
         return descendants(os.getpid())
 
     def sweep(self) -> tuple[int, int]:
-        """Kill every process below us until none is left: how many beside the handler were, and are still, there."""
+        """Kill every process below us; return how many beside the handler were killed, and how many are still alive."""
         until = time.monotonic() + SWEEP_S
         killed: set[int] = set()
         while not self.reap():
-            left = held(self.family, until)
+            left = freeze(self.family, until)
             if time.monotonic() > until:
                 return len(killed), max(1, len(left))
             killed.update(each.pid for each in left if send(each, signal.SIGKILL) and each.pid != self.pid)
@@ -220,7 +225,7 @@ class Supervisor:
         return len(killed), 0
 
     def read(self, reader: int) -> None:
-        """Take what an output holds, at most one chunk of it."""
+        """Read what an output holds, at most one chunk."""
         number = self.readers[reader]
         try:
             chunk = os.read(reader, CHUNK_BYTES)
@@ -236,13 +241,13 @@ class Supervisor:
             os.close(reader)
 
     def hear(self, chunk: bytes) -> None:
-        """Cut fd 3 into lines and heed them; a line too long is never kept whole."""
+        """Cut what came on fd 3 into lines and act on them. A line that is too long is never kept whole."""
         lines = (self.line + chunk).split(b"\n")
         self.line = lines.pop()[: LINE_BYTES + 1]
         checkpoint = None
         for line in filter(None, lines):
             try:
-                heard = understood(line)
+                heard = parse_line(line)
             except ValueError as error:
                 self.said.note(f"a line on fd 3 was ignored: {error}")
                 continue
@@ -252,14 +257,14 @@ class Supervisor:
                 self.deadline = max(self.deadline, min(wanted, self.began + self.spec["max_timeout_s"]))
                 heard["deadline"] = self.deadline
             self.said.add(heard)
-        if checkpoint is not None:  # durable before anything is read, or told the agent, that was said after it
+        if checkpoint is not None:  # durable before anything that the handler says after it is read or passed on
             try:
                 write_durably(self.spec["checkpoint"], checkpoint.encode())
             except OSError as error:
                 self.said.note(f"a checkpoint could not be kept: {error.strerror}")
 
     def keep_age(self, now: float) -> None:
-        """Say in the lock how long it has lived, for the case that it is lost. Not by file times: clocks are set."""
+        """Write into the lock how long it has lived, in case it is lost. File times would not do: clocks are set."""
         try:
             os.pwrite(self.lock, b"%d %.1f\n" % (os.getpid(), now - self.began), 0)
         except OSError as error:
@@ -272,7 +277,7 @@ class Supervisor:
 
 
 def handler_result(path: str) -> dict[str, Any]:
-    """Read what the handler left in its result file, as a member of `result.json`. It may be anything."""
+    """Read the handler's result file, as a member of `result.json`. It may hold anything."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -296,7 +301,7 @@ def handler_result(path: str) -> dict[str, Any]:
 
 
 def supervise(memory_events: str) -> int:
-    """Run the attempt of the current directory; the exit status: 0 with a result, 1 without."""
+    """Run the attempt of the current directory. The exit status is 0 with a result, 1 without."""
     lock = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     if os.path.exists(RESULT):
@@ -305,7 +310,7 @@ def supervise(memory_events: str) -> int:
         spec = json.load(file)
     os.pwrite(lock, b"%d\n" % os.getpid(), 0)
     prctl(PR_SET_CHILD_SUBREAPER, 1)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # whatever blocked the agent's: we want SIGCHLD, a handler all
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # the agent's starter may have blocked some; we need SIGCHLD
     for number in (signal.SIGHUP, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
     supervisor = Supervisor(spec, lock, memory_events)
@@ -313,10 +318,10 @@ def supervise(memory_events: str) -> int:
         try:
             supervisor.start()
         except OSError as error:
-            result: dict[str, Any] = {"ending": "unstartable", "reason": reason_of(error, spec["argv"][0])}
+            result: dict[str, Any] = {"ending": "cannot-start", "reason": reason_of(error, spec["argv"][0])}
         else:
             result = supervisor.run()
-    finally:  # whatever surprised us, nothing of the attempt outlives us
+    finally:  # whatever happened, nothing of the attempt outlives us
         supervisor.sweep()
     supervisor.keep_tails(is_last=True)
     if supervisor.cause == "interrupted":
@@ -329,7 +334,7 @@ def supervise(memory_events: str) -> int:
 
 
 def main(directory: str, has_own_cgroup: bool = False) -> int:
-    """Supervise the attempt whose directory this is. What goes wrong without a result is in the log file.
+    """Supervise the attempt in this directory. The log file says what went wrong if there is no result.
 
     `has_own_cgroup` says that nothing but the attempt is in this process's cgroup (cgroup v2).
     """

@@ -15,6 +15,7 @@ from typing import Any
 
 from iot_jobs_agent.errors import StateDirectoryError
 from iot_jobs_agent.shim.files import WAKE
+from iot_jobs_agent.state.durable import replace_durably, sync_directory
 
 LOCK = "agent.lock"
 LOCK_TRIES, LOCK_PAUSE_S = 10, 0.05
@@ -34,7 +35,7 @@ def prepare(directory: Path) -> None:
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         for path in missing:  # or everything that will be written durably inside could be out of reach
-            _sync(path.parent)
+            sync_directory(path.parent)
     except OSError as error:
         raise StateDirectoryError(
             f"agent.state_directory {directory} cannot be made ({error.strerror}): make it, owned by the agent's user"
@@ -105,21 +106,10 @@ def agent_id(directory: Path) -> str:
         return known
     made = secrets.token_hex(8)
     try:
-        write_durably(path, f"{made}\n".encode())
+        replace_durably(path, f"{made}\n".encode())
     except OSError as error:
         raise StateDirectoryError(f"{path} cannot be written ({error.strerror}): free or repair the disk") from None
     return made
-
-
-def write_durably(path: Path, data: bytes) -> None:
-    """Replace the file at once and for good: fsync, rename, fsync of the directory. Raises OSError."""
-    scratch = path.with_name(f".{path.name}.new")
-    with scratch.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    scratch.replace(path)
-    _sync(path.parent)
 
 
 def is_paused(directory: Path) -> bool:
@@ -142,7 +132,7 @@ def set_paused(directory: Path, *, is_paused: bool) -> None:
                 os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644))
         else:
             path.unlink(missing_ok=True)
-        _sync(directory)
+        sync_directory(directory)
     except FileNotFoundError:
         raise StateDirectoryError(
             f"{directory} does not exist: has the agent run here, and with this config?"
@@ -187,14 +177,6 @@ def read_status(directory: Path) -> dict[str, Any]:
 
 def _not_for_this_user(path: Path, error: OSError) -> str:
     return f"{path} cannot be read ({error.strerror}): run this as the agent's user or as root"
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _open_lock(directory: Path, flags: int = os.O_RDWR | os.O_CREAT) -> int:

@@ -1,14 +1,12 @@
 """Durable state: SQLite, on a thread of its own, so that a slow disk never stalls the loop.
 
-Decided by measurement (docs/decisions.md): WAL with synchronous=FULL, pragmas read back, a checksum in each row, since
+Decided by measurement (docs/decisions.md): WAL with synchronous=FULL, pragmas read back, a checksum in each row because
 SQLite does not see bit rot. A write that fails is never repeated: what reached the disk is unknown, so the agent ends,
 and the next one recovers.
 """
 
 import contextlib
-import functools
 import json
-import os
 import secrets
 import sqlite3
 import time
@@ -19,25 +17,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
 from iot_jobs_agent.core.effects import Forget, JournalEffect, Save, Settle
 from iot_jobs_agent.core.job import ExecutionId, ExecutionStatus, Outcome
-from iot_jobs_agent.core.state import (
-    Claiming,
-    Execution,
-    Phase,
-    Preparing,
-    Rebooting,
-    Reporting,
-    Running,
-    Stopping,
-    Waiting,
-)
+from iot_jobs_agent.core.state import SETTLED_KEPT, Execution
 from iot_jobs_agent.errors import JournalDamagedError, JournalError
+from iot_jobs_agent.state.durable import sync_directory
+from iot_jobs_agent.state.encoding import decode_phase, encode_phase
 
-SCHEMA_VERSION = 2
-HISTORY_KEPT = 200
+SCHEMA_VERSION = 3
 FILE_NAME = "journal.sqlite"
 COMPANIONS = ("-wal", "-shm")
 # Primary result codes that speak of what is in the file, not of the disk below it (sqlite.org/rescode.html).
@@ -61,13 +48,14 @@ CREATE TABLE history (
     entry INTEGER PRIMARY KEY,
     namespace TEXT NOT NULL, job_id TEXT NOT NULL, execution_number INTEGER NOT NULL,
     operation TEXT NOT NULL, status TEXT NOT NULL, reason TEXT NOT NULL, code TEXT NOT NULL,
-    was_accepted INTEGER NOT NULL, claimed_at REAL NOT NULL, settled_at REAL NOT NULL, checksum INTEGER NOT NULL
+    service_accepted INTEGER NOT NULL, claimed_at REAL NOT NULL, settled_at REAL NOT NULL, checksum INTEGER NOT NULL
 ) STRICT;
 """
 
-_PHASES: dict[str, type[Phase]] = {
-    kind.__name__.lower(): kind for kind in (Claiming, Preparing, Running, Waiting, Rebooting, Stopping, Reporting)
-}
+# What schema 2 called otherwise, up to the build of 2026-11-22.
+_PHASES_OF_SCHEMA_2 = {"waiting": "delayed"}
+_MEMBERS_OF_SCHEMA_2 = {"is_asked": "is_ordered", "is_bare": "omits_details"}
+_CODES_OF_SCHEMA_2 = {"unswept": "processes-left", "unstartable": "cannot-start"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +65,7 @@ class HistoryEntry:
     execution: ExecutionId
     operation: str
     outcome: Outcome
-    was_accepted: bool
+    service_accepted: bool
     claimed_at: float
     settled_at: float
 
@@ -120,7 +108,7 @@ class Journal:
             except BaseException:
                 database.close()
                 raise
-            _sync_directory(self.path.parent)
+            sync_directory(self.path.parent)
         self._database = database
         return recovered
 
@@ -131,7 +119,7 @@ class Journal:
             for path in (self.path, *self._companions):  # in this order: `open` sees to what is left of an interruption
                 with contextlib.suppress(FileNotFoundError):
                     path.rename(path.with_name(path.name.replace(FILE_NAME, aside.name)))
-            _sync_directory(self.path.parent)
+            sync_directory(self.path.parent)
         return aside
 
     @property
@@ -157,7 +145,7 @@ class Journal:
             self._database = None
 
 
-def read_history(state_directory: Path, limit: int = HISTORY_KEPT) -> list[HistoryEntry]:
+def read_history(state_directory: Path, limit: int = SETTLED_KEPT) -> list[HistoryEntry]:
     """Return the last `limit` settled executions, newest first, beside a running agent or without one.
 
     Raises:
@@ -198,20 +186,39 @@ def _prepare(database: sqlite3.Connection, path: Path) -> None:
                 for statement in _SCHEMA.split(";"):
                     database.execute(statement)
             else:
-                _migrate(database)
+                _migrate(database, found)
             database.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
     with _transaction(database):  # a disk that cannot be written is found now, not at the first job
         database.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
 
 
-def _migrate(database: sqlite3.Connection) -> None:
-    """From schema 1: what is since the `work` of a phase was in the phase itself. Damaged rows are found later."""
+def _migrate(database: sqlite3.Connection, schema: int) -> None:
+    """Take over a journal of an earlier schema. Damaged rows stay as they are: they are found when they are read."""
     for *fields, checksum in database.execute("SELECT * FROM execution").fetchall():
-        *_, phase, text = fields
-        if phase in {"preparing", "running", "stopping"} and checksum == _checksum(fields):
-            state = json.loads(text)
-            work = {key: state.pop(key) for key in ("plan", "step", "number", "results") if key in state}
-            _keep(database, [*fields[:-1], json.dumps(state | {"work": work})])
+        if checksum == _checksum(fields):
+            *known, phase, text = fields
+            _keep(database, [*known, *_migrated(phase, json.loads(text), schema)])
+    for entry, *fields, checksum in database.execute("SELECT * FROM history").fetchall():
+        if checksum == _checksum(fields):
+            fields[6] = _CODES_OF_SCHEMA_2.get(fields[6], fields[6])
+            database.execute(
+                "UPDATE history SET code = ?, checksum = ? WHERE entry = ?", [fields[6], _checksum(fields), entry]
+            )
+    database.execute("ALTER TABLE history RENAME COLUMN was_accepted TO service_accepted")
+
+
+def _migrated(phase: str, state: dict[str, Any], schema: int) -> tuple[str, str]:
+    """Return name and text of a phase in this version's words.
+
+    Schema 1 had in the phase itself what is in its `work` since; schema 2 had other words for some of it.
+    """
+    if schema == 1 and phase in {"preparing", "running", "stopping"}:
+        work = {key: state.pop(key) for key in ("plan", "step", "number", "results") if key in state}
+        state |= {"work": work}
+    state = {_MEMBERS_OF_SCHEMA_2.get(key, key): value for key, value in state.items()}
+    if "code" in (outcome := state.get("outcome", {})):
+        outcome["code"] = _CODES_OF_SCHEMA_2.get(outcome["code"], outcome["code"])
+    return _PHASES_OF_SCHEMA_2.get(phase, phase), json.dumps(state)
 
 
 def _recover(database: sqlite3.Connection) -> Recovered:
@@ -219,77 +226,51 @@ def _recover(database: sqlite3.Connection) -> Recovered:
     if found != "ok":
         raise JournalDamagedError(f"the journal is damaged: {found}")
     executions = []
-    for row in database.execute("SELECT * FROM execution"):
-        *fields, checksum = row
+    for *fields, checksum in database.execute("SELECT * FROM execution"):
         if checksum != _checksum(fields):
             raise JournalDamagedError("a row of the journal is damaged: its checksum is wrong")
         namespace, job_id, number, operation, claimed_at, phase, state = fields
-        executions.append(
-            Execution(ExecutionId(namespace, job_id, number), decoded(phase, state), operation, claimed_at)
-        )
+        try:
+            decoded = decode_phase(phase, state)
+        except ValueError as error:
+            raise JournalDamagedError(f"a row of the journal holds {error}") from None
+        executions.append(Execution(ExecutionId(namespace, job_id, number), decoded, operation, claimed_at))
     return Recovered(tuple(executions), tuple(_history(database)))
 
 
 def _history(database: sqlite3.Connection) -> list[HistoryEntry]:
     """Return the entries whose checksum is right, oldest first; a damaged one is only a memory, and left out."""
     entries = []
-    for row in database.execute(
-        "SELECT namespace, job_id, execution_number, operation, status, reason, code, was_accepted, claimed_at,"
-        " settled_at, checksum FROM history ORDER BY entry"
-    ):
-        *fields, checksum = row
+    for _, *fields, checksum in database.execute("SELECT * FROM history ORDER BY entry"):  # of any schema
         if checksum != _checksum(fields):
             continue
-        namespace, job_id, number, operation, status, reason, code, was_accepted, claimed_at, settled_at = fields
+        namespace, job_id, number, operation, status, reason, code, service_accepted, claimed_at, settled_at = fields
         outcome = Outcome(ExecutionStatus(status), reason, code)
         execution = ExecutionId(namespace, job_id, number)
-        entries.append(HistoryEntry(execution, operation, outcome, bool(was_accepted), claimed_at, settled_at))
+        entries.append(HistoryEntry(execution, operation, outcome, bool(service_accepted), claimed_at, settled_at))
     return entries
 
 
 def _apply(database: sqlite3.Connection, effect: JournalEffect) -> None:
     match effect:
         case Save(execution):
-            phase, state = encoded(execution.phase)
+            phase, state = encode_phase(execution.phase)
             fields = [*_key(execution.id), execution.operation, execution.claimed_at, phase, state]
             _keep(database, fields)
         case Forget(execution):
             _remove(database, execution)
-        case Settle(execution, operation, outcome, claimed_at, was_accepted):
+        case Settle(execution, operation, outcome, claimed_at, service_accepted):
             _remove(database, execution)
             fields = [*_key(execution), operation, outcome.status.value, outcome.reason, outcome.code]
-            fields += [int(was_accepted), claimed_at, time.time()]
+            fields += [int(service_accepted), claimed_at, time.time()]
             database.execute(
                 "INSERT INTO history VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", [*fields, _checksum(fields)]
             )
-            database.execute("DELETE FROM history WHERE entry <= (SELECT max(entry) FROM history) - ?", [HISTORY_KEPT])
+            database.execute("DELETE FROM history WHERE entry <= (SELECT max(entry) FROM history) - ?", [SETTLED_KEPT])
 
 
 def _keep(database: sqlite3.Connection, fields: Sequence[Any]) -> None:
     database.execute("REPLACE INTO execution VALUES (?, ?, ?, ?, ?, ?, ?, ?)", [*fields, _checksum(fields)])
-
-
-def encoded(phase: Phase) -> tuple[str, str]:
-    """Return the phase's name and its JSON text; what stands at its default is left out."""
-    name = type(phase).__name__.lower()
-    return name, _adapter(name).dump_json(phase, exclude_defaults=True).decode()
-
-
-@functools.cache  # making one takes 2 ms of a fast processor
-def _adapter(name: str) -> TypeAdapter[Phase]:
-    return TypeAdapter(_PHASES[name])
-
-
-def decoded(name: str, text: str) -> Phase:
-    """Return the phase that `encoded` made.
-
-    Raises:
-        JournalDamagedError: not a phase this version knows.
-    """
-    try:
-        return _adapter(name).validate_json(text)
-    except (KeyError, ValidationError):
-        raise JournalDamagedError(f"a row of the journal holds no phase this version knows: {name!r}") from None
 
 
 def _key(execution: ExecutionId) -> list[Any]:
@@ -332,12 +313,3 @@ def _as_journal_error(path: Path) -> Iterator[None]:
     except (sqlite3.Error, OSError) as error:
         is_damaged = (getattr(error, "sqlite_errorcode", 0) & 0xFF) in _DAMAGED
         raise (JournalDamagedError if is_damaged else JournalError)(f"{path}: {error}") from error
-
-
-def _sync_directory(directory: Path) -> None:
-    """Make the names in `directory` durable, that of a new database among them."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from iot_jobs_agent.core.state import Execution, Preparing, Rebooting, Running, State, Stopping, Waiting
+from iot_jobs_agent.core.state import Delayed, Execution, Preparing, Rebooting, Running, State, Stopping
 from iot_jobs_agent.errors import StateDirectoryError
 from iot_jobs_agent.state import directory as state_directory
 
@@ -84,11 +84,11 @@ def _execution(execution: Execution) -> dict[str, Any]:
         "operation": execution.operation,
         "phase": type(phase).__name__.lower(),
     }
-    if isinstance(phase, Preparing | Running | Waiting | Rebooting | Stopping):
+    if isinstance(phase, Preparing | Running | Delayed | Rebooting | Stopping):
         work = phase.work
         shown["step"] = f"{work.current.name}, {work.step + 1}/{len(work.plan.steps)}"
         shown["attempt"] = work.number
-    if isinstance(phase, Waiting | Rebooting):
+    if isinstance(phase, Delayed | Rebooting):
         shown["message"] = phase.details.get("reason", "")
     if isinstance(phase, Running):
         shown["progress"] = phase.progress

@@ -40,7 +40,7 @@ async def test_a_handler_that_is_busy_is_tried_again_and_others_run_meanwhile(
     device.sections["handler.busy"] = {"retry_delay_s": 0.2, "retry_limit": 20}
     agent = await start_agent()
     await operator.create("job-1", {"operation": "busy"})
-    await agent.says("waiting")
+    await agent.says("delayed")
     await operator.create("job-2", {"operation": "free"})
     record = await operator.wait("job-1", "SUCCEEDED")
     first, *others = lines(ledger)
@@ -66,7 +66,7 @@ async def test_a_job_that_waits_can_be_cancelled(device: Any, start_agent: Any, 
     device.add_handler("busy", NOTED.format(ledger=ledger) + "jobctl retry busy\n")
     agent = await start_agent()
     await operator.create("job-1", {"operation": "busy"})
-    await agent.says("waiting")
+    await agent.says("delayed")
     await operator.cancel("job-1", force=True)
     settled = await agent.says("settled")
     assert settled["status"] == "CANCELED"
@@ -223,7 +223,7 @@ async def test_a_url_that_expired_on_its_way_is_tried_again_with_a_fresh_one(
     await agent.says("claimed")
     await sim.wait_until(lambda: sum(topic.endswith("/job-1/get") for topic, _ in sim.received) == 2)
     sim.advance_clock(120)
-    waiting = await agent.says("waiting")
+    waiting = await agent.says("delayed")
     assert "the URL has expired" in waiting["why"]
     await operator.wait("job-1", "SUCCEEDED")
     assert (device.files / "image.bin").read_bytes() == b"new firmware"

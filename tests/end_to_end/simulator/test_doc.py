@@ -13,7 +13,7 @@ import pytest
 if TYPE_CHECKING:
     from simulators import SimulatorProcess
 
-DOC = (Path(__file__).parents[2] / "docs" / "simulator.md").read_text()
+DOC = (Path(__file__).parents[3] / "docs" / "simulator.md").read_text()
 PROGRAMS = Path(sys.executable).parent
 WAIT_S = 25
 

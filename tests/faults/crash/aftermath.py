@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from tests.faults.crash_service import Service, result_of
+from tests.faults.crash.service import Service, result_of
 
 from iot_jobs_agent.core.decide import decide, is_idle, next_deadline
 from iot_jobs_agent.core.effects import Effect, Reboot, StartAttempt, StopAttempt, Update

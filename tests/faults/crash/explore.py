@@ -1,8 +1,8 @@
 """The crash explorer: real code is recorded, power is cut after every operation, and real code recovers.
 
-Every state that the weakest reading of POSIX allows (crash_model.py) is laid out in memory, at most once, and opened by
-the agent's own journal, attempts and core (crash_recovery.py), which goes on from there (crash_aftermath.py); what was
-promised before the cut must be kept (crash_promises.py).
+Every state that the weakest reading of POSIX allows (model.py) is laid out in memory, at most once, and opened by
+the agent's own journal, attempts and core (recovery.py), which goes on from there (aftermath.py); what was
+promised before the cut must be kept (promises.py).
 """
 
 import asyncio
@@ -16,12 +16,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.faults.crash_model import Choice, Disk, PowerCut
-from tests.faults.crash_promises import Knowledge
-from tests.faults.crash_promises import violations as broken
-from tests.faults.crash_recovery import Found, after_a_power_cut, lay_out, recovered, recovered_store
-from tests.faults.crash_scenarios import KNOWN_BAD, REAL, STORES, WITH_ATTEMPTS
-from tests.faults.crash_trace import Operation, parsed, record
+from tests.faults.crash.model import Choice, Disk, PowerCut
+from tests.faults.crash.promises import Knowledge
+from tests.faults.crash.promises import violations as broken
+from tests.faults.crash.recovery import Found, after_a_power_cut, lay_out, recovered, recovered_store
+from tests.faults.crash.scenarios import KNOWN_BAD, REAL, STORES, WITH_ATTEMPTS
+from tests.faults.crash.trace import Operation, parsed, record
 from tests.faults.harness import Options, Report
 
 FAULT = "C2"
@@ -92,7 +92,7 @@ def _disks(name: str, explored: list[Explored]) -> set[bytes]:
 def _recorded(name: str, directory: Path) -> list[Operation]:
     root = directory / "disk"
     root.mkdir(parents=True)
-    command = [sys.executable, "-m", "tests.faults.crash_scenarios", name, str(root)]
+    command = [sys.executable, "-m", "tests.faults.crash.scenarios", name, str(root)]
     operations = record(command, root, directory / "strace.log")
     _check_recording(name, operations, root)
     return operations

@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from tests.faults.crash_service import Job, Service, result_of
+from tests.faults.crash.service import Job, Service, result_of
 
 from iot_jobs_agent.attempts.attempts import Attempts, Facts
 from iot_jobs_agent.core.decide import decide, is_idle, next_deadline
@@ -35,8 +35,9 @@ from iot_jobs_agent.core.events import (
     Tick,
 )
 from iot_jobs_agent.core.job import AttemptId, ExecutionId, Outcome
-from iot_jobs_agent.core.state import Execution, Phase, Rebooting, Running, Settings, State, Waiting
-from iot_jobs_agent.state.journal import HistoryEntry, Journal, Recovered, encoded
+from iot_jobs_agent.core.state import Delayed, Execution, Phase, Rebooting, Running, Settings, State
+from iot_jobs_agent.state.encoding import encode_phase
+from iot_jobs_agent.state.journal import HistoryEntry, Journal, Recovered
 
 BOOT = "boot-1"
 # What a handler of a real attempt does: what is to be there in the next attempt, on the disk before a word is said; a
@@ -57,13 +58,13 @@ printf '{"outcome": "%s", "details": {"attempt": "%s"}}' "$2" "$1" > "$JOB_RESUL
 
 Mark = Callable[..., None]
 Moment = tuple[
-    type[Running | Waiting | Rebooting], int
+    type[Running | Delayed | Rebooting], int
 ]  # a phase, and the number of the attempt that is under way, or next
 
 
 def text_of(executions: Iterable[Execution], history: Iterable[HistoryEntry]) -> str:
     """Return what a journal holds, all of it but the times of settling, as text that can be compared."""
-    rows = sorted([str(e.id), e.operation, e.claimed_at, *encoded(e.phase)] for e in executions)
+    rows = sorted([str(e.id), e.operation, e.claimed_at, *encode_phase(e.phase)] for e in executions)
     past = [
         [
             str(e.execution),
@@ -71,7 +72,7 @@ def text_of(executions: Iterable[Execution], history: Iterable[HistoryEntry]) ->
             e.outcome.status,
             e.outcome.reason,
             e.outcome.code,
-            e.was_accepted,
+            e.service_accepted,
             e.claimed_at,
         ]
         for e in history
@@ -92,10 +93,10 @@ class Shadow:
             match effect:
                 case Save(execution):
                     self.executions[execution.id] = execution
-                case Settle(execution, operation, outcome, claimed_at, was_accepted):
+                case Settle(execution, operation, outcome, claimed_at, service_accepted):
                     self.executions.pop(execution, None)
-                    bare = Outcome(outcome.status, outcome.reason, outcome.code)
-                    self.history.append(HistoryEntry(execution, operation, bare, was_accepted, claimed_at, 0.0))
+                    reported = Outcome(outcome.status, outcome.reason, outcome.code)
+                    self.history.append(HistoryEntry(execution, operation, reported, service_accepted, claimed_at, 0.0))
                 case forget:
                     self.executions.pop(forget.execution, None)
         return text_of(self.executions.values(), self.history)
@@ -129,7 +130,7 @@ class Instant:
 
 def _moment(phase: Phase) -> Moment | None:
     match phase:
-        case Running(work=work, started_at=float()) | Waiting(work=work) | Rebooting(work=work):
+        case Running(work=work, started_at=float()) | Delayed(work=work) | Rebooting(work=work):
             return type(phase), work.number
         case _:
             return None

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from tests.faults.crash_trace import AT_END, Operation
+from tests.faults.crash.trace import AT_END, Operation
 
 SECTOR_BYTES = 512
 ROOT = 0

@@ -3,15 +3,15 @@
 import json
 from collections.abc import Iterator
 
-from tests.faults.crash_aftermath import Aftermath, aftermath
-from tests.faults.crash_life import text_of
-from tests.faults.crash_recovery import Found, digest_of
-from tests.faults.crash_service import Service, result_of
-from tests.faults.crash_trace import Operation
+from tests.faults.crash.aftermath import Aftermath, aftermath
+from tests.faults.crash.life import text_of
+from tests.faults.crash.recovery import Found, digest_of
+from tests.faults.crash.service import Service, result_of
+from tests.faults.crash.trace import Operation
 
 from iot_jobs_agent.core.events import AttemptEnded, AttemptEvent
 from iot_jobs_agent.core.job import AttemptId, Ending, ExecutionStatus, OnInterrupt, StartReason
-from iot_jobs_agent.core.state import Execution, Preparing, Rebooting, Running, Stopping, Waiting, Work
+from iot_jobs_agent.core.state import Delayed, Execution, Preparing, Rebooting, Running, Stopping, Work
 
 NOTHING = text_of((), ())
 
@@ -162,7 +162,7 @@ def _wrong_directory(execution: Execution, known: Knowledge, found: Found) -> It
     A checkpoint of an earlier step is none of this one.
     """
     match execution.phase:
-        case Preparing(work) | Running(work) | Waiting(work) | Rebooting(work) | Stopping(work):
+        case Preparing(work) | Running(work) | Delayed(work) | Rebooting(work) | Stopping(work):
             pass
         case _:
             return

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-from tests.faults.crash_life import text_of
-from tests.faults.crash_model import DIRECTORY, FIFO, Tree
-from tests.faults.crash_scenarios import STATE, STORE, opened
+from tests.faults.crash.life import text_of
+from tests.faults.crash.model import DIRECTORY, FIFO, Tree
+from tests.faults.crash.scenarios import STATE, STORE, opened
 
 from iot_jobs_agent.attempts import orphans
 from iot_jobs_agent.attempts.attempts import Attempts

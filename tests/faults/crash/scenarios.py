@@ -1,4 +1,4 @@
-"""What power is cut in: programs that run under strace, `python -m tests.faults.crash_scenarios NAME ROOT`.
+"""What power is cut in: programs that run under strace, `python -m tests.faults.crash.scenarios NAME ROOT`.
 
 `REAL` are lives of the real journal, state directory and attempts. `KNOWN_BAD` are stores that lose what they
 acknowledged, or agents that act before they have written; the explorer has to see that.
@@ -14,17 +14,17 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.faults.crash_life import BOOT, Life, Mark, Moment, text_of
-from tests.faults.crash_schema_1 import end_with_schema_1, of_schema_1
-from tests.faults.crash_service import Job, Service
-from tests.faults.crash_trace import MARKS
+from tests.faults.crash.life import BOOT, Life, Mark, Moment, text_of
+from tests.faults.crash.older_schemas import end_with_schema_1, of_schema_1
+from tests.faults.crash.service import Job, Service
+from tests.faults.crash.trace import MARKS
 
-from iot_jobs_agent.attempts import directory as attempt_directory
+from iot_jobs_agent.attempts import attempts as attempts_module
 from iot_jobs_agent.attempts.attempts import Attempts
 from iot_jobs_agent.attempts.launchers import plain
 from iot_jobs_agent.core.effects import JournalEffect, Save
 from iot_jobs_agent.core.events import AttemptNeverStarted
-from iot_jobs_agent.core.state import Rebooting, Running, Waiting
+from iot_jobs_agent.core.state import Delayed, Rebooting, Running
 from iot_jobs_agent.errors import JournalDamagedError
 from iot_jobs_agent.state import directory as state_directory
 from iot_jobs_agent.state import journal
@@ -70,8 +70,8 @@ def killed_while_running(root: Path, mark: Mark) -> None:
 
 def tried_again(root: Path, mark: Mark) -> None:
     """Jobs that ask for another try: one as often as it may, with kills while it waits, beside one that asks once."""
-    service = _killed(root, mark, Service(), Job("a", "never ready"), until=(Waiting, 2))
-    service = _killed(root, mark, service, until=(Waiting, 4))
+    service = _killed(root, mark, Service(), Job("a", "never ready"), until=(Delayed, 2))
+    service = _killed(root, mark, service, until=(Delayed, 4))
     with _agent(root, mark, service) as life:
         asyncio.run(life.run(Job("b", "retried")))
 
@@ -216,9 +216,9 @@ def _migrated_in_steps(root: Path, mark: Mark) -> None:
         database.execute("COMMIT")
         database.execute("BEGIN IMMEDIATE")
 
-    def in_steps(database: sqlite3.Connection) -> None:
+    def in_steps(database: sqlite3.Connection, schema: int) -> None:
         journal._keep = kept
-        migrate(database)
+        migrate(database, schema)
         journal._keep = keep
 
     journal._migrate = in_steps
@@ -227,7 +227,7 @@ def _migrated_in_steps(root: Path, mark: Mark) -> None:
 
 def _attempt_without_sync(root: Path, mark: Mark) -> None:
     """Real attempts, but for the fsync of the directories that hold theirs."""
-    attempt_directory.sync = lambda *_: None
+    attempts_module.sync_directory = lambda *_: None
     attempts(root, mark)
 
 

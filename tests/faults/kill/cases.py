@@ -13,9 +13,9 @@ import signal
 import time
 from typing import Any
 
-from tests.faults.kill_checks import LIVE_S, check_ready, check_told, check_watch, settle, watch_told
-from tests.faults.kill_points import Hit, Point, point_of
-from tests.faults.kill_world import WATCHDOG_S, World
+from tests.faults.kill.checks import LIVE_S, check_ready, check_told, check_watch, settle, watch_told
+from tests.faults.kill.points import Hit, Point, point_of
+from tests.faults.kill.world import WATCHDOG_S, World
 
 SLOW = "delay_enter=3000000"
 START_S = 8.0  # for which a service manager waits until it is ready

@@ -2,7 +2,7 @@
 
 import signal
 
-from tests.faults.kill_world import WATCHDOG_S, Agent, World
+from tests.faults.kill.world import WATCHDOG_S, Agent, World
 
 from iot_jobs_agent.core.state import Reporting
 from iot_jobs_agent.errors import JournalError

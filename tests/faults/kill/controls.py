@@ -8,10 +8,10 @@ import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from tests.faults.kill_cases import perform
-from tests.faults.kill_checks import check, check_told, check_watch, settle
-from tests.faults.kill_points import Hit, Point
-from tests.faults.kill_world import LEDGER, World
+from tests.faults.kill.cases import perform
+from tests.faults.kill.checks import check, check_told, check_watch, settle
+from tests.faults.kill.points import Hit, Point
+from tests.faults.kill.world import LEDGER, World
 
 from iot_jobs_simulator.faults.faults import Reject
 

@@ -12,13 +12,13 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import Any
 
-from tests.faults import kill_cases
 from tests.faults.harness import Options, Report
-from tests.faults.kill_checks import LIVE_S, check
-from tests.faults.kill_controls import CONTROLS, Control
-from tests.faults.kill_plan import group, plan
-from tests.faults.kill_points import Point, calls, listing, points
-from tests.faults.kill_world import World
+from tests.faults.kill import cases
+from tests.faults.kill.checks import LIVE_S, check
+from tests.faults.kill.controls import CONTROLS, Control
+from tests.faults.kill.plan import group, plan
+from tests.faults.kill.points import Point, calls, listing, points
+from tests.faults.kill.world import World
 
 from iot_jobs_simulator.server import RunningSimulator, running_simulator
 
@@ -90,10 +90,10 @@ class Loop:
                 await self._try(each)
 
     async def _try(self, text: str) -> None:
-        world = self._world(**kill_cases.members_of(text))
+        world = self._world(**cases.members_of(text))
         started = time.monotonic()
         try:
-            await kill_cases.perform(world, text)
+            await cases.perform(world, text)
         except Exception as error:  # noqa: BLE001 - a case that cannot be carried out is told, and the others go on
             world.seen.append(f"? the case could not be carried out: {error!r}")
         self._tried[group(text)] += 1
@@ -101,7 +101,7 @@ class Loop:
         last = world.agents[-1]  # nothing slowed it down
         self._ready_s += [last.ready_at - last.started_at] if last.ready_at is not None else []
         seen = dict.fromkeys(world.seen)
-        self._violations += [f"{kill_cases.fault_of(text)} {each} --replay {text}" for each in seen]
+        self._violations += [f"{cases.fault_of(text)} {each} --replay {text}" for each in seen]
         if self._options.replay or seen:
             print(f"  {text}: {'hit' if world.was_hit() else 'not hit'}, {time.monotonic() - started:.1f} s, {[*seen]}")
             print(world.story(), flush=True)

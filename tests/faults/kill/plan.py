@@ -5,14 +5,14 @@ from collections import defaultdict
 from collections.abc import Collection
 from itertools import zip_longest
 
-from tests.faults.kill_cases import MOMENTS
-from tests.faults.kill_points import BAD_DISK, FULL_DISK, KILLS, NAMES, PROCESSES, SYNCS, TALK, WRITES, Point
+from tests.faults.kill.cases import MOMENTS
+from tests.faults.kill.points import BAD_DISK, FULL_DISK, KILLS, NAMES, PROCESSES, SYNCS, TALK, WRITES, Point
 
 COMBINED = 40  # of the many pairs and triples, and of hangs, which are kills that come late
 
 
 def plan(found: list[Point], of_files: list[Point], seed: int) -> list[str]:
-    """Return the texts of all cases (kill_cases.py), in an order of the seed; errors are for calls about files only."""
+    """Return the texts of all cases (cases.py), in an order of the seed; errors are for calls about files only."""
     chance = random.Random(seed)
 
     def rows(word: str, role: str, kinds: Collection[str], points: list[Point]) -> list[str]:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.end_to_end.agents import Device
-from tests.faults.kill_points import STRACE, Hit
+from tests.faults.kill.points import STRACE, Hit
 
 from iot_jobs_agent.errors import JournalError
 from iot_jobs_agent.shim.processes import processes

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tests.faults.model_oracle import brief
+from tests.faults.model.oracle import brief
 
 from iot_jobs_agent.core.events import AttemptEnded, AttemptNeverStarted, AttemptProgressed, AttemptStarted
 from iot_jobs_agent.core.job import AttemptId, AttemptResult, Ending, ExecutionId, Step
@@ -17,8 +17,8 @@ from iot_jobs_agent.core.job import AttemptId, AttemptResult, Ending, ExecutionI
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from tests.faults.model_daemon import Daemon
-    from tests.faults.model_world import World
+    from tests.faults.model.daemon import Daemon
+    from tests.faults.model.world import World
 
     from iot_jobs_agent.core.effects import StartAttempt
 
@@ -38,7 +38,7 @@ class Behaviour:
     ignores_term: bool = False
     progress: int = 0
     extend_s: float | None = None
-    is_unstartable: bool = False
+    cannot_start: bool = False
 
 
 @dataclass
@@ -95,9 +95,9 @@ class Attempts:
         """The agent's thread has synced the directory and started the shim."""
         world = self.world
         directory.is_durable = True
-        if directory.behaviour.is_unstartable:
+        if directory.behaviour.cannot_start:
             directory.is_over = True
-            world.hear(AttemptEnded(directory.attempt, AttemptResult(Ending.UNSTARTABLE, reason="no memory")))
+            world.hear(AttemptEnded(directory.attempt, AttemptResult(Ending.CANNOT_START, reason="no memory")))
             return
         directory.is_alive = directory.has_shim = True
         directory.started_at = world.now
@@ -160,7 +160,7 @@ class Attempts:
         if directory.is_ending and not is_forced:
             return
         directory.is_ending = True
-        directory.is_alive = bool(result.unswept)
+        directory.is_alive = bool(result.leftovers_alive)
         self.world.oracle.ended(directory, result)
         self.world.after(self.world.disk_s(), lambda: self._written(directory, result))
 

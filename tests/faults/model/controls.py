@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 from unittest import mock
 
-from iot_jobs_agent.core import backoff, calls, decide, queues, running, settling, slots, state, talking, waiting
+from iot_jobs_agent.core import backoff, continuing, decide, progress, queues, requests, running, settling, slots, state
 from iot_jobs_agent.core.effects import Save, StartAttempt, StopAttempt
 from iot_jobs_agent.core.events import JournalOpened
 from iot_jobs_agent.core.job import ExecutionStatus, Outcome
@@ -18,12 +18,12 @@ Change = Callable[[], Any]
 
 
 def _without_saves_of_running() -> Any:
-    real = decide._journalled
+    real = decide._journal_effects
 
-    def journalled(*args: Any) -> Any:
+    def journal_effects(*args: Any) -> Any:
         return [e for e in real(*args) if not (isinstance(e, Save) and isinstance(e.execution.phase, Running))]
 
-    return mock.patch.object(decide, "_journalled", journalled)
+    return mock.patch.object(decide, "_journal_effects", journal_effects)
 
 
 def _starts_after_a_restart() -> Any:
@@ -60,54 +60,54 @@ def _fetches_before_reports() -> Any:
 
 
 def _never_again() -> Any:
-    real = backoff.again
+    real = backoff.retry_later
 
-    def again(*args: Any) -> Any:
+    def retry_later(*args: Any) -> Any:
         return replace(real(*args), retry_at=float("inf"))
 
-    return mock.patch.object(backoff, "again", again)
+    return mock.patch.object(backoff, "retry_later", retry_later)
 
 
 def _does_not_stop() -> Any:
-    real = talking.ended
+    real = progress.end
 
-    def ended(*args: Any) -> Any:
+    def end(*args: Any) -> Any:
         after, effects = real(*args)
         return after, [e for e in effects if not isinstance(e, StopAttempt)]
 
-    return mock.patch.object(talking, "ended", ended)
+    return mock.patch.object(progress, "end", end)
 
 
 def _reports_what_was_canceled() -> Any:
     def stopped(state: Any, execution: Any, phase: Any, now: float) -> Any:
-        return settling.outcome_reached(state, execution, Outcome(ExecutionStatus.FAILED, "stopped"))
+        return settling.begin_report(state, execution, Outcome(ExecutionStatus.FAILED, "stopped"))
 
     return mock.patch.object(running, "on_stopped", stopped)
 
 
 def _starts_the_same_attempt_again() -> Any:
-    real = state.Work.again
+    real = state.Work.next_attempt
 
-    def again(self: Any, *args: Any) -> Any:
+    def next_attempt(self: Any, *args: Any) -> Any:
         return replace(real(self, *args), number=self.number)
 
-    return mock.patch.object(state.Work, "again", again)
+    return mock.patch.object(state.Work, "next_attempt", next_attempt)
 
 
 def _keeps_secrets() -> Any:
-    return mock.patch.object(state.Plan, "bare", property(lambda plan: plan))
+    return mock.patch.object(state.Plan, "without_secrets", property(lambda plan: plan))
 
 
 CONTROLS: Mapping[str, Change] = {
     "a running attempt is not journalled": _without_saves_of_running,
     "an attempt is started again after a restart": _starts_after_a_restart,
     "an answer is believed whose ticket nobody waits for": lambda: mock.patch.object(
-        calls, "is_awaited", lambda _, ticket: ticket > 0
+        requests, "is_awaited", lambda _, ticket: ticket > 0
     ),
     "the outcome changes after the first report": _changes_its_mind,
     "lists are asked for before reports are answered": _fetches_before_reports,
-    "interruptions are not counted": lambda: mock.patch.object(waiting, "INTERRUPTIONS", 99),
-    "a reboot while something runs": lambda: mock.patch.object(waiting, "is_quiet", return_value=True),
+    "interruptions are not counted": lambda: mock.patch.object(continuing, "INTERRUPTIONS", 99),
+    "a reboot while something runs": lambda: mock.patch.object(continuing, "is_quiet", return_value=True),
     "nothing is sent again": _never_again,
     "everything is sent again at once": lambda: mock.patch.object(backoff, "delay_s", return_value=0.0),
     "slots are not counted": lambda: mock.patch.object(queues, "may_take_on", return_value=True),

@@ -26,13 +26,13 @@ from iot_jobs_agent.core.effects import (
 )
 from iot_jobs_agent.core.events import Connected, Disconnected, Event, JournalOpened, Tick
 from iot_jobs_agent.core.job import AttemptId, ExecutionId, Outcome
-from iot_jobs_agent.core.settling import remembered
-from iot_jobs_agent.state import journal
+from iot_jobs_agent.core.settling import remember
+from iot_jobs_agent.state.encoding import decode_phase, encode_phase
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tests.faults.model_world import World
+    from tests.faults.model.world import World
 
     from iot_jobs_agent.core.state import Execution, State
 
@@ -51,17 +51,17 @@ class Disk:
         for effect in effects:
             match effect:
                 case Save(execution):
-                    self.rows[execution.id] = (execution, *journal.encoded(execution.phase))
+                    self.rows[execution.id] = (execution, *encode_phase(execution.phase))
                 case Settle(execution=gone, outcome=outcome):
                     self.rows.pop(gone, None)
                     kept = Outcome(outcome.status, outcome.reason, outcome.code)
-                    self.history = remembered(self.history, gone, kept)
+                    self.history = remember(self.history, gone, kept)
                 case _:
                     self.rows.pop(effect.execution, None)  # type: ignore[union-attr]
 
     def read(self) -> tuple[Execution, ...]:
         rows = self.rows.values()
-        return tuple(replace(kept, phase=journal.decoded(name, text)) for kept, name, text in rows)
+        return tuple(replace(kept, phase=decode_phase(name, text)) for kept, name, text in rows)
 
 
 @dataclass

@@ -9,15 +9,15 @@ import random
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from tests.faults.model_attempts import DONE, Behaviour, Directory
-from tests.faults.model_oracle import Violation, brief
-from tests.faults.model_service import execution_id, is_others
-from tests.faults.model_world import Luck, World
+from tests.faults.model.attempts import DONE, Behaviour, Directory
+from tests.faults.model.oracle import Violation, brief
+from tests.faults.model.service import execution_id, is_others
+from tests.faults.model.world import Luck, World
 
 from iot_jobs_agent.core.decide import is_idle
 from iot_jobs_agent.core.events import Paused
 from iot_jobs_agent.core.job import AttemptResult, Ending, OnInterrupt, Plan, Refusal, Step, StepKind
-from iot_jobs_agent.core.state import Rebooting, Reporting, Settings, Waiting
+from iot_jobs_agent.core.state import Delayed, Rebooting, Reporting, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -51,8 +51,8 @@ WILD = (
     Behaviour(None),
     Behaviour(None, ignores_term=True, progress=1),
     Behaviour(30.0, ignores_term=True),
-    Behaviour(result=AttemptResult(Ending.EXITED, code=0, unswept=1)),
-    Behaviour(is_unstartable=True),
+    Behaviour(result=AttemptResult(Ending.EXITED, code=0, leftovers_alive=1)),
+    Behaviour(cannot_start=True),
 )
 
 
@@ -247,7 +247,9 @@ def is_excused(world: World) -> bool:
         return True
     now = world.monotonic
     phases = [e.phase for e in daemon.state.executions.values()]
-    return any((isinstance(p, Waiting) and p.due_at > now) or (isinstance(p, Rebooting) and p.is_asked) for p in phases)
+    return any(
+        (isinstance(p, Delayed) and p.due_at > now) or (isinstance(p, Rebooting) and p.is_ordered) for p in phases
+    )
 
 
 def is_wanted(world: World, directory: Directory) -> bool:
@@ -280,5 +282,5 @@ def at_rest(world: World) -> None:
     left = [kept for kept, *_ in world.disk.rows.values()]
     stuck = [e for e in left if not (isinstance(e.phase, Reporting) and e.id in world.oracle.exempt)]
     world.oracle.require(not stuck, "L", "left in the journal:", tuple(stuck))
-    alive = [d for d in world.attempts.alive if not (d.result and d.result.unswept)]
+    alive = [d for d in world.attempts.alive if not (d.result and d.result.leftovers_alive)]
     world.oracle.require(not alive, "P", "alive at the end:", tuple(alive))

@@ -9,7 +9,7 @@ import hypothesis
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
-from tests.faults.model_lives import BEFALLS, DEVICE, NETWORK, a_world, befall, come_to_rest, create
+from tests.faults.model.lives import BEFALLS, DEVICE, NETWORK, a_world, befall, come_to_rest, create
 
 STEPS = 25
 

@@ -23,9 +23,9 @@ from iot_jobs_agent.core.job import ExecutionStatus
 from iot_jobs_simulator.refusals import Refused
 
 if TYPE_CHECKING:
-    from tests.faults.model_daemon import Daemon
-    from tests.faults.model_service import Hint
-    from tests.faults.model_world import World
+    from tests.faults.model.daemon import Daemon
+    from tests.faults.model.service import Hint
+    from tests.faults.model.world import World
 
 REQUEST_TIMEOUT_S = 10.0
 CODES = (

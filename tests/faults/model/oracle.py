@@ -10,19 +10,19 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 from iot_jobs_agent.core.backoff import HOPELESS, OVER
-from iot_jobs_agent.core.calls import is_awaited
 from iot_jobs_agent.core.effects import Describe, Fetch, Save, StartAttempt, Update
 from iot_jobs_agent.core.events import Described, DescribeFailed, UpdateFailed
 from iot_jobs_agent.core.job import AttemptId, AttemptResult, Ending, ExecutionId, ExecutionStatus, Plan, Step
-from iot_jobs_agent.core.state import Claiming, Judging, Rebooting, Reporting, Running, Waiting
-from iot_jobs_agent.state import journal
+from iot_jobs_agent.core.requests import is_awaited
+from iot_jobs_agent.core.state import Claiming, Delayed, Judging, Rebooting, Reporting, Running
+from iot_jobs_agent.state.encoding import decode_phase
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tests.faults.model_attempts import Directory
-    from tests.faults.model_daemon import Daemon
-    from tests.faults.model_world import World
+    from tests.faults.model.attempts import Directory
+    from tests.faults.model.daemon import Daemon
+    from tests.faults.model.world import World
 
     from iot_jobs_agent.core.effects import Effect
 
@@ -100,7 +100,7 @@ class Oracle:
                 self.world.after(patience_s, lambda d=directory: self._has_stopped(d), self.world.daemon)
 
     def _has_stopped(self, directory: Directory) -> None:
-        is_alive = directory.is_alive and not (directory.result and directory.result.unswept)
+        is_alive = directory.is_alive and not (directory.result and directory.result.leftovers_alive)
         self.require(not is_alive, "P", directory.attempt, "still runs, long after the agent knew that it is over")
 
     def lied(self, daemon: Daemon, request: Any, code: str) -> None:
@@ -127,7 +127,7 @@ class Oracle:
             if isinstance(effect, Save):
                 self.round_trips += 1
                 _, name, text = self.world.disk.rows[effect.execution.id]
-                same = journal.decoded(name, text) == effect.execution.phase
+                same = decode_phase(name, text) == effect.execution.phase
                 self.require(same, "D", "a phase does not survive the journal:", effect)
                 self.require("secret-" not in text, "A", "the journal holds a secret:", text)
 
@@ -157,7 +157,7 @@ class Oracle:
         if request.status.is_terminal:
             is_there = isinstance(phase, Reporting) and phase.outcome.status is request.status
         else:
-            is_there = isinstance(phase, Claiming if request.expected_version else Running | Waiting | Rebooting)
+            is_there = isinstance(phase, Claiming if request.expected_version else Running | Delayed | Rebooting)
         self.require(is_there, "D", request, "is said while the journal holds", phase)
 
     def _terminal(self, request: Update) -> None:
@@ -177,7 +177,7 @@ class Oracle:
         for n, step in enumerate(verdict.steps if isinstance(verdict, Plan) else ()):
             last = max((a for a in attempts if a.step == n), default=None)
             result = attempts[last] if last is not None else None
-            ok = result is not None and (is_success(result) or (step.ignore_failure and not result.unswept))
+            ok = result is not None and (is_success(result) or (step.ignore_failure and not result.leftovers_alive))
             self.require(
                 ok or (step.ignore_failure and result is None), "S", "SUCCEEDED, but step", n, "ended with", result
             )
@@ -207,10 +207,10 @@ class Oracle:
         self.require(attempt not in self.ledger[key], "O", attempt, "runs a second time")
         self.ledger[key][attempt] = None
         alive = world.attempts.alive
-        swept = [d for d in alive if not (d.result and d.result.unswept)]
-        self.require(len(swept) <= world.config.max_concurrent, "C", str(len(swept)), "run at once")
-        exclusive = [d for d in swept if self._is_exclusive(d)]
-        self.require(not exclusive or len(swept) == 1, "E", exclusive, "does not run alone")
+        running = [d for d in alive if not (d.result and d.result.leftovers_alive)]
+        self.require(len(running) <= world.config.max_concurrent, "C", str(len(running)), "run at once")
+        exclusive = [d for d in running if self._is_exclusive(d)]
+        self.require(not exclusive or len(running) == 1, "E", exclusive, "does not run alone")
 
     def _is_exclusive(self, directory: Directory) -> bool:
         verdict = self.world.verdicts[directory.attempt.execution.job_id]
@@ -227,16 +227,16 @@ class Oracle:
         self.world.tell(f"handler of {directory.attempt.directory_name} over: {result.ending}")
 
     def forgotten(self, directory: Directory) -> None:
-        is_alive = directory.is_alive and not (directory.result and directory.result.unswept)
+        is_alive = directory.is_alive and not (directory.result and directory.result.leftovers_alive)
         self.require(not is_alive, "P", directory.attempt, "is settled while it runs")
 
     def accepted(self, request: Update) -> None:
         """The service has taken a report: nothing of it may live."""
         if request.status.is_terminal:
             for directory in self.world.attempts.alive:
-                is_unswept = directory.result is not None and directory.result.unswept
+                has_leftovers = directory.result is not None and directory.result.leftovers_alive
                 same = directory.attempt.execution == request.execution
-                self.require(not same or is_unswept, "P", request.status, "while", directory.attempt, "runs")
+                self.require(not same or has_leftovers, "P", request.status, "while", directory.attempt, "runs")
 
     def rebooting(self) -> None:
         running = [d.attempt for d in self.world.attempts.directories.values() if not d.is_over]
@@ -271,7 +271,7 @@ def is_success(result: AttemptResult) -> bool:
     return (
         result.ending is Ending.EXITED
         and result.code == 0
-        and not result.unswept
+        and not result.leftovers_alive
         and not result.bad_result
         and said == "succeeded"
     )

@@ -1,8 +1,8 @@
 """The model: the real core, with the service, the disk, processes, the network and power around it on virtual time.
 
-`--replay TEXT` tells the story of one life, as a violation printed it. Its parts: `model_lives` (what happens),
-`model_world`, `model_daemon`, `model_network`, `model_service`, `model_attempts` (to whom), `model_oracle` (what must
-hold), `model_controls` (broken cores that must be seen), `model_machine` (Hypothesis).
+`--replay TEXT` tells the story of one life, as a violation printed it. Its parts: `lives` (what happens),
+`world`, `daemon`, `network`, `service`, `attempts` (to whom), `oracle` (what must
+hold), `controls` (broken cores that must be seen), `machine` (Hypothesis).
 """
 
 import gc
@@ -13,10 +13,10 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from multiprocessing import get_context
 
 from tests.faults.harness import Options, Report
-from tests.faults.model_controls import CONTROLS, WITH, broken
-from tests.faults.model_lives import KINDS, Life, lived
-from tests.faults.model_machine import searched
-from tests.faults.model_oracle import Violation
+from tests.faults.model.controls import CONTROLS, WITH, broken
+from tests.faults.model.lives import KINDS, Life, lived
+from tests.faults.model.machine import searched
+from tests.faults.model.oracle import Violation
 
 LIVES, LIVES_FULL = 10_000, 200_000
 EXAMPLES, EXAMPLES_FULL = 200, 5_000

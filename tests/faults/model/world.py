@@ -10,11 +10,11 @@ import itertools
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tests.faults.model_attempts import Attempts, Behaviour
-from tests.faults.model_daemon import Daemon, Disk
-from tests.faults.model_network import Network
-from tests.faults.model_oracle import Oracle
-from tests.faults.model_service import Service
+from tests.faults.model.attempts import Attempts, Behaviour
+from tests.faults.model.daemon import Daemon, Disk
+from tests.faults.model.network import Network
+from tests.faults.model.oracle import Oracle
+from tests.faults.model.service import Service
 
 from iot_jobs_agent.core.events import RebootFailed
 from iot_jobs_agent.core.job import ExecutionId, Plan, Refusal

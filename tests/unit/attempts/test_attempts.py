@@ -85,7 +85,7 @@ async def test_an_attempt_does_not_exist_before_the_checkpoint_of_the_step_befor
     await story.run("mkdir checkpoint.json")  # which is not gone so easily
     second = replace(ATTEMPT, step=1)
     story.start("exit 0", attempt=second)
-    assert (await story.ended(second)).ending is Ending.UNSTARTABLE
+    assert (await story.ended(second)).ending is Ending.CANNOT_START
     assert not story.directory(second).exists()
 
 
@@ -107,10 +107,10 @@ async def test_an_attempt_that_a_forgotten_agent_started_is_told_as_it_was(new_s
     assert (later.job_directory() / "ledger").read_text() == "once\n"
 
 
-async def test_a_file_in_the_place_of_an_attempt_makes_it_unstartable(story: "Story") -> None:
+async def test_a_file_in_the_place_of_an_attempt_keeps_it_from_starting(story: "Story") -> None:
     story.directory().write_text("")
     result = await story.run("exit 0")
-    assert (result.ending, result.reason) == (Ending.UNSTARTABLE, "the attempt could not be prepared: File exists")
+    assert (result.ending, result.reason) == (Ending.CANNOT_START, "the attempt could not be prepared: File exists")
 
 
 async def test_what_may_hold_secrets_goes_when_the_attempt_is_over(story: "Story") -> None:
@@ -119,25 +119,27 @@ async def test_what_may_hold_secrets_goes_when_the_attempt_is_over(story: "Story
     assert sorted(kept) == ["lock", "result.json", "shim.log"]
 
 
-async def test_a_directory_that_cannot_be_made_is_told_as_unstartable(story: "Story") -> None:
+async def test_a_directory_that_cannot_be_made_is_told_as_one_that_cannot_start(story: "Story") -> None:
     (story.state / "attempts").rmdir()
     result = await story.run("exit 0")
-    assert result.ending is Ending.UNSTARTABLE
+    assert result.ending is Ending.CANNOT_START
     assert "No such file or directory" in result.reason
 
 
-async def test_a_shim_that_cannot_be_started_is_told_as_unstartable(new_story: "Callable[..., Story]") -> None:
+async def test_a_shim_that_cannot_be_started_is_told_as_one_that_cannot_start(
+    new_story: "Callable[..., Story]",
+) -> None:
     def launcher(_: Path) -> int:
         raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
     result = await new_story(launcher).run("exit 0")
-    assert (result.ending, "temporarily unavailable" in result.reason) == (Ending.UNSTARTABLE, True)
+    assert (result.ending, "temporarily unavailable" in result.reason) == (Ending.CANNOT_START, True)
 
 
 async def test_a_job_id_that_leads_elsewhere_makes_no_directory(story: "Story") -> None:
     hostile = AttemptId(ExecutionId("", "../../x", 1), 0, 1)
     story.start("exit 0", attempt=hostile)
-    assert (await story.ended(hostile)).ending is Ending.UNSTARTABLE
+    assert (await story.ended(hostile)).ending is Ending.CANNOT_START
     assert list((story.state / "attempts").iterdir()) == []
 
 
@@ -169,8 +171,8 @@ async def test_a_killed_shim_takes_everything_with_it(story: "Story") -> None:
     assert bare.exists()
     os.kill(story.pid_of_shim(), signal.SIGKILL)
     result = await story.ended()
-    assert (result.ending, result.unswept) == (Ending.LOST, 0)
-    assert result.swept >= 3
+    assert (result.ending, result.leftovers_alive) == (Ending.LOST, 0)
+    assert result.leftovers_killed >= 3
     assert not story.alive()
     assert not bare.exists()
 
@@ -398,7 +400,7 @@ async def test_a_shim_that_comes_after_its_attempt_was_given_up_starts_nothing(
         "[]",
         '{"ending": "exited"}',
         '{"ending": "exited", "code": "0"}',
-        '{"ending": "exited", "code": 0, "swept": -1}',
+        '{"ending": "exited", "code": 0, "leftovers_killed": -1}',
         '{"ending": "stopped", "code": 0}',
         '{"ending": "lost"}',
         '{"ending": "signaled", "signal": 0}',

@@ -17,10 +17,11 @@ from iot_jobs_agent.config.keys import Config
 from iot_jobs_agent.core.job import AttemptId, Ending, ExecutionId, Outcome, Step
 from iot_jobs_agent.core.outcome import outcome_of
 from iot_jobs_agent.documents.document import plan
-from iot_jobs_agent.documents.offer import Namespace
+from iot_jobs_agent.documents.enabled_handler import Namespace
 from iot_jobs_agent.handler import Job, Manifest
 from iot_jobs_agent.jobctl import OUTCOMES, parser
-from iot_jobs_agent.shim.said import FORMS, LINE_BYTES, understood
+from iot_jobs_agent.shim.protocol import LINE_BYTES
+from iot_jobs_agent.shim.said import FORMS, parse_line
 
 if TYPE_CHECKING:
     from conftest import Story
@@ -167,7 +168,7 @@ def test_the_settings_are_a_piece_of_a_configuration() -> None:
 
 
 def test_the_lines_for_fd_3_are_understood_and_show_every_member() -> None:
-    heard = [understood(line.encode()) for line in EXAMPLES["fd3"][1].splitlines()]
+    heard = [parse_line(line.encode()) for line in EXAMPLES["fd3"][1].splitlines()]
     assert {member for line in heard for member in line} == set(FORMS)
     assert f"{LINE_BYTES:,} bytes" in DOC
 

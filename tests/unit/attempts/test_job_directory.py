@@ -158,7 +158,7 @@ async def test_a_directory_that_cannot_be_moved_stops_its_rerun_and_not_the_agen
     story.start(LOOK, NEXT, Facts("thing-1", "run", "killed"))
     result = await story.ended(NEXT)
     assert (result.ending, result.reason) == (
-        Ending.UNSTARTABLE,
+        Ending.CANNOT_START,
         "the attempt could not be prepared: Operation not permitted",
     )
     story.attempts.forget(ATTEMPT.execution)

@@ -7,7 +7,8 @@ import pytest
 
 from iot_jobs_agent import jobctl
 from iot_jobs_agent.core.job import StepKind
-from iot_jobs_agent.core.outcome import Wish, outcome_of, wish_of
+from iot_jobs_agent.core.outcome import Followup, followup_of, outcome_of
+from iot_jobs_agent.shim import protocol
 
 if TYPE_CHECKING:
     from conftest import Story
@@ -55,7 +56,7 @@ async def test_what_begins_with_a_dash_is_text(story: "Story") -> None:
 async def test_a_reason_of_any_length_is_told(story: "Story") -> None:
     script = """jobctl retry "$(head -c 100000 /dev/zero | tr '\\0' '\\001')"; echo $?"""
     result = await story.run(JOBCTL + script)
-    assert (result.stdout, wish_of(result)) == ("0\n", Wish.RETRY)
+    assert (result.stdout, followup_of(result)) == ("0\n", Followup.RETRY)
 
 
 async def test_in_a_plain_command_it_says_that_it_cannot_work(story: "Story") -> None:
@@ -87,9 +88,11 @@ def test_what_cannot_be_told_is_one_clear_sentence(
     assert words in capsys.readouterr().err
 
 
-def test_it_imports_nothing_of_ours() -> None:
+def test_it_imports_nothing_of_ours_but_the_numbers_of_the_protocol() -> None:
     imports = [
         n for n in ast.walk(ast.parse(Path(jobctl.__file__).read_text())) if isinstance(n, ast.Import | ast.ImportFrom)
     ]
     names = [n.module if isinstance(n, ast.ImportFrom) else n.names[0].name for n in imports]
-    assert {name.split(".")[0] for name in names if name} <= sys.stdlib_module_names
+    assert {name.split(".")[0] for name in names if name} <= {*sys.stdlib_module_names, "iot_jobs_agent"}
+    assert {name for name in names if name and name.startswith("iot_jobs")} == {"iot_jobs_agent.shim.protocol"}
+    assert ast.unparse(ast.parse(Path(protocol.__file__).read_text())).count("import") == 0

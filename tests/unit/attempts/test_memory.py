@@ -50,7 +50,7 @@ async def test_a_handler_that_the_kernel_killed_for_want_of_memory_is_told_so(st
     assert (result.ending, result.signal, result.notes) == (Ending.OOM, 9, ())
     outcome = outcome_of(result)
     assert (outcome.status, outcome.code) == ("FAILED", "oom")
-    assert outcome.reason == "killed by the kernel for want of memory"
+    assert outcome.reason == "killed by the kernel's out-of-memory killer"
 
 
 async def test_a_sigkill_of_somebody_else_is_a_signal(story: "Story", cgroup: Cgroup) -> None:
@@ -70,7 +70,7 @@ async def test_a_handler_that_lost_a_child_for_want_of_memory_is_told_with_a_not
 ) -> None:
     result = await story.run(count(cgroup(), 5) + ending)
     assert result.ending in {Ending.EXITED, Ending.SIGNALED}
-    assert result.notes == ("2 of its processes were killed by the kernel for want of memory",)
+    assert result.notes == ("2 of its processes were killed by the kernel's out-of-memory killer",)
 
 
 @pytest.mark.parametrize("content", ["", "oom_kill\n", "oom_kill many\n", "max 1\n"])

@@ -13,7 +13,7 @@ from iot_jobs_agent.attempts.launchers import plain
 from iot_jobs_agent.core.job import AttemptId, Ending, ExecutionId
 from iot_jobs_agent.core.outcome import outcome_of
 from iot_jobs_agent.shim import files
-from iot_jobs_agent.shim.quota import SECTOR_BYTES, used
+from iot_jobs_agent.shim.quota import SECTOR_BYTES, measure_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,7 +49,7 @@ from iot_jobs_agent.shim import quota, supervisor
 reader, writer = os.pipe()
 def hanging(directory, _):
     return (0, True) if "ready" not in os.listdir(directory) else os.read(reader, 1)
-quota.used = hanging
+quota.measure_bytes = hanging
 sys.exit(supervisor.main(sys.argv[2]))
 """
 WRITE_2_MIB = "head -c 2097152 /dev/zero > "
@@ -66,7 +66,7 @@ async def test_a_handler_over_its_quota_is_stopped_and_told_how_much_there_was(
     new_story: "Callable[..., Story]",
 ) -> None:
     result = await new_story(soon).run(WRITE_2_MIB + "big; sleep 1000", quota_mb=1)
-    assert (result.ending, result.unswept, result.duration_s < 15) == (Ending.QUOTA, 0, True)
+    assert (result.ending, result.leftovers_alive, result.duration_s < 15) == (Ending.QUOTA, 0, True)
     assert result.reason.startswith("JOB_DIR took ")
     assert result.reason.endswith(" MiB or more, quota_mb is 1")
     assert 1 < float(result.reason.split()[2]) <= 2.1
@@ -115,24 +115,24 @@ async def test_a_disk_that_never_answers_keeps_the_shim_from_nothing(
     await story.said("up")
     story.attempts.stop(ATTEMPT)
     result = await story.ended()
-    assert (result.ending, result.unswept) == (Ending.STOPPED, 0)
+    assert (result.ending, result.leftovers_alive) == (Ending.STOPPED, 0)
 
 
 def test_blocks_on_the_disk_count_and_not_lengths(tmp_path: Path) -> None:
-    before, _ = used(str(tmp_path), PLENTY)
+    before, _ = measure_bytes(str(tmp_path), PLENTY)
     with (tmp_path / "sparse").open("wb") as file:
         file.truncate(100 * MIB)
     (tmp_path / "full").write_bytes(b"x" * MIB)
-    found, is_whole = used(str(tmp_path), PLENTY)
+    found, is_whole = measure_bytes(str(tmp_path), PLENTY)
     assert (MIB <= found - before < 2 * MIB, is_whole) == (True, True)
 
 
 def test_a_file_with_many_names_counts_once(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"x" * MIB)
-    one, _ = used(str(tmp_path), PLENTY)
+    one, _ = measure_bytes(str(tmp_path), PLENTY)
     for number in range(7):
         (tmp_path / f"link-{number}").hardlink_to(tmp_path / "file")
-    many, _ = used(str(tmp_path), PLENTY)
+    many, _ = measure_bytes(str(tmp_path), PLENTY)
     assert one == many
 
 
@@ -145,25 +145,25 @@ def test_what_links_point_to_does_not_count(tmp_path: Path) -> None:
     (inside / "directory").symlink_to(outside)
     (inside / "loop").symlink_to(inside)
     os.mkfifo(inside / "fifo")
-    found, is_whole = used(str(inside), PLENTY)
+    found, is_whole = measure_bytes(str(inside), PLENTY)
     assert (found < MIB, is_whole) == (True, True)
-    assert used(str(inside / "directory"), PLENTY) == (0, False)  # swapped for a link meanwhile
+    assert measure_bytes(str(inside / "directory"), PLENTY) == (0, False)  # swapped for a link meanwhile
 
 
 def test_empty_files_are_not_nothing_and_measuring_ends_at_what_is_enough(tmp_path: Path) -> None:
     for number in range(100):
         (tmp_path / str(number)).touch()
-    assert used(str(tmp_path), PLENTY)[0] == 100 * SECTOR_BYTES
-    assert used(str(tmp_path), 10 * SECTOR_BYTES)[0] == 11 * SECTOR_BYTES
+    assert measure_bytes(str(tmp_path), PLENTY)[0] == 100 * SECTOR_BYTES
+    assert measure_bytes(str(tmp_path), 10 * SECTOR_BYTES)[0] == 11 * SECTOR_BYTES
 
 
 def test_what_vanishes_meanwhile_is_nothing(tmp_path: Path) -> None:
-    assert used(str(tmp_path / "gone"), PLENTY) == (0, True)
+    assert measure_bytes(str(tmp_path / "gone"), PLENTY) == (0, True)
 
 
 def test_an_unreadable_directory_is_left_out_and_said(tmp_path: Path, ordinary: None) -> None:
     (tmp_path / "closed").mkdir(mode=0)
-    found, is_whole = used(str(tmp_path), PLENTY)
+    found, is_whole = measure_bytes(str(tmp_path), PLENTY)
     assert (found > 0, is_whole) == (True, False)
 
 
@@ -175,4 +175,4 @@ def test_a_name_too_long_to_be_opened_is_said(tmp_path: Path) -> None:
         os.close(at)
         at = deeper
     os.close(at)
-    assert used(str(tmp_path), PLENTY)[1] is False
+    assert measure_bytes(str(tmp_path), PLENTY)[1] is False

@@ -12,8 +12,7 @@ from iot_jobs_agent.__main__ import main
 from iot_jobs_agent.attempts import results
 from iot_jobs_agent.core.effects import Settle
 from iot_jobs_agent.core.job import AttemptId, Ending, ExecutionId, ExecutionStatus, Outcome
-from iot_jobs_agent.core.settling import REMEMBERED
-from iot_jobs_agent.state import journal
+from iot_jobs_agent.core.state import SETTLED_KEPT
 from iot_jobs_agent.state.journal import Journal
 
 if TYPE_CHECKING:
@@ -130,17 +129,13 @@ def remove(paths: list[Path]) -> list[str]:
     return [path.name for path in paths]
 
 
-def test_as_many_are_kept_as_the_history_and_the_core_remember() -> None:
-    assert results.KEPT == journal.HISTORY_KEPT == REMEMBERED
-
-
 def test_the_oldest_goes_when_there_are_too_many_also_after_a_restart(tmp_path: Path) -> None:
     store = results.Results(tmp_path / "results")
-    thrown = [remove(store.keep(*made(tmp_path / "attempts", number))) for number in range(results.KEPT + 1)]
+    thrown = [remove(store.keep(*made(tmp_path / "attempts", number))) for number in range(SETTLED_KEPT + 1)]
     assert [each for each in thrown if each] == [["00000001..job-0.1"]]
     store = results.Results(tmp_path / "results")
     assert remove(store.keep(".never-started.1", [])) == ["00000002..job-1.1"]  # it is in the history too
-    assert len(list((tmp_path / "results").iterdir())) == results.KEPT
+    assert len(list((tmp_path / "results").iterdir())) == SETTLED_KEPT
 
 
 def test_the_oldest_go_when_all_take_too_much_of_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,7 +170,7 @@ def history(tmp_path: Path) -> "Callable[..., list[str]]":
         written = Journal(tmp_path / "state")
         written.open()
         outcome = Outcome(ExecutionStatus.FAILED, reason, "exit-code")
-        written.write([Settle(each, "free-space", outcome, 1.0, was_accepted=True) for each in executions])
+        written.write([Settle(each, "free-space", outcome, 1.0, service_accepted=True) for each in executions])
         written.close()
         written.thread.shutdown()
         (tmp_path / "config.toml").write_text(f"[agent]\nstate_directory = {str(tmp_path / 'state')!r}\n")

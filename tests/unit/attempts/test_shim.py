@@ -126,17 +126,17 @@ async def test_what_cannot_be_started_is_told_in_words(
         (tmp_path / "handler").write_bytes(content)
         (tmp_path / "handler").chmod(mode)
     result = await story.run("", argv=(str(tmp_path / "handler"),))
-    assert result.ending is Ending.UNSTARTABLE
+    assert result.ending is Ending.CANNOT_START
     assert reason in result.reason
 
 
-async def test_an_argument_that_no_program_can_have_is_unstartable(story: "Story") -> None:
-    assert (await story.run("", argv=("/bin/echo", "a\0b"))).ending is Ending.UNSTARTABLE
+async def test_an_argument_that_no_program_can_have_keeps_it_from_starting(story: "Story") -> None:
+    assert (await story.run("", argv=("/bin/echo", "a\0b"))).ending is Ending.CANNOT_START
 
 
 async def test_what_a_handler_leaves_behind_is_swept_and_counted(story: "Story") -> None:
     result = await story.run(ORPHAN + "exit 0")
-    assert (result.ending, result.code, result.swept, result.unswept) == (Ending.EXITED, 0, 2, 0)
+    assert (result.ending, result.code, result.leftovers_killed, result.leftovers_alive) == (Ending.EXITED, 0, 2, 0)
     assert not story.alive()
 
 
@@ -144,7 +144,7 @@ async def test_a_child_without_token_that_keeps_the_pipes_open_blocks_nothing(st
     result = await story.run(
         "env -i setsid /bin/sh -c 'echo $$ >pid; exec sleep 1000' & while [ ! -s pid ]; do :; done; echo done"
     )
-    assert (result.code, result.swept, result.stdout) == (0, 1, "done\n")
+    assert (result.code, result.leftovers_killed, result.stdout) == (0, 1, "done\n")
     assert not Path("/proc", (story.job_directory() / "pid").read_text().strip()).exists()
 
 
@@ -301,7 +301,7 @@ async def test_a_checkpoint_lies_in_the_jobs_directory(story: "Story") -> None:
 
 async def test_the_deadline_ends_a_handler_that_is_deaf_to_sigterm(story: "Story") -> None:
     result = await story.run(ORPHAN + STUBBORN, timeout_s=0.3, grace_s=0.2)
-    assert (result.ending, result.code, result.unswept) == (Ending.DEADLINE, None, 0)
+    assert (result.ending, result.code, result.leftovers_alive) == (Ending.DEADLINE, None, 0)
     assert result.duration_s >= 0.5
     assert not story.alive()
 
@@ -336,7 +336,7 @@ async def test_a_program_whose_first_thread_has_ended_is_alive_and_is_stopped(st
     await story.said("up")
     story.attempts.stop(ATTEMPT)
     result = await story.ended()
-    assert (result.ending, result.unswept, story.alive()) == (Ending.STOPPED, 0, [])
+    assert (result.ending, result.leftovers_alive, story.alive()) == (Ending.STOPPED, 0, [])
 
 
 async def test_a_zombie_that_its_parent_left_costs_no_grace(story: "Story") -> None:
@@ -349,7 +349,7 @@ async def test_a_zombie_that_its_parent_left_costs_no_grace(story: "Story") -> N
     await story.said("up")
     story.attempts.stop(ATTEMPT)
     result = await story.ended()
-    assert (result.ending, result.swept, result.unswept) == (Ending.STOPPED, 0, 0)
+    assert (result.ending, result.leftovers_killed, result.leftovers_alive) == (Ending.STOPPED, 0, 0)
 
 
 async def test_an_extension_moves_the_deadline_up_to_the_longest_allowed(story: "Story") -> None:

@@ -11,7 +11,7 @@ from iot_jobs_agent.config.keys import Agent, Aws, Config, Handlers, NamespaceEn
 from iot_jobs_agent.errors import ConfigError
 from iot_jobs_agent.handler import Manifest
 
-EXAMPLE = Path(__file__).parents[2] / "config.example.toml"
+EXAMPLE = Path(__file__).parents[3] / "config.example.toml"
 CERTIFICATE = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
 PRIVATE_KEY = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"
 
@@ -291,7 +291,7 @@ def test_a_root_that_holds_the_configuration_or_the_private_key_is_refused(direc
 
 
 def test_a_root_inside_the_installation_is_refused(directory: Path) -> None:
-    root = Path(__file__).parents[2] / "agent" / "iot_jobs_agent" / "core"
+    root = Path(__file__).parents[3] / "agent" / "iot_jobs_agent" / "core"
     assert "the installation" in refusal(write(directory, rest=f'[handler.write-file]\nroots = ["{root}"]'))
 
 

@@ -41,6 +41,7 @@ from iot_jobs_agent.core.job import (
 )
 from iot_jobs_agent.core.state import (
     Claiming,
+    Delayed,
     Execution,
     Judging,
     Preparing,
@@ -49,7 +50,6 @@ from iot_jobs_agent.core.state import (
     Settings,
     State,
     Stopping,
-    Waiting,
     Work,
 )
 
@@ -84,14 +84,14 @@ def described(agent: Any, status: str, verdict: Any, execution: ExecutionId = JO
 
 def in_flight(execution: Execution, ticket: int) -> bool:
     phase = execution.phase
-    if isinstance(phase, Running | Waiting | Rebooting):
-        return ticket == (phase.talk.probe.ticket if phase.talk.probe else 0)
-    return not isinstance(phase, Stopping) and ticket == phase.call.ticket
+    if isinstance(phase, Running | Delayed | Rebooting):
+        return ticket == (phase.updates.probe.ticket if phase.updates.probe else 0)
+    return not isinstance(phase, Stopping) and ticket == phase.request.ticket
 
 
 def call_ticket(agent: Any, execution: ExecutionId = JOB) -> int:
     phase = agent.phase(execution)
-    ticket: int = (phase.talk.call if isinstance(phase, Running | Waiting | Rebooting) else phase.call).ticket
+    ticket: int = (phase.updates.request if isinstance(phase, Running | Delayed | Rebooting) else phase.request).ticket
     return ticket
 
 
@@ -127,7 +127,7 @@ class TestRetry:
         assert (told.status, told.step_timeout_minutes) == (S.IN_PROGRESS, 18)  # 60 + 60 + 30 s, and 15 minutes
         assert told.details["reason"] == "tried again in 60 s: busy"
         assert told.details["result"] == "exited with code 0 after 10.0 s"
-        assert isinstance(agent.saved[0], Waiting)
+        assert isinstance(agent.saved[0], Delayed)
         assert not agent.state.executions[JOB].holds_a_slot
         agent.hears(UpdateAccepted(JOB, told.ticket))
         assert agent.deadline == 160
@@ -168,7 +168,7 @@ class TestRetry:
         agent.hears(AttemptEnded(number(1), wishes("retry")))
         runs(agent, plan(), OTHER)
         agent.hears(Tick(), at=1000)
-        assert isinstance(agent.phase(), Waiting)
+        assert isinstance(agent.phase(), Delayed)
         agent.hears(AttemptEnded(number(1, execution=OTHER), WELL))
         agent.hears(UpdateAccepted(OTHER, call_ticket(agent, OTHER)))
         assert isinstance(agent.phase(), Preparing)
@@ -209,10 +209,10 @@ class TestRetry:
         agent.hears(AttemptEnded(number(1), wishes("retry")))
         agent.hears(Notified("", (), is_complete=True))
         agent.hears(Disconnected())
-        agent.hears(DescribeFailed(JOB, agent.phase().talk.probe.ticket, "", 0.5))
+        agent.hears(DescribeFailed(JOB, agent.phase().updates.probe.ticket, "", 0.5))
         assert [e for e in agent.hears(Connected()) if isinstance(e, Describe)]
         described(agent, "IN_PROGRESS", plan())
-        assert agent.phase().talk.probe is None
+        assert agent.phase().updates.probe is None
 
     def test_a_step_begins_with_all_its_tries(self, agent: Any) -> None:
         what = Plan((plan().steps[0], replace(plan().steps[0], name="two")))
@@ -221,7 +221,7 @@ class TestRetry:
         agent.hears(Tick(), at=1000)
         described(agent, "IN_PROGRESS", what)
         agent.hears(AttemptEnded(number(2), WELL))
-        assert agent.phase().work == Work(what.bare, 1, results=(("greet", "SUCCEEDED"),))
+        assert agent.phase().work == Work(what.without_secrets, 1, results=(("greet", "SUCCEEDED"),))
 
     def test_an_attempt_that_was_never_started_is_that_attempt_still(self, agent: Any) -> None:
         runs(agent, plan())
@@ -253,7 +253,7 @@ class TestReboot:
         [told] = self.asks(agent)
         assert told.details["reason"] == "reboots: new kernel"
         assert agent.hears(UpdateAccepted(JOB, told.ticket)) == [Reboot()]
-        assert [(phase.is_asked, phase.due_at) for phase in agent.saved] == [(True, None)]
+        assert [(phase.is_ordered, phase.due_at) for phase in agent.saved] == [(True, None)]
         restarted(agent, "boot-2").hears(Connected())
         started, *_ = described(agent, "IN_PROGRESS", plan(may_reboot=True))
         left = replace(plan(may_reboot=True).steps[0], timeout_s=40.0, max_timeout_s=3580.0)
@@ -394,7 +394,7 @@ class TestInterruption:
 
     def test_what_could_not_be_killed_is_not_started_again(self, agent: Any) -> None:
         runs(agent, plan(on_interrupt=OnInterrupt.RERUN))
-        agent.hears(AttemptEnded(number(1), replace(LOST, unswept=1)))
+        agent.hears(AttemptEnded(number(1), replace(LOST, leftovers_alive=1)))
         assert agent.phase().outcome.status is S.FAILED
 
     def test_a_deadline_that_is_used_up_is_not_resumed(self, agent: Any) -> None:
@@ -469,7 +469,7 @@ class TestExclusive:
         agent.hears(AttemptEnded(number(1), wishes("retry")))
         runs(agent, plan(), OTHER)
         agent.hears(Tick(), at=1000)
-        assert isinstance(agent.phase(), Waiting)
+        assert isinstance(agent.phase(), Delayed)
         agent.hears(Notified("", (JOB, OTHER, THIRD), is_complete=True))
         assert THIRD not in agent.state.executions
         agent.hears(AttemptEnded(number(1, execution=OTHER), WELL))
@@ -488,7 +488,7 @@ class TestExclusive:
 
     def test_of_two_that_were_cut_short_one_goes_first(self, agent: Any) -> None:
         what = plan(exclusive=True)
-        both = tuple(Execution(e, Preparing(Work(what.bare, number=2))) for e in (OTHER, JOB))
+        both = tuple(Execution(e, Preparing(Work(what.without_secrets, number=2))) for e in (OTHER, JOB))
         restarted(agent)
         agent.hears(JournalOpened("me", both))
         agent.hears(Connected())

@@ -19,7 +19,7 @@ from iot_jobs_agent.core.events import (
     UpdateFailed,
 )
 from iot_jobs_agent.core.job import AttemptId, AttemptResult, Ending, ExecutionId, ExecutionStatus, Outcome, Plan
-from iot_jobs_agent.core.state import Execution, Reporting, Running, Stopping, Waiting, Work
+from iot_jobs_agent.core.state import Delayed, Execution, Reporting, Running, Stopping, Work
 
 JOB = ExecutionId("", "job-1", 1)
 ATTEMPT = AttemptId(JOB, 0, 1)
@@ -50,7 +50,7 @@ def insist(agent: Any, question: Describe, plan: Plan) -> list[Any]:
 
 @pytest.fixture
 def running(agent: Any, plan: Plan) -> Any:
-    agent.hears(JournalOpened("me", (Execution(JOB, Running(Work(plan.bare)), "greet"),)))
+    agent.hears(JournalOpened("me", (Execution(JOB, Running(Work(plan.without_secrets)), "greet"),)))
     agent.hears(AttemptStarted(ATTEMPT))
     return agent
 
@@ -73,11 +73,11 @@ def test_an_outcome_that_comes_before_the_answer_waits_for_it(running: Any, plan
     question = asked(running.hears(AttemptEnded(ATTEMPT, WELL)))
     settle, *_ = insist(running, question, plan)
     assert isinstance(settle, Settle)
-    assert (settle.outcome.status, settle.was_accepted) == (ExecutionStatus.REMOVED, False)
+    assert (settle.outcome.status, settle.service_accepted) == (ExecutionStatus.REMOVED, False)
 
 
 def test_one_that_waits_for_another_try_is_let_go(agent: Any, plan: Plan) -> None:
-    agent.hears(JournalOpened("me", (Execution(JOB, Waiting(Work(plan.bare), 3600.0), "greet"),)))
+    agent.hears(JournalOpened("me", (Execution(JOB, Delayed(Work(plan.without_secrets), 3600.0), "greet"),)))
     settle, *_ = insist(agent, asked(agent.hears(Connected())), plan)
     assert isinstance(settle, Settle)
 
@@ -93,13 +93,13 @@ class TestAnOutcome:
 
     def test_is_not_told_of_the_new_one(self, agent: Any, plan: Plan, question: Describe) -> None:
         settle, *_ = insist(agent, question, plan)
-        assert (settle.outcome.status, settle.was_accepted) == (ExecutionStatus.REMOVED, False)
+        assert (settle.outcome.status, settle.service_accepted) == (ExecutionStatus.REMOVED, False)
 
     def test_is_not_told_of_one_that_another_agent_has_claimed(
         self, agent: Any, plan: Plan, question: Describe
     ) -> None:
         settle, *_ = answer(agent, question, IN_PROGRESS, plan, "somebody")
-        assert (settle.outcome.status, settle.was_accepted) == (ExecutionStatus.REMOVED, False)
+        assert (settle.outcome.status, settle.service_accepted) == (ExecutionStatus.REMOVED, False)
 
     @pytest.mark.parametrize("agent_id", ["me", ""])
     def test_is_told_of_the_old_one(self, agent: Any, plan: Plan, question: Describe, agent_id: str) -> None:
@@ -116,17 +116,17 @@ class TestAnOutcome:
 
     def test_is_not_told_where_it_is_gone(self, agent: Any, question: Describe) -> None:
         settle, *_ = agent.hears(DescribeFailed(JOB, question.ticket, "ResourceNotFound"))
-        assert (settle.outcome.status, settle.was_accepted) == (ExecutionStatus.REMOVED, False)
+        assert (settle.outcome.status, settle.service_accepted) == (ExecutionStatus.REMOVED, False)
 
     @pytest.mark.parametrize(
-        ("status", "was_accepted"),
+        ("status", "service_accepted"),
         [(ExecutionStatus.SUCCEEDED, True), (CANCELED, False), (ExecutionStatus.FAILED, False)],
     )
     def test_is_not_told_where_the_end_is_known(
-        self, agent: Any, plan: Plan, question: Describe, status: ExecutionStatus, was_accepted: bool
+        self, agent: Any, plan: Plan, question: Describe, status: ExecutionStatus, service_accepted: bool
     ) -> None:
         settle, *_ = answer(agent, question, status, plan, "me")
-        assert (settle.outcome.status, settle.was_accepted) == (status, was_accepted)
+        assert (settle.outcome.status, settle.service_accepted) == (status, service_accepted)
 
     def test_waits_for_as_long_as_there_is_no_answer(self, agent: Any, question: Describe) -> None:
         for _ in range(10):

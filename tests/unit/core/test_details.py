@@ -4,7 +4,7 @@ import unicodedata
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iot_jobs_agent.core.details import LIMIT, Told, legal, status_details, units
+from iot_jobs_agent.core.details import LIMIT, StatusFacts, legal, status_details, units
 
 ANY_TEXT = st.text(st.characters(exclude_categories=())) | st.text(min_size=1, max_size=5).map(
     lambda text: (text * 1030)[:1030]
@@ -43,7 +43,7 @@ def test_of_a_long_text_the_beginning_stays_and_of_output_the_end() -> None:
 
 @given(
     st.builds(
-        Told,
+        StatusFacts,
         agent=ANY_TEXT,
         operation=ANY_TEXT,
         step_name=ANY_TEXT,
@@ -57,7 +57,7 @@ def test_of_a_long_text_the_beginning_stays_and_of_output_the_end() -> None:
         steps=st.lists(st.tuples(ANY_TEXT, ANY_TEXT), max_size=5).map(tuple),
     )
 )
-def test_whatever_is_told_makes_at_most_ten_legal_pairs(told: Told) -> None:
+def test_whatever_is_told_makes_at_most_ten_legal_pairs(told: StatusFacts) -> None:
     details = status_details(told)
     assert len(details) <= 10
     assert all(is_legal(value) for value in details.values())
@@ -66,7 +66,7 @@ def test_whatever_is_told_makes_at_most_ten_legal_pairs(told: Told) -> None:
 
 
 def test_all_ten_are_written_for_people() -> None:
-    told = Told(
+    told = StatusFacts(
         agent="a1",
         operation="update",
         step_name="copy",
@@ -97,13 +97,13 @@ def test_all_ten_are_written_for_people() -> None:
 
 
 def test_what_is_not_known_is_left_out() -> None:
-    assert status_details(Told()) == {}
+    assert status_details(StatusFacts()) == {}
 
 
 def test_a_message_without_a_number_is_progress_too() -> None:
-    assert status_details(Told(message="waiting")) == {"progress": "waiting"}
+    assert status_details(StatusFacts(message="waiting")) == {"progress": "waiting"}
 
 
 def test_details_too_long_say_how_many_are_missing() -> None:
-    details = status_details(Told(details={"a": "x" * 900, "b": "y" * 200, "c": "z"}))["details"]
+    details = status_details(StatusFacts(details={"a": "x" * 900, "b": "y" * 200, "c": "z"}))["details"]
     assert json.loads(details) == {"a": "x" * 900, "…": "2 more"}

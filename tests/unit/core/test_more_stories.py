@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from iot_jobs_agent.core import calls
+from iot_jobs_agent.core import requests
 from iot_jobs_agent.core.backoff import delay_s
 from iot_jobs_agent.core.decide import is_idle
 from iot_jobs_agent.core.effects import Describe, Fetch, Forget, Note, Settle, StartAttempt, Update
@@ -68,7 +68,7 @@ def described(agent: Any, status: ExecutionStatus, verdict: Plan | Refusal, agen
 def running(agent: Any, plan: Plan, execution: ExecutionId = JOB, **settings: Any) -> None:
     """Start with a journal that knows a running attempt, and be connected."""
     agent.state = replace(agent.state, settings=Settings(**settings))
-    agent.hears(JournalOpened("me", (Execution(execution, Running(Work(plan.bare)), "greet"),)))
+    agent.hears(JournalOpened("me", (Execution(execution, Running(Work(plan.without_secrets)), "greet"),)))
     still_ours(agent, agent.hears(Connected()), execution, plan)
     agent.hears(AttemptStarted(AttemptId(execution, 0, 1)))
 
@@ -84,7 +84,7 @@ def still_ours(agent: Any, effects: list[Any], execution: ExecutionId, verdict: 
     agent.hears(Described(execution, probe.ticket, STATUS.IN_PROGRESS, 2, "me", verdict, "greet"))
 
 
-def requests(effects: list[Any]) -> list[Any]:
+def sent(effects: list[Any]) -> list[Any]:
     return [e for e in effects if isinstance(e, Fetch | Describe | Update)]
 
 
@@ -95,7 +95,7 @@ class TestAServiceThatContradictsItself:
     ) -> None:
         asked, effects = 0, agent.hears(Connected())
         while agent.now < 600:
-            for request in requests(effects):
+            for request in sent(effects):
                 asked += 1
                 if isinstance(request, Fetch):
                     effects = agent.hears(Listed("", request.ticket, (JOB,), is_complete=True))
@@ -103,7 +103,7 @@ class TestAServiceThatContradictsItself:
                     effects = agent.hears(described(agent, denial, Refusal("")))
                 else:
                     effects = agent.hears(DescribeFailed(JOB, request.ticket, denial))
-            if not requests(effects):
+            if not sent(effects):
                 effects = agent.hears(Tick(), at=agent.deadline)
         assert asked < 100
 
@@ -174,7 +174,7 @@ class TestAServiceThatContradictsItself:
     def test_a_report_that_met_an_end_of_unknown_kind_is_remembered_as_it_was(self, agent: Any) -> None:
         reporting(agent)
         settle, *_ = agent.hears(UpdateFailed(JOB, agent.ticket, "TerminalStateReached"))
-        assert (settle.outcome, settle.was_accepted) == (Outcome(STATUS.SUCCEEDED), False)
+        assert (settle.outcome, settle.service_accepted) == (Outcome(STATUS.SUCCEEDED), False)
 
     def test_a_report_of_what_is_gone_is_remembered_as_removed(self, agent: Any) -> None:
         reporting(agent)
@@ -223,7 +223,7 @@ class TestLists:
     def test_what_is_judged_of_a_namespace_that_is_no_longer_served_is_let_go(
         self, agent: Any, plan: Plan, status: ExecutionStatus
     ) -> None:
-        agent.hears(JournalOpened("me", (Execution(THEIRS, Claiming(plan.bare), "greet"),)))
+        agent.hears(JournalOpened("me", (Execution(THEIRS, Claiming(plan.without_secrets), "greet"),)))
         agent.hears(Connected())
         [ask] = [e for e in agent.all_effects if isinstance(e, Describe)]
         agent.hears(Described(THEIRS, ask.ticket, status, 1, "somebody", plan))
@@ -244,7 +244,7 @@ class TestLists:
 
 class TestCorners:
     def test_the_step_timer_is_renewed_when_the_claim_may_be_old(self, agent: Any, plan: Plan) -> None:
-        agent.hears(JournalOpened("me", (Execution(JOB, Claiming(plan.bare), "greet"),)))
+        agent.hears(JournalOpened("me", (Execution(JOB, Claiming(plan.without_secrets), "greet"),)))
         agent.hears(Connected())
         ask = next(e for e in agent.all_effects if isinstance(e, Describe))
         started, renewed = agent.hears(Described(JOB, ask.ticket, STATUS.IN_PROGRESS, 2, "me", plan))
@@ -253,11 +253,11 @@ class TestCorners:
 
     def test_an_ignored_failure_does_not_excuse_what_could_not_be_killed(self, agent: Any) -> None:
         running(agent, TWO_STEPS)
-        [update] = requests(agent.hears(AttemptEnded(ATTEMPT, replace(BADLY, unswept=1))))
+        [update] = sent(agent.hears(AttemptEnded(ATTEMPT, replace(BADLY, leftovers_alive=1))))
         assert update.status is STATUS.FAILED
 
     def test_a_later_step_that_was_never_started_is_prepared_again(self, agent: Any) -> None:
-        phase = Running(Work(TWO_STEPS.bare, 1, 1, (("one", "SUCCEEDED"),)))
+        phase = Running(Work(TWO_STEPS.without_secrets, 1, 1, (("one", "SUCCEEDED"),)))
         agent.hears(JournalOpened("me", (Execution(JOB, phase, "greet"),)))
         agent.hears(Connected())
         agent.hears(AttemptNeverStarted(AttemptId(JOB, 1, 1)))
@@ -270,7 +270,7 @@ class TestCorners:
         assert agent.state == before
 
     def test_words_of_an_attempt_that_is_being_stopped_change_nothing(self, agent: Any, plan: Plan) -> None:
-        stopping = Stopping(Work(plan.bare), Outcome(STATUS.CANCELED, "the service ended it"))
+        stopping = Stopping(Work(plan.without_secrets), Outcome(STATUS.CANCELED, "the service ended it"))
         agent.hears(JournalOpened("me", (Execution(JOB, stopping, "greet"),)))
         agent.hears(Connected())
         before = agent.state
@@ -287,7 +287,7 @@ class TestCorners:
             "described": Described(JOB, 1, STATUS.QUEUED, 1, "", plan),
             "not described": DescribeFailed(JOB, 1, ""),
         }
-        phase = Reporting(Outcome(STATUS.SUCCEEDED)) if "described" in answer else Claiming(plan.bare)
+        phase = Reporting(Outcome(STATUS.SUCCEEDED)) if "described" in answer else Claiming(plan.without_secrets)
         agent.hears(JournalOpened("me", (Execution(JOB, phase, "greet"),)))
         if isinstance(phase, Claiming):
             agent.state = agent.state.with_phase(agent.state.executions[JOB], Judging())
@@ -297,10 +297,10 @@ class TestCorners:
 
     def test_progress_and_the_question_after_it_are_both_waited_for(self, agent: Any, plan: Plan) -> None:
         running(agent, plan)
-        [progress] = requests(agent.hears(AttemptProgressed(ATTEMPT, 5)))
-        [probe] = requests(agent.hears(Notified("", (), is_complete=True)))
+        [progress] = sent(agent.hears(AttemptProgressed(ATTEMPT, 5)))
+        [probe] = sent(agent.hears(Notified("", (), is_complete=True)))
         agent.hears(UpdateAccepted(JOB, progress.ticket))
-        assert agent.phase().talk.probe.ticket == probe.ticket
+        assert agent.phase().updates.probe.ticket == probe.ticket
         agent.hears(Disconnected())
         agent.hears(DescribeFailed(JOB, probe.ticket, ""))
         [again, _] = agent.hears(Connected())
@@ -310,13 +310,13 @@ class TestCorners:
         self, agent: Any, plan: Plan
     ) -> None:
         running(agent, plan)
-        [probe] = requests(agent.hears(Notified("", (), is_complete=True)))
+        [probe] = sent(agent.hears(Notified("", (), is_complete=True)))
         agent.hears(DescribeFailed(JOB, probe.ticket, "TerminalStateReached"))
         assert "cancelled, timed out or ended by somebody else" in agent.phase().outcome.reason
 
     def test_what_is_being_stopped_waits_for_no_answer(self, plan: Plan) -> None:
         stopping = Execution(JOB, Stopping(Work(plan), Outcome(STATUS.CANCELED, "the service ended it")))
-        assert not calls.is_awaited(stopping.phase, 1)
+        assert not requests.is_awaited(stopping.phase, 1)
 
     def test_an_execution_is_called_by_its_namespace_and_number_where_it_has_them(self) -> None:
         names = [str(JOB), str(THEIRS), str(replace(THEIRS, execution_number=2))]

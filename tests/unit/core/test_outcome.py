@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iot_jobs_agent.core.job import AttemptResult, Ending, ExecutionStatus
-from iot_jobs_agent.core.outcome import Wish, ending_in_words, outcome_of, wish_of
+from iot_jobs_agent.core.outcome import Followup, ending_in_words, followup_of, outcome_of
 
 DONE = AttemptResult(Ending.EXITED, code=0)
 
@@ -20,12 +20,12 @@ def said(**members: object) -> AttemptResult:
 
 PLAYBOOK = [
     (exited(), "SUCCEEDED", "", ""),
-    (exited(swept=2), "SUCCEEDED", "", ""),
+    (exited(leftovers_killed=2), "SUCCEEDED", "", ""),
     (exited(stderr="a warning"), "SUCCEEDED", "", ""),
-    (exited(unswept=1), "FAILED", "unswept", "1 process of it could not be killed"),
+    (exited(leftovers_alive=1), "FAILED", "processes-left", "1 process of it could not be killed"),
     (exited(3), "FAILED", "exit-code", "exited with code 3"),
     (exited(3, stderr="one\ntwo \n\n"), "FAILED", "exit-code", "exited with code 3: two"),
-    (exited(127, unswept=2), "FAILED", "exit-code", "exited with code 127"),
+    (exited(127, leftovers_alive=2), "FAILED", "exit-code", "exited with code 127"),
     (exited(3, handler_result={"outcome": "succeeded", "reason": "r"}), "FAILED", "exit-code", "exited with code 3: r"),
     (exited(3, handler_result={"outcome": "rejected"}), "FAILED", "exit-code", "exited with code 3"),
     (exited(3, bad_result="no JSON"), "FAILED", "exit-code", "exited with code 3"),
@@ -34,7 +34,7 @@ PLAYBOOK = [
     (AttemptResult(Ending.SIGNALED), "FAILED", "signal", "killed by signal 0"),
     (AttemptResult(Ending.DEADLINE), "FAILED", "deadline", "stopped at its deadline"),
     (AttemptResult(Ending.STOPPED), "FAILED", "stopped", "stopped on request"),
-    (AttemptResult(Ending.UNSTARTABLE, reason="no file"), "FAILED", "unstartable", "could not be started: no file"),
+    (AttemptResult(Ending.CANNOT_START, reason="no file"), "FAILED", "cannot-start", "could not be started: no file"),
     (AttemptResult(Ending.LOST), "FAILED", "lost", "interrupted"),
     (exited(bad_result="no JSON"), "FAILED", "bad-result", "no JSON"),
     (said(), "SUCCEEDED", "", ""),
@@ -64,7 +64,7 @@ def test_an_ending_means_what_the_contract_says(result: AttemptResult, status: s
 @pytest.mark.parametrize(
     "result",
     [
-        replace(said(outcome="retry"), unswept=1),
+        replace(said(outcome="retry"), leftovers_alive=1),
         replace(said(outcome="retry"), code=1),
         replace(said(outcome="reboot"), ending=Ending.SIGNALED),
         replace(said(outcome="reboot"), bad_result="torn"),
@@ -74,12 +74,12 @@ def test_an_ending_means_what_the_contract_says(result: AttemptResult, status: s
     ],
 )
 def test_who_did_not_end_well_has_no_wish(result: AttemptResult) -> None:
-    assert wish_of(result) is None
+    assert followup_of(result) is None
 
 
-@pytest.mark.parametrize("wish", list(Wish))
-def test_a_wish_is_heard(wish: Wish) -> None:
-    assert wish_of(said(outcome=wish.value, reason="r")) is wish
+@pytest.mark.parametrize("wish", list(Followup))
+def test_a_wish_is_heard(wish: Followup) -> None:
+    assert followup_of(said(outcome=wish.value, reason="r")) is wish
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_details_nested_too_deeply_are_no_reason_to_fall_over() -> None:
         AttemptResult,
         ending=st.sampled_from(Ending),
         code=st.none() | st.integers(0, 255),
-        unswept=st.integers(0, 2),
+        leftovers_alive=st.integers(0, 2),
         bad_result=st.sampled_from(["", "bad"]),
         handler_result=st.none() | st.dictionaries(st.sampled_from(["outcome", "reason", "details"]), st.text()),
     )
@@ -133,7 +133,7 @@ def test_details_nested_too_deeply_are_no_reason_to_fall_over() -> None:
 def test_only_an_exit_with_0_and_nothing_left_alive_succeeds(result: AttemptResult) -> None:
     outcome = outcome_of(result)
     if outcome.status is ExecutionStatus.SUCCEEDED:
-        assert (result.ending, result.code, result.unswept, result.bad_result) == (Ending.EXITED, 0, 0, "")
+        assert (result.ending, result.code, result.leftovers_alive, result.bad_result) == (Ending.EXITED, 0, 0, "")
     else:
         assert outcome.reason
         assert outcome.code
@@ -143,11 +143,12 @@ def test_only_an_exit_with_0_and_nothing_left_alive_succeeds(result: AttemptResu
     ("result", "words"),
     [
         (exited(3, duration_s=1.26), "exited with code 3 after 1.3 s"),
-        (exited(swept=1, notes=("n",)), "exited with code 0 after 0.0 s; 1 process left behind and killed; n"),
-        (AttemptResult(Ending.DEADLINE, duration_s=9, unswept=2),
+        (exited(leftovers_killed=1, notes=("n",)),
+         "exited with code 0 after 0.0 s; 1 process left behind and killed; n"),
+        (AttemptResult(Ending.DEADLINE, duration_s=9, leftovers_alive=2),
          "stopped at its deadline after 9.0 s; 2 processes could not be killed"),
-        (AttemptResult(Ending.LOST, swept=2), "interrupted; 2 processes left behind and killed"),
-        (AttemptResult(Ending.UNSTARTABLE), "could not be started"),
+        (AttemptResult(Ending.LOST, leftovers_killed=2), "interrupted; 2 processes left behind and killed"),
+        (AttemptResult(Ending.CANNOT_START), "could not be started"),
     ],
 )  # fmt: skip
 def test_an_ending_is_told_in_words(result: AttemptResult, words: str) -> None:

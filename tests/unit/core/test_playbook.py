@@ -129,11 +129,11 @@ class TestTheUsualWay:
             Update(JOB, 3, IN_PROGRESS, agent.all_effects[-1].details, expected_version=1, step_timeout_minutes=17)
         ]
         assert agent.all_effects[-1].details["agent"] == "me"
-        assert agent.saved == [Claiming(plan.bare)]
+        assert agent.saved == [Claiming(plan.without_secrets)]
         assert agent.hears(UpdateAccepted(JOB, 3)) == [Describe(JOB, 4)]
         assert agent.saved == []  # a lost journal write would lose nothing here: the claim is journalled
         assert agent.hears(described(agent, IN_PROGRESS, plan, "me")) == [StartAttempt(ATTEMPT, plan.steps[0])]
-        assert agent.saved == [Running(Work(plan.bare))]
+        assert agent.saved == [Running(Work(plan.without_secrets))]
 
     def test_a_success_is_reported_then_settled_then_the_next_is_asked_for(self, agent: Any, plan: Plan) -> None:
         run(agent, plan)
@@ -141,7 +141,7 @@ class TestTheUsualWay:
         assert (update.status, update.expected_version) == (SUCCEEDED, 0)
         assert [type(phase) for phase in agent.saved] == [Reporting]
         settled, *rest = agent.hears(UpdateAccepted(JOB, agent.ticket))
-        assert settled == Settle(JOB, "greet", Outcome(SUCCEEDED), 0.0, was_accepted=True)
+        assert settled == Settle(JOB, "greet", Outcome(SUCCEEDED), 0.0, service_accepted=True)
         assert rest == [ForgetAttempts(JOB), Fetch("", agent.ticket, is_complete=False)]
         assert agent.state.executions == {}
 
@@ -174,7 +174,7 @@ class TestSteps:
         plan = two_steps()
         run(agent, plan)
         assert agent.hears(AttemptEnded(ATTEMPT, WELL)) == [Describe(JOB, agent.ticket)]
-        assert agent.saved == [Preparing(Work(plan.bare, 1, 1, (("one", "SUCCEEDED"),)))]
+        assert agent.saved == [Preparing(Work(plan.without_secrets, 1, 1, (("one", "SUCCEEDED"),)))]
         started, progress = agent.hears(described(agent, IN_PROGRESS, plan, "me"))
         assert started == StartAttempt(AttemptId(JOB, 1, 1), plan.steps[1])
         assert progress.step_timeout_minutes == 76
@@ -343,7 +343,7 @@ class TestClaiming:
         agent.hears(UpdateFailed(JOB, agent.ticket, "VersionMismatch"))
         agent.hears(replace(described(agent, QUEUED, plan), version=7))
         agent.state = agent.state.with_phase(
-            agent.state.executions[JOB], replace(agent.phase(), call=replace(agent.phase().call, failures=1))
+            agent.state.executions[JOB], replace(agent.phase(), request=replace(agent.phase().request, failures=1))
         )
         assert agent.hears(UpdateFailed(JOB, agent.ticket, "VersionMismatch")) == []
 
@@ -375,7 +375,7 @@ class TestClaiming:
         claim(agent, plan)
         agent.hears(UpdateAccepted(JOB, agent.ticket))
         settle, *_ = agent.hears(described(agent, status, plan, agent_id))
-        assert (settle.outcome.status, settle.was_accepted) == (kept, False)
+        assert (settle.outcome.status, settle.service_accepted) == (kept, False)
 
     def test_what_vanished_between_claim_and_start_is_not_started(self, agent: Any, plan: Plan) -> None:
         claim(agent, plan)
@@ -439,7 +439,7 @@ class TestTheServiceChangesItsMind:
         assert agent.hears(UpdateFailed(JOB, agent.ticket, code, CANCELED)) == [StopAttempt(ATTEMPT)]
         assert isinstance(agent.phase(), Stopping)
         settle, forget, fetch = agent.hears(AttemptEnded(ATTEMPT, WELL))
-        assert (settle.outcome.status, settle.was_accepted) == (CANCELED, False)
+        assert (settle.outcome.status, settle.service_accepted) == (CANCELED, False)
         assert (forget, fetch) == (ForgetAttempts(JOB), Fetch("", agent.ticket, is_complete=False))
 
     def test_a_running_execution_that_is_no_longer_listed_is_asked_after(self, agent: Any, plan: Plan) -> None:
@@ -451,7 +451,7 @@ class TestTheServiceChangesItsMind:
         run(agent, plan)
         agent.hears(Notified("", (), is_complete=True))
         assert agent.hears(described(agent, IN_PROGRESS, plan, "me")) == []
-        assert agent.phase().talk.probe is None
+        assert agent.phase().updates.probe is None
 
     @pytest.mark.parametrize(
         ("code", "status"), [("ResourceNotFound", ExecutionStatus.REMOVED), ("TerminalStateReached", CANCELED)]
@@ -520,11 +520,11 @@ class TestReporting:
 
     def test_details_that_the_service_refuses_are_left_out_once(self, agent: Any, plan: Plan) -> None:
         report(agent, plan)
-        [bare] = agent.hears(UpdateFailed(JOB, agent.ticket, "InvalidRequest"))
-        assert (bare.status, bare.details) == (SUCCEEDED, None)
+        [bare_status] = agent.hears(UpdateFailed(JOB, agent.ticket, "InvalidRequest"))
+        assert (bare_status.status, bare_status.details) == (SUCCEEDED, None)
         assert agent.hears(UpdateFailed(JOB, agent.ticket, "InvalidRequest")) == []
         assert agent.notes == ["outcome cannot be reported"]
-        assert agent.phase().call.retry_at == 3600
+        assert agent.phase().request.retry_at == 3600
         assert not agent.state.executions[JOB].holds_a_slot
 
     def test_what_cannot_be_reported_is_tried_again_at_each_connect(self, agent: Any, plan: Plan) -> None:
@@ -539,12 +539,12 @@ class TestReporting:
     def test_the_service_has_the_last_word(self, agent: Any, plan: Plan, code: str) -> None:
         report(agent, plan)
         settle, *_ = agent.hears(UpdateFailed(JOB, agent.ticket, code, TIMED_OUT))
-        assert (settle.outcome.status, settle.was_accepted) == (TIMED_OUT, False)
+        assert (settle.outcome.status, settle.service_accepted) == (TIMED_OUT, False)
 
     def test_an_outcome_that_is_there_already_counts_as_accepted(self, agent: Any, plan: Plan) -> None:
         report(agent, plan)
         settle, *_ = agent.hears(UpdateFailed(JOB, agent.ticket, "InvalidStateTransition", SUCCEEDED))
-        assert (settle.outcome, settle.was_accepted) == (Outcome(SUCCEEDED), True)
+        assert (settle.outcome, settle.service_accepted) == (Outcome(SUCCEEDED), True)
 
     def test_a_rejection_that_may_not_be_becomes_a_failure_with_the_same_reason(self, agent: Any) -> None:
         judge(agent)
@@ -561,7 +561,7 @@ class TestReporting:
 
 class TestAfterARestart:
     def test_a_running_attempt_that_is_alive_goes_on(self, agent: Any, plan: Plan) -> None:
-        agent.hears(JournalOpened("me", (Execution(JOB, Running(Work(plan.bare)), "greet"),)))
+        agent.hears(JournalOpened("me", (Execution(JOB, Running(Work(plan.without_secrets)), "greet"),)))
         assert agent.all_effects == ()
         probe, _ = agent.hears(Connected())
         agent.hears(Described(JOB, probe.ticket, IN_PROGRESS, 2, "me", plan, "greet"))
@@ -570,14 +570,14 @@ class TestAfterARestart:
         assert update.status is SUCCEEDED
 
     def test_an_attempt_that_was_lost_is_failed(self, agent: Any, plan: Plan) -> None:
-        agent.hears(JournalOpened("me", (Execution(JOB, Running(Work(plan.bare)), "greet"),)))
+        agent.hears(JournalOpened("me", (Execution(JOB, Running(Work(plan.without_secrets)), "greet"),)))
         agent.hears(Connected())
         assert agent.hears(AttemptEnded(ATTEMPT, AttemptResult(Ending.LOST))) == [Describe(JOB, agent.ticket)]
         [update] = agent.hears(described(agent, IN_PROGRESS, plan, "me"))
         assert update.status is FAILED
 
     def test_an_attempt_that_was_never_started_is_started_with_a_fresh_document(self, agent: Any, plan: Plan) -> None:
-        agent.hears(JournalOpened("me", (Execution(JOB, Running(Work(plan.bare)), "greet"),)))
+        agent.hears(JournalOpened("me", (Execution(JOB, Running(Work(plan.without_secrets)), "greet"),)))
         agent.hears(Connected())
         [asked] = agent.hears(AttemptNeverStarted(ATTEMPT))
         assert isinstance(asked, Describe)
@@ -586,13 +586,13 @@ class TestAfterARestart:
         assert renewed.step_timeout_minutes == 17
 
     def test_a_stop_is_asked_for_again(self, agent: Any, plan: Plan) -> None:
-        stopping = Stopping(Work(plan.bare), Outcome(CANCELED, "the service ended it"))
+        stopping = Stopping(Work(plan.without_secrets), Outcome(CANCELED, "the service ended it"))
         assert agent.hears(JournalOpened("me", (Execution(JOB, stopping, "greet"),))) == [StopAttempt(ATTEMPT)]
         settle, *_ = agent.hears(AttemptNeverStarted(ATTEMPT))
         assert isinstance(settle, Settle)
 
     def test_a_claim_is_looked_into_before_anything_else(self, agent: Any, plan: Plan) -> None:
-        agent.hears(JournalOpened("me", (Execution(JOB, Claiming(plan.bare), "greet"),)))
+        agent.hears(JournalOpened("me", (Execution(JOB, Claiming(plan.without_secrets), "greet"),)))
         assert agent.hears(Connected())[0] == Describe(JOB, 1)
 
     def test_an_outcome_is_reported_before_the_first_list_is_asked_for(self, agent: Any, plan: Plan) -> None:

@@ -52,8 +52,8 @@ from iot_jobs_agent.core.job import (
     StepKind,
 )
 from iot_jobs_agent.core.slots import may_go_on
-from iot_jobs_agent.core.state import Execution, Rebooting, Reporting, Running, Settings, State, Stopping, Waiting
-from iot_jobs_agent.state.journal import decoded, encoded
+from iot_jobs_agent.core.state import Delayed, Execution, Rebooting, Reporting, Running, Settings, State, Stopping
+from iot_jobs_agent.state.encoding import decode_phase, encode_phase
 
 NAMESPACES = ("", "team-a")
 EXECUTIONS = [ExecutionId(ns, f"job-{n}", k) for ns in NAMESPACES for n in range(2) for k in (1, 2)]
@@ -109,8 +109,8 @@ class World:
     def performs(self, effect: Any) -> None:
         match effect:
             case Save(execution):
-                name, text = encoded(execution.phase)
-                assert decoded(name, text) == execution.phase, "a phase did not survive the journal"
+                name, text = encode_phase(execution.phase)
+                assert decode_phase(name, text) == execution.phase, "a phase did not survive the journal"
                 assert execution.durable == execution
                 self.journal[execution.id] = execution
             case Forget(execution):
@@ -135,7 +135,7 @@ class World:
                 assert not waits, "started before a reboot that is wanted"
             case Reboot():
                 assert not self.alive
-                assert any(isinstance(e.phase, Rebooting) and e.phase.is_asked for e in self.journal.values())
+                assert any(isinstance(e.phase, Rebooting) and e.phase.is_ordered for e in self.journal.values())
             case StopAttempt(attempt=attempt):
                 assert isinstance(self.journal[attempt.execution].phase, Stopping)
             case Update():
@@ -162,16 +162,16 @@ class World:
             if isinstance(phase, Running | Stopping):
                 assert execution.attempt in self.started
             elif isinstance(phase, Rebooting):
-                assert phase.is_asked or self.alive or phase.talk.call.ticket
-            elif isinstance(phase, Waiting):
+                assert phase.is_ordered or self.alive or phase.updates.request.ticket
+            elif isinstance(phase, Delayed):
                 is_held = not may_go_on(self.state, execution, self.now)
                 assert is_held or phase.due_at > self.now or len(self.taken) >= self.state.settings.max_concurrent
-            elif not phase.call.ticket and not may_go_on(self.state, execution, self.now):
+            elif not phase.request.ticket and not may_go_on(self.state, execution, self.now):
                 assert len(self.state.executions) > 1
-            elif not phase.call.ticket:
-                assert phase.call.retry_at > self.now
+            elif not phase.request.ticket:
+                assert phase.request.retry_at > self.now
                 assert deadline is not None
-                assert deadline <= phase.call.retry_at
+                assert deadline <= phase.request.retry_at
 
 
 def verdicts() -> st.SearchStrategy[Any]:
@@ -303,7 +303,7 @@ def test_once_the_service_answers_everything_pending_is_settled(data: Any) -> No
     world.hears(Disconnected())
     world.hears(Connected())
     for _ in range(600):
-        if any(isinstance(e.phase, Rebooting) and e.phase.is_asked for e in world.state.executions.values()):
+        if any(isinstance(e.phase, Rebooting) and e.phase.is_ordered for e in world.state.executions.values()):
             restart(world, config, is_reboot=True)
         elif world.in_flight:
             world.hears(right_answer(world, world.in_flight.pop(min(world.in_flight))))

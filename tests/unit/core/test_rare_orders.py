@@ -32,7 +32,7 @@ from iot_jobs_agent.core.job import (
     Step,
     StepKind,
 )
-from iot_jobs_agent.core.state import Claiming, Execution, Preparing, Rebooting, Reporting, Waiting, Work
+from iot_jobs_agent.core.state import Claiming, Delayed, Execution, Preparing, Rebooting, Reporting, Work
 
 S = ExecutionStatus
 JOB = ExecutionId("", "job-1", 1)
@@ -54,7 +54,7 @@ def claims(agent: Any, what: Plan) -> None:
 
 
 def prepares(agent: Any, what: Plan) -> list[Any]:
-    ticket = agent.phase().call.ticket
+    ticket = agent.phase().request.ticket
     effects: list[Any] = agent.hears(Described(JOB, ticket, S.IN_PROGRESS, 2, "me", what, "h"))
     return effects
 
@@ -126,7 +126,7 @@ class TestAnswersOlderThanTheEnd:
         agent.hears(Tick(), at=agent.deadline)
         assert prepares(agent, plan) == []
         agent.hears(Tick(), at=agent.deadline)
-        agent.hears(DescribeFailed(JOB, agent.phase().call.ticket, "TerminalStateReached"))
+        agent.hears(DescribeFailed(JOB, agent.phase().request.ticket, "TerminalStateReached"))
         assert JOB not in agent.state.executions
 
     def test_it_is_not_started_even_if_all_answers_say_that_it_is_ours(self, agent: Any, plan: Plan) -> None:
@@ -147,12 +147,12 @@ def test_an_exclusive_retry_and_a_claim_that_has_the_only_slot_do_not_wait_for_e
     prepares(agent, alone)
     agent.hears(AttemptEnded(AttemptId(JOB, 0, 1), replace(WELL, handler_result={"outcome": "retry"})))
     agent.hears(Notified("", (JOB, other), is_complete=True))
-    ticket = agent.phase(other).call.ticket
+    ticket = agent.phase(other).request.ticket
     [claim] = agent.hears(Described(other, ticket, S.QUEUED, 1, "", Plan((replace(alone.steps[0], exclusive=False),))))
     agent.hears(UpdateFailed(other, claim.ticket, ""), at=60)
-    assert isinstance(agent.phase(), Waiting)
+    assert isinstance(agent.phase(), Delayed)
     agent.hears(Tick(), at=agent.deadline)
-    assert agent.phase(other).call.ticket > 0
+    assert agent.phase(other).request.ticket > 0
 
 
 def test_a_list_that_comes_late_hides_nothing_for_long(agent: Any, plan: Plan) -> None:
@@ -167,8 +167,10 @@ def test_a_list_that_comes_late_hides_nothing_for_long(agent: Any, plan: Plan) -
 def test_what_waited_for_a_reboot_that_does_not_come_goes_on_at_once(agent: Any) -> None:
     agent.state = replace(agent.state, settings=replace(agent.state.settings, max_concurrent=2, boot_id="boot-1"))
     step = Step("one", "h", StepKind.HANDLER, may_reboot=True)
-    waits = Execution(JOB, Waiting(Work(Plan((step,)), number=2), 60.0))
-    reboots = Execution(ExecutionId("", "job-2", 1), Rebooting(Work(Plan((step,)), number=2), "boot-1", is_asked=True))
+    waits = Execution(JOB, Delayed(Work(Plan((step,)), number=2), 60.0))
+    reboots = Execution(
+        ExecutionId("", "job-2", 1), Rebooting(Work(Plan((step,)), number=2), "boot-1", is_ordered=True)
+    )
     agent.hears(JournalOpened("me", (waits, reboots)))
     agent.hears(Connected())
     agent.hears(Tick(), at=601)
@@ -185,9 +187,9 @@ def test_what_ended_while_its_claim_was_in_doubt_is_not_told_an_end_by_an_old_an
     agent.hears(UpdateFailed(JOB, agent.ticket, ""))
     agent.hears(Tick(), at=60)
     if by == "deleted":
-        agent.hears(DescribeFailed(JOB, agent.phase().call.ticket, "ResourceNotFound"))
+        agent.hears(DescribeFailed(JOB, agent.phase().request.ticket, "ResourceNotFound"))
     else:
-        agent.hears(Described(JOB, agent.phase().call.ticket, S.CANCELED, 3, "me", plan, "h"))
+        agent.hears(Described(JOB, agent.phase().request.ticket, S.CANCELED, 3, "me", plan, "h"))
     agent.hears(Notified("", (JOB,), is_complete=True))
     [describe] = [e for e in agent.all_effects if isinstance(e, Describe)]
     agent.hears(Described(JOB, describe.ticket, S.IN_PROGRESS, 2, "me", plan, "h"))
@@ -198,5 +200,5 @@ def test_a_claim_in_a_namespace_that_is_no_longer_served_is_let_go_when_it_is_ov
     gone = ExecutionId("gone", "job-1", 1)
     agent.hears(JournalOpened("me", (Execution(gone, Claiming(plan, 1), "h"),)))
     agent.hears(Connected())
-    agent.hears(UpdateFailed(gone, agent.phase(gone).call.ticket, "ResourceNotFound"))
+    agent.hears(UpdateFailed(gone, agent.phase(gone).request.ticket, "ResourceNotFound"))
     assert agent.state.executions == {}

@@ -9,7 +9,7 @@ import pytest
 from iot_jobs_agent.core.job import Plan, StepKind
 from iot_jobs_agent.device import device_facts
 from iot_jobs_agent.documents.document import plan
-from iot_jobs_agent.documents.offer import Namespace, Offer, Rules
+from iot_jobs_agent.documents.enabled_handler import Namespace, Offer, Rules
 from iot_jobs_agent.errors import DocumentError
 from iot_jobs_agent.handler import Manifest
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from iot_jobs_agent.core.job import OnInterrupt, Plan, StepKind
 from iot_jobs_agent.documents.document import LARGEST_BYTES, plan
-from iot_jobs_agent.documents.offer import Namespace, Offer, Rules
+from iot_jobs_agent.documents.enabled_handler import Namespace, Offer, Rules
 from iot_jobs_agent.errors import DocumentError
 from iot_jobs_agent.handler import Manifest
 

@@ -12,7 +12,7 @@ import pytest
 from iot_jobs_agent.catalog.catalog import BUILT_INS
 from iot_jobs_agent.core.job import StepKind
 from iot_jobs_agent.documents.document import plan
-from iot_jobs_agent.documents.offer import Namespace, Offer, Rules
+from iot_jobs_agent.documents.enabled_handler import Namespace, Offer, Rules
 from iot_jobs_agent.handler import Handler
 
 RULES = Rules(directories=("/etc/iot-jobs-agent/handlers",), run_as_users=(), own_user="agent", programs=("/bin/echo",))

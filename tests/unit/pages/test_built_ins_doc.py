@@ -11,7 +11,7 @@ import pytest
 from iot_jobs_agent.catalog.catalog import BUILT_INS
 from iot_jobs_agent.handler import Handler
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "builtins.md").read_text()
 
 

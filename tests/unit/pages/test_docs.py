@@ -4,7 +4,7 @@ import re
 import subprocess
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 TEXTS = {".py", ".md", ".toml", ".service", ".conf", ".sh", ".yml", ".yaml"}
 MENTION = re.compile(r"\bdocs/[\w./-]*\w\.md\b")
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")

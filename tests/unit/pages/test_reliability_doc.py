@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs/reliability.md").read_text()
 ROW = re.compile(r"^\| ([CNDTHMSX]\d+) \|(.*)\|$", re.MULTILINE)
 DEFINED = re.compile(r"^ *(?:async )?def (test_\w+)", re.MULTILINE)

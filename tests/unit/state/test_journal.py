@@ -4,13 +4,13 @@ import json
 import random
 import sqlite3
 import stat
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.faults.crash.older_schemas import rewrite
 
 from iot_jobs_agent.core.effects import Forget, Save, Settle
 from iot_jobs_agent.core.job import (
@@ -24,7 +24,9 @@ from iot_jobs_agent.core.job import (
     StepKind,
 )
 from iot_jobs_agent.core.state import (
+    SETTLED_KEPT,
     Claiming,
+    Delayed,
     Execution,
     Judging,
     Phase,
@@ -33,11 +35,11 @@ from iot_jobs_agent.core.state import (
     Reporting,
     Running,
     Stopping,
-    Waiting,
     Work,
 )
 from iot_jobs_agent.errors import JournalDamagedError, JournalError
-from iot_jobs_agent.state.journal import FILE_NAME, HISTORY_KEPT, Journal, decoded, encoded, read_history
+from iot_jobs_agent.state.encoding import decode_phase, encode_phase
+from iot_jobs_agent.state.journal import FILE_NAME, Journal, _checksum, read_history
 
 JOB = ExecutionId("team-a", "job-1", 2)
 STEP = Step("one", "greet", StepKind.COMMAND, 1.5, 2.5, 3.5, OnInterrupt.RESUME, ignore_failure=True, allow_stderr=3)
@@ -51,10 +53,10 @@ PHASES: list[Phase] = [
         Work(PLAN, 1, 2, RESULTS, StartReason.POWER_LOSS, is_resumed=True, retries=1, interruptions=2, spent_s=3.5),
         "boot-1",
     ),
-    Waiting(Work(PLAN), 60.0, {"agent": "me"}),
-    Rebooting(Work(PLAN), "boot-1", {"agent": "me"}, is_asked=True),
+    Delayed(Work(PLAN), 60.0, {"agent": "me"}),
+    Rebooting(Work(PLAN), "boot-1", {"agent": "me"}, is_ordered=True),
     Stopping(Work(PLAN), FAILED),
-    Reporting(FAILED, {"agent": "me"}, 7, is_bare=True),
+    Reporting(FAILED, {"agent": "me"}, 7, omits_details=True),
 ]
 
 Open = Callable[[], Journal]
@@ -84,8 +86,8 @@ def written(open_journal: Open, *effects: Save | Forget | Settle) -> bytes:
     return journal.path.read_bytes()
 
 
-def settle(number: int, *, was_accepted: bool = True) -> Settle:
-    return Settle(ExecutionId("", f"job-{number}", 1), "greet", FAILED, 1.5, was_accepted)
+def settle(number: int, *, service_accepted: bool = True) -> Settle:
+    return Settle(ExecutionId("", f"job-{number}", 1), "greet", FAILED, 1.5, service_accepted)
 
 
 @pytest.mark.parametrize("phase", PHASES, ids=lambda phase: type(phase).__name__)
@@ -95,7 +97,7 @@ def test_a_phase_comes_back_equal_down_to_its_types(phase: Phase, open_journal: 
     [found] = open_journal().open().executions
     assert found == execution
     assert repr(found) == repr(execution)
-    assert encoded(decoded(*encoded(phase))) == encoded(phase)
+    assert encode_phase(decode_phase(*encode_phase(phase))) == encode_phase(phase)
 
 
 def test_what_is_saved_twice_is_there_once_and_what_is_forgotten_not_at_all(open_journal: Open) -> None:
@@ -107,10 +109,10 @@ def test_what_is_saved_twice_is_there_once_and_what_is_forgotten_not_at_all(open
 
 def test_what_is_settled_is_history_whoever_had_the_last_word(open_journal: Open) -> None:
     written(open_journal, Save(Execution(JOB, PHASES[4], "greet", 1.5)), replace(settle(1), execution=JOB))
-    written(open_journal, settle(2, was_accepted=False))
+    written(open_journal, settle(2, service_accepted=False))
     recovered = open_journal().open()
     assert recovered.executions == ()
-    assert [e.was_accepted for e in recovered.history] == [True, False]
+    assert [e.service_accepted for e in recovered.history] == [True, False]
     assert {k: (v.status, v.reason, v.code) for k, v in recovered.settled.items()} == {
         JOB: (FAILED.status, FAILED.reason, FAILED.code),
         ExecutionId("", "job-2", 1): (FAILED.status, FAILED.reason, FAILED.code),
@@ -118,10 +120,10 @@ def test_what_is_settled_is_history_whoever_had_the_last_word(open_journal: Open
 
 
 def test_only_the_last_of_the_history_are_kept(open_journal: Open) -> None:
-    written(open_journal, *(settle(n) for n in range(HISTORY_KEPT + 50)))
+    written(open_journal, *(settle(n) for n in range(SETTLED_KEPT + 50)))
     kept = open_journal().open().history
-    assert len(kept) == HISTORY_KEPT
-    assert (kept[0].execution.job_id, kept[-1].execution.job_id) == ("job-50", f"job-{HISTORY_KEPT + 49}")
+    assert len(kept) == SETTLED_KEPT
+    assert (kept[0].execution.job_id, kept[-1].execution.job_id) == ("job-50", f"job-{SETTLED_KEPT + 49}")
 
 
 def test_the_history_is_read_beside_an_open_journal_newest_first(open_journal: Open, tmp_path: Path) -> None:
@@ -191,24 +193,23 @@ def test_what_cannot_be_used_is_not_set_aside(kind: str, open_journal: Open, tmp
     assert not isinstance(caught.value, JournalDamagedError)
 
 
-def test_a_journal_of_the_version_before_is_taken_over(open_journal: Open) -> None:
-    """Schema 1 had plan, step, number and results in the phase itself, and no boot id."""
-    work = Work(PLAN, 1, 2, RESULTS)
-    phases = [Claiming(PLAN), Preparing(work), Running(work), Stopping(work, FAILED), Reporting(FAILED)]
+@pytest.mark.parametrize("schema", [1, 2])
+def test_a_journal_of_an_earlier_schema_is_taken_over(open_journal: Open, schema: int) -> None:
+    phases = [phase for phase in PHASES if schema > 1 or not isinstance(phase, Delayed | Rebooting)]
+    if schema == 1:
+        work = Work(PLAN, 1, 2, RESULTS)
+        phases = [Claiming(PLAN), Preparing(work), Running(work), Stopping(work, FAILED), Reporting(FAILED)]
     before = [Execution(replace(JOB, job_id=f"job-{n}"), phase, "greet") for n, phase in enumerate(phases)]
-    written(open_journal, *map(Save, before))
-    journal = open_journal()
-    with sqlite3.connect(journal.path) as database:
-        for *fields, _ in database.execute("SELECT * FROM execution").fetchall():
-            state = json.loads(fields[-1])
-            fields[-1] = json.dumps(state | state.pop("work", {}))
-            checksum = zlib.crc32(json.dumps(fields).encode())
-            database.execute("REPLACE INTO execution VALUES (?, ?, ?, ?, ?, ?, ?, ?)", [*fields, checksum])
-        database.execute("PRAGMA user_version=1")
-    database.close()
-    assert list(journal.open().executions) == before
-    journal.close()
-    assert list(open_journal().open().executions) == before
+    left = replace(settle(1), outcome=replace(FAILED, code="processes-left"))
+    written(open_journal, *map(Save, before), settle(2), left)
+    rewrite(open_journal().path, schema)
+    assert [entry.outcome.code for entry in read_history(open_journal().path.parent)] == ["unswept", "exit-code"]
+    for _ in range(2):
+        journal = open_journal()
+        recovered = journal.open()
+        journal.close()
+        assert list(recovered.executions) == before
+        assert [entry.outcome.code for entry in recovered.history] == ["exit-code", "processes-left"]
 
 
 def test_a_journal_that_somebody_else_holds_is_not_usable_and_not_damaged(open_journal: Open) -> None:
@@ -253,13 +254,33 @@ class TestDamage:
         with pytest.raises(JournalDamagedError, match="checksum"):
             open_journal().open()
 
-    @pytest.mark.parametrize("change", ["phase = 'flying'", "state = '{}'", "state = '{'"])
-    def test_a_row_that_holds_no_phase_is_damage(self, open_journal: Open, change: str) -> None:
+    @pytest.mark.parametrize(
+        ("phase", "text"),
+        [
+            ("flying", "{}"),
+            ("running", "{}"),
+            ("running", "{"),
+            ("running", "[]"),
+            ("claiming", '{"plan": {"steps": [{"name": "one", "handler": "greet", "kind": "rocket"}]}}'),
+            ("claiming", '{"plan": {"steps": [{"name": 1, "handler": "greet", "kind": "handler"}]}}'),
+            ("claiming", '{"plan": {"steps": []}, "version": true}'),
+            ("claiming", '{"plan": {"steps": []}, "height": 1}'),
+            ("reporting", '{"outcome": {"status": "FAILED", "details": {"slot": 1}}}'),
+            ("reporting", '{"outcome": {"status": "FAILED"}, "details": []}'),
+        ],
+    )
+    def test_a_row_that_holds_no_phase_is_damage(self, open_journal: Open, phase: str, text: str) -> None:
         written(open_journal, Save(Execution(JOB, PHASES[2], "greet", 1.0)))
-        name, value = change.replace("'", "").split(" = ")
-        phase, state = encoded(PHASES[2])
+        with pytest.raises(ValueError, match="no phase"):
+            decode_phase(phase, text)
+        database = sqlite3.connect(open_journal().path)
+        [fields] = database.execute("SELECT * FROM execution").fetchall()
+        row = [*fields[:5], phase, text]
+        with database:
+            database.execute("REPLACE INTO execution VALUES (?, ?, ?, ?, ?, ?, ?, ?)", [*row, _checksum(row)])
+        database.close()
         with pytest.raises(JournalDamagedError, match="no phase"):
-            decoded(value if name == "phase" else phase, value if name == "state" else state)
+            open_journal().open()
 
     def test_a_damaged_memory_is_left_out(self, open_journal: Open) -> None:
         written(open_journal, settle(1), settle(2))
@@ -313,5 +334,5 @@ def test_no_member_of_a_plan_that_may_be_secret_is_written() -> None:
     )
     phase = Execution(JOB, Running(Work(Plan((secret,))))).durable
     assert phase is not None
-    assert "canary" not in json.dumps(encoded(phase.phase))
+    assert "canary" not in json.dumps(encode_phase(phase.phase))
     assert Execution(JOB, Judging()).durable is None

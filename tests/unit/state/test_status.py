@@ -11,6 +11,7 @@ from iot_jobs_agent.commands.status import _text as text
 from iot_jobs_agent.core.job import ExecutionId, ExecutionStatus, Outcome, Plan, Step, StepKind
 from iot_jobs_agent.core.state import (
     Claiming,
+    Delayed,
     Execution,
     Phase,
     Preparing,
@@ -20,7 +21,6 @@ from iot_jobs_agent.core.state import (
     Settings,
     State,
     Stopping,
-    Waiting,
     Work,
 )
 from iot_jobs_agent.errors import StateDirectoryError
@@ -78,8 +78,8 @@ def test_lists_and_what_others_do_are_shown(board: StatusBoard) -> None:
             {"phase": "stopping", "step": "one, 1/2", "attempt": 1},
         ),
         (
-            Waiting(Work(PLAN, number=2), 60.0, {"reason": "tried again in 60 s: busy"}),
-            {"phase": "waiting", "step": "one, 1/2", "attempt": 2, "message": "tried again in 60 s: busy"},
+            Delayed(Work(PLAN, number=2), 60.0, {"reason": "tried again in 60 s: busy"}),
+            {"phase": "delayed", "step": "one, 1/2", "attempt": 2, "message": "tried again in 60 s: busy"},
         ),
         (Reporting(Outcome(ExecutionStatus.FAILED)), {"phase": "reporting"}),
     ],

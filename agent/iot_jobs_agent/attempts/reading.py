@@ -1,0 +1,144 @@
+"""What a shim wrote, checked before it is believed: it crossed a process and a disk, and a handler may have forged it.
+
+Written by hand rather than with pydantic, which the agent's process does without. Pure: bytes in, values out.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from iot_jobs_agent.core.job import AttemptResult, Ending
+
+_BY_SHIM = frozenset(Ending) - {Ending.LOST}  # how an attempt may have ended according to its shim
+# What shims up to the build of 2026-11-22 write: one may still be at work when its agent is upgraded.
+_OLD_MEMBERS = {"swept": "leftovers_killed", "unswept": "leftovers_alive"}
+_OLD_ENDINGS = {"unstartable": "cannot-start"}
+
+
+class SaidLine(NamedTuple):
+    """One line of `events.jsonl`: what the handler said. `deadline` is in monotonic seconds."""
+
+    progress: float | None = None
+    message: str | None = None
+    details: Mapping[str, str] = {}
+    deadline: float | None = None
+
+    def then(self, later: "SaidLine") -> "SaidLine":
+        """Return the line with what was said later added."""
+        return SaidLine(
+            self.progress if later.progress is None else later.progress,
+            self.message if later.message is None else later.message,
+            {**self.details, **later.details},
+            self.deadline if later.deadline is None else later.deadline,
+        )
+
+
+def parse_said_line(line: bytes) -> SaidLine:
+    """Return what a line says. Members of a later version are ignored.
+
+    Raises:
+        ValueError: a member is not what it should be.
+    """
+    members = _object(line)
+    details = members.get("details", {})
+    if not isinstance(details, dict):
+        raise ValueError("details")  # noqa: TRY004 - one kind of error for all that a line can be
+    for key, value in details.items():
+        _check_text("details", key)
+        _check_text("details", value)
+    return SaidLine(
+        _number(members, "progress", 0, 100),
+        _text(members, "message"),
+        details,
+        _number(members, "deadline", -math.inf, math.inf),
+    )
+
+
+def parse_result(text: bytes) -> AttemptResult:
+    """Return how an attempt ended, without its output. Members of a later version are ignored.
+
+    Raises:
+        ValueError: a member is not what it should be, or the members contradict each other.
+    """
+    members = {_OLD_MEMBERS.get(name, name): value for name, value in _object(text).items()}
+    word = _text(members, "ending") or ""
+    ending = Ending(_OLD_ENDINGS.get(word, word))
+    code, signal = _whole(members, "code", 0, 255), _whole(members, "signal", 1, 64)
+    by_signal = ending in {Ending.SIGNALED, Ending.OOM}
+    if ending not in _BY_SHIM or (ending is Ending.EXITED) != (code is not None) or by_signal != (signal is not None):
+        raise ValueError("ending")
+    notes = members.get("notes", [])
+    if not isinstance(notes, list):
+        raise ValueError("notes")  # noqa: TRY004 - as above
+    for note in notes:
+        _check_text("notes", note)
+    handler_result, problem = parse_handler_result(_text(members, "handler_result"))
+    return AttemptResult(
+        ending=ending,
+        code=code,
+        signal=signal,
+        duration_s=_number(members, "duration_s", 0, math.inf) or 0.0,
+        leftovers_killed=_whole(members, "leftovers_killed", 0) or 0,
+        leftovers_alive=_whole(members, "leftovers_alive", 0) or 0,
+        stderr_lines=_whole(members, "stderr_lines", 0) or 0,
+        handler_result=handler_result,
+        bad_result=_text(members, "bad_result") or problem,
+        reason=_text(members, "reason") or "",
+        notes=tuple(notes),
+    )
+
+
+def parse_handler_result(text: str | None) -> tuple[Mapping[str, Any] | None, str]:
+    """Return the handler's own result, or why it cannot be read."""
+    if text is None:
+        return None, ""
+    try:
+        parsed = json.loads(text)
+    except (ValueError, RecursionError):
+        return None, "the result file is not JSON"
+    return (parsed, "") if isinstance(parsed, dict) else (None, "the result file is not a JSON object")
+
+
+def _object(text: bytes) -> dict[str, Any]:
+    try:
+        members = json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if not isinstance(members, dict):
+        raise ValueError("not an object")  # noqa: TRY004 - one kind of error for all that a file can be
+    return members
+
+
+def _text(members: Mapping[str, Any], name: str) -> str | None:
+    value: str | None = members.get(name)
+    if value is not None:
+        _check_text(name, value)
+    return value
+
+
+def _check_text(name: str, value: object) -> None:
+    """Raise ValueError for what is not text, or holds half a surrogate pair, which no journal or message can hold."""
+    if not isinstance(value, str):
+        raise ValueError(name)  # noqa: TRY004 - as above
+    value.encode()
+
+
+def _number(members: Mapping[str, Any], name: str, least: float, most: float) -> float | None:
+    value = members.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(name)
+    if not least <= value <= most:
+        raise ValueError(name)
+    return float(value)
+
+
+def _whole(members: Mapping[str, Any], name: str, least: int, most: int = 2**63 - 1) -> int | None:
+    value = members.get(name)
+    if value is None:
+        return None
+    if type(value) is not int or not least <= value <= most:
+        raise ValueError(name)
+    return value
