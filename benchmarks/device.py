@@ -6,7 +6,6 @@ structlog imports if it can) cost the agent megabytes that no device pays.
 
 import asyncio
 import contextlib
-import json
 import os
 import signal
 import subprocess
@@ -15,6 +14,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from tests.support.configs import aws_of, toml_of
 
 from iot_jobs_simulator.server import RunningSimulator
 
@@ -64,26 +65,14 @@ def configure(directory: Path, simulator: RunningSimulator, thing: str) -> Path:
         each.mkdir(mode=0o700)
     # A link: the executable handler is the system's `true` itself, with no shell around it.
     (handlers / TRUE_HANDLER).symlink_to("/bin/true")
-    certificates = simulator.certificates
     sections: dict[str, dict[str, Any]] = {
-        "aws": {
-            "endpoint": "localhost",
-            "port": simulator.mqtts_port,
-            "https_port": simulator.https_port,
-            "thing_name": thing,
-            "certificate": str(certificates / "client.pem"),
-            "private_key": str(certificates / "client.key"),
-            "root_ca": str(certificates / "ca.pem"),
-        },
+        "aws": aws_of(simulator, thing),
         "agent": {"state_directory": str(home / "state"), "log_format": "json"},
         "handlers": {"enabled": [TRUE_HANDLER, "write-file"], "directories": [str(handlers)]},
         "handler.write-file": {"roots": [str(files)]},
     }
-    lines = []
-    for name, keys in sections.items():
-        lines += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in keys.items())]
     config = home / "config.toml"
-    config.write_text("\n".join(lines) + "\n")
+    config.write_text(toml_of(sections))
     return config
 
 

@@ -18,9 +18,7 @@ MODULES = {"try": "try_handler", "new-handler": "new_handler"}  # of commands wh
 
 EX_FAILED = 1
 EX_USAGE = 2
-EX_CANTCREAT = 73
-EX_CONFIG = 78
-STATUSES: dict[type[AgentError], int] = {ConfigError: EX_CONFIG, StateDirectoryError: EX_CANTCREAT}
+STATUSES: dict[type[AgentError], int] = {ConfigError: os.EX_CONFIG, StateDirectoryError: os.EX_CANTCREAT}
 
 COMMANDS = {
     "run": "serve this device's jobs until told to stop (--once: those that are pending)",

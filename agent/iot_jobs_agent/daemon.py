@@ -1,8 +1,8 @@
 """The loop: event, decide, perform. The only file that performs effects.
 
-Everything that happens arrives as an event in one inbox and is answered by `core.decide`. Effects go through one
-queue, in order: those that act on the world wait until the journal effects before them are on the disk, while the loop
-goes on. Requests run as tasks and come back as events. Start-up and shutdown order is in `run`.
+Everything that happens arrives as an event in one inbox and is answered by `core.decide`. Effects go through one queue,
+in order: those that act on the world wait until the journal effects before them are on the disk, while the loop goes
+on. Requests run as tasks and come back as events. `run` has the order of start-up and shutdown.
 """
 
 import asyncio
@@ -19,9 +19,9 @@ from iot_jobs_agent.attempts.attempts import Attempts
 from iot_jobs_agent.attempts.directory import Facts
 from iot_jobs_agent.attempts.launchers import plain
 from iot_jobs_agent.aws import messages
-from iot_jobs_agent.aws.connection import Cloud
+from iot_jobs_agent.aws.connection import Connection
 from iot_jobs_agent.catalog.catalog import Catalog
-from iot_jobs_agent.config.keys import Config
+from iot_jobs_agent.config.values import Config
 from iot_jobs_agent.core.decide import decide, is_idle, next_deadline, untaken
 from iot_jobs_agent.core.effects import (
     JOURNAL,
@@ -95,7 +95,9 @@ class Daemon:
         self._journal = Journal(directory)
         self._board = StatusBoard(config.aws.thing_name)
         self._judge = Judge(config, Catalog(config))
-        self._cloud = Cloud(config.aws, config.namespaces_served, self._inbox.put_nowait, self._log.info, self._warn)
+        self._connection = Connection(
+            config.aws, config.namespaces_served, self._inbox.put_nowait, self._log.info, self._warn
+        )
         self._attempts = Attempts(directory, plain, self._inbox.put_nowait, self._look_for_pause)
         self._state = State(
             Settings(
@@ -111,7 +113,7 @@ class Daemon:
         self._tally = Tally()
 
     def exit_status_of_once(self) -> int:
-        """Return 0 if all that was pending succeeded, 69 if the service was never reached, else 1; say what is left."""
+        """Return 0 if all that was pending succeeded, 69 if the service was never reached, else 1; log what is left."""
         if not self._tally.is_done:
             self._log.warning("not everything is done", why=self._board.line(self._state), left=left(self._state))
         return self._tally.exit_status(self._state)
@@ -124,14 +126,14 @@ class Daemon:
         Raises:
             JournalError: the journal failed under way. Nothing was acknowledged that it does not hold.
         """
-        self._loop.set_exception_handler(self._surprised)
+        self._loop.set_exception_handler(self._on_surprise)
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._stop.set)
         tasks = {
             asyncio.create_task(self._open_journal()),
             asyncio.create_task(self._decide_all()),
             asyncio.create_task(self._perform_all()),
-            asyncio.create_task(self._cloud.run()),
+            asyncio.create_task(self._connection.run()),
             asyncio.create_task(self._feed_watchdog()),
         }
         ends: set[asyncio.Task[Any]] = {asyncio.create_task(self._stop.wait())}
@@ -159,18 +161,18 @@ class Daemon:
     async def _shut_down(self, tasks: set[asyncio.Task[Any]]) -> None:
         for task in tasks | self._requests:
             task.cancel()
-        await self._cloud.close()
+        await self._connection.close()
         self._attempts.close()
         self._journal.thread.shutdown(wait=True)
         self._journal.close()
         self._write_status()
 
     async def _open_journal(self) -> None:
-        """Open the journal, now or as soon as the disk allows it; READY either way, so that the connection is there."""
+        """Open the journal, now or as soon as the disk allows it. READY comes either way: the connection can work."""
         ready = False
         while True:
             try:
-                agent_id, recovered = await self._loop.run_in_executor(self._journal.thread, self._opened)
+                agent_id, recovered = await self._loop.run_in_executor(self._journal.thread, self._open_state)
                 self._attempts.open()
             except (JournalError, StateDirectoryError, OSError) as error:
                 self._board.degraded = f"{error}; nothing is claimed until it can be used"
@@ -188,8 +190,8 @@ class Daemon:
             self._notifier.ready(self._board.line(self._state))
         await self._recover(agent_id, recovered)
 
-    def _opened(self) -> tuple[str, Recovered]:
-        """On the journal's thread. A damaged journal is set aside: what it held is FAILED journal-lost, never rerun."""
+    def _open_state(self) -> tuple[str, Recovered]:
+        """Open the journal, on its thread. A damaged one is set aside; what it held is FAILED, never run again."""
         agent_id = state_directory.agent_id(self._directory)
         self._attempts.prepare()
         try:
@@ -200,7 +202,7 @@ class Daemon:
             return agent_id, self._journal.open()
 
     async def _recover(self, agent_id: str, recovered: Recovered) -> None:
-        """Tell the core what was under way, and find the attempts again; those of a lost journal end first."""
+        """Tell the core what was under way and find the attempts again; those of a lost journal end first."""
         known = {execution.id for execution in recovered.executions}
         for other in await self._attempts.abandon_others(known):
             self._log.warning("stopped an attempt that the journal does not know", execution=str(other.execution))
@@ -251,7 +253,7 @@ class Daemon:
     def _perform(self, effect: Effect) -> None:
         match effect:
             case Fetch() | Describe() | Update() | Reboot():
-                self._ask(self._answer(effect))
+                self._begin(self._perform_request(effect))
             case StartAttempt(attempt, step, reason, is_resumed):
                 facts = Facts(self._config.aws.thing_name, "resume" if is_resumed else "run", reason)
                 self._attempts.start(attempt, step, facts)
@@ -260,7 +262,7 @@ class Daemon:
             case ForgetAttempts(execution):
                 self._attempts.forget(execution)
             case Note():
-                self._say(effect)
+                self._log_note(effect)
             case Settle():
                 self._count(effect)
             case Save() | Forget():
@@ -268,7 +270,7 @@ class Daemon:
             case _:
                 assert_never(effect)
 
-    async def _answer(self, effect: Fetch | Describe | Update | Reboot) -> None:
+    async def _perform_request(self, effect: Fetch | Describe | Update | Reboot) -> None:
         match effect:
             case Fetch():
                 await self._fetch(effect)
@@ -280,20 +282,21 @@ class Daemon:
                 if why := await reboot.reboot(self._config.agent.reboot_command):
                     self._post(RebootFailed(why))
 
-    def _ask(self, request: Coroutine[Any, Any, None]) -> None:
+    def _begin(self, request: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(request)
         self._requests.add(task)
-        task.add_done_callback(self._answered)
+        task.add_done_callback(self._on_request_done)
 
-    def _answered(self, task: asyncio.Task[None]) -> None:
+    def _on_request_done(self, task: asyncio.Task[None]) -> None:
         self._requests.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            self._surprised(self._loop, {"exception": error})
+            self._on_surprise(self._loop, {"exception": error})
 
-    def _surprised(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """End on a defect of ours, so that it is seen and the next one recovers: what is expected became an event.
+    def _on_surprise(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """End the process on a defect of ours, so that it is seen and the next start recovers.
 
-        A callback whose error is only logged, as the loop does by itself, would leave an attempt without an end.
+        What can be expected to fail became an event long before. A callback whose error is only logged, as the loop
+        does by itself, would leave an attempt without an end.
         """
         if (error := context.get("exception")) is not None:
             self._log.error("internal error", exc_info=error)
@@ -301,9 +304,11 @@ class Daemon:
 
     async def _fetch(self, effect: Fetch) -> None:
         try:
-            pending, is_complete = await self._cloud.pending(effect.namespace, is_complete=effect.is_complete)
+            pending, is_complete = await self._connection.requests.pending(
+                effect.namespace, is_complete=effect.is_complete
+            )
         except (RequestRefused, RequestUnanswered, messages.MalformedMessageError) as error:
-            self._warn("the pending list cannot be had", namespace=effect.namespace, why=str(error))
+            self._warn("cannot get the pending job executions", namespace=effect.namespace, why=str(error))
             self._post(FetchFailed(effect.namespace, effect.ticket, _code(error), random.random()))  # noqa: S311 - jitter
             return
         self._post(Listed(effect.namespace, effect.ticket, pending, is_complete, random.random()))  # noqa: S311 - jitter
@@ -313,10 +318,10 @@ class Daemon:
         operation = ""
         try:
             try:
-                found = await self._described(effect.execution)
+                found = await self._describe_twice(effect.execution)
                 verdict, operation = await self._judge.verdict(found)
             except messages.MalformedMessageError:
-                found = await self._cloud.describe(effect.execution, with_document=False)
+                found = await self._connection.requests.describe(effect.execution, with_document=False)
         except (RequestRefused, RequestUnanswered, messages.MalformedMessageError) as error:
             self._log.debug("describe failed", execution=str(effect.execution), why=str(error))
             self._post(DescribeFailed(effect.execution, effect.ticket, _code(error), random.random()))  # noqa: S311 - jitter
@@ -335,15 +340,15 @@ class Daemon:
             )
         )
 
-    async def _described(self, execution: ExecutionId) -> messages.ServiceExecution:
-        """Ask twice before an answer counts as one that cannot be read: a stray message refuses no job."""
+    async def _describe_twice(self, execution: ExecutionId) -> messages.ServiceExecution:
+        """Ask twice before an answer counts as unreadable, so that no job is rejected because of a stray message."""
         with contextlib.suppress(messages.MalformedMessageError):
-            return await self._cloud.describe(execution)
-        return await self._cloud.describe(execution)
+            return await self._connection.requests.describe(execution)
+        return await self._connection.requests.describe(execution)
 
     async def _update(self, effect: Update) -> None:
         try:
-            await self._cloud.update(effect)
+            await self._connection.requests.update(effect)
         except (RequestRefused, RequestUnanswered, messages.MalformedMessageError) as error:
             current = messages.current_status(error) if isinstance(error, RequestRefused) else None
             self._log.debug("update failed", execution=str(effect.execution), why=str(error))
@@ -354,7 +359,7 @@ class Daemon:
     def _post(self, event: Event) -> None:
         self._inbox.put_nowait(event)
 
-    def _say(self, note: Note) -> None:
+    def _log_note(self, note: Note) -> None:
         execution = self._state.executions.get(note.execution)
         facts = {"execution": str(note.execution), "operation": execution.operation if execution else ""}
         if note.why:
@@ -371,7 +376,10 @@ class Daemon:
     def _count(self, settle: Settle) -> None:
         self._tally.count(settle)
         self._log.info(
-            "settled", execution=str(settle.execution), status=settle.outcome.status, known=settle.service_accepted
+            "settled",
+            execution=str(settle.execution),
+            status=settle.outcome.status,
+            service_accepted=settle.service_accepted,
         )
 
     async def _feed_watchdog(self) -> None:
@@ -381,7 +389,7 @@ class Daemon:
             await asyncio.sleep(interval_s)
 
     def _show_status(self) -> None:
-        """Write the status file soon: not once an event, for the flash's sake."""
+        """Write the status file soon, not with each event, for the flash's sake."""
         if self._status_timer is None:
             self._status_timer = self._loop.call_later(STATUS_DELAY_S, self._write_status)
 

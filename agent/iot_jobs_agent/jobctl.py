@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if asked.command in OUTCOMES:
             leave({"outcome": OUTCOMES[asked.command], "reason": asked.reason[:REASON_LENGTH]})
         else:
-            tell(said(asked))
+            tell(line_of(asked))
     except ValueError as error:
         sys.stderr.write(f"jobctl: {error}\n")
         return 1
@@ -49,7 +49,7 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def said(asked: argparse.Namespace) -> dict[str, Any]:
+def line_of(asked: argparse.Namespace) -> dict[str, Any]:
     """Make the line for fd 3. ValueError if it would not be understood."""
     if asked.command == "progress":
         if not 0 <= asked.percent <= 100:  # noqa: PLR2004 - per cent

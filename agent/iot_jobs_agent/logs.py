@@ -51,7 +51,7 @@ def configure(
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
-        _redact,
+        _redact_event,
         _with_priority(renderer) if _is_journal(target, environ) else renderer,
     ]
     structlog.configure(
@@ -73,7 +73,7 @@ def get_logger(**context: Any) -> "FilteringBoundLogger":
     return logger
 
 
-def redacted(text: str) -> str:
+def redact(text: str) -> str:
     """`text` without URL queries and fragments, AWS signatures and private keys."""
     text = _PRIVATE_KEY.sub("[private key]", text)
     return _SIGNATURE.sub(r"\1=[removed]", _QUERY.sub(r"\1?[removed]", text))
@@ -86,22 +86,22 @@ class _Forward(logging.Handler):
         get_logger(library=record.name).log(record.levelno, record.getMessage(), exc_info=record.exc_info)
 
 
-def _redact(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    return {key: _redacted_value(value) for key, value in event.items()}
+def _redact_event(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    return {key: _redact_value(value) for key, value in event.items()}
 
 
-def _redacted_value(value: Any) -> Any:
+def _redact_value(value: Any) -> Any:
     match value:
         case None | bool() | int() | float():
             return value
         case str():
-            return redacted(value)
+            return redact(value)
         case Mapping():
-            return {redacted(str(key)): _redacted_value(item) for key, item in value.items()}
+            return {redact(str(key)): _redact_value(item) for key, item in value.items()}
         case list() | tuple() | set() | frozenset():
-            return [_redacted_value(item) for item in value]
+            return [_redact_value(item) for item in value]
         case _:
-            return redacted(str(value))
+            return redact(str(value))
 
 
 def _is_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:

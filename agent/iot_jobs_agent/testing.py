@@ -154,7 +154,7 @@ def assert_handler_conforms(
     about ten times, each in an empty JOB_DIR: params should name nothing that must not happen ten times.
     """
     __tracebackhide__ = True
-    asked, directory = _asked(handler)
+    asked, directory = _try_argument(handler)
     name = _name(handler, asked)
     with _scratch() as scratch:
         config = scratch / "config.toml"
@@ -171,12 +171,12 @@ def assert_handler_conforms(
     if isinstance(told, dict):
         wrongs = [f"it cannot be run: {told['reason']}"]
     else:
-        wrongs = [f"{each['case']}: {each['wrong']}" for each in told if each["wrong"]]
+        wrongs = [f"{each['case']}: {each['problem']}" for each in told if each["problem"]]
     if wrongs:
         raise AssertionError("\n".join([f"{asked} does not conform", *wrongs]))
 
 
-def _asked(handler: object) -> tuple[str, Path | None]:
+def _try_argument(handler: object) -> tuple[str, Path | None]:
     """Say what the command `try` is to be given, and in which directory it finds that."""
     if isinstance(handler, Path):
         return str(handler.absolute()), None

@@ -38,7 +38,7 @@ class Surprise(Exception):  # noqa: N818 - it is one
         super().__init__(f"{type(error).__name__}{place}")
 
 
-def guarded(foreign: Callable[[], T]) -> T:
+def call_guarded(foreign: Callable[[], T]) -> T:
     """Call foreign code. HandlerError passes, and SIGINT; anything else becomes a Surprise."""
     try:
         return foreign()
@@ -48,7 +48,7 @@ def guarded(foreign: Callable[[], T]) -> T:
         raise Surprise(error) from error
 
 
-def loaded(spec: str) -> Handler[Any]:
+def load(spec: str) -> Handler[Any]:
     """Import what `module:attribute` names. HandlerError if that is no handler."""
     module, _, attribute = spec.partition(":")
     found = getattr(importlib.import_module(module), attribute, None)
@@ -57,10 +57,10 @@ def loaded(spec: str) -> Handler[Any]:
     return found
 
 
-def described(spec: str) -> dict[str, Any]:
+def describe_one(spec: str) -> dict[str, Any]:
     """Describe one handler: its manifest, or why there is none."""
     try:
-        return guarded(lambda: loaded(spec).manifest.model_dump(mode="json"))
+        return call_guarded(lambda: load(spec).manifest.model_dump(mode="json"))
     except HandlerError as error:
         return {"error": str(error)}
     except Surprise as error:
@@ -81,19 +81,19 @@ def _should(wrong: "ErrorDetails") -> str:
     return f"Input should be tagged as one of {tags}" if tags else wrong["msg"]
 
 
-def told(spec: str) -> str:
+def run_to_result(spec: str) -> str:
     """Run the handler: its result file's text, with a code if it is not the handler's own word."""
     try:
-        return guarded(lambda: written(worked(spec) or Outcome.succeeded()))
+        return call_guarded(lambda: result_text(run_handler(spec) or Outcome.succeeded()))
     except HandlerError as error:
-        return written(Outcome.failed(str(error) or "the handler gave no reason"))
+        return result_text(Outcome.failed(str(error) or "the handler gave no reason"))
     except Surprise as error:
         with contextlib.suppress(OSError):
             Path(os.environ["JOB_DIR"], TRACEBACK).write_text("".join(traceback.format_exception(error.__cause__)))
-        return written(Outcome.failed(f"internal error: {error}"), "internal-error")
+        return result_text(Outcome.failed(f"internal error: {error}"), "internal-error")
 
 
-def written(outcome: Outcome, code: str = "") -> str:
+def result_text(outcome: Outcome, code: str = "") -> str:
     """Write an outcome as a result file has it. What JSON cannot hold is there as str() has it; or this raises."""
     result = {"outcome": outcome.kind, "reason": outcome.reason, "details": dict(outcome.details)}
     text = json.dumps(result | ({"code": code} if code else {}), default=str)
@@ -102,9 +102,9 @@ def written(outcome: Outcome, code: str = "") -> str:
     return text
 
 
-def worked(spec: str) -> Outcome | None:
+def run_handler(spec: str) -> Outcome | None:
     """Check the params and do the work."""
-    handler = loaded(spec)
+    handler = load(spec)
     try:
         params = handler.params.model_validate_json(sys.stdin.buffer.read())
     except ValidationError as error:
@@ -113,13 +113,13 @@ def worked(spec: str) -> Outcome | None:
     signal.signal(signal.SIGTERM, lambda *_: setattr(job, "cancelled", True))
     answer = handler.run(params, job)
     if inspect.isawaitable(answer):
-        answer = waited_for(answer, job)
+        answer = wait_for(answer, job)
     if answer is not None and not isinstance(answer, Outcome):
         raise TypeError(f"the handler returned {type(answer).__name__} instead of an Outcome")
     return answer
 
 
-def waited_for(answer: Any, job: Job) -> Any:
+def wait_for(answer: Any, job: Job) -> Any:
     """Wait for an `async def` handler; SIGTERM cancels it."""
     import asyncio  # noqa: PLC0415 - a tenth of the start, and most handlers are plain functions
 
@@ -141,7 +141,7 @@ def waited_for(answer: Any, job: Job) -> Any:
 
 def run(spec: str) -> int:
     """Run the handler and leave its result; the exit code."""
-    Path(os.environ["JOB_RESULT_FILE"]).write_text(told(spec))
+    Path(os.environ["JOB_RESULT_FILE"]).write_text(run_to_result(spec))
     return 0
 
 
@@ -149,7 +149,7 @@ def describe(specs: list[str]) -> int:
     """Print what each handler declares, and nothing that their modules print."""
     with os.fdopen(os.dup(1), "w") as out:
         os.dup2(2, 1)
-        json.dump({spec: described(spec) for spec in specs}, out)
+        json.dump({spec: describe_one(spec) for spec in specs}, out)
     return 0
 
 

@@ -4,7 +4,11 @@ import asyncio
 import sys
 from pathlib import Path
 
+from tests.support.configs import toml_of
+
 from iot_jobs_simulator import certificates
+
+FILES = {"certificate": "client.pem", "private_key": "client.key", "root_ca": "ca.pem"}
 
 
 async def offered(scratch: Path, command: str) -> str | None:
@@ -36,22 +40,9 @@ async def offered(scratch: Path, command: str) -> str | None:
 
 def config(directory: Path) -> str:
     path = directory / "config.toml"
-    files = directory / "certificates"
-    path.write_text(
-        f"""
-        [aws]
-        endpoint = "localhost"
-        port = 443
-        https_port = 443
-        thing_name = "pi-kitchen-1"
-        certificate = "{files / "client.pem"}"
-        private_key = "{files / "client.key"}"
-        root_ca = "{files / "ca.pem"}"
-
-        [agent]
-        state_directory = "{directory / "state"}"
-        """
-    )
+    files = {name: str(directory / "certificates" / file) for name, file in FILES.items()}
+    aws = {"endpoint": "localhost", "port": 443, "https_port": 443, "thing_name": "pi-kitchen-1", **files}
+    path.write_text(toml_of({"aws": aws, "agent": {"state_directory": str(directory / "state")}}))
     return str(path)
 
 

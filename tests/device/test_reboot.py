@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.configs import aws_of, toml_of
 
 from iot_jobs_simulator.server import RunningSimulator, running_simulator
 
@@ -40,25 +41,14 @@ def asked(tmp_path: Path, sim: RunningSimulator) -> Path:
     os.mkfifo(fifo)
     (tmp_path / "reboot").write_text(f"#!/bin/sh\necho asked > {fifo}\n")
     (tmp_path / "reboot").chmod(0o755)
-    (tmp_path / "config.toml").write_text(f"""
-[aws]
-endpoint = "localhost"
-port = {sim.mqtts_port}
-https_port = {sim.https_port}
-thing_name = "{THING}"
-certificate = "{sim.certificates}/client.pem"
-private_key = "{sim.certificates}/client.key"
-root_ca = "{sim.certificates}/ca.pem"
-[agent]
-state_directory = "{tmp_path}/state"
-reboot_command = ["{tmp_path}/reboot"]
-[handlers]
-enabled = ["reboot", "run-command"]
-[handler.reboot]
-may_reboot = true
-[handler.run-command]
-programs = ["/bin/echo"]
-""")
+    tables = {
+        "aws": aws_of(sim, THING),
+        "agent": {"state_directory": str(tmp_path / "state"), "reboot_command": [str(tmp_path / "reboot")]},
+        "handlers": {"enabled": ["reboot", "run-command"]},
+        "handler.reboot": {"may_reboot": True},
+        "handler.run-command": {"programs": ["/bin/echo"]},
+    }
+    (tmp_path / "config.toml").write_text(toml_of(tables))
     return fifo
 
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
+from tests.support.clients import boto3_client
+from tests.support.configs import aws_of, toml_of
 
 from iot_jobs_simulator.server import RunningSimulator
 
@@ -48,12 +49,7 @@ class Device:
         self.sections["handlers"]["enabled"].append(name.removesuffix(".sh"))
 
     def write_config(self) -> Path:
-        lines = []
-        for name, keys in self.sections.items():
-            lines += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in keys.items())]
-        for namespace in self.namespaces:
-            lines += ["[[namespaces]]", *(f"{key} = {json.dumps(value)}" for key, value in namespace.items())]
-        self.config.write_text("\n".join(lines) + "\n")
+        self.config.write_text(toml_of({**self.sections, "namespaces": self.namespaces}))
         return self.config
 
 
@@ -67,18 +63,8 @@ def make_device(directory: Path, sim: RunningSimulator, thing_name: str = THING)
     """Make a device's files in a directory of its own."""
     for name in ("handlers", "files"):
         (directory / name).mkdir(mode=0o755)
-    certificates = sim.certificates
     sections: dict[str, dict[str, Any]] = {
-        "aws": {
-            "endpoint": "localhost",
-            "port": sim.mqtts_port,
-            "https_port": sim.https_port,
-            "thing_name": thing_name,
-            "certificate": str(certificates / "client.pem"),
-            "private_key": str(certificates / "client.key"),
-            "root_ca": str(certificates / "ca.pem"),
-            "request_timeout_s": 2,
-        },
+        "aws": aws_of(sim, thing_name) | {"request_timeout_s": 2},
         "agent": {"state_directory": str(directory / "state"), "log_format": "json", "progress_interval_s": 0.1},
         "handlers": {"enabled": ["run-command", "write-file"], "directories": [str(directory / "handlers")]},
         "handler.run-command": {"programs": ["/bin/echo", "/bin/sh"]},
@@ -198,13 +184,7 @@ async def thing(sim: RunningSimulator) -> str:
 @pytest.fixture
 def iot(sim: RunningSimulator) -> Iterator[Any]:
     """An operator's boto3 client. It blocks: `await asyncio.to_thread(iot.create_job, …)`."""
-    client = boto3.client(
-        "iot",
-        endpoint_url=sim.http_url,
-        region_name="eu-west-1",
-        aws_access_key_id="any",
-        aws_secret_access_key="any",
-    )
+    client = boto3_client("iot", sim.http_url)
     yield client
     client.close()
 

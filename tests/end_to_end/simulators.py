@@ -19,10 +19,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 from awscrt import mqtt
 from awsiot import mqtt_connection_builder
+from tests.support.clients import boto3_client
 
 from iot_jobs_simulator.server import RunningSimulator, running_simulator
 
@@ -58,17 +58,6 @@ class SimulatorProcess:
         self.jobs_data.close()
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(WAIT_S)
-
-
-def boto3_client(service: str, http_url: str) -> Any:
-    """An unmodified boto3 client for a simulator; any credentials will do."""
-    return boto3.client(
-        service,
-        endpoint_url=http_url,
-        region_name="us-east-1",
-        aws_access_key_id="anyone",
-        aws_secret_access_key="anything",
-    )
 
 
 def _start(*arguments: str) -> SimulatorProcess:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.faults.harness import Options, Report
+from tests.support.configs import aws_of, toml_of
 
 from iot_jobs_simulator.faults.faults import Delay, Disconnect, Duplicate, EmptyNext, Lose, Reject, Reorder, Silence
 from iot_jobs_simulator.server import RunningSimulator, running_simulator
@@ -217,26 +218,12 @@ class Soak:
         (handlers / "soak").write_text(self.handler.replace("LEDGER", str(self.ledger)))
         (handlers / "soak").chmod(0o755)
         self.ledger.touch()
-        certificates = self.sim.certificates
-        (self.directory / "config.toml").write_text(f"""
-[aws]
-endpoint = "localhost"
-port = {self.sim.mqtts_port}
-https_port = {self.sim.https_port}
-thing_name = "{THING}"
-certificate = "{certificates}/client.pem"
-private_key = "{certificates}/client.key"
-root_ca = "{certificates}/ca.pem"
-request_timeout_s = 1
-keep_alive_s = 5
-[agent]
-state_directory = "{self.state}"
-max_concurrent = 3
-poll_interval_s = 5
-[handlers]
-enabled = ["soak"]
-directories = ["{handlers}"]
-""")
+        tables = {
+            "aws": aws_of(self.sim, THING) | {"request_timeout_s": 1, "keep_alive_s": 5},
+            "agent": {"state_directory": str(self.state), "max_concurrent": 3, "poll_interval_s": 5},
+            "handlers": {"enabled": ["soak"], "directories": [str(handlers)]},
+        }
+        (self.directory / "config.toml").write_text(toml_of(tables))
 
 
 def _size(tree: Path) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rig import Rig
-from simulators import boto3_client
+from tests.support.clients import boto3_client
 
 JOURNAL, LOG = "journal.sqlite", "journal.sqlite-wal"
 SAMPLE = 7

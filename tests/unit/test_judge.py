@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.configs import config_of
 
 from iot_jobs_agent.aws.messages import ServiceExecution
 from iot_jobs_agent.catalog.catalog import Catalog
-from iot_jobs_agent.config.keys import Config
 from iot_jobs_agent.core.job import ExecutionId, ExecutionStatus, Plan, Refusal
 from iot_jobs_agent.judge import UNREADABLE, Judge
 
@@ -15,22 +15,11 @@ from iot_jobs_agent.judge import UNREADABLE, Judge
 @pytest.fixture
 def judge(tmp_path: Path) -> Judge:
     """A judge of a device where run-command is allowed, and write-file bound to the namespace `files`."""
-    for name in ("c", "k", "r"):
-        (tmp_path / name).touch()
-    config = Config.model_validate(
-        {
-            "aws": {
-                "endpoint": "localhost",
-                "thing_name": "lamp",
-                "certificate": str(tmp_path / "c"),
-                "private_key": str(tmp_path / "k"),
-                "root_ca": str(tmp_path / "r"),
-            },
-            "namespaces": [{"id": "files", "handler": "write-file"}],
-            "agent": {"state_directory": str(tmp_path)},
-            "handlers": {"enabled": ["run-command", "write-file"]},
-            "handler": {"run-command": {"programs": ["/bin/echo"]}, "write-file": {"roots": [str(tmp_path)]}},
-        }
+    config = config_of(
+        tmp_path,
+        namespaces=[{"id": "files", "handler": "write-file"}],
+        handlers={"enabled": ["run-command", "write-file"]},
+        handler={"run-command": {"programs": ["/bin/echo"]}, "write-file": {"roots": [str(tmp_path)]}},
     )
     return Judge(config, Catalog(config))
 
@@ -57,9 +46,7 @@ async def test_a_handler_that_does_not_answer_is_asked_again_for_its_own_documen
     for name, script in (("babbler", f": describe\necho asked >> {ledger}\nexec yes\n"), ("fine", "cat\n")):
         (directory / name).write_text(f"#!/bin/sh\n{script}")
         (directory / name).chmod(0o755)
-    aws = dict.fromkeys(("certificate", "private_key", "root_ca"), "/x") | {"endpoint": "localhost", "thing_name": "t"}
-    handlers = {"enabled": ["babbler", "fine"], "directories": [str(directory)]}
-    config = Config.model_validate({"aws": aws, "agent": {"state_directory": str(tmp_path)}, "handlers": handlers})
+    config = config_of(tmp_path, handlers={"enabled": ["babbler", "fine"], "directories": [str(directory)]})
     judge = Judge(config, Catalog(config))
     for _ in range(3):
         verdict, _ = await judge.verdict(found({"operation": "fine"}))

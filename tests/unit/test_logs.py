@@ -13,7 +13,7 @@ import structlog
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from iot_jobs_agent.logs import configure, get_logger, redacted
+from iot_jobs_agent.logs import configure, get_logger, redact
 
 URL = "https://bucket.s3.amazonaws.com/key?X-Amz-Credential=AKIA&X-Amz-Signature=SECRET"
 
@@ -101,16 +101,16 @@ def test_an_exception_is_logged_without_secrets_or_local_variables(form: str) ->
 
 def test_private_keys_and_bare_signatures_are_removed() -> None:
     key = "-----BEGIN RSA PRIVATE KEY-----\nSECRET\n-----END RSA PRIVATE KEY-----"
-    assert redacted(f"a {key} b") == "a [private key] b"
-    assert redacted(key[:40]) == "[private key]"
-    assert redacted("x-amz-signature=SECRET&a=b") == "x-amz-signature=[removed]&a=b"
-    assert redacted("why? a plain sentence: c?d") == "why? a plain sentence: c?d"
+    assert redact(f"a {key} b") == "a [private key] b"
+    assert redact(key[:40]) == "[private key]"
+    assert redact("x-amz-signature=SECRET&a=b") == "x-amz-signature=[removed]&a=b"
+    assert redact("why? a plain sentence: c?d") == "why? a plain sentence: c?d"
 
 
 @settings(deadline=None)
 @given(query=st.text(st.characters(exclude_categories=["Z", "C"]), min_size=1))
 def test_no_query_survives(query: str) -> None:
-    assert redacted(f"get https://host/path?{query} now") == "get https://host/path?[removed] now"
+    assert redact(f"get https://host/path?{query} now") == "get https://host/path?[removed] now"
 
 
 def test_what_libraries_log_takes_the_same_form() -> None:

@@ -7,7 +7,7 @@ import pytest
 from botocore.loaders import Loader
 from botocore.model import ServiceModel
 
-from iot_jobs_agent.config.keys import Aws, NamespaceEntry
+from iot_jobs_agent.config.keys import AwsTable, NamespaceTable
 from iot_jobs_agent.core import details
 from iot_jobs_agent.core.claiming import STEP_TIMER_LONGEST_MINUTES, step_timeout_minutes
 from iot_jobs_agent.core.job import ExecutionStatus, Step, StepKind
@@ -34,12 +34,12 @@ def test_the_statuses_are_those_of_the_service(data_plane: ServiceModel) -> None
 
 def test_a_thing_name_is_one_for_both(control_plane: ServiceModel) -> None:
     shape = control_plane.shape_for("ThingName")
-    ours = pattern(Aws, "thing_name")
+    ours = pattern(AwsTable, "thing_name")
     assert ours == f"^{shape.metadata['pattern'].removesuffix('+')}{{{shape.metadata['min']},{shape.metadata['max']}}}$"
 
 
 def test_a_namespace_is_one_for_both(control_plane: ServiceModel) -> None:
-    assert pattern(NamespaceEntry, "id").startswith(
+    assert pattern(NamespaceTable, "id").startswith(
         f"^{control_plane.shape_for('NamespaceId').metadata['pattern'][:-1]}"
     )
 

@@ -11,7 +11,7 @@ from pathlib import Path
 _OPEN = Path("/proc/self/fd")
 
 
-def send_at_once(port: int) -> int:
+def set_tcp_nodelay(port: int) -> int:
     """Set TCP_NODELAY on every connection of this process to `port`, any host; how many there are. Never raises.
 
     Costs a few system calls a descriptor. The SDK keeps its socket to itself, hence the search. Nothing is closed, not
@@ -22,11 +22,11 @@ def send_at_once(port: int) -> int:
     with suppress(OSError):  # without /proc it is only slower
         for entry in tuple(_OPEN.iterdir()):
             with suppress(OSError):  # no socket, not connected, or closed by now
-                found += _sends_at_once(int(entry.name), port)
+                found += _set_if_ours(int(entry.name), port)
     return found
 
 
-def _sends_at_once(descriptor: int, port: int) -> bool:
+def _set_if_ours(descriptor: int, port: int) -> bool:
     """Set it on this one, if it is such a connection."""
     connection = socket.socket(fileno=descriptor)
     try:

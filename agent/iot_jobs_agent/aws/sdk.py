@@ -1,33 +1,71 @@
-"""What both ways to the service need of the AWS SDK: its thread, its futures, its errors."""
+"""What every way to the service needs of the AWS SDK: its thread, its futures, its errors."""
 
 import asyncio
+import contextlib
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from awscrt import exceptions, io
 
+from iot_jobs_agent.errors import AgentError
 
-def bootstrap() -> Any:
-    """One event loop thread of the SDK's: a device needs no more, and each costs memory and wake-ups."""
+
+class SdkError(AgentError):
+    """The SDK failed. `name` is the SDK's own name of the error, or the name of the exception that it raised."""
+
+    def __init__(self, error: Any) -> None:
+        is_named = isinstance(error, exceptions.AwsCrtError)
+        self.name: str = error.name if is_named else type(error).__name__
+        super().__init__(f"{error.name}: {error.message}" if is_named else str(error) or self.name)
+
+
+def new_bootstrap() -> Any:
+    """Start one event loop thread of the SDK: a device needs no more, and each costs memory and wake-ups."""
     group = io.EventLoopGroup(1)
     return io.ClientBootstrap(group, io.DefaultHostResolver(group))
 
 
-async def outcome(future: Any, timeout_s: float | None = None) -> Any:
-    """Wait for a future of the SDK's without ever cancelling it: the SDK complains on stderr when it completes one.
+@contextlib.contextmanager
+def sdk_errors() -> Iterator[None]:
+    """Turn every failure of the SDK into SdkError.
+
+    It raises AwsCrtError through its futures, a bare RuntimeError for what it finds at once, and a bare Exception
+    where a broker refuses a connection.
+    """
+    try:
+        yield
+    except (SdkError, asyncio.CancelledError):
+        raise
+    except Exception as error:  # noqa: BLE001 - see above: the SDK's errors have no common class
+        raise SdkError(error) from None
+
+
+async def wait_for(future: Any, timeout_s: float | None = None) -> Any:
+    """Wait for a future of the SDK without ever cancelling it: the SDK complains on stderr when it completes one later.
 
     Raises:
-        TimeoutError: not in time; whatever the future holds.
+        SdkError: the future failed, or was not done in time (`name` is then TimeoutError).
     """
     waited = asyncio.wrap_future(future)
     waited.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may be there to look at it
     await asyncio.wait([waited], timeout=timeout_s)
-    if not waited.done():
-        raise TimeoutError("no answer in time")
-    return waited.result()
+    with sdk_errors():
+        if not waited.done():
+            raise TimeoutError("no answer in time")
+        return waited.result()
 
 
-def reason(error: BaseException) -> str:
-    """Say in words what the SDK raised."""
-    if isinstance(error, exceptions.AwsCrtError):
-        return f"{error.name}: {error.message}"
-    return str(error) or type(error).__name__
+def hand_over(loop: asyncio.AbstractEventLoop, callback: Callable[..., None], *args: Any) -> None:
+    """Call `callback` on the loop. Runs on an SDK thread, where nothing may be raised and nothing may stay hidden.
+
+    The SDK swallows exceptions of its callbacks, and the agent would go deaf: a surprise here ends the process.
+    """
+    try:
+        loop.call_soon_threadsafe(callback, *args)
+    except BaseException:  # noqa: BLE001 - whatever it is, a deaf agent would be worse than a restarted one
+        if not loop.is_closed():
+            traceback.print_exc(file=sys.stderr)
+            os._exit(os.EX_SOFTWARE)

@@ -1,8 +1,8 @@
 """May this file be run: who could have put it there, or could change it?
 
 Owns the rule of docs/handlers.md: the file, every directory above it and every symbolic link on the way must belong to
-root or the agent's user and be writable by nobody else. With such a chain there is no race to lose between check and
-start. Only looks (lstat), never follows blindly, never changes anything.
+root or the agent's user, and nobody else may write to them. With such a chain there is no race to lose between the
+check and the start. It only looks (lstat), never follows blindly and never changes anything.
 """
 
 import os
@@ -15,12 +15,12 @@ _MOST_LINKS = 40  # as the kernel has it, path_resolution(7)
 _ROOT = 0
 
 
-def distrust(path: Path, *, owners: frozenset[int] | None = None, exempt: Sequence[Path] = ()) -> str:
-    """Why the file must not run, with the fix, or "" if it may. Blocking: a few lstat calls.
+def trust_problem(path: Path, *, owners: frozenset[int] | None = None, exempt: Sequence[Path] = ()) -> str:
+    """Return why the file must not be run, with the fix, or "" if it may be. Blocking: a few lstat calls.
 
     `owners` are the trusted user ids (default: root and this process's effective user). What really lies below one of
-    `exempt` is trusted, with the directories above; links that lead there from elsewhere are not. A root-owned sticky
-    directory passes although all may write there: an entry can only be replaced by its owner.
+    `exempt` is trusted, with the directories above it; links that lead there from elsewhere are not. A root-owned
+    sticky directory passes although everybody may write there: only its owner can replace an entry of it.
     """
     trusted = frozenset({_ROOT, os.geteuid()}) if owners is None else owners
     try:
@@ -38,10 +38,10 @@ def _reason(error: Exception) -> str:
 def _walk(path: Path, trusted: frozenset[int], exempt: Sequence[Path]) -> str:
     """Resolve the path as the kernel does, one component at a time, looking at each."""
     here = Path("/")
-    fault = "" if exempt else _fault(here, here.lstat(), trusted)
+    problem = "" if exempt else _problem(here, here.lstat(), trusted)
     rest = list(path.parts[1:])
     links = 0
-    while rest and not fault and links <= _MOST_LINKS:
+    while rest and not problem and links <= _MOST_LINKS:
         part = rest.pop(0)
         if part == "..":
             here = here.parent
@@ -50,25 +50,25 @@ def _walk(path: Path, trusted: frozenset[int], exempt: Sequence[Path]) -> str:
         status = entry.lstat()
         if stat.S_ISLNK(status.st_mode):
             links += 1
-            fault = _ownership_fault(entry, status, trusted)
+            problem = _ownership_problem(entry, status, trusted)
             target = PurePath(entry.readlink())
             rest = [*target.parts[target.is_absolute() :], *rest]
             here = Path("/") if target.is_absolute() else here
         else:
             passes = any(entry.is_relative_to(prefix) or prefix.is_relative_to(entry) for prefix in exempt)
-            fault = "" if passes else _fault(entry, status, trusted)
+            problem = "" if passes else _problem(entry, status, trusted)
             here = entry
-    return fault
+    return problem
 
 
-def _fault(entry: Path, status: os.stat_result, trusted: frozenset[int]) -> str:
+def _problem(entry: Path, status: os.stat_result, trusted: frozenset[int]) -> str:
     sticky = stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX and status.st_uid == _ROOT
     if status.st_mode & _WRITABLE_BY_OTHERS and not sticky:
         return f"{entry} is writable by others (mode {stat.S_IMODE(status.st_mode):04o}); run `chmod go-w {entry}`"
-    return _ownership_fault(entry, status, trusted)
+    return _ownership_problem(entry, status, trusted)
 
 
-def _ownership_fault(entry: Path, status: os.stat_result, trusted: frozenset[int]) -> str:
+def _ownership_problem(entry: Path, status: os.stat_result, trusted: frozenset[int]) -> str:
     if status.st_uid in trusted:
         return ""
     return f"{entry} belongs to user id {status.st_uid}; run `chown -h root {entry}`"

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from iot_jobs_agent.commands import options
-from iot_jobs_agent.config.config import Config, load, problems
+from iot_jobs_agent.config.config import load, problems
+from iot_jobs_agent.config.values import Config
 
-EX_CONFIG = 78
 EARLIEST = datetime(2026, 1, 1, tzinfo=UTC)  # no clock is right that shows less than our own age
 
 
@@ -24,7 +24,7 @@ def main(arguments: Sequence[str]) -> int:
         print(f"wrong  {problem}")
     if found:
         print(f"{len(found)} problem{'s' if len(found) > 1 else ''} in {chosen.config}; nothing else was checked")
-        return EX_CONFIG
+        return os.EX_CONFIG
     settings = load(chosen.config)
     print(f"ok     configuration {chosen.config}")
     findings = [_state_directory(settings.agent.state_directory), _clock()]
@@ -61,9 +61,9 @@ async def _handlers(settings: Config) -> list[tuple[bool, str]]:
     catalog = Catalog(settings)
     await catalog.refresh()
     findings = []
-    for name, offer in sorted(catalog.offers().items()):
-        if offer.unavailable:
-            findings.append((False, f"handlers.enabled: {name} is unavailable: {offer.unavailable}"))
+    for name, handler in sorted(catalog.enabled().items()):
+        if handler.unavailable:
+            findings.append((False, f"handlers.enabled: {name} is unavailable: {handler.unavailable}"))
         else:
             findings.append((True, f"handler {name}"))
     findings += _roots(settings)

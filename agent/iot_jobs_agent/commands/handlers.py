@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
-from iot_jobs_agent.catalog.catalog import Catalog, Source
+from iot_jobs_agent.catalog.catalog import Catalog
+from iot_jobs_agent.catalog.sources import BUILT_IN, Source
 from iot_jobs_agent.commands import options
 from iot_jobs_agent.config.config import load_handlers
-from iot_jobs_agent.documents.enabled_handler import Offer
-
-BUILT_IN = "built in"
+from iot_jobs_agent.documents.enabled_handler import EnabledHandler
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -23,24 +22,24 @@ def main(arguments: Sequence[str]) -> int:
     is_default = chosen.config == options.DEFAULT_CONFIG and not chosen.config.exists()
     catalog = Catalog(load_handlers(None if is_default else chosen.config))
     asyncio.run(catalog.refresh())
-    offers = catalog.offers()
-    listed = [_facts(source, offers.get(name)) for name, source in catalog.known().items()]
+    enabled = catalog.enabled()
+    listed = [_facts(source, enabled.get(name)) for name, source in catalog.known().items()]
     print(json.dumps(listed, indent=2) if chosen.json else _text(listed))
     if is_default and not chosen.json:
         print(f"\nno handler is enabled: there is no {chosen.config}; --config names another")
     return 0
 
 
-def _facts(source: Source, offer: Offer | None) -> dict[str, Any]:
-    unavailable = offer.unavailable if offer else source.unavailable
-    manifest = offer.manifest if offer and not unavailable else None
+def _facts(source: Source, handler: EnabledHandler | None) -> dict[str, Any]:
+    unavailable = handler.unavailable if handler else source.unavailable
+    described = handler if handler and not unavailable else None
     return {
         "name": source.name,
-        "enabled": offer is not None,
+        "enabled": handler is not None,
         "source": source.origin.removesuffix(f" {_version(source)}"),
         "version": _version(source),
-        "summary": manifest.summary if manifest else "",
-        "params": manifest.params if manifest else None,
+        "summary": described.summary if described else "",
+        "params": dict(described.params) if described else None,
         "unavailable": unavailable,
     }
 
@@ -55,7 +54,7 @@ def _text(listed: list[dict[str, Any]]) -> str:
     rows += [(each["name"], _yes(each["enabled"]), each["version"] or "-", each["source"]) for each in listed]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    below = [[], *(_below(each) for each in listed)]
+    below = [[], *(_details_of(each) for each in listed)]
     return "\n".join(line for head, more in zip(lines, below, strict=True) for line in (head, *more))
 
 
@@ -63,7 +62,7 @@ def _yes(is_so: bool) -> str:
     return "yes" if is_so else "no"
 
 
-def _below(each: dict[str, Any]) -> list[str]:
+def _details_of(each: dict[str, Any]) -> list[str]:
     lines = [each["summary"]] if each["summary"] else []
     lines += params_in_words(each["params"]) if each["params"] else []
     lines += [f"unavailable: {each['unavailable']}"] if each["unavailable"] else []

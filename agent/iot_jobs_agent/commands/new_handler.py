@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from iot_jobs_agent.catalog.catalog import BUILT_INS
+from iot_jobs_agent.built_ins import BUILT_INS
 from iot_jobs_agent.commands import options
 from iot_jobs_agent.errors import AgentError
 from iot_jobs_agent.handler import HANDLER_NAME
@@ -53,16 +53,16 @@ def _write(directory: Path, skeleton: Path, words: Mapping[str, str]) -> list[Pa
         raise SkeletonError(f"{directory} has something in it: name another directory")
     written = []
     for source in sorted(skeleton.rglob("*.txt")):
-        path = directory / _replaced(str(source.relative_to(skeleton)).removesuffix(".txt"), words)
+        path = directory / _fill_in(str(source.relative_to(skeleton)).removesuffix(".txt"), words)
         path.parent.mkdir(mode=0o755, exist_ok=True)
-        text = _replaced(source.read_text(), words)
+        text = _fill_in(source.read_text(), words)
         path.write_text(text)
         path.chmod(0o755 if text.startswith("#!") else 0o644)
         written.append(path)
     return written
 
 
-def _replaced(text: str, words: Mapping[str, str]) -> str:
+def _fill_in(text: str, words: Mapping[str, str]) -> str:
     for word, value in words.items():
         text = text.replace(word, value)
     return text

@@ -29,10 +29,10 @@ def main(arguments: Sequence[str]) -> int:
     if not chosen.wait:
         print("paused: no new executions are taken until `iot-jobs-agent resume`")
         return 0
-    return _waited(directory, chosen.timeout)
+    return _wait(directory, chosen.timeout)
 
 
-def _waited(directory: Path, timeout_s: float | None) -> int:
+def _wait(directory: Path, timeout_s: float | None) -> int:
     until = None if timeout_s is None else time.monotonic() + timeout_s
     shown = ""
     while True:

@@ -30,7 +30,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         answer = asyncio.run(list_over_https(settings.aws, chosen.namespace))
     except (RequestRefused, RequestUnanswered) as error:
-        print(f"iot-jobs-agent: the list cannot be had: {printable(str(error))}", file=sys.stderr)
+        print(f"iot-jobs-agent: cannot get the pending job executions: {printable(str(error))}", file=sys.stderr)
         return 69
     print(json.dumps(answer, indent=2) if chosen.json else _text(answer))
     return 0

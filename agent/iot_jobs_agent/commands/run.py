@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from iot_jobs_agent import logs
 from iot_jobs_agent.commands import options
-from iot_jobs_agent.config.config import Config, load
+from iot_jobs_agent.config.config import load
+from iot_jobs_agent.config.values import Config
 from iot_jobs_agent.daemon import Daemon
 from iot_jobs_agent.errors import ConfigError, JournalError, StateDirectoryError
 from iot_jobs_agent.state import directory as state_directory

@@ -11,12 +11,13 @@ from typing import Any
 
 from iot_jobs_agent import logs
 from iot_jobs_agent.commands import options
-from iot_jobs_agent.config.config import Config, load_handlers
+from iot_jobs_agent.config.config import load_handlers
+from iot_jobs_agent.config.values import Config
 from iot_jobs_agent.core.events import AttemptEvent, AttemptProgressed
 from iot_jobs_agent.core.job import AttemptResult, ExecutionStatus, Outcome
 from iot_jobs_agent.core.outcome import ending_in_words
 from iot_jobs_agent.errors import AgentError, DocumentError
-from iot_jobs_agent.kit.trial import Stage, Tried, stage, tried
+from iot_jobs_agent.kit.trial import Stage, TriedHandler, find_tried_handler, stage
 
 
 class ParamsError(AgentError):
@@ -28,7 +29,7 @@ def main(arguments: Sequence[str]) -> int:
     chosen = _parser().parse_args(arguments)
     params = _params(chosen.params)
     logs.configure("warning", "console")  # to stderr: an author wants to see the traceback of an internal error
-    return asyncio.run(_tried(chosen, load_handlers(chosen.config), params))
+    return asyncio.run(_try(chosen, load_handlers(chosen.config), params))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -66,15 +67,16 @@ def _params(name: str) -> dict[str, Any]:
     return params
 
 
-async def _tried(chosen: argparse.Namespace, config: Config, params: dict[str, Any]) -> int:
+async def _try(chosen: argparse.Namespace, config: Config, params: dict[str, Any]) -> int:
     async with stage() as made:
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, _stop, made)
-        config = config.model_copy(update={"agent": config.agent.model_copy(update={"state_directory": made.state})})
+        config = config._replace(agent=config.agent._replace(state_directory=made.state))
         show = Shown(is_silent=chosen.json)
         try:
-            handler = await tried(chosen.handler, config)
-            show.line("remark", f"a device would refuse it as it is: {handler.remark}" if handler.remark else "")
+            handler = await find_tried_handler(chosen.handler, config)
+            problem = handler.device_problem
+            show.line("remark", f"a device would refuse it as it is: {problem}" if problem else "")
             if chosen.conform:
                 return await _conforms(made, handler, params, as_json=chosen.json)
             outcome, result = await _attempt(made, handler, params, show)
@@ -92,24 +94,28 @@ def _stop(made: Stage) -> None:
     made.stop()
 
 
-async def _attempt(made: Stage, handler: Tried, params: dict[str, Any], show: "Shown") -> tuple[Outcome, AttemptResult]:
+async def _attempt(
+    made: Stage, handler: TriedHandler, params: dict[str, Any], show: "Shown"
+) -> tuple[Outcome, AttemptResult]:
     step = handler.step(params)
-    show.line("started", f"{handler.name}, at most {step.timeout_s:g} s")
-    attempted = made.start(step, told=show.event)
+    show.line("started", f"{handler.handler.name}, at most {step.timeout_s:g} s")
+    attempted = made.start(step, listen=show.event)
     return await attempted.outcome(), await attempted.ended()
 
 
-async def _conforms(made: Stage, handler: Tried, params: dict[str, Any], *, as_json: bool) -> int:
+async def _conforms(made: Stage, handler: TriedHandler, params: dict[str, Any], *, as_json: bool) -> int:
     from iot_jobs_agent.kit.conformance import findings  # noqa: PLC0415 - only with --conform
 
     found = []
     async for finding in findings(made, handler, params):
         found.append(finding)
         if not as_json:
-            print(f"wrong  {finding.case}: {finding.wrong}" if finding.wrong else f"ok     {finding.case}", flush=True)
+            print(
+                f"wrong  {finding.case}: {finding.problem}" if finding.problem else f"ok     {finding.case}", flush=True
+            )
     if as_json:
-        print(json.dumps([{"case": each.case, "wrong": each.wrong} for each in found], indent=2))
-    return 1 if any(each.wrong for each in found) else 0
+        print(json.dumps([{"case": each.case, "problem": each.problem} for each in found], indent=2))
+    return 1 if any(each.problem for each in found) else 0
 
 
 class Shown:

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
+from iot_jobs_agent.built_ins import BUILT_INS
 from iot_jobs_agent.config.credentials import file_problem
-from iot_jobs_agent.config.keys import SUBSCRIPTIONS_PER_CONNECTION, Agent, Aws, Config, Handlers, NamespaceEntry
+from iot_jobs_agent.config.keys import AgentTable, AwsTable, ConfigFile, HandlersTable, NamespaceTable
+from iot_jobs_agent.config.values import SUBSCRIPTIONS_PER_CONNECTION, Config
 from iot_jobs_agent.errors import ConfigError
 from iot_jobs_agent.handler import Manifest
 from iot_jobs_agent.installation import installation
@@ -26,18 +28,17 @@ if TYPE_CHECKING:
 __all__ = ["Config", "load", "load_handlers", "problems"]
 
 _LARGEST_BYTES = 1024 * 1024
-_MODELS: Mapping[str, type[BaseModel]] = {
-    "aws": Aws,
-    "agent": Agent,
-    "handlers": Handlers,
-    "namespaces": NamespaceEntry,
+_TABLES: Mapping[str, type[BaseModel]] = {
+    "aws": AwsTable,
+    "agent": AgentTable,
+    "handlers": HandlersTable,
+    "namespaces": NamespaceTable,
 }
 _NOWHERE = {  # stands for [aws] where nothing is connected
     "endpoint": "localhost",
     "thing_name": "none",
     **dict.fromkeys(("certificate", "private_key", "root_ca"), "/nonexistent"),
 }
-_WRITES_BELOW_ROOTS = ("write-file", "download-file")  # built-ins whose `roots` setting says where they may write
 
 
 def load(path: Path, environ: Mapping[str, str] = process_environ) -> Config:
@@ -62,9 +63,9 @@ def load_handlers(path: Path | None) -> Config:
 
     `[aws]` may be missing, counts for nothing, and the files it names are not looked at. Raises ConfigError as `load`.
     """
-    table, found = ({}, []) if path is None else _table(path)
+    table, found = ({}, []) if path is None else _parse(path)
     if not found:
-        config, found = _validated(table | {"aws": _NOWHERE}, {})
+        config, found = _validate(table | {"aws": _NOWHERE}, {})
         if config is not None:
             found = list(_handler_checks(config, path or Path("/nonexistent")))
             if not found:
@@ -73,14 +74,14 @@ def load_handlers(path: Path | None) -> Config:
 
 
 def _read(path: Path, environ: Mapping[str, str]) -> tuple[Config | None, list[str]]:
-    table, found = _table(path)
+    table, found = _parse(path)
     if found:
         return None, found
-    config, found = _validated(table, environ)
+    config, found = _validate(table, environ)
     return config, found if config is None else list(_cross_checks(config, path, environ))
 
 
-def _table(path: Path) -> tuple[dict[str, Any], list[str]]:
+def _parse(path: Path) -> tuple[dict[str, Any], list[str]]:
     try:
         with path.open("rb") as file:
             text = file.read(_LARGEST_BYTES).decode()
@@ -94,9 +95,9 @@ def _table(path: Path) -> tuple[dict[str, Any], list[str]]:
         return {}, [f"--config: {path} is not valid TOML ({_place(error)}); correct the file there."]
 
 
-def _validated(table: dict[str, Any], environ: Mapping[str, str]) -> tuple[Config | None, list[str]]:
+def _validate(table: dict[str, Any], environ: Mapping[str, str]) -> tuple[Config | None, list[str]]:
     try:
-        return Config.model_validate(table, context=dict(environ)), []
+        return ConfigFile.model_validate(table, context=dict(environ)).values(), []
     except ValidationError as error:
         return None, [_sentence(detail) for detail in error.errors(include_url=False)]
 
@@ -129,8 +130,8 @@ def _sentence(error: "ErrorDetails") -> str:
 def _spelling(location: list[int | str]) -> str:
     from difflib import get_close_matches  # noqa: PLC0415 - 0.2 MB that only a misspelt key needs
 
-    section = _MODELS.get(str(location[0]), Config) if len(location) > 1 else Config
-    close = get_close_matches(str(location[-1]), section.model_fields, n=1)
+    table = _TABLES.get(str(location[0]), ConfigFile) if len(location) > 1 else ConfigFile
+    close = get_close_matches(str(location[-1]), table.model_fields, n=1)
     return f"did you mean {close[0]}" if close else "remove it (config.example.toml has all keys)"
 
 
@@ -144,7 +145,7 @@ def _cross_checks(config: Config, path: Path, environ: Mapping[str, str]) -> Ite
 def _handler_checks(config: Config, path: Path) -> Iterator[str]:
     for name in config.handler:
         yield from _handler_problems(config, name)
-    yield from _program_problems(config)
+    yield from _path_list_problems(config)
     yield from _root_problems(config, path)
 
 
@@ -182,7 +183,7 @@ def _namespace_problems(config: Config) -> Iterator[str]:
 
 
 def _handler_problems(config: Config, name: str) -> Iterator[str]:
-    if "name" in config.handler[name]:
+    if "name" in config.handler_settings(name):
         yield f"handler.{name}.name: a handler cannot be renamed; remove this key."
     try:
         Manifest.model_validate({"name": name, **config.manifest_overrides(name)})
@@ -202,10 +203,11 @@ def _is_json(value: Any) -> bool:
     return not isinstance(value, float) or math.isfinite(value)
 
 
-def _program_problems(config: Config) -> Iterator[str]:
-    settings = config.handler.get("run-command", {})
-    if "programs" in settings and not _is_path_list(settings["programs"]):
-        yield 'handler.run-command.programs: is not a list of absolute paths; write it like ["/usr/bin/uptime"].'
+def _path_list_problems(config: Config) -> Iterator[str]:
+    for name, built_in in BUILT_INS.items():
+        for key, example in built_in.path_lists.items():
+            if not _is_path_list(config.handler_settings(name).get(key, [])):
+                yield f'handler.{name}.{key}: is not a list of absolute paths; write it like ["{example}"].'
 
 
 def _is_path_list(value: object) -> bool:
@@ -216,15 +218,12 @@ def _is_path_list(value: object) -> bool:
 
 def _root_problems(config: Config, path: Path) -> Iterator[str]:
     """No job may write where it could change what runs, what is allowed, or what is remembered."""
-    for name in _WRITES_BELOW_ROOTS:
-        roots = config.handler.get(name, {}).get("roots", [])
-        if not _is_path_list(roots):
-            yield f'handler.{name}.roots: is not a list of absolute paths; write it like ["/srv/data"].'
-            continue
-        for root in map(Path, roots):
-            what = _overlap(root.resolve(), config, path)
-            if what:
-                yield f"handler.{name}.roots: {root} overlaps {what}; choose a directory apart from it."
+    for name, built_in in BUILT_INS.items():
+        key = built_in.writes_below
+        roots = config.handler_settings(name).get(key, []) if key else []
+        for root in map(Path, roots if _is_path_list(roots) else []):
+            if what := _overlap(root.resolve(), config, path):
+                yield f"handler.{name}.{key}: {root} overlaps {what}; choose a directory apart from it."
 
 
 def _overlap(root: Path, config: Config, path: Path) -> str:

@@ -1,7 +1,7 @@
 """The keys of the configuration: their names, units, defaults and limits, each for itself.
 
 `config.example.toml` is their reference for people. Nothing here touches a file; `config.config` reads and
-cross-checks.
+cross-checks. What leaves this package is plain (`config.values`): pydantic stays at the door.
 """
 
 import re
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import date, time
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -20,15 +20,11 @@ from pydantic import (
     Field,
     ValidationInfo,
     field_validator,
-    model_validator,
 )
 
+from iot_jobs_agent.config.values import Agent, Aws, Config, Handlers, HandlerTable, NamespaceEntry
 from iot_jobs_agent.handler import HANDLER_NAME, Manifest
 
-SUBSCRIPTIONS_PER_CONNECTION = 50  # AWS IoT Core quotas, "Subscriptions per connection"
-_DEFAULT_SUBSCRIPTIONS = 5  # P/get/+ P/+/get/+ P/+/update/+ P/notify P/notify-next
-_NAMESPACED_SUBSCRIPTIONS = 2  # P/+/+/get/+ P/+/+/update/+, shared by all namespaces
-_EACH_NAMESPACE = 2  # P/notify-namespace-NS P/notify-next-namespace-NS
 _HOST_LABEL = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)")
 _USER_NAME = r"^[a-z_][a-z0-9_-]{0,31}$"
 MANIFEST_KEYS = frozenset(Manifest.model_fields) - {"name"}
@@ -80,11 +76,11 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 HandlerName = Annotated[str, Field(pattern=HANDLER_NAME)]
 
 
-class _Section(BaseModel):
+class _Table(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
-class Aws(_Section):
+class AwsTable(_Table):
     """`[aws]`: where the service is and who this device is."""
 
     endpoint: Host
@@ -103,29 +99,23 @@ class Aws(_Section):
     connect_timeout_s: float = Field(default=10.0, gt=0, le=300)
     request_timeout_s: float = Field(default=10.0, gt=0, le=300)
 
-    @model_validator(mode="after")
-    def _defaults_follow(self) -> Self:
-        object.__setattr__(self, "https_endpoint", self.https_endpoint or self.endpoint)
-        object.__setattr__(self, "client_id", self.client_id or self.thing_name)
-        return self
-
-    @property
-    def endpoint_is_loopback(self) -> bool:
-        """True if what is sent to `endpoint` never leaves this machine."""
-        try:
-            return ip_address(self.endpoint).is_loopback
-        except ValueError:
-            return self.endpoint == "localhost"
+    def values(self) -> Aws:
+        """Return the plain values; where a name was left out, the default that follows from another one."""
+        followed = {
+            "https_endpoint": self.https_endpoint or self.endpoint,
+            "client_id": self.client_id or self.thing_name,
+        }
+        return Aws(**dict(self) | followed)
 
 
-class NamespaceEntry(_Section):
+class NamespaceTable(_Table):
     """One `[[namespaces]]`: served besides the default one, and bound to a handler if `handler` is set."""
 
     id: str = Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")
     handler: HandlerName | None = None
 
 
-class Agent(_Section):
+class AgentTable(_Table):
     """`[agent]`: how this process works."""
 
     state_directory: ConfigPath = Path("/var/lib/iot-jobs-agent")
@@ -139,7 +129,7 @@ class Agent(_Section):
     log_format: Literal["auto", "json", "console"] = "auto"
 
 
-class Handlers(_Section):
+class HandlersTable(_Table):
     """`[handlers]`: what may run here at all."""
 
     enabled: Annotated[tuple[HandlerName, ...], Field(strict=False)] = ()
@@ -156,39 +146,32 @@ class Handlers(_Section):
         return values
 
 
-class Config(_Section):
+class ConfigFile(_Table):
     """The whole file. What one key cannot tell alone is checked by `config.config`."""
 
-    aws: Aws
-    namespaces: Annotated[tuple[NamespaceEntry, ...], Field(strict=False)] = ()
-    agent: Agent = Agent()
-    handlers: Handlers = Handlers()
+    aws: AwsTable
+    namespaces: Annotated[tuple[NamespaceTable, ...], Field(strict=False)] = ()
+    agent: AgentTable = AgentTable()
+    handlers: HandlersTable = HandlersTable()
     handler: dict[HandlerName, dict[str, Any]] = Field(default_factory=dict)
 
-    @property
-    def namespaces_served(self) -> tuple[str, ...]:
-        """In the order of the file; "" is the default namespace and comes first."""
-        return (("",) if self.aws.default_namespace else ()) + tuple(entry.id for entry in self.namespaces)
+    def values(self) -> Config:
+        """Return the plain values of the whole file."""
+        return Config(
+            aws=self.aws.values(),
+            agent=Agent(**dict(self.agent)),
+            handlers=Handlers(**dict(self.handlers)),
+            namespaces=tuple(NamespaceEntry(**dict(entry)) for entry in self.namespaces),
+            handler={name: _handler_table(table) for name, table in self.handler.items()},
+        )
 
-    @property
-    def subscriptions(self) -> int:
-        """How many subscriptions the connection will hold."""
-        each = _EACH_NAMESPACE + self.aws.api_text_topics
-        count = _DEFAULT_SUBSCRIPTIONS if self.aws.default_namespace else 0
-        return count + (_NAMESPACED_SUBSCRIPTIONS + each * len(self.namespaces) if self.namespaces else 0)
 
-    def bound_handler(self, namespace: str) -> str:
-        """The handler that gets every document of the namespace, or ""."""
-        return next((entry.handler or "" for entry in self.namespaces if entry.id == namespace), "")
-
-    def handler_settings(self, name: str) -> dict[str, Any]:
-        """The handler's own keys of `[handler.NAME]`, as JSON values (a TOML date or time becomes its ISO text)."""
-        section = self.handler.get(name, {})
-        return {key: _json_value(value) for key, value in section.items() if key not in MANIFEST_KEYS}
-
-    def manifest_overrides(self, name: str) -> dict[str, Any]:
-        """The keys of `[handler.NAME]` that replace what the manifest says."""
-        return {key: value for key, value in self.handler.get(name, {}).items() if key in MANIFEST_KEYS}
+def _handler_table(table: Mapping[str, Any]) -> HandlerTable:
+    """Tell the manifest's keys from the handler's own. A TOML date or time becomes its ISO text."""
+    overrides = {key: value for key, value in table.items() if key in MANIFEST_KEYS}
+    return HandlerTable(
+        overrides, {key: _json_value(value) for key, value in table.items() if key not in MANIFEST_KEYS}
+    )
 
 
 def _json_value(value: Any) -> Any:

@@ -10,28 +10,23 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from iot_jobs_agent.built_ins import BUILT_INS, RUN_COMMAND, BuiltIn
 from iot_jobs_agent.core.job import Plan, Step
-from iot_jobs_agent.documents.enabled_handler import Offer, Rules, command_step, find, handler_step, shown
+from iot_jobs_agent.documents.enabled_handler import (
+    EnabledHandler,
+    Rules,
+    command_step,
+    find_handler,
+    handler_step,
+    shown,
+)
 from iot_jobs_agent.errors import DocumentError
 
-_RUN_COMMAND = "run-command"
 _LONGEST_NAME = 64
 _ANY_DIRECTORY = "default"  # as a `path`: where handlers lie if nothing else is said
 
-# What the args of a managed template mean to a built-in of that name. A name in _LISTS takes the rest of the args, each
-# a list separated by spaces.
-_TEMPLATE_PARAMS: Mapping[str, tuple[str, ...]] = {
-    "download-file": ("url", "path"),
-    "install-packages": ("packages",),
-    "remove-packages": ("packages",),
-    "start-services": ("services",),
-    "stop-services": ("services",),
-    "restart-services": ("services",),
-}
-_LISTS = frozenset({"packages", "services"})
 
-
-def plan_of_steps(document: Mapping[str, Any], offers: Mapping[str, Offer], rules: Rules) -> Plan:
+def plan_of_steps(document: Mapping[str, Any], enabled: Mapping[str, EnabledHandler], rules: Rules) -> Plan:
     """Schema 1.0, every step judged.
 
     Raises:
@@ -44,23 +39,23 @@ def plan_of_steps(document: Mapping[str, Any], offers: Mapping[str, Offer], rule
     _check_conditions(document, rules.device)
     include_stdout = _flag(document, "includeStdOut", "includeStdOut", default=True)
     steps = [
-        _read_step(item, f"steps[{index}]", offers, rules, name=f"step-{index + 1}")
+        _read_step(item, f"steps[{index}]", enabled, rules, name=f"step-{index + 1}")
         for index, item in enumerate(document["steps"])
     ]
     final = document.get("finalStep")
     has_final = final not in (None, "", {})
     if has_final:
-        steps.append(_read_step(final, "finalStep", offers, rules, name="final-step"))
+        steps.append(_read_step(final, "finalStep", enabled, rules, name="final-step"))
     return Plan(steps=tuple(replace(step, include_stdout=include_stdout) for step in steps))
 
 
-def plan_of_operation(document: Mapping[str, Any], offers: Mapping[str, Offer], rules: Rules) -> Plan:
+def plan_of_operation(document: Mapping[str, Any], enabled: Mapping[str, EnabledHandler], rules: Rules) -> Plan:
     """The older schema: one handler, with arguments. Without `allowStdErr` no line on stderr is allowed, as AWS says.
 
     Raises:
         DocumentError: naming the member that cannot be accepted.
     """
-    step = _handler(document, "operation", "", offers, rules, user="", name="")
+    step = _handler(document, "operation", "", enabled, rules, user="", name="")
     return Plan(
         steps=(
             replace(
@@ -96,7 +91,7 @@ def _check_conditions(document: Mapping[str, Any], device: Mapping[str, str]) ->
             )
 
 
-def _read_step(item: object, where: str, offers: Mapping[str, Offer], rules: Rules, *, name: str) -> Step:
+def _read_step(item: object, where: str, enabled: Mapping[str, EnabledHandler], rules: Rules, *, name: str) -> Step:
     where = f"{where}.action"
     action = _object(item.get("action") if isinstance(item, dict) else None, where)
     given = re.sub(r"[^\w .:-]", "-", _text(action, "name", where), flags=re.ASCII)[:_LONGEST_NAME]
@@ -104,10 +99,10 @@ def _read_step(item: object, where: str, offers: Mapping[str, Offer], rules: Rul
     arguments = _object(action.get("input"), f"{where}.input")
     match action.get("type"):
         case "runHandler":
-            step = _handler(arguments, "handler", f"{where}.input.", offers, rules, user=user, name=given or name)
+            step = _handler(arguments, "handler", f"{where}.input.", enabled, rules, user=user, name=given or name)
         case "runCommand":
             _must_be_own(user, where, rules)
-            step = _command(arguments, f"{where}.input", offers, rules, name=given or name)
+            step = _command(arguments, f"{where}.input", enabled, rules, name=given or name)
         case _:
             raise DocumentError(f'{where}.type: is neither "runHandler" nor "runCommand"; use one of them')
     return replace(
@@ -121,7 +116,7 @@ def _handler(
     table: Mapping[str, Any],
     member: str,
     prefix: str,
-    offers: Mapping[str, Offer],
+    enabled: Mapping[str, EnabledHandler],
     rules: Rules,
     *,
     user: str,
@@ -131,54 +126,51 @@ def _handler(
     asked = _text(table, member, prefix.removesuffix("."))
     if not asked:
         raise DocumentError(f"{prefix}{member}: is missing; name the handler to run")
-    offer = find(offers, asked.removesuffix(".sh"), where=f"{prefix}{member}")
+    handler = find_handler(enabled, asked.removesuffix(".sh"), where=f"{prefix}{member}")
     args = _args(table, f"{prefix}args")
     path = _text(table, "path", prefix.removesuffix("."))
-    _check_path(path, offer, f"{prefix}path", rules)
-    if offer.directory:
-        return command_step(offer, (*offer.argv, user, *args), name=name)
+    _check_path(path, handler, f"{prefix}path", rules)
+    if handler.directory:
+        return command_step(handler, (*handler.argv, user, *args), name=name)
     _must_be_own(user, prefix.removesuffix(".input."), rules)
-    return handler_step(offer, _params(offer.name, args, f"{prefix}args"), name=name)
+    return handler_step(handler, _params(handler.name, args, f"{prefix}args"), name=name)
 
 
-def _check_path(path: str, offer: Offer, where: str, rules: Rules) -> None:
+def _check_path(path: str, handler: EnabledHandler, where: str, rules: Rules) -> None:
     if path in {"", _ANY_DIRECTORY}:
         return
     wanted = path.rstrip("/") or "/"
     if wanted not in rules.directories:
         raise DocumentError(f"{where}: is none of handlers.directories of this device; leave it out or add it there")
-    if wanted != offer.directory:
-        raise DocumentError(f"{where}: handler {shown(offer.name)} is not served from there; leave `path` out")
+    if wanted != handler.directory:
+        raise DocumentError(f"{where}: handler {shown(handler.name)} is not served from there; leave `path` out")
 
 
 def _params(handler: str, args: tuple[str, ...], where: str) -> dict[str, Any]:
-    names = _TEMPLATE_PARAMS.get(handler, ())
-    params: dict[str, Any] = {}
-    rest = list(args)
-    for name in names:
-        if name in _LISTS:
-            words = " ".join(rest).split()
-            rest = []
-            if words:
-                params[name] = words
-        elif rest:
-            value = rest.pop(0)
-            if value:
-                params[name] = value
+    """Return the params that a managed template's args stand for. An arg that a template leaves unset arrives as ""."""
+    built_in = BUILT_INS.get(handler, BuiltIn(""))
+    names = built_in.template_args
+    params: dict[str, Any] = {name: value for name, value in zip(names, args, strict=False) if value}
+    rest = args[len(names) :]
+    if built_in.template_list:
+        words = " ".join(rest).split()
+        return params | ({built_in.template_list: words} if words else {})
     if any(rest):
         takes = f"at most {len(names)} args" if names else "no args; give it `params` beside `operation`"
         raise DocumentError(f"{where}: handler {shown(handler)} takes {takes}")
     return params
 
 
-def _command(table: Mapping[str, Any], where: str, offers: Mapping[str, Offer], rules: Rules, *, name: str) -> Step:
-    offer = find(offers, _RUN_COMMAND, where=where.removesuffix(".input") + ".type")
+def _command(
+    table: Mapping[str, Any], where: str, enabled: Mapping[str, EnabledHandler], rules: Rules, *, name: str
+) -> Step:
+    handler = find_handler(enabled, RUN_COMMAND, where=where.removesuffix(".input") + ".type")
     where = f"{where}.command"
     argv = _split(_text(table, "command", where.removesuffix(".command")), where)
     if not argv or not argv[0]:
         raise DocumentError(f"{where}: is empty; give a program and its arguments, separated by commas")
     _check_arguments(argv, where)
-    return command_step(offer, (_allowed(argv[0], where, rules), *argv[1:]), name=name)
+    return command_step(handler, (_allowed(argv[0], where, rules), *argv[1:]), name=name)
 
 
 def _split(command: str, where: str) -> tuple[str, ...]:

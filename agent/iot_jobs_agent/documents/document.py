@@ -10,7 +10,7 @@ from typing import Any
 
 from iot_jobs_agent.core.job import Plan
 from iot_jobs_agent.documents.aws_document import plan_of_operation, plan_of_steps
-from iot_jobs_agent.documents.enabled_handler import Namespace, Offer, Rules, find, handler_step
+from iot_jobs_agent.documents.enabled_handler import EnabledHandler, Namespace, Rules, find_handler, handler_step
 from iot_jobs_agent.errors import DocumentError, UnknownHandlerError
 
 LARGEST_BYTES = 32 * 1024  # AWS IoT Device Management quotas, "Job document size"
@@ -19,10 +19,12 @@ _DEEPEST = 100  # far below Python's recursion limit, far above any sensible doc
 _OLD_SCHEMA = frozenset({"operation", "args", "path", "allowStdErr", "includeStdOut", "_comment"})
 
 
-def plan(document: object, *, size_bytes: int, namespace: Namespace, offers: Mapping[str, Offer], rules: Rules) -> Plan:
+def plan(
+    document: object, *, size_bytes: int, namespace: Namespace, enabled: Mapping[str, EnabledHandler], rules: Rules
+) -> Plan:
     """Judge `document`, parsed JSON whose text had `size_bytes`. Accepts any value whatever.
 
-    `offers` are the enabled handlers by name. A document without steps of its own becomes a plan of one.
+    `enabled` are the enabled handlers by name. A document without steps of its own becomes a plan of one.
 
     Raises:
         DocumentError: with a reason that a person can act on.
@@ -33,13 +35,13 @@ def plan(document: object, *, size_bytes: int, namespace: Namespace, offers: Map
         raise DocumentError("the document is not a JSON object; write one with `operation` or with `steps`")
     _check_json(document)
     if namespace.handler:
-        offer = find(offers, namespace.handler, where=f"namespace {namespace.name}")
-        return Plan(steps=(handler_step(offer, document),))
+        handler = find_handler(enabled, namespace.handler, where=f"namespace {namespace.name}")
+        return Plan(steps=(handler_step(handler, document),))
     if _is_new_schema(document):
-        return plan_of_steps(document, offers, rules)
+        return plan_of_steps(document, enabled, rules)
     if _is_old_schema(document):
-        return plan_of_operation(document, offers, rules)
-    return _plan_of_one(document, offers)
+        return plan_of_operation(document, enabled, rules)
+    return _plan_of_one(document, enabled)
 
 
 def _is_new_schema(document: dict[str, Any]) -> bool:
@@ -57,7 +59,7 @@ def _is_old_schema(document: dict[str, Any]) -> bool:
     )
 
 
-def _plan_of_one(document: dict[str, Any], offers: Mapping[str, Offer]) -> Plan:
+def _plan_of_one(document: dict[str, Any], enabled: Mapping[str, EnabledHandler]) -> Plan:
     """Our form, `operation` and `params`, or the flat one: all that is beside `operation` is the params."""
     if "operation" not in document:
         has = "`steps` is not an array" if "steps" in document else "the document has neither `operation` nor `steps`"
@@ -65,11 +67,11 @@ def _plan_of_one(document: dict[str, Any], offers: Mapping[str, Offer]) -> Plan:
     operation = document["operation"]
     if not isinstance(operation, str) or not operation:
         raise DocumentError("`operation` is not the name of a handler; give it as a string")
-    offer = find(offers, operation, where="operation")
+    handler = find_handler(enabled, operation, where="operation")
     params = {key: value for key, value in document.items() if key != "operation"}
     if params.keys() == {"params"} and isinstance(params["params"], dict):
         params = params["params"]
-    return Plan(steps=(handler_step(offer, params),))
+    return Plan(steps=(handler_step(handler, params),))
 
 
 def _check_json(document: object) -> None:

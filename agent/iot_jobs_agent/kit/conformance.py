@@ -1,11 +1,11 @@
-"""What every handler must get right whatever it does, tried on one: the conformance kit.
+"""What every handler must get right whatever it does, tried on one of them: the conformance kit.
 
-Each case is an attempt of the same handler with the same params, one after another, under a real supervisor. A case is
-"wrong" for what the handler's author can mend, in a sentence. Cases that harm an attempt have a handler start through a
+Each case is an attempt of the same handler with the same params, one after another, under a real shim. The problem of a
+case is a sentence about what the handler's author can mend. Where a case harms an attempt, the handler starts through a
 few lines of Python that do the harm and then become the handler.
 
-A full disk is imitated without root's help: nothing may be written to any file (RLIMIT_FSIZE 0 with SIGXFSZ ignored),
-which a program learns from EFBIG where a full disk says ENOSPC. Pipes, such as the output and fd 3, go on.
+A full disk is imitated without root: nothing may be written to any file (RLIMIT_FSIZE 0 with SIGXFSZ ignored). A
+program then sees EFBIG where a full disk gives ENOSPC. Pipes, such as the output and fd 3, go on working.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from iot_jobs_agent.attempts.attempts import Facts
 from iot_jobs_agent.attempts.directory import read_shim_pid
 from iot_jobs_agent.core.job import AttemptResult, Ending, ExecutionStatus, OnInterrupt, Outcome, StartReason, Step
 from iot_jobs_agent.core.outcome import ending_in_words
-from iot_jobs_agent.kit.trial import FIRST, Attempted, Stage, Tried
+from iot_jobs_agent.kit.trial import FIRST, Attempted, Stage, TriedHandler
 from iot_jobs_agent.shim.processes import descendants, send
 
 _BECOME = "; os.execvp(sys.argv[1], sys.argv[1:])"
@@ -39,10 +39,10 @@ _UNKNOWN = "unknown-key-of-the-conformance-kit"
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One case: what was tried, and what is wrong, "" if nothing is."""
+    """One case: what was tried, and the problem that was found, "" if there is none."""
 
     case: str
-    wrong: str
+    problem: str
 
 
 @dataclass(slots=True)
@@ -50,7 +50,7 @@ class Kit:
     """The handler under test, its stage, and how its first, undisturbed attempt went."""
 
     stage: Stage
-    handler: Tried
+    handler: TriedHandler
     params: Mapping[str, Any]
     executions: int = 0
     usual: Outcome | None = None
@@ -62,7 +62,7 @@ class Kit:
         """Start the handler in a new execution."""
         self.executions += 1
         step = self.handler.step({**self.params, **(more or {})})
-        return self.stage.start(harmed(step, harm) if harm else step, execution=self.executions)
+        return self.stage.start(with_harm(step, harm) if harm else step, execution=self.executions)
 
     def files(self) -> frozenset[str]:
         """Name the files in JOB_DIR of the last execution that hold anything; the result file does not count."""
@@ -75,34 +75,34 @@ class Kit:
         return self.usual is not None and outcome.status is self.usual.status
 
     async def at_work(self, attempted: Attempted) -> None:
-        """Wait until it is in the middle of its work: at its first word, or at half of its usual time."""
+        """Wait until it is in the middle of its work: when it first speaks, or at half of its usual time."""
         await attempted.started.wait()
         with suppress(TimeoutError):
             async with asyncio.timeout(None if self.spoke else self.duration_s / 2):
                 await attempted.spoke.wait()
 
 
-def harmed(step: Step, harm: str) -> Step:
-    """Make a step that does the harm first."""
+def with_harm(step: Step, harm: str) -> Step:
+    """Return a step that does the harm first."""
     return replace(step, argv=(sys.executable, "-I", "-S", "-c", harm, *step.argv))
 
 
-async def findings(stage: Stage, handler: Tried, params: Mapping[str, Any]) -> AsyncIterator[Finding]:
+async def findings(stage: Stage, handler: TriedHandler, params: Mapping[str, Any]) -> AsyncIterator[Finding]:
     """Try all cases. The first must be right for the others to mean anything.
 
     `resume` is left out unless the manifest allows it. Raises DocumentError for params that no document could carry.
     """
     kit = Kit(stage, handler, params)
     for case, look in CASES.items():
-        if look is resumed and handler.manifest.on_interrupt is not OnInterrupt.RESUME:
+        if look is resume_it and handler.handler.on_interrupt is not OnInterrupt.RESUME:
             continue
-        wrong = await look(kit)
-        yield Finding(case, wrong)
-        if wrong and kit.usual is None:
+        problem = await look(kit)
+        yield Finding(case, problem)
+        if problem and kit.usual is None:
             return
 
 
-async def undisturbed(kit: Kit) -> str:
+async def run_undisturbed(kit: Kit) -> str:
     """It succeeds with the params it was given, and leaves nothing behind."""
     attempted = kit.start()
     result, outcome = await attempted.ended(), await attempted.outcome()
@@ -115,14 +115,14 @@ async def undisturbed(kit: Kit) -> str:
     return f"{'; '.join(result.notes)}: write JSON objects, one a line" if result.notes else ""
 
 
-async def stopped(kit: Kit) -> str:
+async def stop_it(kit: Kit) -> str:
     """SIGTERM in the middle: it goes within its grace, with all that it started."""
     attempted = kit.start()
     await kit.at_work(attempted)
     began = time.monotonic()
     kit.stage.stop()
     result = await attempted.ended()
-    grace_s = kit.handler.manifest.grace_s
+    grace_s = kit.handler.handler.grace_s
     if result.leftovers_alive:
         return f"{ending_in_words(result)}"
     if result.ending is Ending.STOPPED and time.monotonic() - began >= grace_s > 0:
@@ -130,23 +130,23 @@ async def stopped(kit: Kit) -> str:
     return ""
 
 
-async def killed(kit: Kit) -> str:
+async def kill_it(kit: Kit) -> str:
     """SIGKILL in the middle: what it leaves does not keep the next execution from ending as usual."""
-    await _killed_at_work(kit)
+    await _kill_at_work(kit)
     outcome = await kit.start().outcome()
     return "" if kit.is_as_usual(outcome) else f"the execution after one that was killed ended {_words(outcome)}"
 
 
-async def resumed(kit: Kit) -> str:
+async def resume_it(kit: Kit) -> str:
     """SIGKILL in the middle, then `resume` in the same JOB_DIR: it ends as usual."""
-    await _killed_at_work(kit)
+    await _kill_at_work(kit)
     step = kit.handler.step(kit.params)
     facts = Facts(FIRST.thing_name, phase="resume", reason=StartReason.KILLED)
     outcome = await kit.stage.start(step, execution=kit.executions, number=2, facts=facts).outcome()
     return "" if kit.is_as_usual(outcome) else f"resumed after it was killed, it ended {_words(outcome)}"
 
 
-async def _killed_at_work(kit: Kit) -> AttemptResult:
+async def _kill_at_work(kit: Kit) -> AttemptResult:
     attempted = kit.start()
     await kit.at_work(attempted)
     shim = read_shim_pid(kit.stage.directory(attempted))
@@ -155,7 +155,7 @@ async def _killed_at_work(kit: Kit) -> AttemptResult:
     return await attempted.ended()
 
 
-async def full_disk(kit: Kit) -> str:
+async def run_with_full_disk(kit: Kit) -> str:
     """No success is claimed for what could not be written, and it ends by itself."""
     attempted = kit.start(harm=_FULL_DISK)
     result, outcome = await attempted.ended(), await attempted.outcome()
@@ -167,7 +167,7 @@ async def full_disk(kit: Kit) -> str:
     return ""
 
 
-async def closed_fd_3(kit: Kit) -> str:
+async def run_with_closed_fd_3(kit: Kit) -> str:
     """Nobody listens, as in AWS's documents that name a script: the work is done all the same."""
     outcome = await kit.start(harm=_CLOSED_FD_3).outcome()
     if kit.is_as_usual(outcome):
@@ -175,13 +175,13 @@ async def closed_fd_3(kit: Kit) -> str:
     return f"ended {_words(outcome)}: a word that nobody hears must not fail the work"
 
 
-async def much_output(kit: Kit) -> str:
+async def run_with_much_output(kit: Kit) -> str:
     """10 MB of output before its own change nothing, and its own last words are kept."""
     outcome = await kit.start(harm=_MUCH_OUTPUT).outcome()
     return "" if kit.is_as_usual(outcome) else f"ended {_words(outcome)}"
 
 
-async def unknown_key(kit: Kit) -> str:
+async def run_with_unknown_key(kit: Kit) -> str:
     """A key of a later version is ignored, or REJECTED before any work; it is not the device's fault."""
     outcome = await kit.start(more={_UNKNOWN: 1}).outcome()
     if kit.is_as_usual(outcome) or outcome.status is ExecutionStatus.REJECTED:
@@ -194,12 +194,12 @@ def _words(outcome: Outcome) -> str:
 
 
 CASES: Mapping[str, Callable[[Kit], Awaitable[str]]] = {
-    "undisturbed": undisturbed,
-    "SIGTERM": stopped,
-    "SIGKILL": killed,
-    "SIGKILL and resume": resumed,
-    "full disk": full_disk,
-    "closed fd 3": closed_fd_3,
-    "10 MB of output": much_output,
-    "unknown key": unknown_key,
+    "undisturbed": run_undisturbed,
+    "SIGTERM": stop_it,
+    "SIGKILL": kill_it,
+    "SIGKILL and resume": resume_it,
+    "full disk": run_with_full_disk,
+    "closed fd 3": run_with_closed_fd_3,
+    "10 MB of output": run_with_much_output,
+    "unknown key": run_with_unknown_key,
 }

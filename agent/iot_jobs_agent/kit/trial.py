@@ -1,4 +1,4 @@
-"""One handler, run exactly as the agent would run it, with no cloud: the catalog offers it, a real supervisor runs it.
+"""One handler, run exactly as the agent would run it, with no cloud: described by the catalog, run by a real shim.
 
 Owns what `iot-jobs-agent try` and the conformance kit share: which handler is meant, its settings without a device's
 configuration, and attempts in a temporary state directory of which nothing is left.
@@ -19,10 +19,11 @@ from typing import Any
 
 from iot_jobs_agent.attempts.attempts import Attempts, Facts
 from iot_jobs_agent.attempts.launchers import plain
-from iot_jobs_agent.catalog.catalog import WORKER, Catalog
-from iot_jobs_agent.catalog.manifests import Described, Manifests
-from iot_jobs_agent.catalog.trust import distrust
-from iot_jobs_agent.config.config import Config
+from iot_jobs_agent.catalog.catalog import Catalog
+from iot_jobs_agent.catalog.manifests import ManifestQuery, Manifests
+from iot_jobs_agent.catalog.sources import WORKER, Source, file_source, python_source
+from iot_jobs_agent.catalog.trust import trust_problem
+from iot_jobs_agent.config.values import Config
 from iot_jobs_agent.core.events import (
     AttemptEnded,
     AttemptEvent,
@@ -33,48 +34,45 @@ from iot_jobs_agent.core.events import (
 from iot_jobs_agent.core.job import AttemptId, AttemptResult, ExecutionId, ExecutionStatus, Outcome, Step
 from iot_jobs_agent.core.outcome import Followup, followup_of, outcome_of, reason_given
 from iot_jobs_agent.documents.document import plan
-from iot_jobs_agent.documents.enabled_handler import Namespace
+from iot_jobs_agent.documents.enabled_handler import EnabledHandler, Namespace, Rules
 from iot_jobs_agent.errors import DocumentError
-from iot_jobs_agent.handler import HANDLER_NAME, Manifest
+from iot_jobs_agent.handler import HANDLER_NAME
+from iot_jobs_agent.installation import installation
 
 _SPEC = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
-# As the worker, but modules of the current directory are found too, after all that is installed.
+# Like the worker, but modules of the current directory are found too, after all that is installed.
 _WORKER_HERE = (
     "import runpy, sys; sys.path.append({here!r}); runpy.run_module('iot_jobs_agent.worker', run_name='__main__')"
 )
 
 FIRST = Facts("try")
 
-Told = Callable[[AttemptEvent], None]
+Listen = Callable[[AttemptEvent], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Tried:
-    """A handler under trial. `remark` says what a device would not accept as it is, "" if there is nothing."""
+class TriedHandler:
+    """A handler under trial. `device_problem` says why a device would refuse it as it is, "" if it would not."""
 
-    name: str
-    catalog: Catalog
-    remark: str = ""
+    handler: EnabledHandler
+    rules: Rules
+    device_problem: str = ""
 
     def step(self, params: Mapping[str, Any]) -> Step:
-        """The one step of a document that asks for it. Raises DocumentError where the agent would: REJECTED."""
-        document = {"operation": self.name, "params": dict(params)}
+        """Return the one step of a document that asks for it. Raises DocumentError where the agent would reject it."""
+        document = {"operation": self.handler.name, "params": dict(params)}
         text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
         size_bytes = len(text.encode(errors="surrogatepass"))
-        offers, rules = self.catalog.offers(), self.catalog.rules()
-        return plan(document, size_bytes=size_bytes, namespace=Namespace(), offers=offers, rules=rules).steps[0]
-
-    @property
-    def manifest(self) -> Manifest:
-        """What it declares, the configuration on top."""
-        return self.catalog.offers()[self.name].manifest
+        enabled = {self.handler.name: self.handler}
+        judged = plan(document, size_bytes=size_bytes, namespace=Namespace(), enabled=enabled, rules=self.rules)
+        return judged.steps[0]
 
 
-async def tried(asked: str, config: Config) -> Tried:
-    """Find the handler: a name, a path to an executable, or `module:attribute`. Looks at files, may ask the handler.
+async def find_tried_handler(asked: str, config: Config) -> TriedHandler:
+    """Find a handler by name, path to an executable, or `module:attribute`. Looks at files, may ask the handler.
 
     Raises:
-        DocumentError: if there is no such handler, with a reason that a person can act on.
+        DocumentError: there is no such handler; with a reason that a person can act on.
     """
     if os.sep in asked:
         return await _executable(_absolute(asked), config)
@@ -82,42 +80,42 @@ async def tried(asked: str, config: Config) -> Tried:
         return await _attribute(asked, config)
     if not re.fullmatch(HANDLER_NAME, asked):
         raise DocumentError(f"{asked!r} cannot be a handler's name; use a-z, 0-9 and - only, and ./ before a file's")
-    return await _enabled(asked, config, Catalog(_enabling(asked, config)))
+    catalog = Catalog(config)
+    return await _tried(catalog, catalog.find(asked), config)
 
 
-async def _executable(path: Path, config: Config) -> Tried:
+async def _executable(path: Path, config: Config) -> TriedHandler:
     name = path.name.removesuffix(".sh")
     if not re.fullmatch(HANDLER_NAME, name):
         raise DocumentError(f"{path.name} cannot be a handler's name; use a-z, 0-9 and - only")
-    directories = (path.parent, *config.handlers.directories)
-    catalog = Catalog(_enabling(name, config, directories=directories), installation=(Path(sys.prefix), path.parent))
-    found = catalog.known()[name].path
-    if found != path:
-        raise DocumentError(f"{path} " + (f"is hidden by {found}" if found else "does not exist"))
-    return await _enabled(name, config, catalog, distrust(path))
+    hiding = path.with_name(name)  # as on a device, where NAME goes before NAME.sh
+    if hiding != path and hiding.exists():
+        raise DocumentError(f"{path} is hidden by {hiding}")
+    source = file_source(name, path.parent, path, (Path(sys.prefix), path.parent))
+    if source is None:
+        raise DocumentError(f"{path} does not exist")
+    return await _tried(Catalog(config), source, config, trust_problem(path))
 
 
-async def _attribute(spec: str, config: Config) -> Tried:
+async def _attribute(spec: str, config: Config) -> TriedHandler:
     worker = (*WORKER[:2], "-c", _WORKER_HERE.format(here=str(Path.cwd())))
     manifests = Manifests(config.agent.state_directory / "asked.json", worker=worker)
-    answer = (await manifests.of([Described("handler", spec, spec)]))["handler"]
-    name = str(answer.declared.get("name", ""))
-    if answer.fault or not name:
-        raise DocumentError(f"{spec} {answer.fault or 'declares no name'}")
-    return await _enabled(name, config, Catalog(_enabling(name, config), worker=worker, specs={name: spec}))
+    answer = (await manifests.query([ManifestQuery("handler", spec, spec)]))["handler"]
+    name = str(answer.members.get("name", ""))
+    if answer.problem or not name:
+        raise DocumentError(f"{spec} {answer.problem or 'declares no name'}")
+    source = python_source(Source(name, spec, spec=spec), worker, installation())
+    return await _tried(Catalog(config, worker=worker), source, config)
 
 
-async def _enabled(name: str, config: Config, catalog: Catalog, remark: str = "") -> Tried:
+async def _tried(catalog: Catalog, source: Source, config: Config, device_problem: str = "") -> TriedHandler:
+    name = source.name
     if config.handlers.enabled and name not in config.handlers.enabled:
-        remark = remark or f"{name} is not in handlers.enabled of the configuration"
-    await catalog.refresh()
-    if catalog.offers()[name].unavailable:
-        raise DocumentError(f"handler {name} is unavailable: {catalog.offers()[name].unavailable}")
-    return Tried(name, catalog, remark)
-
-
-def _enabling(name: str, config: Config, **changes: Any) -> Config:
-    return config.model_copy(update={"handlers": config.handlers.model_copy(update={"enabled": (name,), **changes})})
+        device_problem = device_problem or f"{name} is not in handlers.enabled of the configuration"
+    handler = (await catalog.describe([source]))[name]
+    if handler.unavailable:
+        raise DocumentError(f"handler {name} is unavailable: {handler.unavailable}")
+    return TriedHandler(handler, catalog.rules(), device_problem)
 
 
 def _absolute(asked: str) -> Path:
@@ -130,7 +128,7 @@ class Attempted:
 
     attempt: AttemptId
     step: Step
-    told: Told | None = None
+    listen: Listen | None = None
     progress: float | None = None
     message: str = ""
     details: dict[str, str] = field(default_factory=dict)
@@ -175,10 +173,10 @@ class Stage:
         self._attempts.open()
 
     def start(
-        self, step: Step, *, execution: int = 1, number: int = 1, facts: Facts = FIRST, told: Told | None = None
+        self, step: Step, *, execution: int = 1, number: int = 1, facts: Facts = FIRST, listen: Listen | None = None
     ) -> Attempted:
-        """Start attempt `number` of an execution; `told` hears of all that happens."""
-        made = Attempted(AttemptId(ExecutionId("", "try", execution), 0, number), step, told)
+        """Start attempt `number` of an execution; `listen` hears of all that happens."""
+        made = Attempted(AttemptId(ExecutionId("", "try", execution), 0, number), step, listen)
         self._all[made.attempt] = made
         self._attempts.start(made.attempt, step, facts)
         return made
@@ -219,8 +217,8 @@ class Stage:
                 this.result = event.result
                 for fact in (this.started, this.spoke, this.over):
                     fact.set()
-        if this.told is not None:
-            this.told(event)
+        if this.listen is not None:
+            this.listen(event)
 
 
 @asynccontextmanager

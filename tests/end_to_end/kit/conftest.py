@@ -50,13 +50,13 @@ class Author:
         assert done.returncode == (0 if told["status"] == "SUCCEEDED" else 1)
         return told
 
-    def wrongs(self, handler: str | Path, params: Any, *arguments: str | Path) -> dict[str, str]:
-        """Let a handler conform; what is wrong with it, by case."""
+    def problems(self, handler: str | Path, params: Any, *arguments: str | Path) -> dict[str, str]:
+        """Let a handler conform; its problems, by case."""
         done = self.run("try", handler, "-", "--conform", "--json", *arguments, params=params)
         assert done.stdout, done.stderr
-        wrongs = {each["case"]: each["wrong"] for each in json.loads(done.stdout) if each["wrong"]}
-        assert done.returncode == (1 if wrongs else 0)
-        return wrongs
+        problems = {each["case"]: each["problem"] for each in json.loads(done.stdout) if each["problem"]}
+        assert done.returncode == (1 if problems else 0)
+        return problems
 
 
 @pytest.fixture

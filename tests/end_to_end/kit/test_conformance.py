@@ -57,14 +57,14 @@ def test_one_that_does_everything_right_conforms(author: Any) -> None:
 @pytest.mark.parametrize("case", BAD)
 def test_each_wrong_is_found_and_is_the_only_one(author: Any, case: str) -> None:
     author.write("bad", BAD[case].replace("@lock", str(author.directory / "lock")))
-    wrongs = author.wrongs("./bad", {})
-    assert next(iter(wrongs)) == case
+    problems = author.problems("./bad", {})
+    assert next(iter(problems)) == case
     if case == "SIGKILL":  # the lock of the one that was killed is in the way from then on
-        assert "locked" in wrongs[case]
+        assert "locked" in problems[case]
     else:
-        assert list(wrongs) == [case]
+        assert list(problems) == [case]
     if case == "full disk":
-        assert wrongs[case].endswith("not even downloaded in JOB_DIR")
+        assert problems[case].endswith("not even downloaded in JOB_DIR")
 
 
 @pytest.mark.parametrize(
@@ -78,4 +78,4 @@ def test_each_wrong_is_found_and_is_the_only_one(author: Any, case: str) -> None
 def test_one_that_is_wrong_even_undisturbed_is_told(author: Any, script: str, words: str) -> None:
     author.write("bad", f"#!/bin/sh\n{script}\n")
     config = author.write("config.toml", "[handler.bad]\ngrace_s = 1\n")
-    assert words in author.wrongs("./bad", {}, "--config", config)["undisturbed"]
+    assert words in author.problems("./bad", {}, "--config", config)["undisturbed"]

@@ -63,7 +63,7 @@ def test_each_handler_does_what_the_page_says(author: Any, logs: dict[str, Any],
 
 
 def test_the_one_in_perl_conforms(author: Any, logs: dict[str, Any]) -> None:
-    assert author.wrongs("./keep-newest-perl", logs) == {}
+    assert author.problems("./keep-newest-perl", logs) == {}
 
 
 def test_the_tests_of_the_page_pass_and_conform(author: Any, logs: dict[str, Any]) -> None:

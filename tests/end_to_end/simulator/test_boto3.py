@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import boto3
 import pytest
 from botocore.exceptions import ClientError
+from tests.support.clients import boto3_client
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -246,8 +246,7 @@ def test_the_endpoints_are_the_simulators_own(simulator: SimulatorProcess) -> No
 
 
 def test_another_services_scope_is_refused(simulator: SimulatorProcess) -> None:
-    session = {"region_name": "us-east-1", "aws_access_key_id": "a", "aws_secret_access_key": "b"}
-    client = boto3.client("iot-data", endpoint_url=simulator.http_url, **session)
+    client = boto3_client("iot-data", simulator.http_url)
     assert refusal(client.get_thing_shadow, thingName="t")[:2] == ("InvalidSignatureException", 403)
     client.close()
 

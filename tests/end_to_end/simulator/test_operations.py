@@ -8,8 +8,8 @@ import urllib.request
 from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError
 
-import boto3
 import pytest
+from tests.support.clients import boto3_client
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,8 +37,7 @@ def turn_clock(http_url: str, body: Any, method: str = "POST") -> Any:
 @pytest.fixture
 def iot(sim: RunningSimulator) -> Iterator[Any]:
     """A boto3 client for `sim`; for threads only, since `sim` runs in the test's own loop."""
-    session = {"region_name": "us-east-1", "aws_access_key_id": "a", "aws_secret_access_key": "b"}
-    client = boto3.client("iot", endpoint_url=sim.http_url, **session)
+    client = boto3_client("iot", sim.http_url)
     yield client
     client.close()
 
@@ -84,13 +83,7 @@ async def test_timers_fire_by_themselves(sim: RunningSimulator) -> None:
     arn = sim.operate("CreateThing", thingName="lamp")["thingArn"]
     sim.operate("CreateJob", jobId="J1", targets=[arn], document="{}", timeoutConfig={"inProgressTimeoutInMinutes": 1})
     await sim.wait_for_status("lamp", "J1", "QUEUED")
-    client = boto3.client(
-        "iot-jobs-data",
-        endpoint_url=sim.http_url,
-        region_name="us-east-1",
-        aws_access_key_id="a",
-        aws_secret_access_key="b",
-    )
+    client = boto3_client("iot-jobs-data", sim.http_url)
     await asyncio.to_thread(client.start_next_pending_job_execution, thingName="lamp")
     client.close()
     sim.advance_clock(59)

@@ -21,6 +21,7 @@ from typing import Any
 
 from tests.end_to_end.agents import Device
 from tests.faults.kill.points import STRACE, Hit
+from tests.support.configs import aws_of
 
 from iot_jobs_agent.errors import JournalError
 from iot_jobs_agent.shim.processes import processes
@@ -120,21 +121,10 @@ class World:
         self._notify: socket.socket | None = None
         (self.directory / "handlers").mkdir(parents=True)
         self.ledger_file.touch()
-        certificates = sim.certificates
         self.device = Device(
             self.directory,
             {
-                "aws": {
-                    "endpoint": "localhost",
-                    "port": sim.mqtts_port,
-                    "https_port": sim.https_port,
-                    "thing_name": self.name,
-                    "certificate": str(certificates / "client.pem"),
-                    "private_key": str(certificates / "client.key"),
-                    "root_ca": str(certificates / "ca.pem"),
-                    "request_timeout_s": 2,
-                    "keep_alive_s": 5,
-                },
+                "aws": aws_of(sim, self.name) | {"request_timeout_s": 2, "keep_alive_s": 5},
                 "agent": {"state_directory": str(self.directory / "state"), "progress_interval_s": 0.1},
                 "handlers": {"enabled": [], "directories": [str(self.directory / "handlers")]},
             },

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.support.configs import config_of
 
 from iot_jobs_agent.attempts.directory import Facts
 from iot_jobs_agent.catalog.catalog import Catalog
-from iot_jobs_agent.config.keys import Config
 from iot_jobs_agent.core.job import AttemptId, Ending, ExecutionId, Outcome, Step
 from iot_jobs_agent.core.outcome import outcome_of
 from iot_jobs_agent.documents.document import plan
@@ -60,18 +60,14 @@ def prepared(story: "Story", tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
             points = tomllib.loads(EXAMPLES["entry-point"][1])["project"]["entry-points"]
             lines = [f"[{group}]\n{key} = {value}" for group, keys in points.items() for key, value in keys.items()]
             (information / "entry_points.txt").write_text("\n".join(lines))
-        certificates = dict.fromkeys(("certificate", "private_key", "root_ca"), "/x")
-        config = Config.model_validate(
-            {
-                "aws": {"endpoint": "localhost", "thing_name": "thing-1", **certificates},
-                "agent": {"state_directory": str(story.state)},
-                "handlers": {"enabled": [name], "directories": [str(directory)]},
-                "handler": {name: settings} if settings else {},
-            }
+        config = config_of(
+            story.state,
+            handlers={"enabled": [name], "directories": [str(directory)]},
+            handler={name: settings} if settings else {},
         )
         catalog = Catalog(config, worker=(sys.executable, "-I", "-c", BOOT.format(path=str(packages))))
         await catalog.refresh()
-        judged = plan(document, size_bytes=1, namespace=Namespace(), offers=catalog.offers(), rules=catalog.rules())
+        judged = plan(document, size_bytes=1, namespace=Namespace(), enabled=catalog.enabled(), rules=catalog.rules())
         return judged.steps[0]
 
     return prepare

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from iot_jobs_agent.aws.nodelay import send_at_once
+from iot_jobs_agent.aws.nodelay import set_tcp_nodelay
 
 
 def is_immediate(connection: socket.socket) -> bool:
@@ -16,14 +16,14 @@ def open_descriptors() -> set[str]:
     return {entry.name for entry in Path("/proc/self/fd").iterdir()}
 
 
-def test_only_connections_to_the_port_send_at_once() -> None:
+def test_only_connections_to_the_port_set_tcp_nodelay() -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as server,
         socket.create_server(("127.0.0.1", 0)) as other,
         socket.create_connection(server.getsockname()) as ours,
         socket.create_connection(other.getsockname()) as another,
     ):
-        assert send_at_once(server.getsockname()[1]) == 1
+        assert set_tcp_nodelay(server.getsockname()[1]) == 1
         assert is_immediate(ours)
         assert not is_immediate(another)
 
@@ -33,7 +33,7 @@ def test_whatever_else_is_open_is_left_alone_and_nothing_is_left_open() -> None:
     here, there = socket.socketpair()
     with here, there, socket.socket(socket.AF_INET, socket.SOCK_DGRAM):
         before = open_descriptors()
-        assert send_at_once(1) == 0
+        assert set_tcp_nodelay(1) == 0
         assert open_descriptors() == before
     os.close(reader)
     os.close(writer)
@@ -43,7 +43,7 @@ def test_locks_on_files_are_kept(tmp_path: Path) -> None:
     path = tmp_path / "locked"
     with path.open("w") as file:
         fcntl.lockf(file, fcntl.LOCK_EX)
-        send_at_once(1)
+        set_tcp_nodelay(1)
         code = "import fcntl, sys; fcntl.lockf(open(sys.argv[1], 'w'), fcntl.LOCK_EX | fcntl.LOCK_NB)"
         other = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False)
     assert "BlockingIOError" in other.stderr

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.configs import config_of
 
 from iot_jobs_agent.catalog.catalog import BUILT_INS, Catalog
-from iot_jobs_agent.config.keys import Config
 from iot_jobs_agent.core.job import OnInterrupt
 
 STAND_IN = """\
@@ -63,18 +63,8 @@ class Device:
         return path
 
     def catalog(self, *enabled: str, **sections: Any) -> Catalog:
-        config = Config.model_validate(
-            {
-                "aws": {
-                    "endpoint": "localhost",
-                    "thing_name": "t",
-                    **dict.fromkeys(("certificate", "private_key", "root_ca"), "/x"),
-                },
-                "agent": {"state_directory": str(self.state)},
-                "handlers": {"enabled": enabled, "directories": [str(self.handlers)], "run_as_users": ["kiosk"]},
-                **sections,
-            }
-        )
+        handlers = {"enabled": enabled, "directories": [str(self.handlers)], "run_as_users": ["kiosk"]}
+        config = config_of(self.state, handlers=handlers, **sections)
         return Catalog(config, worker=self.worker, describe_timeout_s=5.0)
 
 
@@ -87,15 +77,15 @@ def describing(**manifest: Any) -> str:
     return f"#!/bin/sh\n[ \"$1\" = describe ] && echo '{json.dumps(manifest)}'\n"
 
 
-async def test_only_enabled_handlers_are_offered_and_asked(device: Device) -> None:
+async def test_only_enabled_handlers_are_found_and_asked(device: Device) -> None:
     device.install("copy", "#!/bin/sh\n: describe\ntouch asked\n")
     catalog = device.catalog("write-file")
-    assert catalog.offers() == {}
+    assert catalog.enabled() == {}
     await catalog.refresh()
-    offer = catalog.offers()["write-file"]
-    assert list(catalog.offers()) == ["write-file"]
-    assert offer.argv == (*device.worker, "iot_jobs_handlers.write_file:HANDLER")
-    assert (offer.manifest.timeout_s, offer.unavailable, offer.directory) == (60, "", "")
+    handler = catalog.enabled()["write-file"]
+    assert list(catalog.enabled()) == ["write-file"]
+    assert handler.argv == (*device.worker, "iot_jobs_handlers.write_file:HANDLER")
+    assert (handler.timeout_s, handler.unavailable, handler.directory) == (60, "", "")
     assert device.asked() == [["iot_jobs_handlers.write_file:HANDLER"]]
     assert set(catalog.known()) == {"copy", *BUILT_INS}
     assert catalog.known()["copy"].origin == str(device.handlers / "copy")
@@ -117,10 +107,10 @@ async def test_the_configuration_overrides_the_manifest_and_gives_settings(devic
         "write-file", handler={"write-file": {"timeout_s": 5, "on_interrupt": "rerun", "roots": ["/srv"]}}
     )
     await catalog.refresh()
-    offer = catalog.offers()["write-file"]
-    assert (offer.manifest.timeout_s, offer.manifest.max_timeout_s) == (5, 5)
-    assert offer.manifest.on_interrupt is OnInterrupt.RERUN
-    assert json.loads(offer.settings) == {"roots": ["/srv"]}
+    handler = catalog.enabled()["write-file"]
+    assert (handler.timeout_s, handler.max_timeout_s) == (5, 5)
+    assert handler.on_interrupt is OnInterrupt.RERUN
+    assert json.loads(handler.settings) == {"roots": ["/srv"]}
 
 
 @pytest.mark.parametrize(
@@ -133,16 +123,16 @@ async def test_a_reboot_needs_the_word_of_manifest_and_configuration(
     section = {} if override is None else {"may_reboot": override}
     catalog = device.catalog(name, handler={name: section})
     await catalog.refresh()
-    assert catalog.offers()[name].manifest.may_reboot is may_reboot
+    assert catalog.enabled()[name].may_reboot is may_reboot
 
 
 async def test_an_executable_of_a_directory_wins_over_a_built_in(device: Device) -> None:
     path = device.install("write-file.sh", describing(timeout_s=7, summary="ours"))
     catalog = device.catalog("write-file")
     await catalog.refresh()
-    offer = catalog.offers()["write-file"]
-    assert (offer.argv, offer.directory) == ((str(path),), str(device.handlers))
-    assert (offer.manifest.timeout_s, offer.manifest.summary, offer.manifest.name) == (7, "ours", "write-file")
+    handler = catalog.enabled()["write-file"]
+    assert (handler.argv, handler.directory) == ((str(path),), str(device.handlers))
+    assert (handler.timeout_s, handler.summary, handler.name) == (7, "ours", "write-file")
     assert device.asked() == []
 
 
@@ -150,10 +140,10 @@ async def test_an_untrusted_executable_hides_the_built_in_of_its_name(device: De
     device.install("write-file", "#!/bin/sh\n", mode=0o777)
     catalog = device.catalog("write-file")
     await catalog.refresh()
-    assert "is writable by others" in catalog.offers()["write-file"].unavailable
+    assert "is writable by others" in catalog.enabled()["write-file"].unavailable
     device.install("write-file", "#!/bin/sh\n", mode=0o755)
     await catalog.refresh()
-    assert catalog.offers()["write-file"].unavailable == ""
+    assert catalog.enabled()["write-file"].unavailable == ""
 
 
 @pytest.mark.parametrize(
@@ -169,15 +159,15 @@ async def test_an_executable_need_not_describe_itself(device: Device, text: str)
     device.install("copy", text)
     catalog = device.catalog("copy")
     await catalog.refresh()
-    offer = catalog.offers()["copy"]
-    assert (offer.unavailable, offer.manifest.name, offer.manifest.timeout_s) == ("", "copy", 3600)
+    handler = catalog.enabled()["copy"]
+    assert (handler.unavailable, handler.name, handler.timeout_s) == ("", "copy", 3600)
 
 
 async def test_a_script_that_does_not_know_the_word_describe_is_never_started(device: Device) -> None:
     device.install("reboot.sh", f"#!/bin/sh\ntouch {device.state}/rebooted\n")
     catalog = device.catalog("reboot")
     await catalog.refresh()
-    assert catalog.offers()["reboot"].unavailable == ""
+    assert catalog.enabled()["reboot"].unavailable == ""
     assert not (device.state / "rebooted").exists()
 
 
@@ -199,8 +189,8 @@ async def test_a_broken_executable_is_unavailable_with_its_reason(
     device.install("copy", text, mode=mode)
     catalog = device.catalog("copy", "write-file")
     await catalog.refresh()
-    assert reason in catalog.offers()["copy"].unavailable
-    assert catalog.offers()["write-file"].unavailable == ""
+    assert reason in catalog.enabled()["copy"].unavailable
+    assert catalog.enabled()["write-file"].unavailable == ""
 
 
 async def test_an_executable_that_hangs_is_killed_with_its_children(device: Device) -> None:
@@ -211,7 +201,7 @@ async def test_an_executable_that_hangs_is_killed_with_its_children(device: Devi
     config = device.catalog("copy")._config
     catalog = Catalog(config, worker=device.worker, describe_timeout_s=1.0)
     await catalog.refresh()
-    assert "did not end within 1 s" in catalog.offers()["copy"].unavailable
+    assert "did not end within 1 s" in catalog.enabled()["copy"].unavailable
     os.set_blocking(reader, True)
     with os.fdopen(reader) as told:  # ends when nobody holds the other end any more
         assert await asyncio.wait_for(asyncio.to_thread(told.read), 20) == "up\n"
@@ -231,7 +221,7 @@ async def test_what_is_left_behind_by_an_answer_is_killed(device: Device) -> Non
     device.install("copy", script + """echo '{"timeout_s": 7}'\n""")
     catalog = device.catalog("copy")
     await catalog.refresh()
-    assert catalog.offers()["copy"].manifest.timeout_s == 7
+    assert catalog.enabled()["copy"].timeout_s == 7
     try:
         left = os.pidfd_open(int(pid.read_text()))
     except ProcessLookupError:
@@ -250,12 +240,12 @@ async def test_a_passing_fault_is_asked_about_again_when_that_is_wanted(device: 
     device.worker = (str(worker),)
     catalog = device.catalog("write-file")
     await catalog.refresh()
-    assert "signal 9" in catalog.offers()["write-file"].unavailable
+    assert "signal 9" in catalog.enabled()["write-file"].unavailable
     worker.write_text("""#!/bin/sh\necho '{"iot_jobs_handlers.write_file:HANDLER": {"name": "write-file"}}'\n""")
     await catalog.refresh()
-    assert "signal 9" in catalog.offers()["write-file"].unavailable
+    assert "signal 9" in catalog.enabled()["write-file"].unavailable
     await catalog.refresh(again=True)
-    assert catalog.offers()["write-file"].unavailable == ""
+    assert catalog.enabled()["write-file"].unavailable == ""
 
 
 async def test_a_stray_that_holds_the_output_open_holds_nobody_up(device: Device) -> None:
@@ -264,7 +254,7 @@ async def test_a_stray_that_holds_the_output_open_holds_nobody_up(device: Device
     device.install("copy", script)
     catalog = Catalog(device.catalog("copy")._config, worker=device.worker, describe_timeout_s=1.0)
     await catalog.refresh()
-    assert "did not end within 1 s" in catalog.offers()["copy"].unavailable
+    assert "did not end within 1 s" in catalog.enabled()["copy"].unavailable
     os.kill(int(pid.read_text()), signal.SIGKILL)
 
 
@@ -281,7 +271,7 @@ async def test_a_directory_in_place_of_a_handler_is_unavailable(device: Device) 
     (device.handlers / "copy").mkdir()
     catalog = device.catalog("copy")
     await catalog.refresh()
-    assert "is not a regular file" in catalog.offers()["copy"].unavailable
+    assert "is not a regular file" in catalog.enabled()["copy"].unavailable
 
 
 async def test_a_python_handler_that_cannot_be_imported_spoils_no_other(device: Device) -> None:
@@ -295,27 +285,27 @@ async def test_a_python_handler_that_cannot_be_imported_spoils_no_other(device: 
     )
     catalog = device.catalog("write-file", "run-command")
     await catalog.refresh()
-    assert "was ended by signal 6" in catalog.offers()["write-file"].unavailable
-    assert catalog.offers()["run-command"].unavailable == ""
+    assert "was ended by signal 6" in catalog.enabled()["write-file"].unavailable
+    assert catalog.enabled()["run-command"].unavailable == ""
 
 
 async def test_an_error_of_the_worker_is_the_reason_in_one_printable_line(device: Device) -> None:
     device.told.write_text(json.dumps({"iot_jobs_handlers.write_file:HANDLER": {"error": "No module\n\x1b named x"}}))
     catalog = device.catalog("write-file")
     await catalog.refresh()
-    assert catalog.offers()["write-file"].unavailable == "No module ? named x"
+    assert catalog.enabled()["write-file"].unavailable == "No module ? named x"
 
 
 async def test_a_worker_that_cannot_be_started_makes_python_handlers_unavailable(device: Device) -> None:
     catalog = Catalog(device.catalog("write-file")._config, worker=("/nowhere/python",))
     await catalog.refresh()
-    assert "cannot be started" in catalog.offers()["write-file"].unavailable
+    assert "cannot be started" in catalog.enabled()["write-file"].unavailable
 
 
 async def test_an_unknown_name_is_unavailable(device: Device) -> None:
     catalog = device.catalog("copy")
     await catalog.refresh()
-    assert "has this name; install it or remove it" in catalog.offers()["copy"].unavailable
+    assert "has this name; install it or remove it" in catalog.enabled()["copy"].unavailable
 
 
 async def test_nobody_is_asked_twice_until_something_changed(device: Device) -> None:
@@ -326,7 +316,7 @@ async def test_nobody_is_asked_twice_until_something_changed(device: Device) -> 
     assert len(device.asked()) == 1
     device.install("copy", describing(timeout_s=8))
     await catalog.refresh()
-    assert catalog.offers()["copy"].manifest.timeout_s == 8
+    assert catalog.enabled()["copy"].timeout_s == 8
     assert len(device.asked()) == 1
 
 
@@ -335,7 +325,7 @@ async def test_a_restart_asks_nobody_whose_answer_is_kept(device: Device) -> Non
     device.tell(timeout_s=1)
     catalog = device.catalog("write-file")
     await catalog.refresh()
-    assert catalog.offers()["write-file"].manifest.timeout_s == 60
+    assert catalog.enabled()["write-file"].timeout_s == 60
     assert len(device.asked()) == 1
 
 
@@ -344,12 +334,12 @@ async def test_a_handler_that_was_broken_is_asked_again_after_a_restart(device: 
     catalog = device.catalog("write-file")
     await catalog.refresh()
     await catalog.refresh()
-    assert catalog.offers()["write-file"].unavailable == "no module"
+    assert catalog.enabled()["write-file"].unavailable == "no module"
     assert len(device.asked()) == 1
     device.tell()
     catalog = device.catalog("write-file")
     await catalog.refresh()
-    assert catalog.offers()["write-file"].unavailable == ""
+    assert catalog.enabled()["write-file"].unavailable == ""
 
 
 @pytest.mark.parametrize("kept", ["", "[]", '{"write-file": 3}', '{"write-file": {"fingerprint": "x"}}', "[" * 99999])
@@ -357,14 +347,14 @@ async def test_a_spoiled_cache_is_only_a_cache(device: Device, kept: str) -> Non
     (device.state / "manifests.json").write_text(kept)
     catalog = device.catalog("write-file")
     await catalog.refresh()
-    assert catalog.offers()["write-file"].manifest.timeout_s == 60
+    assert catalog.enabled()["write-file"].timeout_s == 60
 
 
 async def test_a_state_directory_that_is_not_there_is_no_obstacle(device: Device) -> None:
     device.state.rmdir()
     catalog = device.catalog("write-file")
     await catalog.refresh()
-    assert catalog.offers()["write-file"].unavailable == ""
+    assert catalog.enabled()["write-file"].unavailable == ""
 
 
 def package(site: Path, name: str, *, entry: str, spec: str) -> None:
@@ -383,15 +373,15 @@ async def test_an_installed_handler_is_known_but_runs_only_when_enabled(
     device.told.write_text(json.dumps({"acme_flash:HANDLER": {"name": "flash", "timeout_s": 9}}))
     catalog = device.catalog()
     await catalog.refresh()
-    assert catalog.offers() == {}
+    assert catalog.enabled() == {}
     assert catalog.known()["flash"].origin == "package acme-jobs 1.0"
     catalog = device.catalog("flash")
     await catalog.refresh()
-    assert catalog.offers()["flash"].manifest.timeout_s == 9
-    assert catalog.offers()["flash"].argv[-1] == "acme_flash:HANDLER"
+    assert catalog.enabled()["flash"].timeout_s == 9
+    assert catalog.enabled()["flash"].argv[-1] == "acme_flash:HANDLER"
     (tmp_path / "site" / "acme_flash.py").chmod(0o666)
     await catalog.refresh()
-    assert "is writable by others" in catalog.offers()["flash"].unavailable
+    assert "is writable by others" in catalog.enabled()["flash"].unavailable
 
 
 async def test_a_package_installed_while_the_agent_runs_is_found_at_the_next_refresh(
@@ -401,11 +391,11 @@ async def test_a_package_installed_while_the_agent_runs_is_found_at_the_next_ref
     monkeypatch.syspath_prepend(tmp_path / "site")
     catalog = device.catalog("flash")
     await catalog.refresh()
-    assert catalog.offers()["flash"].unavailable != ""
+    assert catalog.enabled()["flash"].unavailable != ""
     package(tmp_path / "site", "acme-jobs", entry="flash", spec="acme_flash:HANDLER")
     device.told.write_text(json.dumps({"acme_flash:HANDLER": {"name": "flash"}}))
     await catalog.refresh()
-    assert catalog.offers()["flash"].unavailable == ""
+    assert catalog.enabled()["flash"].unavailable == ""
 
 
 async def test_two_packages_with_one_name_make_it_unavailable(
@@ -417,8 +407,8 @@ async def test_two_packages_with_one_name_make_it_unavailable(
     monkeypatch.syspath_prepend(tmp_path / "site")
     catalog = device.catalog("flash", "write-file")
     await catalog.refresh()
-    assert "both package" in catalog.offers()["flash"].unavailable
-    assert catalog.offers()["write-file"].argv[-1] == "iot_jobs_handlers.write_file:HANDLER"
+    assert "both package" in catalog.enabled()["flash"].unavailable
+    assert catalog.enabled()["write-file"].argv[-1] == "iot_jobs_handlers.write_file:HANDLER"
 
 
 def test_the_rules_for_documents_come_from_the_configuration(device: Device) -> None:

@@ -9,24 +9,23 @@ import pytest
 from iot_jobs_agent.core.job import Plan, StepKind
 from iot_jobs_agent.device import device_facts
 from iot_jobs_agent.documents.document import plan
-from iot_jobs_agent.documents.enabled_handler import Namespace, Offer, Rules
+from iot_jobs_agent.documents.enabled_handler import EnabledHandler, Namespace, Rules
 from iot_jobs_agent.errors import DocumentError
-from iot_jobs_agent.handler import Manifest
 
 SCRIPTS = "/opt/scripts"
 DEBIAN = {"operatingSystem": "debian", "osVersion": "12", "architecture": "aarch64"}
 RULES = Rules(directories=(SCRIPTS,), programs=("/bin/echo",), device=DEBIAN)
-OFFERS = {
-    "run-command": Offer("run-command", Manifest(name="run-command"), ("worker", "run-command")),
-    "download-file": Offer("download-file", Manifest(name="download-file"), ("worker", "download-file")),
-    "greet": Offer("greet", Manifest(name="greet"), (f"{SCRIPTS}/greet.sh",), directory=SCRIPTS),
+ENABLED = {
+    "run-command": EnabledHandler("run-command", ("worker", "run-command")),
+    "download-file": EnabledHandler("download-file", ("worker", "download-file")),
+    "greet": EnabledHandler("greet", (f"{SCRIPTS}/greet.sh",), directory=SCRIPTS),
 }
 HOLDS = {"key": "operatingSystem", "value": ["ubuntu", "debian"], "type": "stringEqual"}
 FAILS = {"key": "osVersion", "value": ["11", "13"], "type": "stringEqual"}
 
 
 def judge(document: object, rules: Rules = RULES) -> Plan:
-    return plan(document, size_bytes=100, namespace=Namespace(), offers=OFFERS, rules=rules)
+    return plan(document, size_bytes=100, namespace=Namespace(), enabled=ENABLED, rules=rules)
 
 
 def refusal(document: object, rules: Rules = RULES) -> str:

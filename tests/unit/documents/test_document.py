@@ -8,9 +8,8 @@ from hypothesis import strategies as st
 
 from iot_jobs_agent.core.job import OnInterrupt, Plan, StepKind
 from iot_jobs_agent.documents.document import LARGEST_BYTES, plan
-from iot_jobs_agent.documents.enabled_handler import Namespace, Offer, Rules
+from iot_jobs_agent.documents.enabled_handler import EnabledHandler, Namespace, Rules
 from iot_jobs_agent.errors import DocumentError
-from iot_jobs_agent.handler import Manifest
 
 DEFAULT = Namespace()
 SCRIPTS = "/etc/iot-jobs-agent/handlers"
@@ -22,27 +21,28 @@ RULES = Rules(
 )
 
 
-def offer(name: str, *, directory: str = "", unavailable: str = "", settings: str = "{}", **declared: Any) -> Offer:
+def handler(
+    name: str, *, directory: str = "", unavailable: str = "", settings: str = "{}", **declared: Any
+) -> EnabledHandler:
     argv = (f"{directory}/{name}.sh",) if directory else ("python", "-m", "iot_jobs_agent.worker", name)
-    manifest = Manifest(name=name, **declared)
-    return Offer(name, manifest, argv, settings=settings, directory=directory, unavailable=unavailable)
+    return EnabledHandler(name, argv, settings=settings, directory=directory, unavailable=unavailable, **declared)
 
 
-OFFERS = {
+ENABLED = {
     item.name: item
     for item in (
-        offer("run-command", timeout_s=60),
-        offer("write-file", settings='{"roots": ["/srv"]}', on_interrupt=OnInterrupt.RERUN, exclusive=True),
-        offer("download-file"),
-        offer("install-packages"),
-        offer("reboot", directory=SCRIPTS, timeout_s=30, grace_s=5),
-        offer("broken", unavailable="its file is writable by others"),
+        handler("run-command", timeout_s=60),
+        handler("write-file", settings='{"roots": ["/srv"]}', on_interrupt=OnInterrupt.RERUN, exclusive=True),
+        handler("download-file"),
+        handler("install-packages"),
+        handler("reboot", directory=SCRIPTS, timeout_s=30, grace_s=5),
+        handler("broken", unavailable="its file is writable by others"),
     )
 }
 
 
 def judge(document: object, *, namespace: Namespace = DEFAULT, size_bytes: int = 100, rules: Rules = RULES) -> Plan:
-    return plan(document, size_bytes=size_bytes, namespace=namespace, offers=OFFERS, rules=rules)
+    return plan(document, size_bytes=size_bytes, namespace=namespace, enabled=ENABLED, rules=rules)
 
 
 def refusal(document: object, **facts: Any) -> str:
@@ -247,7 +247,7 @@ def test_a_program_that_is_not_listed_is_refused_by_name_with_the_key(program: s
 
 def test_commands_need_the_handler_run_command_enabled() -> None:
     with pytest.raises(DocumentError, match=r"steps\[0\].action.type: handler \"run-command\" is not enabled"):
-        plan(command("uptime"), size_bytes=1, namespace=Namespace(), offers={}, rules=RULES)
+        plan(command("uptime"), size_bytes=1, namespace=Namespace(), enabled={}, rules=RULES)
 
 
 @pytest.mark.parametrize(

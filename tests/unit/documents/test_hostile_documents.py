@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.support.configs import config_of
 
 from iot_jobs_agent.aws import messages
 from iot_jobs_agent.catalog.catalog import WORKER, Catalog
-from iot_jobs_agent.config.keys import Config
 from iot_jobs_agent.core.job import Plan, Refusal, Step, StepKind
 from iot_jobs_agent.documents.document import LARGEST_BYTES
 from iot_jobs_agent.judge import UNREADABLE, Judge
@@ -46,15 +46,11 @@ def scripts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def verdict(scripts: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Verdict]:
     """Judge the text of a document, as the answer to a describe brings it."""
     state = tmp_path_factory.mktemp("state")
-    files = dict.fromkeys(("certificate", "private_key", "root_ca"), "/")
-    config = Config.model_validate(
-        {
-            "aws": {"endpoint": "localhost", "thing_name": "lamp", **files},
-            "namespaces": [{"id": "files", "handler": "write-file"}],
-            "agent": {"state_directory": str(state)},
-            "handlers": {"enabled": ENABLED, "directories": [str(scripts)], "run_as_users": ["kiosk"]},
-            "handler": {"run-command": {"programs": PROGRAMS}, "write-file": {"roots": [str(state)]}},
-        }
+    config = config_of(
+        state,
+        namespaces=[{"id": "files", "handler": "write-file"}],
+        handlers={"enabled": ENABLED, "directories": [str(scripts)], "run_as_users": ["kiosk"]},
+        handler={"run-command": {"programs": PROGRAMS}, "write-file": {"roots": [str(state)]}},
     )
     judge = Judge(config, Catalog(config))
     loop = asyncio.new_event_loop()

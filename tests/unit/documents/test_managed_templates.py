@@ -9,23 +9,23 @@ from typing import Any
 
 import pytest
 
-from iot_jobs_agent.catalog.catalog import BUILT_INS
+from iot_jobs_agent.built_ins import BUILT_INS
 from iot_jobs_agent.core.job import StepKind
 from iot_jobs_agent.documents.document import plan
-from iot_jobs_agent.documents.enabled_handler import Namespace, Offer, Rules
+from iot_jobs_agent.documents.enabled_handler import EnabledHandler, Namespace, Rules
 from iot_jobs_agent.handler import Handler
 
 RULES = Rules(directories=("/etc/iot-jobs-agent/handlers",), run_as_users=(), own_user="agent", programs=("/bin/echo",))
 
 
 def built_in(name: str) -> Handler[Any]:
-    module, _, attribute = BUILT_INS[name].partition(":")
+    module, _, attribute = BUILT_INS[name].spec.partition(":")
     found = getattr(importlib.import_module(module), attribute)
     assert isinstance(found, Handler)
     return found
 
 
-OFFERS = {name: Offer(name, built_in(name).manifest, ("worker", name)) for name in BUILT_INS}
+ENABLED = {name: EnabledHandler(name, ("worker", name)) for name in BUILT_INS}
 
 
 def template(name: str, handler: str, args: list[str], optional: str | None) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def test_a_managed_template_becomes_a_plan_that_its_built_in_takes(
     name: str, script: str, args: list[str], params: dict[str, Any], optional: str | None
 ) -> None:
     document = template(name, script, args, optional)
-    (step,) = plan(document, size_bytes=500, namespace=Namespace(), offers=OFFERS, rules=RULES).steps
+    (step,) = plan(document, size_bytes=500, namespace=Namespace(), enabled=ENABLED, rules=RULES).steps
     assert (step.name, step.handler, step.kind) == (name, script.removesuffix(".sh"), StepKind.HANDLER)
     assert json.loads(step.input) == params
     built_in(step.handler).params.model_validate_json(step.input)
@@ -73,5 +73,5 @@ def test_a_managed_template_becomes_a_plan_that_its_built_in_takes(
 def test_run_command_becomes_a_plan(optional: dict[str, str]) -> None:
     action = {"name": "Run-Command", "type": "runCommand", "input": {"command": "echo,a"}, **optional}
     document = {"version": "1.0", "steps": [{"action": action}]}
-    (step,) = plan(document, size_bytes=500, namespace=Namespace(), offers=OFFERS, rules=RULES).steps
+    (step,) = plan(document, size_bytes=500, namespace=Namespace(), enabled=ENABLED, rules=RULES).steps
     assert (step.kind, step.argv) == (StepKind.COMMAND, ("/bin/echo", "a"))

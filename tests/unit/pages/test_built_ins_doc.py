@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from iot_jobs_agent.catalog.catalog import BUILT_INS
+from iot_jobs_agent.built_ins import BUILT_INS
 from iot_jobs_agent.handler import Handler
 
 ROOT = Path(__file__).parents[3]
@@ -16,7 +16,7 @@ PAGE = (ROOT / "docs" / "builtins.md").read_text()
 
 
 def built_in(name: str) -> Handler:  # type: ignore[type-arg] # of any params
-    module, _, attribute = BUILT_INS[name].partition(":")
+    module, _, attribute = BUILT_INS[name].spec.partition(":")
     found = getattr(importlib.import_module(module), attribute)
     assert isinstance(found, Handler)
     return found

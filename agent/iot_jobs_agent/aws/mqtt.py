@@ -1,0 +1,120 @@
+"""One MQTT 3.1.1 connection of the SDK, as the loop sees it: the seam for another version of MQTT.
+
+Whoever speaks another version needs a class with these methods. SDK threads do one thing: they hand over to the loop.
+All methods belong to the loop's thread.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from awscrt import mqtt
+from awsiot import mqtt_connection_builder
+
+from iot_jobs_agent.aws.sdk import SdkError, hand_over, sdk_errors, wait_for
+from iot_jobs_agent.config.values import Aws
+
+GRACE_S = 5.0  # for an orderly DISCONNECT
+
+Hear: TypeAlias = Callable[[str, bytes], None]  # takes topic and payload, on an SDK thread
+
+
+class MqttConnection:
+    """A connection that can be opened once. After `lost` it is of no use any more.
+
+    `unanswered` are the topics of what was sent and has no answer yet, by a key of the sender's, oldest first.
+    """
+
+    def __init__(self, aws: Aws, client_bootstrap: Any, hear: Hear) -> None:
+        """Make the connection, not yet open. `hear` must not hold this object, which the SDK would then keep alive.
+
+        Raises:
+            SdkError: the certificate's files cannot be used.
+        """
+        self.lost = asyncio.Event()
+        self.why_lost = ""
+        self.unanswered: dict[str, str] = {}
+        self._hear = hear
+        self._timeout_s = aws.request_timeout_s
+        loop = asyncio.get_running_loop()
+        with sdk_errors():
+            self._connection = _sdk_connection(
+                aws, client_bootstrap, lambda error, **_: hand_over(loop, self._on_lost, error.name)
+            )
+
+    async def open(self, timeout_s: float) -> None:
+        """Connect in time. The SDK gives TLS 10 s of its own and has no option for it: what connects later hangs up.
+
+        Raises:
+            SdkError: it did not connect.
+        """
+        connection = self._connection
+        with sdk_errors():
+            opening = connection.connect()
+        try:
+            await wait_for(opening, timeout_s)
+        except SdkError:
+            opening.add_done_callback(lambda late: late.exception() or connection.disconnect())
+            raise
+
+    def publish(self, topic: str, text: str) -> None:
+        """Send a message at QoS 1. Raises SdkError."""
+        with sdk_errors():
+            self._connection.publish(topic, text, mqtt.QoS.AT_LEAST_ONCE)
+
+    async def subscribe(self, topic_filter: str) -> None:
+        """Subscribe at QoS 1. Raises SdkError, also where the broker refuses."""
+        hear = self._hear
+        self.unanswered[topic_filter] = topic_filter
+        try:
+            with sdk_errors():
+                future, _ = self._connection.subscribe(
+                    topic_filter, mqtt.QoS.AT_LEAST_ONCE, lambda topic, payload, **_: hear(topic, payload)
+                )
+            await wait_for(future, self._timeout_s)
+        finally:
+            self.unanswered.pop(topic_filter, None)
+
+    async def close(self) -> None:
+        """Say goodbye to the broker. The session stays with it, for its queued notifications. Never raises."""
+        try:
+            with sdk_errors():
+                closing = self._connection.disconnect()
+            await wait_for(closing, GRACE_S)
+        except SdkError:
+            pass
+
+    def abandon(self) -> None:
+        """Let a lost connection end in its own time; it must not reconnect by itself. Never raises."""
+        try:
+            with sdk_errors():
+                self._connection.disconnect()
+        except SdkError:
+            pass
+
+    def _on_lost(self, why: str) -> None:
+        self.why_lost = why
+        self.lost.set()
+
+
+def _sdk_connection(aws: Aws, client_bootstrap: Any, on_lost: Callable[..., None]) -> Any:
+    common = {
+        "client_id": aws.client_id,
+        "clean_session": False,
+        "keep_alive_secs": aws.keep_alive_s,
+        "ping_timeout_ms": min(int(aws.request_timeout_s * 1000), aws.keep_alive_s * 1000 - 1),
+        "on_connection_interrupted": on_lost,
+    }
+    if not aws.tls:
+        client = mqtt.Client(client_bootstrap, None)
+        return mqtt.Connection(client, host_name=aws.endpoint, port=aws.port, **common)
+    return mqtt_connection_builder.mtls_from_path(
+        str(aws.certificate),
+        str(aws.private_key),
+        ca_filepath=str(aws.root_ca),
+        endpoint=aws.endpoint,
+        port=aws.port,
+        client_bootstrap=client_bootstrap,
+        tcp_connect_timeout_ms=int(aws.connect_timeout_s * 1000),
+        **common,
+    )

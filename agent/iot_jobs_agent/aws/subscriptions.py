@@ -1,0 +1,84 @@
+"""The subscriptions of a connection: held as long as it lasts, and suspended where they get it closed.
+
+AWS IoT Core closes the connection on a SUBSCRIBE that the certificate's policy does not allow. A filter that was
+unanswered twice in a row when the connection was closed is suspended: without it, the rest of the agent can work.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from iot_jobs_agent.aws.mqtt import MqttConnection
+from iot_jobs_agent.aws.sdk import SdkError
+from iot_jobs_agent.core.backoff import delay_s
+
+LOG_EVERY = 5  # failed attempts between two lines in the log
+CLOSINGS_IN_A_ROW = 2  # that suspend a subscription
+SUSPENDED_S = 30.0  # until it is tried again, doubled each time that the connection is closed over it
+SUSPENDED_LONGEST_S = 3600.0
+HINT = "does the certificate's policy allow iot:Subscribe and iot:Receive on it?"
+
+
+class Subscriptions:
+    """The filters that every connection subscribes to. `warn` takes a line for people, and facts by name."""
+
+    def __init__(self, filters: Sequence[str], warn: Callable[..., Any]) -> None:
+        self._filters = tuple(filters)
+        self._warn = warn
+        self._closings: dict[str, int] = {}
+        self._untried: set[str] = set()
+        self._all_tried = asyncio.Event()
+
+    def hold(self, connection: MqttConnection, group: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
+        """Start to hold every filter on a new connection; return the tasks that do, for the caller to cancel."""
+        self._untried = set(self._filters)
+        self._all_tried = asyncio.Event()
+        return [group.create_task(self._hold_one(connection, topic_filter)) for topic_filter in self._filters]
+
+    async def wait_until_tried(self) -> None:
+        """Return once every filter has been tried once on the present connection, however that ended."""
+        await self._all_tried.wait()
+
+    def blame(self, connection: MqttConnection) -> None:
+        """Suspend the filter over which a connection was closed, if it was a filter, and the second time in a row."""
+        suspect = next((key for key in connection.unanswered if key in self._filters), None)
+        if suspect is not None:
+            closings = self._closings[suspect] = self._closings.get(suspect, 0) + 1
+            if closings == CLOSINGS_IN_A_ROW:
+                why = "the connection was closed twice in a row before it was answered"
+                self._warn("subscription suspended", topic=suspect, why=why, hint=HINT)
+
+    def has(self, topic: str) -> bool:
+        """Tell a filter from the topic of a request."""
+        return topic in self._filters
+
+    async def _hold_one(self, connection: MqttConnection, topic_filter: str) -> None:
+        """Subscribe until it is granted, with a back-off; a suspended filter only after a while."""
+        closings = self._closings.get(topic_filter, 0) - CLOSINGS_IN_A_ROW
+        if closings >= 0:
+            self._note_tried(topic_filter)
+            await asyncio.sleep(min(SUSPENDED_LONGEST_S, SUSPENDED_S * 2.0 ** min(closings, 20)))
+        failures = 0
+        while why := await _subscribe(connection, topic_filter):
+            if failures % LOG_EVERY == 0:
+                self._warn("subscription refused", topic=topic_filter, attempt=failures + 1, why=why, hint=HINT)
+            failures += 1
+            self._note_tried(topic_filter)
+            await asyncio.sleep(delay_s(failures, random.random()))  # noqa: S311 - jitter, no secret
+        self._closings.pop(topic_filter, None)
+        self._note_tried(topic_filter)
+
+    def _note_tried(self, topic_filter: str) -> None:
+        self._untried.discard(topic_filter)
+        if not self._untried:
+            self._all_tried.set()
+
+
+async def _subscribe(connection: MqttConnection, topic_filter: str) -> str:
+    """Subscribe once; return why it failed, or ""."""
+    try:
+        await connection.subscribe(topic_filter)
+    except SdkError as error:
+        return "the broker refused it" if error.name == "SubscribeError" else str(error)
+    return ""

@@ -1,0 +1,148 @@
+"""Where handlers come from: files of configured directories, built-ins, installed packages.
+
+Only looks, and imports nothing. Blocking: reads directories and package metadata.
+"""
+
+import importlib.util
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from pydantic import ValidationError
+
+from iot_jobs_agent.catalog.trust import trust_problem
+from iot_jobs_agent.handler import Manifest
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+BUILT_IN = "built in"
+ENTRY_POINTS = "iot_jobs_agent.handlers"
+WORKER = (sys.executable, "-I", "-m", "iot_jobs_agent.worker")
+
+
+class Source(NamedTuple):
+    """Where a handler of some name comes from: `origin` in words, and how it is started, described and trusted.
+
+    A Python handler has a `spec`, `module:attribute`; an executable has a `directory`, the configured one it lies in.
+    `unavailable` says why it cannot be used, "" if it can.
+    """
+
+    name: str
+    origin: str
+    argv: tuple[str, ...] = ()
+    spec: str = ""
+    path: Path | None = None
+    directory: str = ""
+    version: str = ""
+    unavailable: str = ""
+
+    @property
+    def fingerprint(self) -> str:
+        """A text that changes whenever what the handler declares may have changed."""
+        parts = [*self.argv, self.version]
+        if self.path is not None:
+            try:
+                status = self.path.stat()
+                parts += map(str, (self.path, status.st_ino, status.st_mtime_ns, status.st_size))
+            except OSError:
+                parts.append("gone")
+        return "|".join(parts)
+
+
+def file_source(name: str, directory: Path, path: Path, trusted: Sequence[Path]) -> Source | None:
+    """Return an executable as a source, None if it is not there. What lies below `trusted` is not checked."""
+    source = Source(name, str(path), (str(path),), path=path, directory=str(directory))
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        why = (error.strerror or "unknown").lower()
+        return source._replace(unavailable=f"{path} cannot be looked at ({why})")
+    return source._replace(unavailable=trust_problem(path, exempt=trusted) or _executable_problem(path))
+
+
+def python_source(source: Source, worker: Sequence[str], trusted: Sequence[Path]) -> Source:
+    """Return a source that has a spec, with how `worker` starts it and whether its module may be trusted."""
+    path = _module_file(source.spec.partition(":")[0])
+    problem = source.unavailable or (trust_problem(path, exempt=trusted) if path else "")
+    return source._replace(argv=(*worker, source.spec), path=path, unavailable=problem)
+
+
+def names_in(directory: Path) -> Iterator[str]:
+    """List the names that the files of a directory give to handlers; nothing if it cannot be read."""
+    try:
+        found = sorted(entry.name.removesuffix(".sh") for entry in directory.iterdir())
+    except OSError:
+        return
+    for name in found:
+        try:
+            yield Manifest(name=name).name
+        except ValidationError:
+            continue
+
+
+class InstalledHandlers:
+    """The handlers of installed packages, as their metadata has them: not yet located, not yet trusted."""
+
+    def __init__(self) -> None:
+        self._seen: tuple[tuple[str, int], ...] = ()
+        self._sources: dict[str, Source] = {}
+
+    def find(self) -> Mapping[str, Source]:
+        """Return them by name. Reads all metadata, which takes milliseconds, only when `sys.path` has changed."""
+        seen = tuple(_modified(sys.path))
+        if seen != self._seen:
+            sources: dict[str, Source] = {}
+            for point in _entry_points():
+                version = f"{point.dist.name} {point.dist.version}" if point.dist else "of unknown name"
+                source = Source(point.name, f"package {version}", spec=point.value, version=version)
+                other = sources.get(point.name, source)
+                if other.spec != source.spec:
+                    both = f"{other.origin} and {source.origin}"
+                    source = source._replace(unavailable=f"both {both} provide it; uninstall one")
+                sources[point.name] = source
+            self._seen, self._sources = seen, sources
+        return self._sources
+
+
+def _executable_problem(path: Path) -> str:
+    if not path.is_file():
+        return f"{path} is not a regular file; remove it"
+    return "" if os.access(path, os.X_OK) else f"{path} is not executable by the agent; run `chmod 755 {path}`"
+
+
+def _module_file(module: str) -> Path | None:
+    """Return where the module's file lies, without importing any of it; None if that cannot be told."""
+    top, *rest = module.split(".")
+    try:
+        spec = importlib.util.find_spec(top)
+    except (ImportError, ValueError):
+        return None
+    if spec is None:
+        return None
+    if not rest:
+        return Path(spec.origin) if spec.has_location and spec.origin else None
+    for location in spec.submodule_search_locations or ():
+        stem = Path(location).joinpath(*rest)
+        for path in (stem.with_suffix(".py"), stem / "__init__.py"):
+            if path.is_file():
+                return path
+    return None
+
+
+def _modified(directories: Sequence[str]) -> Iterator[tuple[str, int]]:
+    for directory in directories:
+        try:
+            yield directory, os.stat(directory).st_mtime_ns  # noqa: PTH116 - sys.path holds strings
+        except OSError:
+            yield directory, 0
+
+
+def _entry_points() -> "Sequence[EntryPoint]":
+    from importlib.metadata import entry_points  # noqa: PLC0415 - slow, and needed only for installed handlers
+
+    return tuple(entry_points(group=ENTRY_POINTS))

@@ -1,0 +1,113 @@
+"""The configuration as the agent holds it: plain immutable values, checked before they were made.
+
+Named tuples, since a frozen slotted dataclass costs half a millisecond of each start to define, and these a tenth
+(`config.keys` has the pydantic models that check the file; docs/decisions.md has the figures).
+"""
+
+from collections.abc import Mapping
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any, NamedTuple
+
+SUBSCRIPTIONS_PER_CONNECTION = 50  # AWS IoT Core quotas, "Subscriptions per connection"
+_DEFAULT_SUBSCRIPTIONS = 5  # P/get/+ P/+/get/+ P/+/update/+ P/notify P/notify-next
+_NAMESPACED_SUBSCRIPTIONS = 2  # P/+/+/get/+ P/+/+/update/+, shared by all namespaces
+_EACH_NAMESPACE = 2  # P/notify-namespace-NS P/notify-next-namespace-NS
+
+
+class Aws(NamedTuple):
+    """`[aws]`: where the service is and who this device is. Durations are in seconds."""
+
+    endpoint: str
+    port: int
+    https_endpoint: str
+    https_port: int
+    thing_name: str
+    client_id: str
+    certificate: Path
+    private_key: Path
+    root_ca: Path
+    tls: bool
+    default_namespace: bool
+    api_text_topics: bool
+    keep_alive_s: int
+    connect_timeout_s: float
+    request_timeout_s: float
+
+    @property
+    def endpoint_is_loopback(self) -> bool:
+        """True if what is sent to `endpoint` never leaves this machine."""
+        try:
+            return ip_address(self.endpoint).is_loopback
+        except ValueError:
+            return self.endpoint == "localhost"
+
+
+class NamespaceEntry(NamedTuple):
+    """One `[[namespaces]]`: served besides the default one, and bound to a handler if `handler` is set."""
+
+    id: str
+    handler: str | None = None
+
+
+class Agent(NamedTuple):
+    """`[agent]`: how this process works. Durations are in seconds."""
+
+    state_directory: Path
+    max_concurrent: int
+    poll_interval_s: float
+    progress_interval_s: float
+    only: str
+    unknown: str
+    reboot_command: tuple[str, ...]
+    log_level: str
+    log_format: str
+
+
+class Handlers(NamedTuple):
+    """`[handlers]`: what may run here at all."""
+
+    enabled: tuple[str, ...]
+    directories: tuple[Path, ...]
+    run_as_users: tuple[str, ...]
+
+
+class HandlerTable(NamedTuple):
+    """One `[handler.NAME]`: `overrides` replace what the manifest says, `settings` are the handler's own, as JSON."""
+
+    overrides: Mapping[str, Any] = {}
+    settings: Mapping[str, Any] = {}
+
+
+class Config(NamedTuple):
+    """The whole file."""
+
+    aws: Aws
+    agent: Agent
+    handlers: Handlers
+    namespaces: tuple[NamespaceEntry, ...] = ()
+    handler: Mapping[str, HandlerTable] = {}
+
+    @property
+    def namespaces_served(self) -> tuple[str, ...]:
+        """In the order of the file; "" is the default namespace and comes first."""
+        return (("",) if self.aws.default_namespace else ()) + tuple(entry.id for entry in self.namespaces)
+
+    @property
+    def subscriptions(self) -> int:
+        """How many subscriptions the connection will hold."""
+        each = _EACH_NAMESPACE + self.aws.api_text_topics
+        count = _DEFAULT_SUBSCRIPTIONS if self.aws.default_namespace else 0
+        return count + (_NAMESPACED_SUBSCRIPTIONS + each * len(self.namespaces) if self.namespaces else 0)
+
+    def bound_handler(self, namespace: str) -> str:
+        """Return the handler that gets every document of the namespace, or ""."""
+        return next((entry.handler or "" for entry in self.namespaces if entry.id == namespace), "")
+
+    def handler_settings(self, name: str) -> Mapping[str, Any]:
+        """Return the handler's own keys of `[handler.NAME]`, as JSON values."""
+        return self.handler.get(name, HandlerTable()).settings
+
+    def manifest_overrides(self, name: str) -> Mapping[str, Any]:
+        """Return the keys of `[handler.NAME]` that replace what the manifest says."""
+        return self.handler.get(name, HandlerTable()).overrides

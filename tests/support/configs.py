@@ -1,0 +1,44 @@
+"""Configurations for tests: as the agent holds them, and as files."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from iot_jobs_agent.config.keys import ConfigFile
+from iot_jobs_agent.config.values import Config
+
+NOWHERE = {  # [aws] where nothing is connected
+    "endpoint": "localhost",
+    "thing_name": "thing-1",
+    **dict.fromkeys(("certificate", "private_key", "root_ca"), "/nonexistent"),
+}
+
+
+def config_of(state_directory: Path, **tables: Any) -> Config:
+    """Return a configuration with these tables; what needs no connection may leave out [aws]."""
+    agent = {"state_directory": str(state_directory), **tables.pop("agent", {})}
+    return ConfigFile.model_validate({"aws": NOWHERE, "agent": agent, **tables}).values()
+
+
+def toml_of(tables: Mapping[str, Any]) -> str:
+    """Write tables as TOML: a list is an array of tables, and values are those that JSON spells alike."""
+    lines = []
+    for name, table in tables.items():
+        for keys in table if isinstance(table, list) else [table]:
+            lines.append(f"[[{name}]]" if isinstance(table, list) else f"[{name}]")
+            lines += [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in keys.items()]
+    return "\n".join(lines) + "\n"
+
+
+def aws_of(simulator: Any, thing_name: str) -> dict[str, Any]:
+    """Return [aws] for a thing of a running simulator."""
+    return {
+        "endpoint": "localhost",
+        "port": simulator.mqtts_port,
+        "https_port": simulator.https_port,
+        "thing_name": thing_name,
+        "certificate": str(simulator.certificates / "client.pem"),
+        "private_key": str(simulator.certificates / "client.key"),
+        "root_ca": str(simulator.certificates / "ca.pem"),
+    }
