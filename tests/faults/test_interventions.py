@@ -127,7 +127,7 @@ async def stopping(pi: Rig, agent: AgentProcess, how: str, job: str) -> int:
 async def waiting(pi: Rig, agent: AgentProcess, how: str, job: str) -> int:
     """The handler asked for another try, and others have the slot."""
     create(pi, how, job, "busy")
-    await agent.says("waiting", execution=job)
+    await agent.says("delayed", execution=job)
     intervene(pi, how, job)
     await agent.says("settled", execution=job)
     return 0

@@ -27,7 +27,7 @@ KINDS = ["silence", "crash", *CODES]
 # Words that blame the request: such a claim is left alone, such a report waits for the next connection.
 WRONG = {"InvalidTopic", "InvalidJson", "InvalidRequest", "VersionMismatch"}
 # Words that call the execution over.
-OVER = {"InvalidStateTransition", "ResourceNotFound", "TerminalStateReached"}
+CLOSED = {"InvalidStateTransition", "ResourceNotFound", "TerminalStateReached"}
 
 
 async def test_n4_messages_twice_late_reordered_lost_or_forged_start_and_end_each_job_once(
@@ -147,7 +147,7 @@ async def test_n5_every_refusal_of_progress(busy: Rig) -> None:
         busy.create(kind, "gated")
     for kind in KINDS:
         await agent.says("update failed", execution=kind)
-        if kind in OVER:
+        if kind in CLOSED:
             await agent.says("settled", execution=kind)
             assert not busy.outcomes(kind)
         else:
@@ -168,7 +168,7 @@ async def test_n5_every_refusal_of_a_report(busy: Rig) -> None:
     await busy.sim.restart_broker()  # after each connect what could not be reported is tried again
     for kind in KINDS:
         if kind != "ResourceNotFound":
-            await busy.ends(kind, "SUCCEEDED", is_identical=kind not in OVER | {"InvalidRequest"})
+            await busy.ends(kind, "SUCCEEDED", is_identical=kind not in CLOSED | {"InvalidRequest"})
     assert len(busy.outcomes("ResourceNotFound")) == 1
     busy.sim.advance_clock(7200)  # the timer that the agent set at its claim
     assert busy.status("ResourceNotFound") == "TIMED_OUT"

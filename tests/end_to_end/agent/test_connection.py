@@ -96,12 +96,12 @@ async def rude(device: Any) -> AsyncIterator[Callable[..., Any]]:
         yield start
 
 
-async def test_a_filter_that_gets_the_connection_closed_twice_is_set_aside_and_named(
+async def test_a_filter_that_gets_the_connection_closed_twice_is_suspended_and_named(
     rude: Any, start_agent: Any
 ) -> None:
     broker = await rude(closes_on=f"{JOBS}/notify-next")
     agent = await start_agent()
-    await agent.says("subscription set aside", topic=f"{JOBS}/notify-next")
+    await agent.says("subscription suspended", topic=f"{JOBS}/notify-next")
     assert broker.connects == 3
     assert await agent.stop() == 0
 

@@ -35,7 +35,7 @@ async def test_no_value_of_a_document_is_written_told_or_logged(device: Any, sta
         await operator.create(job_id, document)
         settled = await agent.says("settled", execution=job_id)
         told.append(await operator.record(job_id))
-        assert settled["known"] is True
+        assert settled["service_accepted"] is True
     assert await agent.stop() == 0
     assert CANARY not in json.dumps(told, default=str)
     assert CANARY not in agent.told

@@ -9,7 +9,7 @@ from collections import defaultdict, deque
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
-from iot_jobs_agent.core.backoff import HOPELESS, OVER
+from iot_jobs_agent.core.backoff import CLOSED, HOPELESS
 from iot_jobs_agent.core.effects import Describe, Fetch, Save, StartAttempt, Update
 from iot_jobs_agent.core.events import Described, DescribeFailed, UpdateFailed
 from iot_jobs_agent.core.job import AttemptId, AttemptResult, Ending, ExecutionId, ExecutionStatus, Plan, Step
@@ -107,9 +107,9 @@ class Oracle:
         """Note a refusal that the service did not give."""
         daemon.lies.add(request.ticket)
         self.is_throttled |= code == "RequestThrottled"
-        if isinstance(request, Update) and code in OVER | HOPELESS:
+        if isinstance(request, Update) and code in CLOSED | HOPELESS:
             self.exempt.add(request.execution)
-        if isinstance(request, Describe) and code in OVER:
+        if isinstance(request, Describe) and code in CLOSED:
             known = daemon.state.executions.get(request.execution)
             if known is not None and not isinstance(known.phase, Judging):
                 self.exempt.add(request.execution)

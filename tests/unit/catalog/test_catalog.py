@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from tests.support.configs import config_of
 
-from iot_jobs_agent.catalog.catalog import BUILT_INS, Catalog
+from iot_jobs_agent.built_ins import BUILT_INS
+from iot_jobs_agent.catalog.catalog import Catalog
 from iot_jobs_agent.core.job import OnInterrupt
 
 STAND_IN = """\

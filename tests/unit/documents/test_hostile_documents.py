@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from tests.support.configs import config_of
 
 from iot_jobs_agent.aws import messages
-from iot_jobs_agent.catalog.catalog import WORKER, Catalog
+from iot_jobs_agent.catalog.catalog import Catalog
+from iot_jobs_agent.catalog.sources import WORKER
 from iot_jobs_agent.core.job import Plan, Refusal, Step, StepKind
 from iot_jobs_agent.documents.document import LARGEST_BYTES
 from iot_jobs_agent.judge import UNREADABLE, Judge
