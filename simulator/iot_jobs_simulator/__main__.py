@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from iot_jobs_simulator.jobs.settings import Settings
+from iot_jobs_simulator.jobs.settings import ServiceSettings
 from iot_jobs_simulator.policy import PolicyName
 from iot_jobs_simulator.server import running_simulator
 
@@ -100,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _switches() -> dict[str, Any]:
     """Every field of the settings with its default; what they mean stands there."""
-    return {field.name: field.default for field in dataclasses.fields(Settings)}
+    return {field.name: field.default for field in dataclasses.fields(ServiceSettings)}
 
 
 if __name__ == "__main__":

@@ -7,15 +7,19 @@ pages jobs-mqtt-api and jobs-http-device-api). Does no I/O.
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from iot_jobs_simulator import payloads, topics
 from iot_jobs_simulator.jobs import device, views
 from iot_jobs_simulator.jobs.execution import ExecutionStatus, JobExecution
 from iot_jobs_simulator.jobs.store import JobStore
-from iot_jobs_simulator.jobs.views import Json, Verbatim
+from iot_jobs_simulator.jobs.views import Json
 from iot_jobs_simulator.model import ServiceApi
+from iot_jobs_simulator.payloads import Verbatim
 from iot_jobs_simulator.refusals import Code, Refused, invalid
+
+# Does what a request asks for, or something else in its place; None if nobody is to be answered.
+Perform: TypeAlias = Callable[[Callable[[], Json]], Json | None]
 
 OPERATIONS: Final = frozenset(
     {"GetPendingJobExecutions", "StartNextPendingJobExecution", "DescribeJobExecution", "UpdateJobExecution"}
@@ -41,21 +45,31 @@ class DevicePlane:
         self._api = api
         self._control_api = control_api
 
-    def answer_mqtt(self, topic: str, payload: bytes, now: float) -> Reply | None:
-        """The reply to a message on a request topic, on `accepted` or `rejected`; None if the topic is none of Jobs."""
-        request = topics.parse(topic)
-        if request is None:
-            return None
+    def answer_mqtt(
+        self, request: topics.DeviceRequest, topic: str, payload: bytes, now: float, perform: Perform
+    ) -> Reply | None:
+        """The reply to a message on the request topic, on `accepted` or `rejected`; None if nobody is answered."""
         envelope: Json = {"timestamp": int(now)}
+        members: Json = {}
+        problem: Refused | None = None
         try:
             members = payloads.decode_object(payload)
-            if isinstance(members.get("clientToken"), str):
-                envelope["clientToken"] = members["clientToken"]
-            answer = self._perform_mqtt(request, members, now)
+        except Refused as refusal:
+            problem = refusal
+        if isinstance(members.get("clientToken"), str):
+            envelope["clientToken"] = members["clientToken"]
+
+        def operate() -> Json:
+            if problem is not None:
+                raise problem
+            return self._perform_mqtt(request, members, now)
+
+        try:
+            answer = perform(operate)
         except Refused as refusal:
             answer = {"code": refusal.code, "message": refusal.message, **refusal.members}
             return Reply(f"{topic}/rejected", answer | envelope)
-        return Reply(f"{topic}/accepted", answer | envelope)
+        return Reply(f"{topic}/accepted", answer | envelope) if answer is not None else None
 
     def answer_http(self, operation: str, members: Mapping[str, Any], query: Mapping[str, str], now: float) -> Json:
         """The body of the answer to an HTTP request; raises Refused."""

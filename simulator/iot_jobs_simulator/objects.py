@@ -1,7 +1,8 @@
 """Objects as S3 keeps them, in memory, and presigned URLs for them: good for one method, one object, and a while.
 
-The URL is built and checked as AWS's Signature Version 4 for query strings, with a key of the simulator's own. Does no
-I/O; `s3` serves it.
+A URL has the query of AWS's Signature Version 4, so that clients take it for one; its signature is an HMAC-SHA256 of
+method, path and query with a key of the simulator's own, which is all that checking it here needs. Does no I/O;
+`http.s3` serves it.
 """
 
 import hashlib

@@ -1,12 +1,26 @@
-"""JSON payloads as bytes: read strictly, and written with job documents as the operator wrote them. Pure."""
+"""JSON payloads: read strictly, and written with job documents as the operator wrote them. Pure."""
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from iot_jobs_simulator.jobs.job_control import json_value
-from iot_jobs_simulator.jobs.views import Verbatim
 from iot_jobs_simulator.refusals import Code, Refused
+
+
+@dataclass(frozen=True, slots=True)
+class Verbatim:
+    """JSON text that goes into a payload as it is: a job document over MQTT, its numbers the operator's."""
+
+    text: str
+
+
+def json_value(text: str) -> Any:
+    """The value of a JSON text, or ValueError. NaN and Infinity are not JSON, nor is what nests beyond reason."""
+    try:
+        return json.loads(text, parse_constant=_refuse_constant)
+    except RecursionError:
+        raise ValueError("nests too deeply") from None
 
 
 def decode_object(payload: bytes) -> dict[str, Any]:
@@ -37,3 +51,7 @@ def encode(value: Any) -> str:
         if isinstance(value, list | tuple):
             return "[" + ",".join(map(encode, value)) + "]"
         raise
+
+
+def _refuse_constant(word: str) -> None:
+    raise ValueError(f"{word} is not JSON")

@@ -10,6 +10,7 @@ from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 from iot_jobs_simulator.jobs.execution import JobExecution
+from iot_jobs_simulator.jobs.store import Documents
 from iot_jobs_simulator.objects import Objects, Place
 from iot_jobs_simulator.refusals import invalid
 
@@ -25,11 +26,6 @@ _LOCAL: Final = re.compile(r"\$\{(?P<name>[a-zA-Z]+)\}")
 _LOCALS: Final = frozenset({"thingName", "jobId", "executionNumber"})
 
 
-def is_presigned(document: str) -> bool:
-    """Whether there is anything for this module to do."""
-    return _PRESIGNED in document
-
-
 def check(document: str, presigned_url_config: Mapping[str, Any]) -> str:
     """Raise InvalidRequest unless all presigned-URL placeholders can be replaced; the document without them."""
     rest = _PLACEHOLDER.sub("", document)
@@ -42,36 +38,35 @@ def check(document: str, presigned_url_config: Mapping[str, Any]) -> str:
     return rest
 
 
-def read_source(objects: Objects, url: str) -> str:
-    """Read the job document that a documentSource names; raises InvalidRequest where there is none."""
-    place = _place(url)
-    content = objects.get(place.bucket, place.key)
-    if content is None:
-        raise invalid(f"The object {url} does not exist")
-    if len(content) > MAX_SOURCE_BYTES:
-        raise invalid(f"The object {url} has more than {MAX_SOURCE_BYTES} bytes")
-    try:
-        return content.decode()
-    except UnicodeDecodeError:
-        raise invalid(f"The object {url} is not UTF-8") from None
+class PresignedDocuments(Documents):
+    """Documents beside an object store, whose placeholders become URLs of it. `base_url` does not end in a slash."""
 
-
-class Presigner:
-    """Puts URLs of the simulator's object store in the place of placeholders. `base_url` has no slash at its end."""
-
-    def __init__(self, objects: Objects, base_url: Callable[[], str], now: Callable[[], float]) -> None:
+    def __init__(self, objects: Objects, base_url: str, now: Callable[[], float]) -> None:
         self._objects = objects
         self._base_url = base_url
         self._now = now
 
-    def resolve(self, document: str, config: Mapping[str, Any], execution: JobExecution) -> str:
+    def read_source(self, url: str) -> str:
+        """Read the job document that a documentSource names; raises InvalidRequest where there is none."""
+        place = _place(url)
+        content = self._objects.get(place.bucket, place.key)
+        if content is None:
+            raise invalid(f"The object {url} does not exist")
+        if len(content) > MAX_SOURCE_BYTES:
+            raise invalid(f"The object {url} has more than {MAX_SOURCE_BYTES} bytes")
+        try:
+            return content.decode()
+        except UnicodeDecodeError:
+            raise invalid(f"The object {url} is not UTF-8") from None
+
+    def deliver(self, document: str, presigned_url_config: Mapping[str, Any], execution: JobExecution) -> str:
         """The document as this delivery of it reads."""
-        expires_s = int(config.get("expiresInSec", _DEFAULT_LIFE_S))
+        expires_s = int(presigned_url_config.get("expiresInSec", _DEFAULT_LIFE_S))
 
         def url(match: re.Match[str]) -> str:
             method = "PUT" if match["form"] == "-upload" else "GET"
             place = _place(_named(match, execution))
-            return self._base_url() + self._objects.presign(method, place, self._now(), expires_s)
+            return self._base_url + self._objects.presign(method, place, self._now(), expires_s)
 
         return _PLACEHOLDER.sub(url, document)
 
@@ -87,7 +82,7 @@ def _check_one(match: re.Match[str]) -> None:
         return
     place = _place(_url(match))
     if not place.key or _LOCAL.search(place.bucket):
-        raise invalid(f"{match['url']} is no URL of an object in S3")
+        raise invalid(f"{match['url']} is not a URL of an object in S3")
 
 
 def _named(match: re.Match[str], execution: JobExecution) -> str:
@@ -108,7 +103,7 @@ def _place(url: str) -> Place:
     parts = urlsplit(url.replace("#", "%23"))
     host, path = parts.netloc, unquote(parts.path).removeprefix("/")
     if parts.scheme not in ("https", "http", "s3") or not host:
-        raise invalid(f"{url} is no URL of an object in S3")
+        raise invalid(f"{url} is not a URL of an object in S3")
     if host.startswith(("s3.", "s3-")):
         bucket, _, key = path.partition("/")
         return Place(bucket, key)

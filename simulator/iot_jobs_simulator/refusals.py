@@ -1,4 +1,4 @@
-"""How the service says no. Owns the codes; the fronts put them into the words of their own protocol."""
+"""How the service says no. Owns the codes; the listeners put them into the words of their own protocol."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -26,14 +26,17 @@ class Refused(Exception):  # noqa: N818 - "refused" is the word for an answer th
     """A request that the service does not fulfil; nothing was changed.
 
     `members` go into the answer beside code and message: `executionState` for the two codes that carry it, the
-    resource for ResourceAlreadyExists.
+    resource for ResourceAlreadyExists. A fault may bring a code of its own and the HTTP `status` that goes with it.
     """
 
-    def __init__(self, code: Code, message: str, members: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, code: str, message: str, members: Mapping[str, Any] | None = None, status: int | None = None
+    ) -> None:
         super().__init__(f"{code}: {message}")
         self.code = code
         self.message = message
         self.members = dict(members or {})
+        self.status = status
 
 
 def invalid(message: str) -> Refused:

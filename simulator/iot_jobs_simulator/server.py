@@ -3,32 +3,56 @@
 import asyncio
 import socket
 import tempfile
-from collections import deque
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
-from iot_jobs_simulator import certificates
+from iot_jobs_simulator.certificates import provide, provide_for_thing, server_context
+from iot_jobs_simulator.changes import Changes
+from iot_jobs_simulator.clock import Clock
 from iot_jobs_simulator.faults.faults import Faults
-from iot_jobs_simulator.faults.injection import Trouble
+from iot_jobs_simulator.faults.injection import FaultInjector, HeldMessages
 from iot_jobs_simulator.http.controls import Controls
-from iot_jobs_simulator.http.rest import RestFront
-from iot_jobs_simulator.http.s3 import S3Front
+from iot_jobs_simulator.http.rest import RestListener
+from iot_jobs_simulator.http.s3 import S3Endpoint
 from iot_jobs_simulator.jobs.execution import ExecutionStatus
-from iot_jobs_simulator.jobs.notifications import Publication
-from iot_jobs_simulator.jobs.store import JobStore, Settings
+from iot_jobs_simulator.jobs.settings import ServiceSettings
+from iot_jobs_simulator.jobs.store import JobStore
 from iot_jobs_simulator.jobs.views import Json
-from iot_jobs_simulator.mqtt.broker import MqttFront, Send
-from iot_jobs_simulator.mqtt.gate import Rules
+from iot_jobs_simulator.mqtt.broker import MqttBroker
+from iot_jobs_simulator.mqtt.gate import ConnectionRules
 from iot_jobs_simulator.mqtt.limits import Limits
+from iot_jobs_simulator.mqtt.listener import MqttListener
+from iot_jobs_simulator.mqtt.requests import MqttRequests
 from iot_jobs_simulator.objects import Objects
-from iot_jobs_simulator.placeholders import Presigner, read_source
+from iot_jobs_simulator.placeholders import PresignedDocuments
 from iot_jobs_simulator.policy import Policy, PolicyName
 from iot_jobs_simulator.refusals import Refused
+from iot_jobs_simulator.registry.things import Registry
 from iot_jobs_simulator.service import Service
 
-Received: TypeAlias = deque[tuple[str, bytes]]
+
+@dataclass(frozen=True, slots=True)
+class _Sockets:
+    """One bound socket for each listener."""
+
+    mqtt: socket.socket
+    mqtts: socket.socket
+    http: socket.socket
+    https: socket.socket
+
+    @property
+    def http_url(self) -> str:
+        """Where boto3 and the AWS CLI go, without a slash at the end."""
+        return f"http://127.0.0.1:{self.http.getsockname()[1]}"
+
+    @property
+    def endpoints(self) -> dict[str, str]:
+        """What DescribeEndpoint answers."""
+        mqtts, https = (f"localhost:{bound.getsockname()[1]}" for bound in (self.mqtts, self.https))
+        return {"iot:Data": mqtts, "iot:Data-ATS": mqtts, "iot:Jobs": https}
 
 
 class RunningSimulator:
@@ -40,27 +64,56 @@ class RunningSimulator:
     """
 
     def __init__(
-        self,
-        service: Service,
-        mqtt: MqttFront,
-        *,
-        faults: Faults,
-        objects: Objects,
-        http_url: str,
-        https_port: int,
-        certificates: Path,
-        received: Received,
+        self, sockets: _Sockets, directory: Path, settings: ServiceSettings, policy_name: PolicyName, limits: Limits
     ) -> None:
-        self._service = service
-        self._mqtt = mqtt
-        self.faults = faults
-        self.objects = objects
-        self.mqtt_port = mqtt.mqtt_port
-        self.mqtts_port = mqtt.mqtts_port
-        self.http_url = http_url
-        self.https_port = https_port
-        self.certificates = certificates
-        self.received = received
+        def on_thing_created(thing_name: str) -> None:
+            if policy_name is PolicyName.STRICT:
+                provide_for_thing(directory, thing_name)
+
+        held, clock, registry, self._changes = HeldMessages(), Clock(), Registry(), Changes()
+        self.certificates = directory
+        self.objects = Objects()
+        self.faults = Faults(on_cleared=held.send_all)
+        self.http_url = sockets.http_url
+        self.https_port = int(sockets.https.getsockname()[1])
+        tls = server_context(directory)
+        policy = Policy(policy_name, registry.exists)
+        self._broker = MqttBroker(ConnectionRules(limits, policy, self.faults), self._changes)
+        self._injector = FaultInjector(self.faults, held, self._broker.publish)
+        documents = PresignedDocuments(self.objects, sockets.http_url, clock.now)
+        self._service = Service(
+            JobStore(registry, settings, documents=documents, rollout_delay_s=self._injector.rollout_delay_s),
+            clock=clock,
+            changes=self._changes,
+            endpoints=sockets.endpoints,
+            publish=self._injector.publish,
+            on_thing_created=on_thing_created,
+        )
+        requests = MqttRequests(self._service, self._injector)
+        self.received = requests.received
+        self._mqtt = MqttListener(self._broker, sockets.mqtt, sockets.mqtts, tls=tls, on_request=requests.answer)
+        self.mqtt_port, self.mqtts_port = self._mqtt.mqtt_port, self._mqtt.mqtts_port
+        self._rest = RestListener(
+            sockets.http,
+            sockets.https,
+            tls=tls,
+            service=self._service,
+            injector=self._injector,
+            policy=policy,
+            controls=Controls(self.faults, self._mqtt, self._broker.publish, self.objects, self._service),
+            s3=S3Endpoint(self.objects, clock.now),
+        )
+
+    async def start(self) -> None:
+        """Serve on all ports."""
+        await self._mqtt.start()
+        await self._rest.start()
+
+    async def stop(self) -> None:
+        """Close all ports and end what runs; there is no starting again."""
+        self._service.stop()
+        self._injector.stop()
+        await asyncio.gather(self._mqtt.stop(keep_sessions=False), self._rest.stop())
 
     @property
     def store(self) -> JobStore:
@@ -73,7 +126,7 @@ class RunningSimulator:
 
     def publish(self, topic: str, payload: bytes) -> None:
         """Publish any bytes as the broker: forged, malformed, late or repeated notifications and replies."""
-        self._mqtt.publish(topic, payload)
+        self._broker.publish(topic, payload)
 
     def advance_clock(self, seconds: float) -> float:
         """Put the service's clock forward: time-outs and whatever else is due by then happen at once. The new time."""
@@ -99,22 +152,22 @@ class RunningSimulator:
         """Return when the latest execution of the job has the status; TimeoutError says what it has instead."""
         wanted = ExecutionStatus(status)
         try:
-            await self._service.wait_until(lambda: self.status(thing_name, job_id) is wanted, within_s)
+            await self._changes.wait_until(lambda: self.status(thing_name, job_id) is wanted, within_s)
         except TimeoutError:
             found = self.status(thing_name, job_id)
             raise TimeoutError(f"{job_id} on {thing_name} is {found}, not {wanted}, after {within_s} s") from None
 
     def has_subscription(self, topic_filter: str) -> bool:
         """Whether a client that is connected has subscribed to exactly this filter."""
-        return self._mqtt.has_subscription(topic_filter)
+        return self._broker.has_subscription(topic_filter)
 
     async def wait_for_subscription(self, topic_filter: str, *, within_s: float = 5) -> None:
         """Return when a client that is connected has subscribed to exactly this filter; TimeoutError if none does."""
-        await self._service.wait_until(lambda: self.has_subscription(topic_filter), within_s)
+        await self._changes.wait_until(lambda: self.has_subscription(topic_filter), within_s)
 
     async def wait_until(self, is_so: Callable[[], bool], *, within_s: float = 5) -> None:
-        """Return when a fact holds; looks again after every request, roll-out, subscription and disconnect."""
-        await self._service.wait_until(is_so, within_s)
+        """Return when a fact holds; looks again after every request, rollout, subscription and disconnect."""
+        await self._changes.wait_until(is_so, within_s)
 
     def status(self, thing_name: str, job_id: str) -> ExecutionStatus | None:
         """Status of the latest execution of the job on the thing, None if there is none."""
@@ -144,92 +197,19 @@ async def running_simulator(
     `rollout_delay_s` passes between CreateJob and the executions. `namespace_topic_of_api_text` adds, for namespaced
     jobs, notifications on the topics that the API reference prints to those that shipped clients use. With the policy
     STRICT each thing gets a certificate of its own, which is good for nothing else, and client.pem is refused.
-    `switches` are the other fields of `Settings`.
+    `switches` are the other fields of `ServiceSettings`.
     """
-    settings = Settings(
+    settings = ServiceSettings(
         rollout_delay_s=rollout_delay_s, namespace_topic_of_api_text=namespace_topic_of_api_text, **switches
     )
-    with tempfile.TemporaryDirectory(prefix="iot-jobs-simulator-") as scratch:
-        directory = certificates or Path(scratch)
+    with ExitStack() as stack:
+        scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="iot-jobs-simulator-"))
         ports = (mqtt_port, mqtts_port, http_port, https_port)
-        async with _serving(
-            bind, ports, directory=directory, settings=settings, policy_name=policy, limits=limits or Limits()
-        ) as simulator:
-            yield simulator
-
-
-@asynccontextmanager
-async def _serving(
-    bind: str,
-    ports: tuple[int, int, int, int],
-    *,
-    directory: Path,
-    settings: Settings,
-    policy_name: PolicyName,
-    limits: Limits,
-) -> AsyncIterator[RunningSimulator]:
-    mqtt_port, mqtts_port, http_port, https_port = ports
-    certificates.provide(directory)
-    tls = certificates.server_context(directory)
-    endpoints: dict[str, str] = {}
-
-    def publish(publication: Publication) -> None:
-        trouble.publish(publication)
-
-    def send(topic: str, payload: bytes) -> None:
-        mqtt.publish(topic, payload)
-
-    received: Received = deque(maxlen=10_000)
-
-    def answer(client_id: str, topic: str, payload: bytes, send: Send) -> bool:
-        received.append((topic, payload))
-        return trouble.answer_mqtt(service, client_id, topic, payload, send)
-
-    def created_thing(thing_name: str) -> None:
-        if policy_name is PolicyName.STRICT:
-            certificates.provide_for_thing(directory, thing_name)
-
-    service = Service(settings, endpoints, publish, created_thing)
-    base_url = ""
-    faults, objects = Faults(), Objects()
-    trouble = Trouble(faults, send)
-    service.rollout_delay_s = trouble.rollout_delay_s
-    policy = Policy(policy_name, service.is_thing)
-    mqtt = MqttFront(
-        bind,
-        mqtt_port,
-        mqtts_port,
-        tls=tls,
-        rules=Rules(limits, policy, faults),
-        answer=answer,
-        changed=service.look_again,
-    )
-    presigner = Presigner(objects, lambda: base_url, service.now)
-    service.store.read_source = lambda url: read_source(objects, url)
-    service.store.deliver = lambda document, job, execution: presigner.resolve(
-        document, job.request.presigned_url_config, execution
-    )
-    controls = Controls(faults, mqtt, objects, service)
-    rest = RestFront(service, trouble, policy, controls, S3Front(objects, service.now))
-    with socket.create_server((bind, http_port)) as plain, socket.create_server((bind, https_port)) as secure:
-        await mqtt.start()
+        sockets = _Sockets(*(stack.enter_context(socket.create_server((bind, port))) for port in ports))
+        provide(directory := certificates or Path(scratch))
+        simulator = RunningSimulator(sockets, directory, settings, policy, limits or Limits())
         try:
-            await rest.start(plain, secure, tls)
-            http_port, https_port = plain.getsockname()[1], secure.getsockname()[1]
-            base_url = f"http://127.0.0.1:{http_port}"
-            endpoints |= {"iot:Data": f"localhost:{mqtt.mqtts_port}", "iot:Data-ATS": f"localhost:{mqtt.mqtts_port}"}
-            endpoints |= {"iot:Jobs": f"localhost:{https_port}"}
-            yield RunningSimulator(
-                service,
-                mqtt,
-                faults=faults,
-                objects=objects,
-                http_url=base_url,
-                https_port=https_port,
-                certificates=directory,
-                received=received,
-            )
+            await simulator.start()
+            yield simulator
         finally:
-            service.stop()
-            trouble.stop()
-            await asyncio.gather(mqtt.stop(keep_sessions=False), rest.stop())
+            await simulator.stop()

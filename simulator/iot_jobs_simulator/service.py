@@ -6,65 +6,64 @@ between two turns of the event loop, so that no other request can come in betwee
 
 import asyncio
 import logging
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from iot_jobs_simulator.changes import Changes
+from iot_jobs_simulator.clock import Clock
 from iot_jobs_simulator.control_plane import ControlPlane
-from iot_jobs_simulator.device_plane import DevicePlane, Reply
+from iot_jobs_simulator.device_plane import DevicePlane, Perform, Reply
 from iot_jobs_simulator.jobs import rollout
 from iot_jobs_simulator.jobs.notifications import Publication
-from iot_jobs_simulator.jobs.store import JobStore, Settings
+from iot_jobs_simulator.jobs.store import JobStore
 from iot_jobs_simulator.jobs.views import Json
 from iot_jobs_simulator.model import ServiceApi
-from iot_jobs_simulator.refusals import Code, Refused
+from iot_jobs_simulator.refusals import Code
+from iot_jobs_simulator.topics import DeviceRequest
 
 _log = logging.getLogger(__name__)
 
 
 class Service:
-    """One AWS IoT Jobs. `publish` sends one notification and must not block; `created_thing` is told of each thing."""
+    """One AWS IoT Jobs. `publish` sends one notification and must not block; `on_thing_created` is told of each thing.
+
+    `endpoints` maps an endpoint type to host and port.
+    """
 
     def __init__(
         self,
-        settings: Settings,
+        store: JobStore,
+        *,
+        clock: Clock,
+        changes: Changes,
         endpoints: Mapping[str, str],
         publish: Callable[[Publication], None],
-        created_thing: Callable[[str], None] = lambda _thing_name: None,
+        on_thing_created: Callable[[str], None],
     ) -> None:
         self.control_api = ServiceApi("iot")
         self.data_api = ServiceApi("iot-jobs-data")
-        self.store = JobStore(settings=settings)
-        self._control = ControlPlane(self.store, self.control_api, endpoints)
-        self._device = DevicePlane(self.store, self.data_api, self.control_api)
+        self.store = store
+        self._clock = clock
+        self._changes = changes
+        self._control = ControlPlane(store, self.control_api, endpoints)
+        self._device = DevicePlane(store, self.data_api, self.control_api)
         self._publish = publish
-        self._created_thing = created_thing
-        self.rollout_delay_s: Callable[[], float | None] = lambda: None
-        self._ahead_s = 0.0
+        self._on_thing_created = on_thing_created
         self._timer: asyncio.TimerHandle | None = None
-        self._changed = asyncio.Event()
 
-    def now(self) -> float:
-        """The service's time, in seconds since the epoch."""
-        return time.time() + self._ahead_s
-
-    def answer_mqtt(self, topic: str, payload: bytes, reply: Callable[[Reply], None], *, fails: bool = False) -> bool:
-        """Answer a message on a request topic; False if the topic is none of ours. `fails` is trouble on demand."""
+    def answer_mqtt(
+        self, request: DeviceRequest, topic: str, payload: bytes, perform: Perform, reply: Callable[[Reply], None]
+    ) -> None:
+        """Answer a message on a request topic."""
         try:
-            if fails:
-                raise RuntimeError("A fault on demand")  # noqa: TRY301 - it is to take the way of any other
-            answer = self._device.answer_mqtt(topic, payload, self._catch_up())
+            answer = self._device.answer_mqtt(request, topic, payload, self._catch_up(), perform)
         except Exception:  # noqa: BLE001 - a fault of ours is answered as AWS answers its own, and logged
             _log.exception("Fault while answering %s", topic)
             fault: Json = {"code": Code.INTERNAL_ERROR, "message": "Internal error", "timestamp": int(self.now())}
             answer = Reply(f"{topic}/rejected", fault)
-        if answer is None:
-            return False
-        reply(answer)
+        if answer is not None:
+            reply(answer)
         self._follow_up()
-        return True
 
     def answer_device(self, operation: str, members: Mapping[str, Any], query: Mapping[str, str]) -> Json:
         """Answer a data plane request over HTTP; raises Refused."""
@@ -74,38 +73,22 @@ class Service:
 
     def answer_operator(self, operation: str, members: Mapping[str, Any]) -> Json:
         """Answer a control plane request; raises Refused."""
-        with self._rollout_delayed(operation):
-            answer = self._control.answer(operation, members, self._catch_up())
+        answer = self._control.answer(operation, members, self._catch_up())
         if operation == "CreateThing":
-            self._created_thing(answer["thingName"])
+            self._on_thing_created(answer["thingName"])
         self._follow_up()
         return answer
 
+    def now(self) -> float:
+        """The service's time, in seconds since the epoch."""
+        return self._clock.now()
+
     def advance_clock(self, seconds: float) -> float:
         """Put the clock forward; what becomes due happens before this returns, each at its own time. The new time."""
-        self._ahead_s += seconds
+        self._clock.put_forward(seconds)
         now = self._catch_up()
         self._follow_up()
         return now
-
-    def is_thing(self, name: str) -> bool:
-        """Whether a thing of that name is registered."""
-        try:
-            self.store.registry.find(name)
-        except Refused:
-            return False
-        return True
-
-    async def wait_until(self, is_so: Callable[[], bool], within_s: float) -> None:
-        """Return as soon as the fact holds; looks again after every change. TimeoutError when it does not in time."""
-        async with asyncio.timeout(within_s):
-            while not is_so():
-                await self._changed.wait()
-
-    def look_again(self) -> None:
-        """Wake all who wait for a fact: something has changed."""
-        self._changed.set()
-        self._changed = asyncio.Event()
 
     def stop(self) -> None:
         """Let no timer run any more."""
@@ -119,25 +102,13 @@ class Service:
         self._publish_due()
         return now
 
-    @contextmanager
-    def _rollout_delayed(self, operation: str) -> Iterator[None]:
-        """Let the executions of a job that is created meanwhile come later, if somebody wants that."""
-        delay_s = self.rollout_delay_s() if operation == "CreateJob" else None
-        usual = self.store.settings
-        if delay_s is not None:
-            self.store.settings = replace(usual, rollout_delay_s=delay_s)
-        try:
-            yield
-        finally:
-            self.store.settings = usual
-
     def _publish_due(self) -> None:
         for publication in self.store.take_publications():
             self._publish(publication)
 
     def _follow_up(self) -> None:
         self._publish_due()
-        self.look_again()
+        self._changes.announce()
         self.stop()
         due_at = rollout.next_due(self.store)
         if due_at is not None:

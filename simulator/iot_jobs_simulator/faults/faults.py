@@ -1,4 +1,4 @@
-"""Trouble on demand: the words for it, and which piece of it is due. `trouble`, `gate` and `rest` make it happen.
+"""Trouble on demand: the words for it, and which piece of it is due. `injection` and the MQTT gate make it happen.
 
 A fault names the events that it is about (filters; one left out means any), lets the first `skip` of them pass, and
 acts on the next `times`, or until it is cleared. Of all faults that an event matches, the one added first acts, alone:
@@ -8,7 +8,7 @@ a list of faults is a script. Nothing is random.
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
@@ -30,7 +30,7 @@ PacketName: TypeAlias = Literal[
 Milliseconds: TypeAlias = Annotated[int, Field(ge=0, le=86_400_000)]
 
 
-class Front(StrEnum):
+class ListenerName(StrEnum):
     """Where a request came in: devices over MQTT, devices over HTTP, operators."""
 
     MQTT = "mqtt"
@@ -39,14 +39,14 @@ class Front(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class TrafficEvent:
     """Something that a fault can be about. What does not apply is None."""
 
     operation: str | None = None
     thing: str | None = None
     topic: str | None = None
     client_id: str | None = None
-    front: Front | None = None
+    listener: ListenerName | None = None
     what: Literal["reply", "notification"] | None = None
     packet: str | None = None
     direction: Literal["in", "out"] | None = None
@@ -71,7 +71,7 @@ class _OfRequest(Fault):
     topic: str | None = None
     client_id: str | None = None
     job: str | None = None
-    front: Annotated[Front, Field(strict=False)] | None = None
+    listener: Annotated[ListenerName, Field(strict=False)] | None = None
 
 
 class _OfMessage(_OfRequest):
@@ -225,7 +225,7 @@ AnyFault: TypeAlias = (
 )  # fmt: skip
 
 _ADAPTER: Final[TypeAdapter[AnyFault]] = TypeAdapter(Annotated[AnyFault, Field(discriminator="kind")])
-_FILTERS: Final = ("operation", "thing", "client_id", "front", "what", "packet", "direction", "of", "job")
+_FILTERS: Final = tuple(each.name for each in fields(TrafficEvent) if each.name != "topic")  # that one is matched
 
 
 @dataclass(slots=True)
@@ -242,13 +242,18 @@ class _Entry:
 
 
 class Faults:
-    """All faults that are switched on. `clock` gives seconds of any origin."""
+    """All faults that are switched on. `on_cleared` is called whenever some were switched off.
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    `clock` gives seconds of any origin.
+    """
+
+    def __init__(
+        self, on_cleared: Callable[[], None] = lambda: None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._on_cleared = on_cleared
         self._clock = clock
         self._entries: list[_Entry] = []
         self._added = 0
-        self.when_cleared: Callable[[], None] = lambda: None
 
     def add(self, fault: Fault | Mapping[str, Any]) -> int:
         """Switch a fault on; JSON is welcome. Its number. InvalidRequest, in a sentence, if it is not one."""
@@ -266,7 +271,7 @@ class Faults:
     def clear(self, number: int | None = None) -> None:
         """Switch one fault off, or all; messages that a fault still holds back are sent."""
         self._entries = [entry for entry in self._entries if number not in (None, entry.number)]
-        self.when_cleared()
+        self._on_cleared()
 
     def listed(self) -> list[dict[str, Any]]:
         """All faults as JSON, those that are used up included; `seen` and `done` count events."""
@@ -276,7 +281,7 @@ class Faults:
             for entry in self._entries
         ]
 
-    def take(self, event: Event, *kinds: type[Fault], when: Callable[[Any], bool] = lambda _fault: True) -> Any:
+    def take(self, event: TrafficEvent, *kinds: type[Fault], when: Callable[[Any], bool] = lambda _fault: True) -> Any:
         """The first fault of these kinds that is about the event and due, which counts as done then; else None."""
         for entry in self._entries:
             fault = entry.fault
@@ -290,7 +295,7 @@ class Faults:
                 return fault
         return None
 
-    def _is_too_fast(self, entry: _Entry, event: Event) -> bool:
+    def _is_too_fast(self, entry: _Entry, event: TrafficEvent) -> bool:
         """Count the event; True if more came within a second than may."""
         group, most = _rate(entry.fault, event)
         recent, now = entry.recent[group], self._clock()
@@ -302,7 +307,7 @@ class Faults:
         return False
 
 
-def _is_about(fault: Fault, event: Event) -> bool:
+def _is_about(fault: Fault, event: TrafficEvent) -> bool:
     for name in _FILTERS:
         wanted = getattr(fault, name, None)
         if wanted is not None and wanted != getattr(event, name):
@@ -315,13 +320,13 @@ def _is_about(fault: Fault, event: Event) -> bool:
     return event.topic is not None and topics.matches(wanted_topic, event.topic)
 
 
-def _rate(fault: Fault, event: Event) -> tuple[str | None, int]:
+def _rate(fault: Fault, event: TrafficEvent) -> tuple[str | None, int]:
     """What is counted together, and how many of it a second may bring."""
     if isinstance(fault, Rate):
         return event.client_id, _CONNECTION_RATES[fault.of] if fault.per_second is None else fault.per_second
     if isinstance(fault, Throttle) and fault.per_second is not None:
         return None, fault.per_second
-    if event.front is Front.CONTROL:
+    if event.listener is ListenerName.CONTROL:
         return event.operation, _CONTROL_RATE
     return "read" if event.operation in _READS else "write", _DEVICE_RATE
 

@@ -21,7 +21,7 @@ MAX_ADVANCE_S: Final = 10 * 366 * 86400
 _ACTIONS: Final = ("stop", "start", "restart")
 
 
-class Broker(Protocol):
+class Ports(Protocol):
     """What can be done to the MQTT ports."""
 
     async def start(self) -> None:
@@ -29,9 +29,6 @@ class Broker(Protocol):
 
     async def stop(self, *, keep_sessions: bool) -> None:
         """Cut all connections."""
-
-    def publish(self, topic: str, payload: bytes) -> None:
-        """Publish as the broker."""
 
 
 class Clock(Protocol):
@@ -47,10 +44,13 @@ class Clock(Protocol):
 class Controls:
     """`POST`, `GET` `clock`; `POST`, `GET`, `DELETE` `faults`; `POST` `broker`, `publish`; `objects/BUCKET/KEY`."""
 
-    def __init__(self, faults: Faults, broker: Broker, objects: Objects, clock: Clock) -> None:
+    def __init__(
+        self, faults: Faults, ports: Ports, publish: Callable[[str, bytes], None], objects: Objects, clock: Clock
+    ) -> None:
         self._faults = faults
         self._clock = clock
-        self._broker = broker
+        self._ports = ports
+        self._broker_publish = publish
         self._objects = objects
         self._endpoints: Mapping[tuple[str, str], Callable[[Json], Awaitable[Json]]] = {
             ("GET", "clock"): self._tell_time,
@@ -113,7 +113,7 @@ class Controls:
     async def _clear_faults(self, members: Json) -> Json:
         number = str(members.get("number", ""))
         if number and not number.isdecimal():
-            raise invalid(f"{number} is no number of a fault")
+            raise invalid(f"{number} is not the number of a fault")
         self._faults.clear(int(number) if number else None)
         return {}
 
@@ -122,16 +122,16 @@ class Controls:
         if action not in _ACTIONS or not isinstance(keeps, bool):
             raise invalid(f"action must be one of {', '.join(_ACTIONS)}, keep_sessions true or false")
         if action != "start":
-            await self._broker.stop(keep_sessions=keeps)
+            await self._ports.stop(keep_sessions=keeps)
         if action != "stop":
-            await self._broker.start()
+            await self._ports.start()
         return {}
 
     async def _publish(self, members: Json) -> Json:
         topic, payload = members.get("topic"), members.get("payload")
         if not isinstance(topic, str) or payload is None:
             raise invalid("topic must be a string; payload any JSON, or a string that is sent as it is")
-        self._broker.publish(topic, (payload if isinstance(payload, str) else payloads.encode(payload)).encode())
+        self._broker_publish(topic, (payload if isinstance(payload, str) else payloads.encode(payload)).encode())
         return {}
 
 

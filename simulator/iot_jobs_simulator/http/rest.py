@@ -1,4 +1,4 @@
-"""The HTTP fronts: one port for SigV4 clients (boto3, the AWS CLI), one for devices with a certificate. Knows aiohttp.
+"""The HTTP listeners: one for SigV4 clients (boto3, the AWS CLI), one for devices with a certificate. Knows aiohttp.
 
 On the first, the service in the credential scope decides between the two planes, which share paths, or the Host if the
 request is not signed; signatures are not verified. The second serves the data plane only, since a device has no
@@ -11,16 +11,16 @@ import re
 import socket
 import ssl
 from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from aiohttp import web
 
 from iot_jobs_simulator import certificates, objects, payloads
-from iot_jobs_simulator.faults.faults import Alter, Crash, Delay, Event, Front, Lose, Reject, Silence, Throttle
-from iot_jobs_simulator.faults.injection import Trouble, alter, rejection
+from iot_jobs_simulator.faults.faults import Alter, Delay, ListenerName, Lose, TrafficEvent
+from iot_jobs_simulator.faults.injection import FaultInjector, alter
 from iot_jobs_simulator.http import controls
 from iot_jobs_simulator.http.controls import Controls
-from iot_jobs_simulator.http.s3 import S3Front
+from iot_jobs_simulator.http.s3 import S3Endpoint
 from iot_jobs_simulator.jobs.views import Json
 from iot_jobs_simulator.model import ServiceApi
 from iot_jobs_simulator.policy import Policy
@@ -31,6 +31,8 @@ Operate: TypeAlias = Callable[[str, Mapping[str, Any], Mapping[str, str]], Json]
 
 _log = logging.getLogger(__name__)
 _SCOPE: Final = re.compile(r"Credential=[^/,\s]+/[0-9]+/[^/,\s]+/(?P<service>[^/,\s]+)/aws4_request")
+
+_INTERNAL: Final = "InternalFailureException"
 
 # The exceptions of both services by our code; their status is in the service's model. A version that does not match has
 # no exception of its own on the data plane, and travels as the modelled one that fits.
@@ -48,30 +50,48 @@ EXCEPTIONS: Final[Mapping[Code, str]] = {
 }
 _BACKLOG: Final = 1024
 _LINGERING_S: Final = 1  # for a body that nobody reads; the end of the simulator waits for it
-_INTERNAL: Final = "InternalFailureException"
-
-
 _DATA_PLANE_HOST: Final = re.compile(r"[^.]+\.jobs\.iot\.")
 
 
-class RestFront:
-    """Both HTTP ports."""
+class _Plane(NamedTuple):
+    """One of the two services, as HTTP reaches it."""
 
-    def __init__(self, service: Service, trouble: Trouble, policy: Policy, controls: Controls, s3: S3Front) -> None:
-        self._service = service
-        self._trouble = trouble
+    api: ServiceApi
+    listener: ListenerName
+    operate: Operate
+
+
+class RestListener:
+    """Both HTTP ports; `plain` and `secure` are bound already. `tls` is for the latter."""
+
+    def __init__(
+        self,
+        plain: socket.socket,
+        secure: socket.socket,
+        *,
+        tls: ssl.SSLContext,
+        service: Service,
+        injector: FaultInjector,
+        policy: Policy,
+        controls: Controls,
+        s3: S3Endpoint,
+    ) -> None:
+        self._ports = ((plain, None, self._answer_plain), (secure, tls, self._answer_device))
+        self._control_plane = _Plane(service.control_api, ListenerName.CONTROL, _without_query(service.answer_operator))
+        self._data_plane = _Plane(service.data_api, ListenerName.HTTP, service.answer_device)
+        self._injector = injector
         self._policy = policy
         self._controls = controls
         self._s3 = s3
         self._runners: list[web.ServerRunner] = []
 
-    async def start(self, plain: socket.socket, secure: socket.socket, tls: ssl.SSLContext) -> None:
-        """Serve on two bound sockets."""
-        for listener, context, handler in ((plain, None, self._answer_plain), (secure, tls, self._answer_device)):
+    async def start(self) -> None:
+        """Serve on both ports."""
+        for bound, context, handler in self._ports:
             server = web.Server(handler, access_log=None, lingering_time=_LINGERING_S)
             runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=0)
             await runner.setup()
-            await web.SockSite(runner, listener, ssl_context=context, backlog=_BACKLOG).start()
+            await web.SockSite(runner, bound, ssl_context=context, backlog=_BACKLOG).start()
             self._runners.append(runner)
 
     async def stop(self) -> None:
@@ -87,9 +107,9 @@ class RestFront:
             return await self._controls.answer(request)
         match _service_of(request):
             case "iot":
-                return await self._answer(request, self._service.control_api, Front.CONTROL, self._answer_operator)
+                return await self._answer(request, self._control_plane)
             case "iot-jobs-data":
-                return await self._answer(request, self._service.data_api, Front.HTTP, self._service.answer_device)
+                return await self._answer(request, self._data_plane)
             case None:
                 return _error(403, "MissingAuthenticationTokenException", "Missing Authentication Token")
             case other:
@@ -98,57 +118,45 @@ class RestFront:
     async def _answer_device(self, request: web.BaseRequest) -> web.Response:
         transport = request.transport
         name = certificates.common_name(transport.get_extra_info("ssl_object") if transport is not None else None)
-        found = self._service.data_api.find_operation(request.method, request.raw_path.split("?")[0])
+        found = self._data_plane.api.find_operation(request.method, request.raw_path.split("?")[0])
         thing_name = found[1].get("thingName", "") if found is not None else ""
         if not self._policy.admits(name) or (found is not None and not self._policy.permits_thing(name, thing_name)):
             return _error(403, "ForbiddenException", "Forbidden")
-        return await self._answer(request, self._service.data_api, Front.HTTP, self._service.answer_device)
+        return await self._answer(request, self._data_plane)
 
-    def _answer_operator(self, operation: str, members: Mapping[str, Any], _query: Mapping[str, str]) -> Json:
-        return self._service.answer_operator(operation, members)
-
-    async def _answer(self, request: web.BaseRequest, api: ServiceApi, front: Front, operate: Operate) -> web.Response:
+    async def _answer(self, request: web.BaseRequest, plane: _Plane) -> web.Response:
+        api = plane.api
         found = api.find_operation(request.method, request.raw_path.split("?")[0])
         if found is None:
             return _error(404, "UnknownOperationException", f"No operation has {request.method} {request.path}")
         operation, path_members = found
-        event = Event(
-            operation=operation, thing=path_members.get("thingName"), front=front, job=path_members.get("jobId")
+        event = TrafficEvent(
+            operation=operation,
+            thing=path_members.get("thingName"),
+            listener=plane.listener,
+            job=path_members.get("jobId"),
         )
         try:
-            body = api.read_body(operation, payloads.decode_object(await request.read()))
-            query_members = api.read_query(operation, request.query)
-            members = {**body, **query_members, **api.read_path(operation, path_members)}
-            return await self._perform(request, api, event, lambda: operate(operation, members, request.query))
+            payload = await request.read()
+
+            def operate() -> Json:
+                body = api.read_body(operation, payloads.decode_object(payload))
+                query_members = api.read_query(operation, request.query)
+                members = {**body, **query_members, **api.read_path(operation, path_members)}
+                return plane.operate(operation, members, request.query)
+
+            answer = self._injector.perform(event, operate)
+            return _hung_up(request) if answer is None else await self._reply(request, event, answer)
         except Refused as refusal:
-            return _refusal(api, refusal.code, refusal.message, refusal.members)
+            return _refusal(api, refusal)
         except web.HTTPRequestEntityTooLarge:
             return _error(413, "RequestEntityTooLargeException", "The request is too large")
         except Exception:  # noqa: BLE001 - a fault of ours is answered as AWS answers its own, and logged
             _log.exception("Fault while answering %s", operation)
             return _error(500, _INTERNAL, "Internal error")
 
-    async def _perform(
-        self, request: web.BaseRequest, api: ServiceApi, event: Event, operate: Callable[[], Json]
-    ) -> web.Response:
-        """Do what was asked and answer it, faults permitting."""
-        match fault := self._trouble.for_request(event):
-            case Silence():
-                return _hung_up(request)
-            case Reject() | Throttle():
-                refusal = rejection(fault)
-                members = {name: value for name, value in refusal.items() if name not in ("code", "message")}
-                status = fault.status if isinstance(fault, Reject) else None
-                return _refusal(api, refusal["code"], refusal["message"], members, status)
-            case Crash():
-                raise RuntimeError("A fault on demand")
-            case None:
-                pass
-        answer = {} if self._trouble.hides_next(event) else operate()
-        return await self._reply(request, event, answer)
-
-    async def _reply(self, request: web.BaseRequest, event: Event, answer: Json) -> web.Response:
-        match fault := self._trouble.for_http_reply(event):
+    async def _reply(self, request: web.BaseRequest, event: TrafficEvent, answer: Json) -> web.Response:
+        match fault := self._injector.http_reply_fault(event):
             case Lose():
                 return _hung_up(request)
             case Delay():
@@ -159,6 +167,10 @@ class RestFront:
             case None:
                 pass
         return web.json_response(answer, dumps=payloads.encode)
+
+
+def _without_query(operate: Callable[[str, Mapping[str, Any]], Json]) -> Operate:
+    return lambda operation, members, _query: operate(operation, members)
 
 
 def _service_of(request: web.BaseRequest) -> str | None:
@@ -176,13 +188,11 @@ def _hung_up(request: web.BaseRequest) -> web.Response:
     return web.Response()
 
 
-def _refusal(
-    api: ServiceApi, code: str, message: str, members: Mapping[str, Any], status: int | None = None
-) -> web.Response:
+def _refusal(api: ServiceApi, refusal: Refused) -> web.Response:
     """A refusal by one of our codes, or by an exception's own name."""
     named = {**EXCEPTIONS, Code.INTERNAL_ERROR: _INTERNAL}
-    exception = next((name for known, name in named.items() if known == code), code)
-    return _error(status or api.error_status(exception), exception, message, members)
+    exception = next((name for code, name in named.items() if code == refusal.code), refusal.code)
+    return _error(refusal.status or api.error_status(exception), exception, refusal.message, refusal.members)
 
 
 def _error(status: int, exception: str, message: str, members: Mapping[str, Any] | None = None) -> web.Response:

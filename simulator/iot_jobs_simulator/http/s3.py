@@ -15,7 +15,7 @@ MAX_OBJECT_BYTES: Final = 256 * 1024 * 1024
 _RANGE: Final = re.compile(r"bytes=(?P<first>[0-9]*)-(?P<last>[0-9]*)")
 
 
-class S3Front:
+class S3Endpoint:
     """Everything below `objects.PATH`. `now` is seconds since the epoch."""
 
     def __init__(self, objects: Objects, now: Callable[[], float]) -> None:

@@ -9,7 +9,7 @@ from iot_jobs_simulator.jobs.job import Job
 
 
 @dataclass(frozen=True, slots=True)
-class RollOut:
+class Rollout:
     """Give the things that wait for the job their executions."""
 
     job: Job
@@ -37,7 +37,7 @@ class EndDeletion:
     job: Job
 
 
-Task: TypeAlias = RollOut | TimeOut | Retry | EndDeletion
+Task: TypeAlias = Rollout | TimeOut | Retry | EndDeletion
 
 
 class Agenda:

@@ -43,7 +43,7 @@ DEVICE_MAY_SET: Final = frozenset(
 )
 
 
-# What `Settings.queued_may_end` is about.
+# What `ServiceSettings.queued_may_end` is about.
 EARLY_ENDS: Final = frozenset({ExecutionStatus.SUCCEEDED, ExecutionStatus.FAILED})
 
 

@@ -1,19 +1,19 @@
 """What an operator may do with jobs: the rules of the control plane (API reference, AWS IoT; page manage-job-cli).
 
-Arguments have the right types and shapes already. Single executions are in `intervention`, lists in `listing`.
+Arguments have the right types and shapes already. Single executions are in `execution_control`, lists in `listing`.
 """
 
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from iot_jobs_simulator.jobs import lifecycle, membership, retries
-from iot_jobs_simulator.jobs.agenda import EndDeletion, RollOut
+from iot_jobs_simulator.jobs.agenda import EndDeletion, Rollout
 from iot_jobs_simulator.jobs.execution import TIMEOUT_MINUTES, ExecutionStatus
 from iot_jobs_simulator.jobs.job import MAX_TARGETS, Job, JobRequest, JobStatus
 from iot_jobs_simulator.jobs.store import JobStore
 from iot_jobs_simulator.names import arn
+from iot_jobs_simulator.payloads import json_value
 from iot_jobs_simulator.refusals import Code, Refused, invalid
 
 MAX_DELETIONS: Final = 10
@@ -43,7 +43,7 @@ def create(store: JobStore, request: JobRequest, now: float) -> Job:
         job.members = set(things)
     store.tags.begin(job.arn, request.tags)
     store.add_job(job)
-    store.agenda.add(now + store.settings.rollout_delay_s, RollOut(job))
+    store.agenda.add(now + store.rollout_delay_s(store.settings.rollout_delay_s), Rollout(job))
     return job
 
 
@@ -87,7 +87,7 @@ def associate(
     if new:
         job.members |= set(new)
         job.waiting_things |= new
-        store.agenda.add(now + store.settings.rollout_delay_s, RollOut(job))
+        store.agenda.add(now + store.settings.rollout_delay_s, Rollout(job))
     return job
 
 
@@ -129,18 +129,6 @@ def delete(store: JobStore, job_id: str, now: float, *, force: bool, namespace: 
             store.remove(execution)
     store.deletions.add(job_id)
     store.agenda.add(now + store.settings.deletion_delay_s, EndDeletion(job))
-
-
-def json_value(text: str) -> Any:
-    """The value of a JSON text, or ValueError. NaN and Infinity are no JSON, nor is what nests beyond reason."""
-    try:
-        return json.loads(text, parse_constant=_no_json)
-    except RecursionError:
-        raise ValueError("nests too deeply") from None
-
-
-def _no_json(word: str) -> None:
-    raise ValueError(f"{word} is not JSON")
 
 
 def _check(request: JobRequest) -> None:

@@ -7,7 +7,8 @@ notify-next when the first one became another.
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from iot_jobs_simulator.jobs.views import Json, Pending, Verbatim, by_status, device_execution
+from iot_jobs_simulator.jobs.views import Json, Pending, by_status, device_execution
+from iot_jobs_simulator.payloads import Verbatim
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What the service does by itself when its time has come: roll-outs, time-outs, delayed retries, ends of deletions.
+"""What the service does by itself when its time has come: rollouts, time-outs, delayed retries, ends of deletions.
 
 The shell asks `next_due` when to call `advance`. Each task happens at the time it was due, however late it is done, so
 that a clock that jumps by a week leaves the same record as one that went through it.
@@ -7,7 +7,7 @@ that a clock that jumps by a week leaves the same record as one that went throug
 from typing import assert_never
 
 from iot_jobs_simulator.jobs import lifecycle
-from iot_jobs_simulator.jobs.agenda import EndDeletion, Retry, RollOut, Task, TimeOut
+from iot_jobs_simulator.jobs.agenda import EndDeletion, Retry, Rollout, Task, TimeOut
 from iot_jobs_simulator.jobs.job import Job, JobStatus
 from iot_jobs_simulator.jobs.store import JobStore
 
@@ -25,7 +25,7 @@ def advance(store: JobStore, now: float) -> None:
 
 def _perform(store: JobStore, at: float, task: Task) -> None:
     match task:
-        case RollOut(job):
+        case Rollout(job):
             _roll_out(store, job, at)
         case TimeOut(execution, deadline):
             lifecycle.time_out(store, execution, deadline, at)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class ServiceSettings:
     """Each default is what AWS most probably does.
 
     `rollout_delay_s` passes between CreateJob and the executions, `deletion_delay_s` while a job is

@@ -6,9 +6,10 @@ What follows from a change (retry, completion) is the business of `lifecycle`.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from iot_jobs_simulator.jobs import notifications
 from iot_jobs_simulator.jobs.agenda import Agenda, TimeOut
@@ -17,17 +18,24 @@ from iot_jobs_simulator.jobs.execution_index import Executions
 from iot_jobs_simulator.jobs.job import Job, JobStatus
 from iot_jobs_simulator.jobs.job_index import JobIndex
 from iot_jobs_simulator.jobs.notifications import Publication
-from iot_jobs_simulator.jobs.settings import Settings
+from iot_jobs_simulator.jobs.settings import ServiceSettings
 from iot_jobs_simulator.jobs.views import Pending
 from iot_jobs_simulator.refusals import invalid, not_found
 from iot_jobs_simulator.registry.tags import Tags
 from iot_jobs_simulator.registry.things import Registry
 
-__all__ = ["JobStore", "Settings"]
 
+class Documents:
+    """Where job documents come from and what is delivered of them: here, without an object store, the text itself."""
 
-def _no_source(url: str) -> str:
-    raise invalid(f"The object {url} cannot be read: this simulator has no object store")
+    def read_source(self, url: str) -> str:
+        """The text of the object that a documentSource names; raises Refused where there is none."""
+        raise invalid(f"The object {url} cannot be read: this simulator has no object store")
+
+    def deliver(self, document: str, presigned_url_config: Mapping[str, Any], execution: JobExecution) -> str:
+        """What one delivery of a job document reads; placeholders are replaced here."""
+        del presigned_url_config, execution
+        return document
 
 
 @dataclass(slots=True)
@@ -35,7 +43,7 @@ class JobStore:
     """The state of the service."""
 
     registry: Registry = field(default_factory=Registry)
-    settings: Settings = field(default_factory=Settings)
+    settings: ServiceSettings = field(default_factory=ServiceSettings)
     jobs: dict[str, Job] = field(default_factory=dict)
     index: JobIndex = field(default_factory=JobIndex)
     executions: Executions = field(default_factory=Executions)
@@ -43,10 +51,9 @@ class JobStore:
     tags: Tags = field(default_factory=Tags)
     deletions: set[str] = field(default_factory=set)
     _continuous: dict[str, dict[str, Job]] = field(default_factory=lambda: defaultdict(dict))
-    # Reads the object that a documentSource names; raises Refused where there is none.
-    read_source: Callable[[str], str] = _no_source
-    # Makes of a job document what one delivery of it reads; placeholders are replaced here.
-    deliver: Callable[[str, Job, JobExecution], str] = lambda document, _job, _execution: document
+    documents: Documents = field(default_factory=Documents)
+    # By how much the executions of a new job come later: of what the settings say, what holds this time. In seconds.
+    rollout_delay_s: Callable[[float], float] = lambda usual_s: usual_s
     _publications: list[Publication] = field(default_factory=list)
     _sequence: int = 0
 
@@ -86,8 +93,8 @@ class JobStore:
 
     def document(self, execution: JobExecution) -> str:
         """The text of the job document that the execution runs, as it is delivered now."""
-        job = self.jobs[execution.job_id]
-        return self.deliver(job.request.document, job, execution)
+        request = self.jobs[execution.job_id].request
+        return self.documents.deliver(request.document, request.presigned_url_config, execution)
 
     def add_job(self, job: Job) -> None:
         """Take a new job in."""

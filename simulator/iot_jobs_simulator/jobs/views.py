@@ -4,22 +4,15 @@ Device plane times are whole seconds; control plane times have fractions (develo
 API reference, DateType).
 """
 
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from iot_jobs_simulator.jobs.execution import ExecutionStatus, JobExecution
 from iot_jobs_simulator.jobs.job import Job
 from iot_jobs_simulator.names import arn
+from iot_jobs_simulator.payloads import Verbatim
 
 Pending: TypeAlias = tuple[JobExecution, ...]
 Json: TypeAlias = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Verbatim:
-    """JSON text that goes into a payload as it is: a job document over MQTT, its numbers the operator's."""
-
-    text: str
 
 
 def device_summary(execution: JobExecution) -> Json:

@@ -1,17 +1,14 @@
-"""The MQTT front: an amqtt broker that hands request topics of Jobs to the service. The only file that knows amqtt.
+"""An amqtt broker that hands request topics of Jobs to the service. The only file that knows amqtt.
 
-Owns connections, sessions and delivery. amqtt 0.12.1 is overridden where AWS IoT Core differs from it; each override
-says why. Listening is our own (amqtt's "external" listener): its TLS listener would let clients in without certificate.
+Owns sessions and delivery. amqtt 0.12.1 is overridden where AWS IoT Core differs from it; each override says why.
+Listening is our own (amqtt's "external" listener): its TLS listener would let clients in without certificate.
 """
 
 import asyncio
 import itertools
-import logging
-import ssl
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 from amqtt.broker import Broker, Server
 from amqtt.contexts import BrokerConfig, ListenerConfig, ListenerType
@@ -19,84 +16,35 @@ from amqtt.mqtt.constants import QOS_0, QOS_1
 from amqtt.mqtt.protocol.broker_handler import BrokerProtocolHandler
 from amqtt.session import Session
 
-from iot_jobs_simulator.faults.faults import Event, RefuseSubscription, SessionPresent
-from iot_jobs_simulator.mqtt.gate import Gate, Rules
+from iot_jobs_simulator.changes import Changes
+from iot_jobs_simulator.faults.faults import RefuseSubscription, SessionPresent, TrafficEvent
+from iot_jobs_simulator.mqtt.gate import ConnectionRules, Gate
 
-Send: TypeAlias = Callable[[str, bytes], None]
-# Called with client id, topic, payload and what sends to the client that asked; False if the topic is none of Jobs.
-Answer: TypeAlias = Callable[[str, str, bytes, Send], bool]
-
-_log = logging.getLogger(__name__)
 _LISTENER: Final = "default"
 _KEPT: Final = "simulator.kept"
 _REFUSED_FILTER: Final = 0x80
-_TLS_WITHIN_S: Final = 10
-_GONE_WITHIN_S: Final = 2
-_BACKLOG: Final = 1024
 
 
-class MqttFront:
-    """Both MQTT ports. May be stopped and started again on the same ports; persistent sessions survive that."""
+class MqttBroker:
+    """Sessions, subscriptions and what is published to them. Gates bring the connections in."""
 
-    def __init__(
-        self,
-        bind: str,
-        mqtt_port: int,
-        mqtts_port: int,
-        *,
-        tls: ssl.SSLContext,
-        rules: Rules,
-        answer: Answer,
-        changed: Callable[[], None],
-    ) -> None:
-        self.mqtt_port = mqtt_port
-        self.mqtts_port = mqtts_port
-        self._bind = bind
-        self._tls = tls
-        self._rules = rules
-        self._answer = answer
-        self._changed = changed
+    def __init__(self, rules: ConnectionRules, changes: Changes) -> None:
+        self.rules = rules
+        self._changes = changes
         self._broker: _JobsBroker | None = None
-        self._listeners: list[asyncio.Server] = []
-        self._connections: dict[asyncio.Task[Any], Gate] = {}
 
     async def start(self) -> None:
-        """Listen; a port of 0 is replaced by the one that was found and kept from then on."""
+        """Begin without any session, or go on with those that were kept."""
         if self._broker is None:
             config = BrokerConfig(listeners={_LISTENER: ListenerConfig(type=ListenerType.EXTERNAL)}, plugins={})
-            self._broker = _JobsBroker(config, self._rules, self._answer, self._changed)
+            self._broker = _JobsBroker(config, self.rules, self._changes)
             await self._broker.start()
-        plain = await asyncio.start_server(self._serve, self._bind, self.mqtt_port, backlog=_BACKLOG)
-        self.mqtt_port = plain.sockets[0].getsockname()[1]
-        secure = await asyncio.start_server(
-            self._serve,
-            self._bind,
-            self.mqtts_port,
-            backlog=_BACKLOG,
-            ssl=self._tls,
-            ssl_handshake_timeout=_TLS_WITHIN_S,
-            ssl_shutdown_timeout=1,
-        )
-        self.mqtts_port = secure.sockets[0].getsockname()[1]
-        self._listeners = [plain, secure]
 
-    async def stop(self, *, keep_sessions: bool) -> None:
-        """Stop listening and cut every connection, without a word to the clients: so does a broker that crashes.
-
-        Sessions that are kept go on collecting what is published meanwhile.
-        """
-        for listener in self._listeners:
-            listener.close()
-        for gate in self._connections.values():
-            gate.abort()
-        if self._connections:
-            await asyncio.wait(self._connections, timeout=_GONE_WITHIN_S)
-        for task in list(self._connections):
-            task.cancel()
-        self._listeners = []
-        if self._broker is not None and not keep_sessions:
-            await self._broker.shutdown()
-            self._broker = None
+    async def forget_sessions(self) -> None:
+        """Lose every session, and what is published until `start`."""
+        broker, self._broker = self._broker, None
+        if broker is not None:
+            await broker.shutdown()
 
     def has_subscription(self, topic_filter: str) -> bool:
         """Whether a client that is connected has subscribed to exactly this filter."""
@@ -104,23 +52,14 @@ class MqttFront:
         return any(session.transitions.state == "connected" for session, _ in sessions)
 
     def publish(self, topic: str, payload: bytes) -> None:
-        """Publish as the broker, at QoS 1 or what the subscription allows; lost while the front is stopped."""
+        """Publish at QoS 1 or what the subscription allows; sessions that are away keep it."""
         if self._broker is not None:
             self._broker.publish(topic, payload)
 
-    async def _serve(self, stream_reader: asyncio.StreamReader, stream_writer: asyncio.StreamWriter) -> None:
-        task, gate = asyncio.current_task(), Gate(stream_reader, stream_writer, self._rules)
-        if task is None or self._broker is None or not self._listeners:
-            gate.abort()
-            return
-        self._connections[task] = gate
-        try:
+    async def serve(self, gate: Gate) -> None:
+        """Serve one connection to its end. Raises whatever amqtt lets through."""
+        if self._broker is not None:
             await self._broker.external_connected(gate, gate, _LISTENER)
-        except Exception as error:  # noqa: BLE001 - no bytes of a client may stop the service, and amqtt lets most through
-            _log.info("Connection ended by %r", error)
-        finally:
-            del self._connections[task]
-            gate.abort()
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,11 +81,10 @@ class _Delivery:
 class _JobsBroker(Broker):  # type: ignore[misc] # amqtt ships no types
     """amqtt's broker with what AWS IoT Core does otherwise."""
 
-    def __init__(self, config: BrokerConfig, rules: Rules, answer: Answer, changed: Callable[[], None]) -> None:
+    def __init__(self, config: BrokerConfig, rules: ConnectionRules, changes: Changes) -> None:
         super().__init__(config)
         self._rules = rules
-        self._answer = answer
-        self._changed = changed
+        self._changes = changes
         self._replies: dict[asyncio.Task[Any], tuple[Gate, int]] = {}
         self._numbers = itertools.count()
         self._deliveries: dict[asyncio.Task[Any], _Delivery] = {}
@@ -186,7 +124,7 @@ class _JobsBroker(Broker):  # type: ignore[misc] # amqtt ships no types
 
         amqtt refuses all without an authentication plug-in, and its one for anonymous clients makes sessions forget.
         """
-        fault = self._rules.faults.take(Event(client_id=session.client_id), SessionPresent)
+        fault = self._rules.faults.take(TrafficEvent(client_id=session.client_id), SessionPresent)
         if fault is not None:
             session.parent = int(fault.says)
         return True
@@ -200,19 +138,19 @@ class _JobsBroker(Broker):  # type: ignore[misc] # amqtt ships no types
         granted: int = await super().add_subscription((topic_filter, min(qos, QOS_1)), session)
         if granted == _REFUSED_FILTER:
             self._subscriptions.pop(topic_filter, None)
-        self._changed()
+        self._changes.announce()
         return granted
 
     def _refuses_filter(self, topic_filter: str, session: Session) -> bool:
         """By its size, its number, the certificate, or on demand."""
         limits, gate = self._rules.limits, self._served[session.client_id][1]
+        event = TrafficEvent(client_id=session.client_id, topic=topic_filter)
         mine = {name for name, entries in self._subscriptions.items() if any(session is entry[0] for entry in entries)}
         return (
             not limits.takes_topic(topic_filter)
             or (topic_filter not in mine and len(mine) >= limits.max_subscriptions)
             or not self._rules.policy.permits(gate.common_name, topic_filter)
-            or self._rules.faults.take(Event(client_id=session.client_id, topic=topic_filter), RefuseSubscription)
-            is not None
+            or self._rules.faults.take(event, RefuseSubscription) is not None
         )
 
     async def _handle_client_session(  # noqa: PLR0917 - amqtt's signature
@@ -249,10 +187,10 @@ class _JobsBroker(Broker):  # type: ignore[misc] # amqtt ships no types
         self, client_session: Session, handler: BrokerProtocolHandler, disconnect_waiter: asyncio.Future[Any]
     ) -> None:
         """Requests that came before the DISCONNECT still count; a clean session ends here, not up to a second later."""
-        queue = client_session.delivered_message_queue
+        queue, gate = client_session.delivered_message_queue, self._served[client_session.client_id][1]
         while not queue.empty():
             message = queue.get_nowait()
-            self._answer(client_session.client_id, message.topic, bytes(message.data), lambda _topic, _payload: None)
+            gate.on_request(client_session.client_id, message.topic, bytes(message.data), lambda _topic, _payload: None)
         await super()._handle_disconnect(client_session, handler, disconnect_waiter)
         unacknowledged = [task for task, delivery in self._deliveries.items() if delivery.session is client_session]
         for task in unacknowledged:
@@ -263,7 +201,7 @@ class _JobsBroker(Broker):  # type: ignore[misc] # amqtt ships no types
         session, _ = self._sessions.get(client_session.client_id, (None, None))
         if client_session.clean_session and session is client_session:
             await self._delete_session(client_session.client_id)
-        self._changed()
+        self._changes.announce()
 
     async def _handle_message_delivery(
         self, client_session: Session, handler: BrokerProtocolHandler, wait_deliver: asyncio.Future[Any]
@@ -279,7 +217,7 @@ class _JobsBroker(Broker):  # type: ignore[misc] # amqtt ships no types
         def send(topic: str, payload: bytes) -> None:
             self._reply(handler, gate, topic, payload)
 
-        if self._answer(client_session.client_id, message.topic, bytes(message.data), send):
+        if gate.on_request(client_session.client_id, message.topic, bytes(message.data), send):
             return True
         if message.topic.startswith("$"):
             gate.abort()

@@ -7,23 +7,28 @@ to a connection: limits, policy, keep-alive, and the faults that are about packe
 import asyncio
 import logging
 import ssl
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final, Literal, NoReturn
+from typing import Final, Literal, NoReturn, TypeAlias
 
 from iot_jobs_simulator import certificates
-from iot_jobs_simulator.faults.faults import CloseOnConnect, Disconnect, DropPacket, Event, Faults, Rate
+from iot_jobs_simulator.faults.faults import CloseOnConnect, Disconnect, DropPacket, Faults, Rate, TrafficEvent
 from iot_jobs_simulator.mqtt import packets
 from iot_jobs_simulator.mqtt.limits import Limits
 from iot_jobs_simulator.mqtt.packets import Connect, Kind, Malformed, Packet
 from iot_jobs_simulator.policy import Policy
+
+Send: TypeAlias = Callable[[str, bytes], None]
+# Called with client id, topic, payload and what sends to the client that asked; False if the topic is none of Jobs.
+OnRequest: TypeAlias = Callable[[str, str, bytes, Send], bool]
 
 _log = logging.getLogger(__name__)
 _LAST_WORDS_S: Final = 1.0  # for what is still to be sent when a connection ends, and for what an answer takes
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class ConnectionRules:
     """What all connections of a broker are held to."""
 
     limits: Limits
@@ -34,8 +39,15 @@ class Rules:
 class Gate:
     """Reader and writer of one connection, as amqtt expects them (its `adapters`), which raise when it has ended."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, rules: Rules) -> None:
+    def __init__(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        rules: ConnectionRules,
+        on_request: OnRequest,
+    ) -> None:
         self.rules = rules
+        self.on_request = on_request
         self.client_id = ""
         self.unsent_bytes = 0  # of replies that wait for their turn to be written
         self.common_name = certificates.common_name(writer.get_extra_info("ssl_object"))
@@ -137,8 +149,8 @@ class Gate:
             self._end(f"{packet.kind.name} out of turn")
         if packet.kind is Kind.CONNECT:
             self._admit(packets.connect(packet))
-        elif offence := self.rules.limits.offence(packet):
-            self._end(offence)
+        elif problem := self.rules.limits.packet_problem(packet):
+            self._end(problem)
         elif packet.kind is Kind.PUBLISH and not self.rules.policy.permits(self.common_name, packet.topics[0]):
             self._end(f"its certificate allows no publishing to {packet.topics[0]}")
         return self._is_spared(packet)
@@ -146,16 +158,16 @@ class Gate:
     def _admit(self, connect: Connect) -> None:
         limits, faults = self.rules.limits, self.rules.faults
         self.client_id = connect.client_id
-        offence = limits.connect_offence(connect)
+        problem = limits.connect_problem(connect)
         if connect.will_topic is not None and not self.rules.policy.permits(self.common_name, connect.will_topic):
-            offence = "its certificate does not allow its will"
-        if offence is not None or not self.rules.policy.admits(self.common_name):
-            self._end(offence or f"{self.common_name} is no thing")
+            problem = "its certificate does not allow its will"
+        if problem is not None or not self.rules.policy.admits(self.common_name):
+            self._end(problem or f"{self.common_name} is not a thing")
         refusal = limits.connect_refusal(connect)
-        fault = faults.take(Event(client_id=self.client_id), CloseOnConnect)
+        fault = faults.take(TrafficEvent(client_id=self.client_id), CloseOnConnect)
         if fault is not None or refusal is not None:
             self._refuse(fault.return_code if fault is not None else refusal)
-        if faults.take(Event(client_id=self.client_id, of="connects"), Rate):
+        if faults.take(TrafficEvent(client_id=self.client_id, of="connects"), Rate):
             self._end("too many connections a second")
         self._is_connected = True
         self._silence_s = limits.silence_s(connect.keep_alive_s)
@@ -184,12 +196,12 @@ class Gate:
 
     def _is_discarded(self, packet: Packet) -> bool:
         """Whether a rate is switched on that this publish exceeds; AWS discards it without a word."""
-        event = Event(client_id=self.client_id, of="publishes")
+        event = TrafficEvent(client_id=self.client_id, of="publishes")
         return packet.kind is Kind.PUBLISH and self.rules.faults.take(event, Rate) is not None
 
     def _fault(self, packet: Packet, direction: Literal["in", "out"]) -> Disconnect | DropPacket | None:
         for topic in packet.topics or (None,):
-            event = Event(client_id=self.client_id, packet=packet.kind.name, direction=direction, topic=topic)
+            event = TrafficEvent(client_id=self.client_id, packet=packet.kind.name, direction=direction, topic=topic)
             fault: Disconnect | DropPacket | None = self.rules.faults.take(event, Disconnect, DropPacket)
             if fault is not None:
                 return fault

@@ -49,36 +49,36 @@ class Limits:
             return IDENTIFIER_REJECTED
         return None
 
-    def connect_offence(self, connect: Connect) -> str | None:
+    def connect_problem(self, connect: Connect) -> str | None:
         """Why a CONNECT ends the connection: a will is held to what holds for any message."""
         if connect.will_topic is None:
             return None
-        return self._message_offence(connect.will_topic, connect.will_qos, is_retained=connect.is_will_retained)
+        return self._message_problem(connect.will_topic, connect.will_qos, is_retained=connect.is_will_retained)
 
-    def offence(self, packet: Packet) -> str | None:
+    def packet_problem(self, packet: Packet) -> str | None:
         """Why a packet ends the connection, None if it does not.
 
         Nine filters in one SUBSCRIBE do: were they all answered with 0x80, the client would take it for its policy.
         """
         if packet.kind not in _FROM_CLIENTS:
-            return f"{packet.kind.name} is not for clients to send, or belongs to quality of service 2"
+            return f"{packet.kind.name} is not for clients to send, or belongs to QoS 2"
         if packet.kind is Kind.SUBSCRIBE and len(packet.topics) > self.max_filters_in_packet:
             return f"{len(packet.topics)} filters in one SUBSCRIBE, at most {self.max_filters_in_packet} are allowed"
         if packet.kind is not Kind.PUBLISH:
             return None
         if packet.payload_bytes > self.max_payload_bytes:
             return f"a payload of {packet.payload_bytes} bytes, at most {self.max_payload_bytes} are allowed"
-        return self._message_offence(packet.topics[0], packet.qos, is_retained=packet.is_retained)
+        return self._message_problem(packet.topics[0], packet.qos, is_retained=packet.is_retained)
 
     def takes_topic(self, topic: str) -> bool:
         """Whether a topic or filter is neither too long nor too deep. A filter that is gets its SUBACK 0x80."""
         return len(topic.encode()) <= self.max_topic_bytes and topic.count("/") <= self.max_slashes
 
-    def _message_offence(self, topic: str, qos: int, *, is_retained: bool) -> str | None:
+    def _message_problem(self, topic: str, qos: int, *, is_retained: bool) -> str | None:
         if not self.takes_topic(topic):
             return f"a topic of {len(topic.encode())} bytes with {topic.count('/')} slashes"
         if qos > 1:
-            return "quality of service 2"
+            return "QoS 2"
         if is_retained and topic.startswith("$"):
             return "a retained message on a reserved topic"
         return None

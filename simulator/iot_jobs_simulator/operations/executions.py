@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from iot_jobs_simulator.jobs import execution_control as intervention
-from iot_jobs_simulator.jobs import listing, views
+from iot_jobs_simulator.jobs import execution_control, listing, views
 from iot_jobs_simulator.jobs.execution import JobExecution
 from iot_jobs_simulator.jobs.store import JobStore
 from iot_jobs_simulator.jobs.views import Json
@@ -18,7 +17,7 @@ def _describe(store: JobStore, members: Json, now: float) -> Json:
 
 
 def _cancel(store: JobStore, members: Json, now: float) -> Json:
-    intervention.cancel(
+    execution_control.cancel(
         store,
         members["thingName"],
         members["jobId"],
@@ -31,7 +30,7 @@ def _cancel(store: JobStore, members: Json, now: float) -> Json:
 
 
 def _delete(store: JobStore, members: Json, now: float) -> Json:
-    intervention.delete(
+    execution_control.delete(
         store,
         members["thingName"],
         members["jobId"],

@@ -14,7 +14,7 @@ from iot_jobs_simulator.registry.groups import ThingGroup
 
 
 def _create_group(store: JobStore, members: Json, now: float) -> Json:
-    tags.checked(members.get("tags", ()))
+    tags.valid_tags(members.get("tags", ()))
     group = store.registry.groups.create(
         members["thingGroupName"], members.get("parentGroupName"), members.get("thingGroupProperties", {}), now
     )

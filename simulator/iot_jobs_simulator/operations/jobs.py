@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from iot_jobs_simulator import placeholders
-from iot_jobs_simulator.jobs import job_control as operator
-from iot_jobs_simulator.jobs import views
+from iot_jobs_simulator.jobs import job_control, views
 from iot_jobs_simulator.jobs.job import Job, JobRequest, TargetSelection
 from iot_jobs_simulator.jobs.store import JobStore
 from iot_jobs_simulator.jobs.views import Json
@@ -23,7 +22,7 @@ _CHANGEABLE: Final = {
 
 
 def _create_job(store: JobStore, members: Json, now: float) -> Json:
-    return views.job_receipt(operator.create(store, _job_request(store, members), now))
+    return views.job_receipt(job_control.create(store, _job_request(store, members), now))
 
 
 def _describe_job(store: JobStore, members: Json, _now: float) -> Json:
@@ -40,12 +39,12 @@ def _update_job(store: JobStore, members: Json, now: float) -> Json:
     job = store.find_job(members["jobId"], namespace=members.get("namespaceId"))
     placeholders.check(job.request.document, members.get("presignedUrlConfig", job.request.presigned_url_config))
     changes = {field: members[name] for name, field in _CHANGEABLE.items() if name in members}
-    operator.update(store, members["jobId"], changes, now, namespace=members.get("namespaceId"))
+    job_control.update(store, members["jobId"], changes, now, namespace=members.get("namespaceId"))
     return {}
 
 
 def _cancel_job(store: JobStore, members: Json, now: float) -> Json:
-    job = operator.cancel(
+    job = job_control.cancel(
         store,
         members["jobId"],
         now,
@@ -58,12 +57,12 @@ def _cancel_job(store: JobStore, members: Json, now: float) -> Json:
 
 def _delete_job(store: JobStore, members: Json, now: float) -> Json:
     force = members.get("force", False)
-    operator.delete(store, members["jobId"], now, force=force, namespace=members.get("namespaceId"))
+    job_control.delete(store, members["jobId"], now, force=force, namespace=members.get("namespaceId"))
     return {}
 
 
 def _associate_targets(store: JobStore, members: Json, now: float) -> Json:
-    job = operator.associate(
+    job = job_control.associate(
         store,
         members["jobId"],
         members["targets"],
@@ -128,7 +127,7 @@ def _document(store: JobStore, members: Json) -> str:
         raise invalid("A job needs a document or a documentSource, and not both")
     if "document" in members:
         return str(members["document"])
-    return store.read_source(members["documentSource"])
+    return store.documents.read_source(members["documentSource"])
 
 
 OPERATIONS: Final[Mapping[str, Operation]] = {

@@ -19,7 +19,7 @@ class Tags:
     def begin(self, resource: str, tags: Iterable[Mapping[str, str]]) -> None:
         """Note a new resource with the tags it was created with; does nothing for one that has some already."""
         if resource not in self._of:
-            self._of[resource] = checked(tags)
+            self._of[resource] = valid_tags(tags)
 
     def end(self, resource: str) -> None:
         """Forget a resource that is gone."""
@@ -27,7 +27,7 @@ class Tags:
 
     def add(self, resource: str, tags: Iterable[Mapping[str, str]]) -> None:
         """Set tags; those of other keys stay."""
-        merged = self._find(resource) | checked(tags)
+        merged = self._find(resource) | valid_tags(tags)
         if len(merged) > MAX_TAGS:
             raise Refused(Code.LIMIT_EXCEEDED, f"{resource} would have {len(merged)} tags, at most {MAX_TAGS} may be")
         self._of[resource] = merged
@@ -50,7 +50,7 @@ class Tags:
         return self._of[resource]
 
 
-def checked(tags: Iterable[Mapping[str, str]]) -> dict[str, str]:
+def valid_tags(tags: Iterable[Mapping[str, str]]) -> dict[str, str]:
     """The tags of a request as a mapping, or why they cannot be: what AWS reserves, keys twice, too many."""
     found: dict[str, str] = {}
     for tag in tags:

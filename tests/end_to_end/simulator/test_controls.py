@@ -46,7 +46,7 @@ def thing(simulator: SimulatorProcess, new_name: Callable[[str], str]) -> str:
 
 def test_faults_are_added_listed_and_cleared(control: Callable[..., Any]) -> None:
     _, added = control("POST", "faults", {"kind": "lose", "what": "reply", "times": 2})
-    control("POST", "faults", {"kind": "throttle", "front": "control"})
+    control("POST", "faults", {"kind": "throttle", "listener": "control"})
     _, listed = control("GET", "faults")
     assert listed["faults"][-2] == added | {"kind": "lose", "what": "reply", "times": 2, "seen": 0, "done": 0}
     assert control("DELETE", f"faults/{added['number']}") == (200, {})
@@ -105,7 +105,7 @@ def test_operators_get_the_chosen_error(
 def test_boto3_hears_nothing_and_asks_again(
     simulator: SimulatorProcess, control: Callable[..., Any], thing: str, kind: str
 ) -> None:
-    control("POST", "faults", {"kind": kind, "thing": thing, "front": "http", "times": 1})
+    control("POST", "faults", {"kind": kind, "thing": thing, "listener": "http", "times": 1})
     assert simulator.jobs_data.get_pending_job_executions(thingName=thing)["queuedJobs"] == []
     assert control("GET", "faults")[1]["faults"][0]["done"] == 1
 

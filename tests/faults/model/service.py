@@ -9,14 +9,13 @@ from dataclasses import dataclass, field
 
 from iot_jobs_agent.core.effects import Describe, Fetch, Update
 from iot_jobs_agent.core.job import ExecutionId, ExecutionStatus
-from iot_jobs_simulator.jobs import device, lifecycle, rollout
-from iot_jobs_simulator.jobs import execution_control as intervention
-from iot_jobs_simulator.jobs import job_control as operator
+from iot_jobs_simulator.jobs import device, execution_control, job_control, lifecycle, rollout
 from iot_jobs_simulator.jobs.execution import ExecutionStatus as ServiceStatus
 from iot_jobs_simulator.jobs.execution import JobExecution
 from iot_jobs_simulator.jobs.job import JobRequest
 from iot_jobs_simulator.jobs.notifications import Publication
-from iot_jobs_simulator.jobs.store import JobStore, Settings
+from iot_jobs_simulator.jobs.settings import ServiceSettings
+from iot_jobs_simulator.jobs.store import JobStore
 from iot_jobs_simulator.names import arn
 from iot_jobs_simulator.refusals import Refused
 
@@ -59,7 +58,7 @@ class Service:
 
     published: Callable[[Hint], None]
     clock: Callable[[], float]
-    settings: Settings = field(default_factory=lambda: Settings(namespace_topic_of_api_text=False))
+    settings: ServiceSettings = field(default_factory=lambda: ServiceSettings(namespace_topic_of_api_text=False))
     store: JobStore = field(init=False)
     lists: dict[str, list[tuple[float, tuple[ExecutionId, ...]]]] = field(default_factory=lambda: defaultdict(list))
     looks: dict[ExecutionId, list[tuple[float, Seen]]] = field(default_factory=lambda: defaultdict(list))
@@ -81,7 +80,7 @@ class Service:
         return None if due is None else due - EPOCH
 
     def advance(self) -> None:
-        """Do what is due: roll-outs, time-outs."""
+        """Do what is due: rollouts, time-outs."""
         rollout.advance(self.store, self.now)
         self._changed("service")
 
@@ -141,27 +140,29 @@ class Service:
             timeout_config={"inProgressTimeoutInMinutes": timeout_minutes} if timeout_minutes else {},
             retry_config={"criteriaList": [{"failureType": "FAILED", "numberOfRetries": retries}]} if retries else {},
         )
-        self._tried(lambda: operator.create(self.store, request, self.now))
+        self._tried(lambda: job_control.create(self.store, request, self.now))
         self.advance()
 
     def cancel(self, job_id: str, *, force: bool) -> None:
-        self._tried(lambda: operator.cancel(self.store, job_id, self.now, force=force, reason_code=None, comment=None))
+        self._tried(
+            lambda: job_control.cancel(self.store, job_id, self.now, force=force, reason_code=None, comment=None)
+        )
 
     def cancel_execution(self, job_id: str, *, force: bool) -> None:
         self._tried(
-            lambda: intervention.cancel(
+            lambda: execution_control.cancel(
                 self.store, THING, job_id, self.now, force=force, expected_version=None, status_details=None
             )
         )
 
     def delete(self, job_id: str) -> None:
-        self._tried(lambda: operator.delete(self.store, job_id, self.now, force=True, namespace=None))
+        self._tried(lambda: job_control.delete(self.store, job_id, self.now, force=True, namespace=None))
 
     def delete_execution(self, job_id: str) -> None:
         latest = self.store.executions.latest(THING, job_id)
         if latest is not None:
             self._tried(
-                lambda: intervention.delete(
+                lambda: execution_control.delete(
                     self.store, THING, job_id, latest.number, self.now, force=True, namespace=latest.namespace
                 )
             )

@@ -5,12 +5,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from tests.support.device_plane import perform_mqtt
 
 from iot_jobs_simulator import payloads
 from iot_jobs_simulator.control_plane import ControlPlane
 from iot_jobs_simulator.device_plane import DevicePlane
 from iot_jobs_simulator.jobs import rollout
-from iot_jobs_simulator.jobs.store import JobStore, Settings
+from iot_jobs_simulator.jobs.settings import ServiceSettings
+from iot_jobs_simulator.jobs.store import JobStore
 from iot_jobs_simulator.model import ServiceApi
 from iot_jobs_simulator.refusals import Refused
 
@@ -20,14 +22,14 @@ THING_ARN = "arn:aws:iot:us-east-1:123456789012:thing/"
 class Cloud:
     """Both planes over one store. `published` takes what became due since it was last asked."""
 
-    def __init__(self, iot: ServiceApi, data: ServiceApi, settings: Settings) -> None:
+    def __init__(self, iot: ServiceApi, data: ServiceApi, settings: ServiceSettings) -> None:
         self.now = 1_700_000_000.25
         self.store = JobStore(settings=settings)
         self.control = ControlPlane(self.store, iot, {"iot:Data": "localhost:1", "iot:Jobs": "localhost:2"})
         self.data = DevicePlane(self.store, data, iot)
 
     def operate(self, operation: str, **members: Any) -> dict[str, Any]:
-        """An operator's request, as boto3 spells it; due roll-outs happen after it."""
+        """An operator's request, as boto3 spells it; due rollouts happen after it."""
         answer = self.control.answer(operation, members, self.now)
         rollout.advance(self.store, self.now)
         return json.loads(payloads.encode(answer))
@@ -89,7 +91,7 @@ class Cloud:
 
     def send(self, topic: str, payload: bytes) -> tuple[str, dict[str, Any]]:
         """A device's message; the reply's topic, less that of the request, and payload."""
-        reply = self.data.answer_mqtt(topic, payload, self.now)
+        reply = perform_mqtt(self.data, topic, payload, self.now)
         assert reply is not None
         return reply.topic.removeprefix(topic + "/"), json.loads(payloads.encode(reply.payload))
 
@@ -129,18 +131,18 @@ def data() -> ServiceApi:
 
 
 @pytest.fixture(scope="session")
-def new_cloud(iot: ServiceApi, data: ServiceApi) -> Callable[[Settings], Cloud]:
+def new_cloud(iot: ServiceApi, data: ServiceApi) -> Callable[[ServiceSettings], Cloud]:
     """Makes clouds without any thing, as many as a test needs."""
     return lambda settings: Cloud(iot, data, settings)
 
 
 @pytest.fixture
-def settings() -> Settings:
-    return Settings()
+def settings() -> ServiceSettings:
+    return ServiceSettings()
 
 
 @pytest.fixture
-def cloud(iot: ServiceApi, data: ServiceApi, settings: Settings) -> Cloud:
+def cloud(iot: ServiceApi, data: ServiceApi, settings: ServiceSettings) -> Cloud:
     """A cloud with one thing, `lamp`, that has nothing to do."""
     cloud = Cloud(iot, data, settings)
     cloud.create_thing()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from iot_jobs_simulator.jobs.settings import Settings
+from iot_jobs_simulator.jobs.settings import ServiceSettings
 
 if TYPE_CHECKING:
     from conftest import Cloud
@@ -75,13 +75,13 @@ class TestDeleteJob:
         queued.operate("CreateJob", **again)
         assert queued.history() == [("lamp", 1, "QUEUED", 0)]
 
-    @pytest.mark.parametrize("settings", [Settings(deletion_delay_s=3600)])
+    @pytest.mark.parametrize("settings", [ServiceSettings(deletion_delay_s=3600)])
     def test_deletions_can_be_held(self, queued: Cloud) -> None:
         queued.operate("DeleteJob", jobId="J1", force=True)
         queued.pass_time(seconds=3599)
         assert queued.job()["status"] == "DELETION_IN_PROGRESS"
 
-    @pytest.mark.parametrize("settings", [Settings(rollout_delay_s=1)])
+    @pytest.mark.parametrize("settings", [ServiceSettings(rollout_delay_s=1)])
     @pytest.mark.parametrize("end", ["CancelJob", "DeleteJob"])
     def test_a_job_that_ends_before_its_rollout_is_rolled_out_no_more(self, cloud: Cloud, end: str) -> None:
         cloud.create_job("J1")
@@ -90,7 +90,7 @@ class TestDeleteJob:
         assert cloud.job()["isConcurrent"] is False
         assert "processingTargets" not in cloud.job()["jobProcessDetails"]
 
-    @pytest.mark.parametrize("settings", [Settings(rollout_delay_s=1)])
+    @pytest.mark.parametrize("settings", [ServiceSettings(rollout_delay_s=1)])
     def test_a_job_deleted_before_its_rollout_has_no_executions(self, cloud: Cloud) -> None:
         cloud.create_job("J1")
         cloud.operate("DeleteJob", jobId="J1", force=True)
@@ -174,7 +174,7 @@ class TestDeleteExecution:
         cloud.operate("DeleteJobExecution", **ONE, executionNumber=1, namespaceId="team")
 
 
-@pytest.mark.parametrize("settings", [Settings(terminal_update_is_terminal_state_reached=True)])
+@pytest.mark.parametrize("settings", [ServiceSettings(terminal_update_is_terminal_state_reached=True)])
 def test_the_update_of_what_is_over_can_be_refused_with_the_other_code(queued: Cloud) -> None:
     queued.accepted("J1/update", status="SUCCEEDED")
     queued.published()
@@ -182,7 +182,7 @@ def test_the_update_of_what_is_over_can_be_refused_with_the_other_code(queued: C
     assert (refused["code"], "executionState" in refused) == ("TerminalStateReached", False)
 
 
-@pytest.mark.parametrize("settings", [Settings(queued_may_end=False)])
+@pytest.mark.parametrize("settings", [ServiceSettings(queued_may_end=False)])
 def test_an_end_straight_from_the_queue_can_be_forbidden_but_for_a_rejection(queued: Cloud) -> None:
     for status in ("SUCCEEDED", "FAILED"):
         assert queued.rejected("J1/update", status=status)["code"] == "InvalidStateTransition"
@@ -192,7 +192,7 @@ def test_an_end_straight_from_the_queue_can_be_forbidden_but_for_a_rejection(que
     queued.accepted("J2/update", status="SUCCEEDED")
 
 
-@pytest.mark.parametrize("settings", [Settings(list_cap=10)])
+@pytest.mark.parametrize("settings", [ServiceSettings(list_cap=10)])
 def test_the_cap_of_the_lists_can_be_the_old_one(cloud: Cloud) -> None:
     for number in range(12):
         cloud.create_job(f"J{number}")

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from iot_jobs_simulator.jobs.execution import ExecutionStatus
-from iot_jobs_simulator.jobs.settings import Settings
+from iot_jobs_simulator.jobs.settings import ServiceSettings
 from iot_jobs_simulator.refusals import Refused
 
 if TYPE_CHECKING:
@@ -77,11 +77,11 @@ STEPS = st.one_of(
 @given(
     steps=st.lists(STEPS, max_size=30),
     switches=st.sampled_from(
-        [Settings(), Settings(rollout_delay_s=1, retry_delay_s=30, deletion_delay_s=1, timeout_lag_s=1)]
+        [ServiceSettings(), ServiceSettings(rollout_delay_s=1, retry_delay_s=30, deletion_delay_s=1, timeout_lag_s=1)]
     ),
 )
 def test_whatever_happens_the_rules_hold(
-    new_cloud: Callable[[Settings], Cloud], steps: list[tuple[str, dict[str, Any]]], switches: Settings
+    new_cloud: Callable[[ServiceSettings], Cloud], steps: list[tuple[str, dict[str, Any]]], switches: ServiceSettings
 ) -> None:
     cloud = new_cloud(switches)
     for name in THINGS:

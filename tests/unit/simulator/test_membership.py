@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from iot_jobs_simulator.jobs.settings import Settings
+from iot_jobs_simulator.jobs.settings import ServiceSettings
 
 if TYPE_CHECKING:
     from conftest import THING_ARN, Cloud
@@ -57,7 +57,7 @@ class TestSnapshot:
         create(house, "J1", group_arn("cellar"), selection="SNAPSHOT")
         assert (house.job()["status"], house.counters()) == ("COMPLETED", {})
 
-    @pytest.mark.parametrize("settings", [Settings(empty_snapshot_completes=False)])
+    @pytest.mark.parametrize("settings", [ServiceSettings(empty_snapshot_completes=False)])
     def test_or_stays_in_progress_if_a_test_wants_that(self, house: Cloud) -> None:
         create(house, "J1", group_arn("cellar"), selection="SNAPSHOT")
         assert house.job()["status"] == "IN_PROGRESS"
@@ -133,7 +133,7 @@ class TestContinuous:
         house.operate("DeleteThingGroup", thingGroupName="kitchen")
         assert house.history() == [("fan", 1, "QUEUED", 0), ("lamp", 1, "REMOVED", 0)]
 
-    @pytest.mark.parametrize("settings", [Settings(rollout_delay_s=2)])
+    @pytest.mark.parametrize("settings", [ServiceSettings(rollout_delay_s=2)])
     def test_who_comes_and_goes_before_the_rollout_is_counted_at_the_rollout(self, house: Cloud) -> None:
         create(house, "J1", group_arn("house"))
         join(house, "radio", "cellar")
@@ -143,7 +143,7 @@ class TestContinuous:
         house.pass_time(seconds=2)
         assert house.history() == [("radio", 1, "QUEUED", 0)]
 
-    @pytest.mark.parametrize("settings", [Settings(rollout_delay_s=2)])
+    @pytest.mark.parametrize("settings", [ServiceSettings(rollout_delay_s=2)])
     def test_a_thing_deleted_before_the_rollout_gets_nothing(self, house: Cloud) -> None:
         house.create_job("J1", things=("radio",))
         house.operate("DeleteThing", thingName="radio")
@@ -246,7 +246,7 @@ class TestDeletedThings:
         assert house.history() == [("lamp", 1, "REMOVED", 0), ("lamp", 2, "QUEUED", 0), ("radio", 1, "REMOVED", 0)]
 
 
-@pytest.mark.parametrize("settings", [Settings(next_is_judged_over_namespaces=True)])
+@pytest.mark.parametrize("settings", [ServiceSettings(next_is_judged_over_namespaces=True)])
 def test_a_job_of_another_namespace_can_keep_the_next_one_from_being_announced(cloud: Cloud) -> None:
     cloud.create_job("J1")
     cloud.published()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from iot_jobs_simulator.jobs import lifecycle, rollout
-from iot_jobs_simulator.jobs.store import Settings
+from iot_jobs_simulator.jobs.settings import ServiceSettings
 from iot_jobs_simulator.refusals import Refused
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class TestCreate:
         assert (job["isConcurrent"], job["lastUpdatedAt"]) == (False, cloud.now)
         assert "processingTargets" not in job["jobProcessDetails"]
 
-    @pytest.mark.parametrize("settings", [Settings(rollout_delay_s=1.5)])
+    @pytest.mark.parametrize("settings", [ServiceSettings(rollout_delay_s=1.5)])
     def test_a_rollout_comes_when_it_is_due(self, cloud: Cloud) -> None:
         assert rollout.next_due(cloud.store) is None
         cloud.create_job("J1")
@@ -48,7 +48,7 @@ class TestCreate:
         assert [topic for topic, _ in cloud.published()] == ["notify", "notify-next"]
         assert rollout.next_due(cloud.store) is None
 
-    @pytest.mark.parametrize("settings", [Settings(rollout_delay_s=1)])
+    @pytest.mark.parametrize("settings", [ServiceSettings(rollout_delay_s=1)])
     def test_a_job_cancelled_before_its_rollout_has_no_executions(self, cloud: Cloud) -> None:
         cloud.create_job("J1")
         cloud.operate("CancelJob", jobId="J1")
@@ -127,7 +127,7 @@ class TestCompletion:
         assert counters == {"numberOfRejectedThings": 1, "numberOfSucceededThings": 1}
         assert len(job["jobProcessDetails"]) == 8
 
-    @pytest.mark.parametrize("settings", [Settings(rollout_delay_s=1)])
+    @pytest.mark.parametrize("settings", [ServiceSettings(rollout_delay_s=1)])
     def test_a_job_is_not_complete_before_its_rollout(self, cloud: Cloud) -> None:
         cloud.create_job("J1")
         lifecycle.settle(cloud.store, cloud.store.jobs["J1"], cloud.now)

@@ -8,7 +8,7 @@ import pytest
 
 from iot_jobs_simulator.jobs import retries
 from iot_jobs_simulator.jobs.execution import ExecutionStatus
-from iot_jobs_simulator.jobs.settings import Settings
+from iot_jobs_simulator.jobs.settings import ServiceSettings
 
 if TYPE_CHECKING:
     from conftest import Cloud
@@ -135,7 +135,7 @@ def test_rejoining_a_group_begins_the_count_anew(cloud: Cloud) -> None:
     ]
 
 
-@pytest.mark.parametrize("settings", [Settings(retry_delay_s=10)])
+@pytest.mark.parametrize("settings", [ServiceSettings(retry_delay_s=10)])
 class TestWithDelay:
     @pytest.fixture
     def failed(self, cloud: Cloud) -> Any:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from iot_jobs_simulator.jobs import rollout
-from iot_jobs_simulator.jobs.settings import Settings
+from iot_jobs_simulator.jobs.settings import ServiceSettings
 
 if TYPE_CHECKING:
     from conftest import Cloud
@@ -111,7 +111,7 @@ def test_an_execution_is_looked_at_no_more_often_than_its_timers_were_shortened(
     assert (len(cloud.store.agenda), rollout.next_due(cloud.store)) == (1, cloud.now + 20 * 60)
 
 
-@pytest.mark.parametrize("settings", [Settings(timeout_lag_s=60)])
+@pytest.mark.parametrize("settings", [ServiceSettings(timeout_lag_s=60)])
 def test_a_time_out_may_come_late(cloud: Cloud) -> None:
     cloud.create_job("J1")
     cloud.accepted("start-next", stepTimeoutInMinutes=1)

@@ -11,8 +11,7 @@ from botocore.loaders import Loader
 
 from iot_jobs_simulator import control_plane, device_plane
 from iot_jobs_simulator.http.rest import EXCEPTIONS
-from iot_jobs_simulator.jobs import execution, job, listing, retries
-from iot_jobs_simulator.jobs import job_control as operator
+from iot_jobs_simulator.jobs import execution, job, job_control, listing, retries
 from iot_jobs_simulator.model import expanded
 from iot_jobs_simulator.refusals import Code
 
@@ -72,7 +71,7 @@ def test_failures_that_are_retried_are_awss() -> None:
 
 def test_limits_of_deletions_and_targets_are_the_ones_that_the_documentation_states() -> None:
     operations = model("iot")["operations"]
-    assert f"Only {operator.MAX_DELETIONS} jobs" in operations["DeleteJob"]["documentation"]
+    assert f"Only {job_control.MAX_DELETIONS} jobs" in operations["DeleteJob"]["documentation"]
     assert f"must not exceed {job.MAX_TARGETS}." in operations["AssociateTargetsWithJob"]["documentation"]
 
 

@@ -1,0 +1,45 @@
+"""What clients publish on the request topics of Jobs: performed, faults permitting, and answered."""
+
+from collections import deque
+from typing import Final
+
+from iot_jobs_simulator import topics
+from iot_jobs_simulator.device_plane import Reply
+from iot_jobs_simulator.faults.faults import ListenerName, TrafficEvent
+from iot_jobs_simulator.faults.injection import FaultInjector
+from iot_jobs_simulator.mqtt.gate import Send
+from iot_jobs_simulator.service import Service
+
+_MAX_RECEIVED: Final = 10_000
+
+
+class MqttRequests:
+    """`received` holds the last messages that clients published, topic and payload, the oldest first."""
+
+    def __init__(self, service: Service, injector: FaultInjector) -> None:
+        self.received: deque[tuple[str, bytes]] = deque(maxlen=_MAX_RECEIVED)
+        self._service = service
+        self._injector = injector
+
+    def answer(self, client_id: str, topic: str, payload: bytes, send: Send) -> bool:
+        """Answer a message that a client published; False if its topic is none of Jobs."""
+        self.received.append((topic, payload))
+        request = topics.parse(topic)
+        if request is None:
+            return False
+        event = TrafficEvent(
+            operation=request.operation,
+            thing=request.thing_name,
+            topic=topic,
+            client_id=client_id,
+            listener=ListenerName.MQTT,
+            job=request.job_id,
+        )
+
+        def reply(reply: Reply) -> None:
+            self._injector.send_reply(event, reply.topic, reply.payload, send)
+
+        self._service.answer_mqtt(
+            request, topic, payload, lambda operate: self._injector.perform(event, operate), reply
+        )
+        return True
