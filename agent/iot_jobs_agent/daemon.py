@@ -1,4 +1,4 @@
-"""The loop: event, decide, perform. The only file that performs effects.
+"""The loop: event, decide, perform. Only `exchange` performs effects besides: those that are requests to the service.
 
 Everything that happens arrives as an event in one inbox and is answered by `core.decide`. Effects go through one queue,
 in order: those that act on the world wait until the journal effects before them are on the disk, while the loop goes
@@ -6,9 +6,7 @@ on. Requests run as tasks and come back as events. `run` has the order of start-
 """
 
 import asyncio
-import contextlib
 import os
-import random
 import signal
 import time
 from collections.abc import Coroutine
@@ -18,7 +16,6 @@ from iot_jobs_agent import logs, reboot
 from iot_jobs_agent.attempts.attempts import Attempts
 from iot_jobs_agent.attempts.directory import Facts
 from iot_jobs_agent.attempts.launchers import plain
-from iot_jobs_agent.aws import messages
 from iot_jobs_agent.aws.connection import Connection
 from iot_jobs_agent.catalog.catalog import Catalog
 from iot_jobs_agent.config.values import Config
@@ -40,28 +37,20 @@ from iot_jobs_agent.core.effects import (
 )
 from iot_jobs_agent.core.events import (
     AttemptNeverStarted,
-    Described,
-    DescribeFailed,
     Event,
-    FetchFailed,
     JournalOpened,
-    Listed,
     Paused,
     RebootFailed,
     Tick,
-    UpdateAccepted,
-    UpdateFailed,
 )
-from iot_jobs_agent.core.job import ExecutionId, Plan, Refusal
 from iot_jobs_agent.core.state import Settings, State
 from iot_jobs_agent.errors import (
     JournalDamagedError,
     JournalError,
-    RequestRefused,
-    RequestUnanswered,
     StateDirectoryError,
 )
-from iot_jobs_agent.judge import UNREADABLE, Judge
+from iot_jobs_agent.exchange import Exchange
+from iot_jobs_agent.judge import Judge
 from iot_jobs_agent.state import directory as state_directory
 from iot_jobs_agent.state.journal import Journal, Recovered
 from iot_jobs_agent.state.status import StatusBoard
@@ -94,10 +83,11 @@ class Daemon:
         self._stop = asyncio.Event()
         self._journal = Journal(directory)
         self._board = StatusBoard(config.aws.thing_name)
-        self._judge = Judge(config, Catalog(config))
         self._connection = Connection(
             config.aws, config.namespaces_served, self._inbox.put_nowait, self._log.info, self._warn
         )
+        judge = Judge(config, Catalog(config))
+        self._exchange = Exchange(self._connection.requests, judge, self._inbox.put_nowait, self._warn)
         self._attempts = Attempts(directory, plain, self._inbox.put_nowait, self._look_for_pause)
         self._state = State(
             Settings(
@@ -252,8 +242,10 @@ class Daemon:
 
     def _perform(self, effect: Effect) -> None:
         match effect:
-            case Fetch() | Describe() | Update() | Reboot():
-                self._begin(self._perform_request(effect))
+            case Fetch() | Describe() | Update():
+                self._begin(self._exchange.perform(effect))
+            case Reboot():
+                self._begin(self._reboot())
             case StartAttempt(attempt, step, reason, is_resumed):
                 facts = Facts(self._config.aws.thing_name, "resume" if is_resumed else "run", reason)
                 self._attempts.start(attempt, step, facts)
@@ -270,17 +262,9 @@ class Daemon:
             case _:
                 assert_never(effect)
 
-    async def _perform_request(self, effect: Fetch | Describe | Update | Reboot) -> None:
-        match effect:
-            case Fetch():
-                await self._fetch(effect)
-            case Describe():
-                await self._describe(effect)
-            case Update():
-                await self._update(effect)
-            case Reboot():
-                if why := await reboot.reboot(self._config.agent.reboot_command):
-                    self._post(RebootFailed(why))
+    async def _reboot(self) -> None:
+        if why := await reboot.reboot(self._config.agent.reboot_command):
+            self._inbox.put_nowait(RebootFailed(why))
 
     def _begin(self, request: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(request)
@@ -301,63 +285,6 @@ class Daemon:
         if (error := context.get("exception")) is not None:
             self._log.error("internal error", exc_info=error)
             os._exit(os.EX_SOFTWARE)
-
-    async def _fetch(self, effect: Fetch) -> None:
-        try:
-            pending, is_complete = await self._connection.requests.pending(
-                effect.namespace, is_complete=effect.is_complete
-            )
-        except (RequestRefused, RequestUnanswered, messages.MalformedMessageError) as error:
-            self._warn("cannot get the pending job executions", namespace=effect.namespace, why=str(error))
-            self._post(FetchFailed(effect.namespace, effect.ticket, _code(error), random.random()))  # noqa: S311 - jitter
-            return
-        self._post(Listed(effect.namespace, effect.ticket, pending, is_complete, random.random()))  # noqa: S311 - jitter
-
-    async def _describe(self, effect: Describe) -> None:
-        verdict: Plan | Refusal = UNREADABLE
-        operation = ""
-        try:
-            try:
-                found = await self._describe_twice(effect.execution)
-                verdict, operation = await self._judge.verdict(found)
-            except messages.MalformedMessageError:
-                found = await self._connection.requests.describe(effect.execution, with_document=False)
-        except (RequestRefused, RequestUnanswered, messages.MalformedMessageError) as error:
-            self._log.debug("describe failed", execution=str(effect.execution), why=str(error))
-            self._post(DescribeFailed(effect.execution, effect.ticket, _code(error), random.random()))  # noqa: S311 - jitter
-            return
-        self._post(
-            Described(
-                effect.execution,
-                effect.ticket,
-                found.status,
-                found.version,
-                found.agent_id,
-                verdict,
-                operation,
-                time.time(),
-                random.random(),  # noqa: S311 - jitter
-            )
-        )
-
-    async def _describe_twice(self, execution: ExecutionId) -> messages.ServiceExecution:
-        """Ask twice before an answer counts as unreadable, so that no job is rejected because of a stray message."""
-        with contextlib.suppress(messages.MalformedMessageError):
-            return await self._connection.requests.describe(execution)
-        return await self._connection.requests.describe(execution)
-
-    async def _update(self, effect: Update) -> None:
-        try:
-            await self._connection.requests.update(effect)
-        except (RequestRefused, RequestUnanswered, messages.MalformedMessageError) as error:
-            current = messages.current_status(error) if isinstance(error, RequestRefused) else None
-            self._log.debug("update failed", execution=str(effect.execution), why=str(error))
-            self._post(UpdateFailed(effect.execution, effect.ticket, _code(error), current, random.random()))  # noqa: S311 - jitter
-            return
-        self._post(UpdateAccepted(effect.execution, effect.ticket))
-
-    def _post(self, event: Event) -> None:
-        self._inbox.put_nowait(event)
 
     def _log_note(self, note: Note) -> None:
         execution = self._state.executions.get(note.execution)
@@ -400,8 +327,3 @@ class Daemon:
             state_directory.write_status(self._directory, self._board.content(self._state))
         except OSError as error:
             self._log.warning("status file not written", why=str(error))
-
-
-def _code(error: Exception) -> str:
-    """Return AWS's code of a refusal; silence and nonsense have none."""
-    return error.code if isinstance(error, RequestRefused) else ""

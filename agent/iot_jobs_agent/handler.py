@@ -111,9 +111,9 @@ class Job:
 
     def checkpoint(self, value: Any) -> None:
         """Keep a JSON value for `last_checkpoint` after an interruption. HandlerError over 4 KiB, or if it is none."""
-        fault = self._tell({"checkpoint": value})
-        if fault:
-            raise HandlerError(f"a checkpoint is {fault}: keep a file in job.dir instead")
+        problem = self._tell({"checkpoint": value})
+        if problem:
+            raise HandlerError(f"a checkpoint is {problem}: keep a file in job.dir instead")
 
     @property
     def last_checkpoint(self) -> Any:
@@ -142,16 +142,16 @@ class Job:
             raise HandlerError(f"{name} exited with code {code}")
 
     def _tell(self, said: Mapping[str, Any], default: Callable[[Any], str] | None = None) -> str:
-        """Write one line to fd 3; why it was not told, if it was not. A closed fd 3 is nobody's failure."""
+        """Write one line to fd 3; the problem if it cannot be, else "". A closed fd 3 is nobody's failure."""
         try:
             line = json.dumps(said, default=default).encode() + b"\n"
         except (TypeError, ValueError, RecursionError):
-            fault = "no JSON"
+            problem = "not JSON"
         else:
-            fault = f"longer than {LINE_BYTES} bytes" if len(line) > LINE_BYTES else ""
-        if fault:
-            sys.stderr.write(f"not told, being {fault}: {', '.join(said)}\n")
-            return fault
+            problem = f"longer than {LINE_BYTES} bytes" if len(line) > LINE_BYTES else ""
+        if problem:
+            sys.stderr.write(f"not reported: {problem}: {', '.join(said)}\n")
+            return problem
         try:
             os.write(self._control_fd, line)
         except OSError:

@@ -33,20 +33,10 @@ def configure(
     Under systemd each line carries its priority in front (sd-daemon(3)). Idempotent.
     """
     import structlog  # noqa: PLC0415 - commands that log nothing start without it
-    import structlog.dev  # noqa: PLC0415 - as above
 
     target = sys.stderr if stream is None else stream
     threshold = logging.getLevelNamesMapping()[level.upper()]
-    as_json = form == "json" or (form == "auto" and not target.isatty())
-    renderer: Processor = (
-        structlog.processors.JSONRenderer(default=str)
-        if as_json
-        else structlog.dev.ConsoleRenderer(
-            colors=target.isatty(),
-            # Exceptions are text by then; the default formatter, if ever reached, would print local variables.
-            exception_formatter=structlog.dev.plain_traceback,
-        )
-    )
+    renderer = _renderer(form, target)
     processors: list[Processor] = [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -63,6 +53,18 @@ def configure(
     root = logging.getLogger()
     root.handlers[:] = [_Forward()]
     root.setLevel(max(threshold, logging.WARNING))
+
+
+def _renderer(form: str, target: TextIO) -> "Processor":
+    import structlog.dev  # noqa: PLC0415 - as above
+
+    if form == "json" or (form == "auto" and not target.isatty()):
+        return structlog.processors.JSONRenderer(default=str)
+    return structlog.dev.ConsoleRenderer(
+        colors=target.isatty(),
+        # Exceptions are text by then; the default formatter, if ever reached, would print local variables.
+        exception_formatter=structlog.dev.plain_traceback,
+    )
 
 
 def get_logger(**context: Any) -> "FilteringBoundLogger":

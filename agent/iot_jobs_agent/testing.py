@@ -185,7 +185,7 @@ def _try_argument(handler: object) -> tuple[str, Path | None]:
     module = sys.modules.get(getattr(getattr(handler, "run", None), "__module__", ""))
     attribute = next((name for name, value in vars(module).items() if value is handler), "") if module else ""
     if not module or not attribute or not module.__file__:
-        raise TypeError("the handler is no global of its function's module; give it as 'module:attribute'")
+        raise TypeError("the handler is not a global of its function's module; give it as 'module:attribute'")
     file = Path(module.__file__)
     depth = module.__name__.count(".") + (file.stem == "__init__")
     return f"{module.__name__}:{attribute}", file.absolute().parents[depth]

@@ -49,7 +49,7 @@ def call_guarded(foreign: Callable[[], T]) -> T:
 
 
 def load(spec: str) -> Handler[Any]:
-    """Import what `module:attribute` names. HandlerError if that is no handler."""
+    """Import what `module:attribute` names. HandlerError if that is not a handler."""
     module, _, attribute = spec.partition(":")
     found = getattr(importlib.import_module(module), attribute, None)
     if not isinstance(found, Handler):

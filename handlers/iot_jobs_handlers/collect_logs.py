@@ -26,7 +26,7 @@ _HIDDEN = "You are currently not seeing messages from other users"
 class Params(BaseModel, frozen=True, extra="forbid"):
     """Which slice, and where to."""
 
-    url: Annotated[str, AfterValidator(https.checked)] = Field(
+    url: Annotated[str, AfterValidator(https.valid_url)] = Field(
         description="presigned URL for PUT, https:// only; gets text, compressed with gzip"
     )
     units: tuple[Annotated[str, Field(max_length=255, pattern=r"^[A-Za-z0-9_][A-Za-z0-9:_.@\\-]*$")], ...] = Field(
@@ -66,7 +66,7 @@ def collect_logs(params: Params, job: Job) -> Outcome:
         file.seek(0)
         job.progress(50, f"uploading {size_bytes} bytes")
         try:
-            with https.asked(
+            with https.request(
                 params.url, context, method="PUT", body=file, headers={"Content-Length": str(size_bytes)}
             ) as answer:
                 https.check_stored(answer)

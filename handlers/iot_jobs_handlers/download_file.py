@@ -26,7 +26,7 @@ MAX_MB = 1024
 class Params(BaseModel, frozen=True, extra="forbid"):
     """What to fetch, and where to put it."""
 
-    url: Annotated[str, AfterValidator(https.checked)] = Field(description="https:// only; may be a presigned URL")
+    url: Annotated[str, AfterValidator(https.valid_url)] = Field(description="https:// only; may be a presigned URL")
     path: str = Field(
         min_length=2, max_length=4096, pattern=r"^/[^\x00]*$", description="absolute path of the file, below a root"
     )
@@ -70,7 +70,7 @@ def download_file(params: Params, job: Job) -> Outcome:
     order = Order(params, https.trust(job.settings, NAME), min(limit, params.max_mb or limit))
     try:
         with entry(params.path, job.settings, NAME) as (directory, name):
-            return provided(order, directory, name, job)
+            return provide(order, directory, name, job)
     except Outside as error:
         return Outcome.rejected(str(error))
     except https.NotNow as error:
@@ -79,7 +79,7 @@ def download_file(params: Params, job: Job) -> Outcome:
         raise HandlerError(f"the file cannot be written: {error.strerror}") from None
 
 
-def provided(order: Order, directory: int, name: str, job: Job) -> Outcome:
+def provide(order: Order, directory: int, name: str, job: Job) -> Outcome:
     """See that the file is there. Raises NotNow, HandlerError, OSError."""
     present = size_if_present(order, directory, name)
     if present is not None:
@@ -88,7 +88,7 @@ def provided(order: Order, directory: int, name: str, job: Job) -> Outcome:
         resumed_bytes = partial.size_bytes
         try:
             fetched = fetch(order, partial, job)
-            digest = confirmed(order, partial)
+            digest = confirm_digest(order, partial)
             partial.publish(order.mode)
         except (HandlerError, OSError, https.NotNow) as error:
             if not partial.size_bytes or not (job.cancelled or isinstance(error, https.NotNow)):
@@ -98,7 +98,7 @@ def provided(order: Order, directory: int, name: str, job: Job) -> Outcome:
     return Outcome.succeeded(size_bytes=size_bytes, fetched_bytes=fetched, resumed_bytes=resumed_bytes, sha256=digest)
 
 
-def confirmed(order: Order, partial: Partial) -> str:
+def confirm_digest(order: Order, partial: Partial) -> str:
     """Give the digest of what came. HandlerError if it is not the one that was asked for."""
     digest = partial.sha256()
     if not order.matches(digest):
@@ -147,8 +147,8 @@ def receive(order: Order, partial: Partial, job: Job) -> int:
         partial.restart("")
     if partial.size_bytes:
         headers |= {"Range": f"bytes={partial.size_bytes}-", "If-Range": partial.etag}
-    with https.asked(order.params.url, order.context, headers=headers) as answer:
-        total = started(order, partial, answer)
+    with https.request(order.params.url, order.context, headers=headers) as answer:
+        total = accept_response_head(order, partial, answer)
         first = partial.size_bytes
         percent = -1.0
         while chunk := https.read(answer, CHUNK_BYTES):
@@ -157,13 +157,13 @@ def receive(order: Order, partial: Partial, job: Job) -> int:
                 raise HandlerError("cancelled")
             check_size(partial.size_bytes + len(chunk), order.limit_mb)
             partial.write(chunk)
-            percent = told(partial.size_bytes, total, percent, job)
+            percent = report_progress(partial.size_bytes, total, percent, job)
         if total is not None and partial.size_bytes != total:
             raise https.NotNow(f"the connection broke off after {partial.size_bytes} of {total} bytes")
         return partial.size_bytes - first
 
 
-def started(order: Order, partial: Partial, answer: HTTPResponse) -> int | None:
+def accept_response_head(order: Order, partial: Partial, answer: HTTPResponse) -> int | None:
     """Judge the head of the answer and make the partial file fit it; the size of the whole, None if it is not said."""
     said = answer.getheader("Content-Length", "")
     length = int(said) if re.fullmatch(r"[0-9]{1,18}", said) else None
@@ -199,7 +199,7 @@ def check_size(size_bytes: int, limit_mb: int) -> None:
         raise HandlerError(f"the file is larger than {limit_mb} MiB, the most that is allowed")
 
 
-def told(size_bytes: int, total: int | None, percent: float, job: Job) -> float:
+def report_progress(size_bytes: int, total: int | None, percent: float, job: Job) -> float:
     """Tell how far it is whenever a percent was gained; the percent that was told last."""
     now = float(size_bytes * 100 // total) if total else size_bytes // (16 * MIB) / 1e6
     if now > percent:

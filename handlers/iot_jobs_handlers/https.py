@@ -25,7 +25,7 @@ class NotNow(Exception):  # noqa: N818 - it is a state of affairs
     """The network or the server cannot do it at this moment, or the URL has expired. The message is for people."""
 
 
-def checked(url: str) -> str:
+def valid_url(url: str) -> str:
     """Give the URL back if it may be used. ValueError without a word of the URL otherwise."""
     if not re.fullmatch(r"[!-~]{1,8192}", url):
         raise ValueError("must be at most 8192 visible ASCII characters; percent-encode all others")
@@ -61,7 +61,7 @@ def trust(settings: Mapping[str, Any], handler: str) -> ssl.SSLContext:
 
 
 @contextlib.contextmanager
-def asked(
+def request(
     url: str, context: ssl.SSLContext, *, headers: Mapping[str, str], method: str = "GET", body: IO[bytes] | None = None
 ) -> Iterator[HTTPResponse]:
     """Send one request and give the answer, whatever its status. A GET follows redirects, to https only. Blocks.
@@ -72,13 +72,13 @@ def asked(
     """
     for _ in range(REDIRECTS + 1):
         with contextlib.closing(connection(url, context)) as line:
-            with told():
+            with translated_errors():
                 line.request(method, target(url), body=body, headers={"User-Agent": "iot-jobs-agent", **headers})
                 answer = line.getresponse()
             if method != "GET" or answer.status not in _REDIRECT_STATUSES:
                 yield answer
                 return
-            url = redirected(url, answer.getheader("Location", ""))
+            url = follow_redirect(url, answer.getheader("Location", ""))
     raise HandlerError(f"the server redirects more than {REDIRECTS} times")
 
 
@@ -97,25 +97,25 @@ def target(url: str) -> str:
     return urllib.parse.urlunsplit(("", "", parts.path or "/", parts.query, ""))
 
 
-def redirected(url: str, location: str) -> str:
+def follow_redirect(url: str, location: str) -> str:
     """Follow one redirect, to https only. HandlerError."""
     try:
-        there = checked(urllib.parse.urljoin(url, location))
+        there = valid_url(urllib.parse.urljoin(url, location))
     except ValueError:
         there = ""
     if not there.startswith("https:"):
-        raise HandlerError("the server redirects to what is no https URL")
+        raise HandlerError("the server redirects to something other than an https URL")
     return there
 
 
 def read(answer: HTTPResponse, size_bytes: int) -> bytes:
     """Read some of the body, empty at its end or where the connection was closed. NotNow."""
-    with told():
+    with translated_errors():
         return answer.read(size_bytes)
 
 
 @contextlib.contextmanager
-def told() -> Iterator[None]:
+def translated_errors() -> Iterator[None]:
     """Turn what the network raises into NotNow, in our words: those of others may hold the URL."""
     try:
         yield

@@ -38,19 +38,19 @@ class Remove(BaseModel, frozen=True, extra="forbid"):
 
 def install(params: Install, job: Job) -> Outcome:
     """Install them. Settings: `lock_timeout_s`."""
-    if not privileged():
+    if not is_privileged():
         return Outcome.rejected("needs a privileged unit")
     apt = apt_get(job)
     try:
         mend()
         if params.update:
             job.progress(5, "updating the lists of packages")
-            checked(programs.run([*apt, "update"]))
+            raise_for_failure(programs.run([*apt, "update"]))
         unknown = [name for name in names(params.packages) if not is_known(name)]
         if unknown:
             raise HandlerError(f"no source has a package named {', '.join(unknown)}")
         job.progress(20, "installing")
-        checked(programs.run([*apt, "install", "--no-remove", "--allow-downgrades", "--", *params.packages]))
+        raise_for_failure(programs.run([*apt, "install", "--no-remove", "--allow-downgrades", "--", *params.packages]))
     except Locked as error:
         return Outcome.retry(str(error))
     there = versions(names(params.packages))
@@ -64,7 +64,7 @@ def install(params: Install, job: Job) -> Outcome:
 
 def remove(params: Remove, job: Job) -> Outcome:
     """Remove those that are there. Settings: `lock_timeout_s`."""
-    if not privileged():
+    if not is_privileged():
         return Outcome.rejected("needs a privileged unit")
     apt = apt_get(job)
     try:
@@ -73,7 +73,7 @@ def remove(params: Remove, job: Job) -> Outcome:
         there = versions(params.packages, status="")
         if there:
             job.progress(20, "removing")
-            checked(programs.run([*apt, "remove", "--", *there]))
+            raise_for_failure(programs.run([*apt, "remove", "--", *there]))
     except Locked as error:
         return Outcome.retry(str(error))
     left = versions(params.packages, status="")
@@ -86,7 +86,7 @@ class Locked(Exception):  # noqa: N818 - it is a state of affairs
     """Another program is at the packages, and has been for longer than we wait. The message is for people."""
 
 
-def privileged() -> bool:
+def is_privileged() -> bool:
     """Tell whether packages can be changed here at all: by root, where the file system is not made read-only."""
     return os.geteuid() == 0 and os.access(DPKG, os.W_OK) and os.access("/usr", os.W_OK)
 
@@ -113,17 +113,17 @@ def apt_get(job: Job) -> list[str]:
 def mend() -> None:
     """Finish what an interrupted dpkg left: apt-get does nothing before that. HandlerError, Locked."""
     if any(path.name.isdigit() for path in (DPKG / "updates").glob("*")):
-        checked(programs.run(["dpkg", "--force-confdef", "--force-confold", "--configure", "--pending"]))
+        raise_for_failure(programs.run(["dpkg", "--force-confdef", "--force-confold", "--configure", "--pending"]))
 
 
-def checked(answer: programs.Answer) -> None:
+def raise_for_failure(finished: programs.Finished) -> None:
     """Raise Locked if another program is at it, HandlerError for any other failure."""
-    if answer.code == 0:
+    if finished.code == 0:
         return
-    if re.search(r"(could not get|unable to (lock|acquire)|is locked by) .*", answer.err, re.IGNORECASE):
+    if re.search(r"(could not get|unable to (lock|acquire)|is locked by) .*", finished.err, re.IGNORECASE):
         raise Locked("another program holds the lock of apt or dpkg")
-    errors = [line.removeprefix("E: ") for line in answer.err.splitlines() if line.startswith("E: ")]
-    raise HandlerError(": ".join([answer.ending, *errors[:1]]))
+    errors = [line.removeprefix("E: ") for line in finished.err.splitlines() if line.startswith("E: ")]
+    raise HandlerError(": ".join([finished.ending, *errors[:1]]))
 
 
 def names(packages: Iterable[str]) -> list[str]:
@@ -133,16 +133,16 @@ def names(packages: Iterable[str]) -> list[str]:
 
 def is_known(name: str) -> bool:
     """Tell whether a source, or this device, has a package of exactly this name, virtual ones not counted."""
-    answer = programs.run(["apt-cache", "--quiet=2", "show", "--no-all-versions", f"?exact-name({name})"], out=True)
-    return answer.code == 0 and bool(answer.out.strip())
+    finished = programs.run(["apt-cache", "--quiet=2", "show", "--no-all-versions", f"?exact-name({name})"], out=True)
+    return finished.code == 0 and bool(finished.out.strip())
 
 
 def versions(packages: Sequence[str], status: str = _INSTALLED) -> dict[str, str]:
     """Give those that are installed, with their versions; with `status` empty, also those that are only half there."""
     known = {}
-    asked = ["dpkg-query", "--show", "--showformat=${Package}\\t${db:Status-Abbrev}\\t${Version}\\n", "--"]
+    query = ["dpkg-query", "--show", "--showformat=${Package}\\t${db:Status-Abbrev}\\t${Version}\\n", "--"]
     for name in dict.fromkeys(names(packages)):
-        for line in programs.run([*asked, name], out=True).out.splitlines():
+        for line in programs.run([*query, name], out=True).out.splitlines():
             found, state, version = line.split("\t")
             if state.startswith(status) and state[1:2] not in {"n", "c"}:
                 known[found] = version

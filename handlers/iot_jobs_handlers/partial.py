@@ -22,7 +22,7 @@ class Partial:
     """The incomplete file of one target. Locked while it is open; `size_bytes` is how much of it there is."""
 
     def __init__(self, directory: int, target: str, source: str) -> None:
-        """`source` says what is fetched; a partial file of another source is begun anew.
+        """`source` says what is fetched; a partial file of another source is begun again.
 
         Raises:
             NotNow: another process is at it.
@@ -76,7 +76,7 @@ class Partial:
             return {}
 
     def restart(self, etag: str) -> None:
-        """Begin anew, with another version of the source. Raises OSError."""
+        """Start over, with another version of the source. Raises OSError."""
         self.etag, self.size_bytes, self._synced_bytes = etag, 0, 0
         os.ftruncate(self._file, 0)
         os.lseek(self._file, 0, os.SEEK_SET)

@@ -12,7 +12,7 @@ _KEPT_CHARACTERS = 8192
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Finished:
     """How a program ended, and what it said: `out` only if it was asked for, `err` the last 8,192 characters."""
 
     program: str
@@ -27,7 +27,7 @@ class Answer:
         return f"{self.program} {how}"
 
 
-def run(argv: Sequence[str], *, out: bool = False) -> Answer:
+def run(argv: Sequence[str], *, out: bool = False) -> Finished:
     """Run a program and wait for it. Its output is passed on as it comes; with `out` it is kept.
 
     Raises:
@@ -44,13 +44,13 @@ def run(argv: Sequence[str], *, out: bool = False) -> Answer:
             encoding="utf-8",
             errors="replace",
         ) as process:
-            said, err = process.communicate() if out else ("", _passed_on(process))
+            said, err = process.communicate() if out else ("", _pass_on(process))
     except OSError as error:
         raise HandlerError(f"{name} could not be started: {error.strerror}") from None
-    return Answer(name, process.returncode, said or "", err[-_KEPT_CHARACTERS:])
+    return Finished(name, process.returncode, said or "", err[-_KEPT_CHARACTERS:])
 
 
-def _passed_on(process: "subprocess.Popen[str]") -> str:
+def _pass_on(process: "subprocess.Popen[str]") -> str:
     """Pass stderr on line by line, and keep its end."""
     kept = ""
     for line in process.stderr or ():

@@ -34,7 +34,7 @@ def entry(path: str, settings: Mapping[str, Any], handler: str) -> Iterator[tupl
         raise HandlerError(f"`roots` of [handler.{handler}] must be a list of absolute paths")
     root, parts = below(path, roots, handler)
     try:
-        directory = opened(root, parts[:-1])
+        directory = open_below(root, parts[:-1])
     except OSError as error:
         raise HandlerError(f"the directory cannot be opened: {error.strerror}") from None
     try:
@@ -54,7 +54,7 @@ def below(path: str, roots: list[str], handler: str) -> tuple[str, tuple[str, ..
     raise Outside(f"path: is not below one of `roots` in [handler.{handler}]")
 
 
-def opened(root: str, names: tuple[str, ...]) -> int:
+def open_below(root: str, names: tuple[str, ...]) -> int:
     """Walk down from the root, following no symbolic link. Raises Outside for one, OSError for what is missing."""
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
     directory = os.open(root, flags)

@@ -31,7 +31,7 @@ def run_command(params: Params, job: Job) -> Outcome | None:
         return Outcome.rejected("command: names no program")
     if any("\0" in word for word in words):
         return Outcome.rejected("command: holds a NUL character, which no program can be given; remove it")
-    program = allowed(words[0], programs)
+    program = find_program(words[0], programs)
     if program is None:
         named = words[0].split("?", 1)[0][:LONGEST_NAMED]  # commas for blanks, and it is all of it, with a URL's query
         return Outcome.rejected(f"{named} is not one of `programs` in [handler.run-command]")
@@ -39,9 +39,9 @@ def run_command(params: Params, job: Job) -> Outcome | None:
     return None
 
 
-def allowed(asked: str, programs: list[str]) -> str | None:
+def find_program(wanted: str, programs: list[str]) -> str | None:
     """Find the program that is meant: a path is itself, a name the first that ends in it. None if it is not listed."""
-    return next((each for each in programs if asked in {each, Path(each).name}), None)
+    return next((each for each in programs if wanted in {each, Path(each).name}), None)
 
 
 HANDLER = Handler(name="run-command", params=Params, run=run_command, summary=__doc__.splitlines()[0])

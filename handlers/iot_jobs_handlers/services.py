@@ -26,10 +26,10 @@ class Params(BaseModel, frozen=True, extra="forbid"):
     )
 
 
-def changed(verb: Verb, params: Params, job: Job) -> Outcome:
+def change(verb: Verb, params: Params, job: Job) -> Outcome:
     """Do it, all units at once, and verify each. Settings: `units`, `settle_s`."""
     handler = f"{verb}-services"
-    allowed = listed(job, handler)
+    allowed = allowed_units(job, handler)
     settle_s = job.settings.get("settle_s", SETTLE_S)
     if not isinstance(settle_s, int | float) or not 0 <= settle_s <= 60:  # noqa: PLR2004 - more would be a mistake
         raise HandlerError(f"`settle_s` of [handler.{handler}] must be 0 to 60 seconds")
@@ -38,7 +38,7 @@ def changed(verb: Verb, params: Params, job: Job) -> Outcome:
         if unit not in allowed:
             return Outcome.rejected(f"{unit} is not one of `units` in [handler.{handler}]")
     job.progress(10, f"{verb} {', '.join(units)}")
-    check(programs.run(["systemctl", "--no-ask-password", "--no-pager", verb, "--", *units]))
+    raise_for_failure(programs.run(["systemctl", "--no-ask-password", "--no-pager", verb, "--", *units]))
     if verb != "stop":
         select.select(
             [], [], [], settle_s
@@ -51,7 +51,7 @@ def changed(verb: Verb, params: Params, job: Job) -> Outcome:
     return Outcome.succeeded(**found)
 
 
-def listed(job: Job, handler: str) -> set[str]:
+def allowed_units(job: Job, handler: str) -> set[str]:
     """Give the units that the device's owner allows. HandlerError for a wrong list."""
     units: Any = job.settings.get("units", [])
     if not isinstance(units, list) or not all(isinstance(each, str) for each in units):
@@ -64,22 +64,22 @@ def full(unit: str) -> str:
     return unit if _TYPED.search(unit) else f"{unit}.service"
 
 
-def check(answer: programs.Answer) -> None:
+def raise_for_failure(finished: programs.Finished) -> None:
     """Raise HandlerError for a failure, with the help that there is."""
-    if answer.code == 0:
+    if finished.code == 0:
         return
-    if _DENIED.search(answer.err):
+    if _DENIED.search(finished.err):
         raise HandlerError("polkit does not allow it; list the unit in iot-jobs-agent.rules, see docs/install.md")
-    if _UNREACHABLE.search(answer.err):
+    if _UNREACHABLE.search(finished.err):
         raise HandlerError("systemd cannot be reached here")
-    lines = [line.strip() for line in answer.err.splitlines() if line.strip()]
-    raise HandlerError(": ".join([answer.ending, *lines[:1]]))
+    lines = [line.strip() for line in finished.err.splitlines() if line.strip()]
+    raise HandlerError(": ".join([finished.ending, *lines[:1]]))
 
 
 def state(unit: str) -> str:
     """Give the unit's state in systemd's word. `is-active` ends with other codes than 0 for all but active ones."""
-    answer = programs.run(["systemctl", "is-active", "--", unit], out=True)
-    return answer.out.strip() or "unknown"
+    finished = programs.run(["systemctl", "is-active", "--", unit], out=True)
+    return finished.out.strip() or "unknown"
 
 
 def fits(verb: Verb, unit: str, found: str) -> bool:
@@ -96,7 +96,7 @@ def handler_for(verb: Verb) -> Handler[Params]:
     return Handler(
         name=f"{verb}-services",
         params=Params,
-        run=lambda params, job: changed(verb, params, job),
+        run=lambda params, job: change(verb, params, job),
         summary=f"{verb.capitalize()} systemd units.",
         timeout_s=600.0,
         on_interrupt="rerun",

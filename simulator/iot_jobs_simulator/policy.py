@@ -1,6 +1,6 @@
 """What a certificate allows: anything, or only the thing that its common name names. Pure.
 
-A connection without certificate (the plain ports) has no policy: it is how a test looks on.
+A connection without a certificate (the plain ports) has no policy: it is how a test looks on.
 """
 
 from collections.abc import Callable

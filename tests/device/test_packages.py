@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="only root can install packages"),
-    pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="this is no Debian"),
+    pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="this is not Debian"),
     pytest.mark.timeout(120),
 ]
 NAME = "iot-jobs-agent-test"

@@ -225,7 +225,7 @@ class Watchdog:
     def was_fed(self, agent: AgentProcess) -> None:
         """See that the loop of this agent, which is alive, never stalled (W): it gives a sign of life every 0.1 s.
 
-        A machine that had no processor for it is no stall: how long its thread was ready and waited is allowed.
+        A machine that had no processor for it is not a stall: how long its thread was ready and waited is allowed.
         """
         gaps = [later - earlier for earlier, later in zip(self._fed, self._fed[1:], strict=False)]
         waited_s = int(Path(f"/proc/{agent.process.pid}/schedstat").read_text().split()[1]) / 1e9

@@ -21,7 +21,7 @@ def shifted(faketime: str, pi: Rig, offset: str) -> dict[str, str]:
 
 
 def set_clock(pi: Rig, offset: str) -> None:
-    """Set it at once: a half-written file would be no time at all."""
+    """Set it at once: a half-written file would not be a time at all."""
     scratch = pi.directory / "clock.new"
     scratch.write_text(f"{offset}\n")
     scratch.replace(pi.directory / "clock")

@@ -13,7 +13,7 @@ CONNACK_BYTES = 4
 async def test_n2_half_open_tcp_during_subscribe_publish_and_handler_is_noticed_and_left_behind(
     rigs: Callable[..., Any], watchdogs: Callable[..., Any], together: Callable[..., Any]
 ) -> None:
-    """N2, L, W: the agent notices by keep-alive, connects anew, goes on; its loop never stalls."""
+    """N2, L, W: the agent notices by keep-alive, connects again, goes on; its loop never stalls."""
     await together(
         [
             watched(moment, await rigs(moment.__name__, keep_alive_s=KEEP_ALIVE_S), watchdogs())

@@ -1,6 +1,6 @@
 """The files of one attempt, as the agent writes and reads them. `shim.files` says what is in them.
 
-Whatever is found there, nothing here raises for it: a torn or forged file is no result. Everything blocks briefly.
+Whatever is found there, nothing here raises for it: a torn or forged file is not a result. Everything blocks briefly.
 """
 
 import contextlib
@@ -216,7 +216,7 @@ def take_traceback(job_directory: Path) -> str:
 
 
 def read_result(directory: Path) -> AttemptResult | None:
-    """Read how the attempt ended; None if there is no result, or none that can be believed."""
+    """Read how the attempt ended; None if there is not a result, or none that can be believed."""
     try:
         result = parse_result(read_start(directory / files.RESULT))
     except (OSError, ValueError):

@@ -1,8 +1,8 @@
-"""The connection to AWS IoT Core: made anew after each loss, with a randomised back-off.
+"""The connection to AWS IoT Core: made again after each loss, with a randomised back-off.
 
 The SDK never retries a first connect and reconnects without jitter; fresh objects read renewed certificates.
 Notifications and answers come through plain subscriptions that stand as long as the connection: the SDK's
-request-response client would subscribe anew for each request, without end where that is refused (docs/decisions.md).
+request-response client would subscribe again for each request, without end where that is refused (docs/decisions.md).
 All public methods belong to the loop's thread.
 """
 

@@ -80,7 +80,7 @@ class Topics:
         """Return the namespace a notification is about, and whether it lists all that is pending.
 
         Raises:
-            MalformedMessageError: the topic is no notification of this thing.
+            MalformedMessageError: the topic is not a notification of this thing.
         """
         if topic.startswith(f"{self.root}/"):
             name = topic.removeprefix(f"{self.root}/").rstrip("/").split("/")[-1]
@@ -106,7 +106,7 @@ def parse_object(payload: bytes) -> Json:
     try:
         value = json.loads(payload or b"{}", parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
-        raise MalformedMessageError(f"no JSON: {type(error).__name__}") from None
+        raise MalformedMessageError(f"not JSON: {type(error).__name__}") from None
     if not isinstance(value, dict):
         raise MalformedMessageError(f"a JSON {type(value).__name__}, not an object")
     return value
@@ -120,7 +120,7 @@ def parse_notification(payload: bytes, namespace: str, *, is_complete: bool) -> 
         return (_id(execution, namespace),) if execution else ()
     jobs = message.get("jobs") or {}
     if not isinstance(jobs, dict):
-        raise MalformedMessageError("member jobs is no object")
+        raise MalformedMessageError("member jobs is not an object")
     return _ids([*_array(jobs, "IN_PROGRESS"), *_array(jobs, "QUEUED")], namespace)
 
 
@@ -138,7 +138,7 @@ def parse_execution(message: Json, namespace: str, execution_number: int = 1) ->
     if not execution:
         return None
     if not isinstance(execution, dict):
-        raise MalformedMessageError("member execution is no object")
+        raise MalformedMessageError("member execution is not an object")
     try:
         status = ExecutionStatus(execution.get("status", ""))
     except ValueError:
@@ -207,7 +207,7 @@ def _array(message: Json, key: str) -> list[Any]:
     if value is None:
         return []
     if not isinstance(value, list):
-        raise MalformedMessageError(f"member {key} is no array")
+        raise MalformedMessageError(f"member {key} is not an array")
     return value
 
 
@@ -217,7 +217,7 @@ def _ids(entries: list[Any], namespace: str) -> tuple[ExecutionId, ...]:
 
 def _id(entry: Any, namespace: str, execution_number: int = 1) -> ExecutionId:
     if not isinstance(entry, dict):
-        raise MalformedMessageError("an execution that is no object")
+        raise MalformedMessageError("an execution is not an object")
     job_id = entry.get("jobId")
     if not isinstance(job_id, str) or not _JOB_ID.fullmatch(job_id):
         raise MalformedMessageError("member jobId is none")
@@ -227,5 +227,5 @@ def _id(entry: Any, namespace: str, execution_number: int = 1) -> ExecutionId:
 def _integer(entry: Json, key: str, default: int, *, least: int = 0) -> int:
     value = entry.get(key, default)
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= _LARGEST:
-        raise MalformedMessageError(f"member {key} is no integer from {least} to {_LARGEST}")
+        raise MalformedMessageError(f"member {key} is not an integer from {least} to {_LARGEST}")
     return value

@@ -1,4 +1,4 @@
-"""TLS with the device's certificate, for MQTT and HTTPS alike. Reads the files anew for each connection."""
+"""TLS with the device's certificate, for MQTT and HTTPS alike. Reads the files again for each connection."""
 
 from typing import Any
 

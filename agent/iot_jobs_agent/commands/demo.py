@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import textwrap
 import threading
 import time
 from collections.abc import Sequence
@@ -34,6 +33,36 @@ for done in 25 50 75 100; do
     printf '{"progress": %s, "message": "greeted %s of 100 neighbours"}\\n' "$done" "$done" >&3
     sleep 0.2
 done
+"""
+
+CONFIG = """\
+[aws]
+endpoint = "localhost"
+port = {mqtts_port}
+https_port = {https_port}
+thing_name = "{thing}"
+certificate = "{certificates}/client.pem"
+private_key = "{certificates}/client.key"
+root_ca = "{certificates}/ca.pem"
+
+[[namespaces]]
+id = "team-a"
+
+[agent]
+state_directory = "{scratch}/state"
+max_concurrent = 2
+progress_interval_s = 0.1
+log_format = "json"
+
+[handlers]
+enabled = ["greet", "run-command", "write-file"]
+directories = ["{scratch}/handlers"]
+
+[handler.run-command]
+programs = ["/bin/echo"]
+
+[handler.write-file]
+roots = ["{scratch}/files"]
 """
 
 
@@ -117,7 +146,6 @@ def _run_command_document(command: str) -> dict[str, Any]:
 
 
 def _write_config(scratch: Path, ports: dict[str, Any]) -> Path:
-    certificates = Path(ports["certificates"])
     handlers = scratch / "handlers"
     for directory in (handlers, scratch / "files"):
         directory.mkdir(mode=0o700)
@@ -125,37 +153,7 @@ def _write_config(scratch: Path, ports: dict[str, Any]) -> Path:
     greet.write_text(GREET)
     greet.chmod(0o700)
     config = scratch / "config.toml"
-    config.write_text(
-        textwrap.dedent(f"""\
-            [aws]
-            endpoint = "localhost"
-            port = {ports["mqtts_port"]}
-            https_port = {ports["https_port"]}
-            thing_name = "{THING}"
-            certificate = "{certificates / "client.pem"}"
-            private_key = "{certificates / "client.key"}"
-            root_ca = "{certificates / "ca.pem"}"
-
-            [[namespaces]]
-            id = "team-a"
-
-            [agent]
-            state_directory = "{scratch / "state"}"
-            max_concurrent = 2
-            progress_interval_s = 0.1
-            log_format = "json"
-
-            [handlers]
-            enabled = ["greet", "run-command", "write-file"]
-            directories = ["{handlers}"]
-
-            [handler.run-command]
-            programs = ["/bin/echo"]
-
-            [handler.write-file]
-            roots = ["{scratch / "files"}"]
-        """)
-    )
+    config.write_text(CONFIG.format(scratch=scratch, thing=THING, **ports))
     return config
 
 

@@ -208,7 +208,7 @@ def _user(action: Mapping[str, Any], where: str, rules: Rules) -> str:
 def _must_be_own(user: str, where: str, rules: Rules) -> None:
     if user and user != rules.own_user:
         raise DocumentError(
-            f"{where}.runAsUser: another user needs a privileged unit, as this step is no script; leave it out"
+            f"{where}.runAsUser: another user needs a privileged unit, as this step is not a script; leave it out"
         )
 
 

@@ -48,7 +48,7 @@ class Namespace(NamedTuple):
 
 
 class Rules(NamedTuple):
-    """What the configuration allows AWS's documents: paths, users, programs. `own_user` is whom the agent runs as.
+    """What the configuration allows AWS's documents: paths, users, programs. `own_user` is the agent's own.
 
     `device` are the facts that a document's `conditions` may ask for, "" for one that the device does not tell.
     """

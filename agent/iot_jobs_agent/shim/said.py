@@ -22,7 +22,7 @@ FORMS: dict[str, Callable[[Any], bool]] = {
     "message": lambda v: isinstance(v, str),
     "details": lambda v: isinstance(v, dict),
     "checkpoint": lambda v: isinstance(v, str),
-    "extend_s": lambda v: type(v) in {int, float} and 0 < v < 1e9,  # noqa: PLR2004 - NaN and 1e400 are no time
+    "extend_s": lambda v: type(v) in {int, float} and 0 < v < 1e9,  # noqa: PLR2004 - NaN and 1e400 are not durations
 }
 
 
@@ -83,7 +83,7 @@ class Said:
             self.fresh["details"] = {**self.fresh.get("details", {}), **details}
 
     def flush(self, now: float) -> None:
-        """Append what is fresh and wake the agent; after an error, and when the file is full, start the file anew."""
+        """Append what is fresh and wake the agent; after an error, and when the file is full, start the file over."""
         if not self.fresh:
             return
         self.due_at = now + EVENTS_EVERY_S

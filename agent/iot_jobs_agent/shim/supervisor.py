@@ -334,7 +334,7 @@ def supervise(memory_events: str) -> int:
 
 
 def main(directory: str, has_own_cgroup: bool = False) -> int:
-    """Supervise the attempt in this directory. The log file says what went wrong if there is no result.
+    """Supervise the attempt in this directory. The log file says what went wrong if there is not a result.
 
     `has_own_cgroup` says that nothing but the attempt is in this process's cgroup (cgroup v2).
     """

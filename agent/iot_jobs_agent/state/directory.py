@@ -171,7 +171,7 @@ def read_status(directory: Path) -> dict[str, Any]:
     except OSError as error:
         raise StateDirectoryError(_not_for_this_user(path, error)) from None
     except ValueError:
-        raise StateDirectoryError(f"{path} is damaged: restart the agent, which writes it anew") from None
+        raise StateDirectoryError(f"{path} is damaged: restart the agent, which writes it again") from None
     return status
 
 

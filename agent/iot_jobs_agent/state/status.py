@@ -105,7 +105,7 @@ def read(directory: Path) -> dict[str, Any]:
     found = state_directory.read_status(directory)
     if not _has_form(found, _FORM):
         path = directory / state_directory.STATUS
-        raise StateDirectoryError(f"{path} is damaged, or of another version: restart the agent, which writes it anew")
+        raise StateDirectoryError(f"{path} is damaged, or of another version: restart the agent, which writes it again")
     return found
 
 

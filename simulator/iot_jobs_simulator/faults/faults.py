@@ -159,7 +159,7 @@ class Crash(_OfRequest):
 
 
 class EmptyNext(_OfRequest):
-    """Say that nothing is pending to who asks for `$next`, for `for_ms` after each notify, else each time."""
+    """Say that nothing is pending to a request for `$next`, for `for_ms` after each notify, else each time."""
 
     kind: Literal["empty-next"] = "empty-next"
     for_ms: Milliseconds | None = None

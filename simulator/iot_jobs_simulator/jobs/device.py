@@ -70,7 +70,7 @@ def start_next(
 def describe(
     store: JobStore, thing_name: str, job_id: str, number: int | None, *, namespace: str | None
 ) -> JobExecution | None:
-    """DescribeJobExecution; None is the answer to `$next` when nothing is pending, which is no refusal."""
+    """DescribeJobExecution; None is the answer to `$next` when nothing is pending, which is not a refusal."""
     if job_id == NEXT:
         return _next(store, thing_name, namespace or "")
     execution = store.find_execution(thing_name, job_id, number, namespace=namespace)

@@ -46,7 +46,7 @@ def join(store: JobStore, thing_name: str, group: ThingGroup, now: float) -> Non
 
 
 def enrol(store: JobStore, job: Job, thing_name: str, now: float) -> None:
-    """Queue a CONTINUOUS job for a thing that has become a target of it. Retries begin anew."""
+    """Queue a CONTINUOUS job for a thing that has become a target of it. Its retries start over."""
     job.members.add(thing_name)
     if job.waiting_things:
         job.waiting_things[thing_name] = None
@@ -56,7 +56,7 @@ def enrol(store: JobStore, job: Job, thing_name: str, now: float) -> None:
 
 
 def leave(store: JobStore, thing_name: str, group: ThingGroup, now: float, *, is_silent: bool = False) -> None:
-    """RemoveThingFromThingGroup: CONTINUOUS jobs that the thing is no target of any more are REMOVED from it."""
+    """RemoveThingFromThingGroup: CONTINUOUS jobs that the thing is not a target of any more are REMOVED from it."""
     if not store.registry.groups.remove_thing(thing_name, group):
         return
     for job in store.continuous_jobs(each.group_id for each in group.lineage()):

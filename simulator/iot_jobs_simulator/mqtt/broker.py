@@ -1,7 +1,7 @@
 """An amqtt broker that hands request topics of Jobs to the service. The only file that knows amqtt.
 
 Owns sessions and delivery. amqtt 0.12.1 is overridden where AWS IoT Core differs from it; each override says why.
-Listening is our own (amqtt's "external" listener): its TLS listener would let clients in without certificate.
+Listening is our own (amqtt's "external" listener): its TLS listener would let clients in without a certificate.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """What AWS IoT Core takes from an MQTT client (General Reference, "AWS IoT Core endpoints and quotas"). Pure.
 
-Its rates are not here: they are off unless a fault switches them on, so that fast tests are no offence.
+Its rates are not here: they are off unless a fault switches them on, so that a fast test is not disconnected.
 """
 
 from dataclasses import dataclass

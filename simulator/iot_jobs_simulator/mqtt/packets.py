@@ -16,7 +16,7 @@ MQTT_3_1_1: Final = 4
 
 
 class Malformed(Exception):  # noqa: N818 - it says what the packet is
-    """Bytes that are no MQTT packet; the connection has to be closed (MQTT 3.1.1, 4.8)."""
+    """Bytes that are not an MQTT packet; the connection has to be closed (MQTT 3.1.1, 4.8)."""
 
 
 class Kind(IntEnum):

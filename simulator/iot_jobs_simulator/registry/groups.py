@@ -67,7 +67,7 @@ class Groups:
         self._of_thing: dict[str, dict[str, ThingGroup]] = defaultdict(dict)
 
     def create(self, name: str, parent_name: str | None, properties: Mapping[str, Any], now: float) -> ThingGroup:
-        """Create a group; the same again is no error, another configuration is (API reference, CreateThingGroup)."""
+        """Create a group; a repetition is not an error, another configuration is (API reference, CreateThingGroup)."""
         parent = self.find(parent_name) if parent_name is not None else None
         description = properties.get("thingGroupDescription")
         attributes = updated({}, _attributes(properties) or {}, is_merged=False)

@@ -38,7 +38,7 @@ class Registry:
         self.groups = Groups()
 
     def create(self, name: str, attributes: Mapping[str, str]) -> Thing:
-        """Create a thing; the same again is no error, another configuration is (API reference, CreateThing)."""
+        """Create a thing; the same again is not an error, another configuration is (API reference, CreateThing)."""
         present = self._things.get(name)
         wanted = updated({}, attributes, is_merged=False)
         if present is None:

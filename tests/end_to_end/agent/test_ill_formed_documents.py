@@ -1,4 +1,4 @@
-"""Documents that are no sensible ones, sent as they are: each ends, and the agent lives and runs the next good job."""
+"""Documents that make no sense, sent as they are: each ends, and the agent lives and runs the next good job."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""Devices over HTTP with their certificate, and bytes on the HTTP ports that are no requests."""
+"""Devices over HTTP with their certificate, and bytes on the HTTP ports that are not requests."""
 
 from __future__ import annotations
 

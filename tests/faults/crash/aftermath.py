@@ -67,7 +67,7 @@ class _Afterwards:
         self.boots = 0
 
     def boot(self, opened: JournalOpened) -> None:
-        """Begin anew, in another boot than before."""
+        """Start over, in another boot than before."""
         self.boots += 1
         self.state = State(Settings(max_concurrent=100, boot_id=f"boot {self.boots} after the power cut"))
         self.now = 0.0

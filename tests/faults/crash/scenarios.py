@@ -53,7 +53,7 @@ def lives(root: Path, mark: Mark) -> None:
 
 
 def checkpoints(root: Path, mark: Mark) -> None:
-    """So many jobs that SQLite moves its log into the database, again and again, and begins it anew."""
+    """So many jobs that SQLite moves its log into the database, again and again, and starts it over."""
     with _agent(root, mark) as life:
         _checkpoint_after(life, CHECKPOINT_PAGES)
         for number in range(24):
@@ -61,7 +61,7 @@ def checkpoints(root: Path, mark: Mark) -> None:
 
 
 def killed_while_running(root: Path, mark: Mark) -> None:
-    """Checkpoints with a kill after each few jobs, so that logs are replayed that were begun anew."""
+    """Checkpoints with a kill after each few jobs, so that logs are replayed that were started over."""
     service = Service()
     for number in range(5):
         jobs = [Job(f"job-{number}-{each}", ("steps", "canceled", "well")[each]) for each in range(3)]

@@ -1,6 +1,6 @@
 """What a program did to its files, system call by system call, as strace saw it: the log that power is cut in.
 
-Writes through mmap are not seen; the only such file, SQLite's -shm, is made anew by whoever opens the journal first.
+Writes through mmap are not seen; the only such file, SQLite's -shm, is made again by whoever opens the journal first.
 """
 
 import json
@@ -22,7 +22,7 @@ RESUMED = re.compile(r"<\.\.\. \w+ resumed>(.*)")
 CALL = re.compile(r"(\w+)\((.*)\) += (-?\d+)(.*)")
 DESCRIPTOR = re.compile(r"(?:-?\d+|AT_FDCWD)<((?:\\x..)*)>(?!\(deleted\))")
 STRING = re.compile(r'"((?:\\x..)*)"')
-MARKS = "marks"  # a file beside the disk: what is written to it is no operation, but said to us
+MARKS = "marks"  # a file beside the disk: what is written to it is not an operation, but said to us
 AT_END = -1
 
 Kind = Literal["create", "truncate", "write", "sync", "rename", "remove", "mark"]

@@ -228,7 +228,7 @@ def come_to_rest(world: World) -> None:
 
 
 def go_on(world: World) -> None:
-    """Lift the pause; start and connect the agent, soon; where it hardly ever polls, connect anew."""
+    """Lift the pause; start and connect the agent, soon; where it hardly ever polls, connect again."""
     if world.daemon is None:
         if not world.is_rebooting:
             world.after(1.0, world.boots)

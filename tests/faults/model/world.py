@@ -52,7 +52,7 @@ class Luck:
         return rate > 0 and self.of(kind).random() < probability * rate
 
     def coin(self, kind: str, probability: float = 0.5) -> bool:
-        """Draw what is no fault."""
+        """Draw what is not a fault."""
         return self.of(kind).random() < probability
 
     def choice(self, kind: str, among: Sequence[T]) -> T:

@@ -170,9 +170,9 @@ def run(params, job):
     outcome, result = await run(body)
     assert [e.details for e in story.progressed if e.details] == [{"path": str(story.job_directory())}]
     assert result.stderr.splitlines() == [
-        f"not told, being no JSON: {what}" for what in ("details", "progress", "extend_s", "checkpoint")
+        f"not reported: not JSON: {what}" for what in ("details", "progress", "extend_s", "checkpoint")
     ]
-    assert outcome.reason == "a checkpoint is no JSON: keep a file in job.dir instead"
+    assert outcome.reason == "a checkpoint is not JSON: keep a file in job.dir instead"
 
 
 @pytest.mark.parametrize(

@@ -151,7 +151,7 @@ async def test_an_untrusted_executable_hides_the_built_in_of_its_name(device: De
     "text",
     [
         "#!/bin/sh\nexit 1 # describe\n",
-        "#!/bin/sh\necho describe: no JSON\n",
+        "#!/bin/sh\necho describe: not JSON\n",
         "#!/bin/sh\necho '[]' # describe\n",
         "#!/bin/sh\n",
     ],

@@ -236,7 +236,7 @@ def test_a_redirect_to_https_is_followed(download: Download, web: "Web", root: P
 @pytest.mark.parametrize("location", ["http://localhost:1/file", "ftp://localhost/", "file:///etc/passwd", "", "//["])
 def test_a_redirect_to_anything_else_fails(download: Download, web: "Web", location: str) -> None:
     web.trouble(status=302, headers={"Location": location} if location else {"Location": "http:"})
-    assert (download()).reason == "the server redirects to what is no https URL"
+    assert (download()).reason == "the server redirects to something other than an https URL"
 
 
 def test_redirects_end_somewhere(download: Download, web: "Web") -> None:
