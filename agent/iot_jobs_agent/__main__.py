@@ -11,28 +11,13 @@ import signal
 import sys
 from collections.abc import Sequence
 
+from iot_jobs_agent.commands.table import COMMANDS, module_of
 from iot_jobs_agent.commands.terminal import printable
 from iot_jobs_agent.errors import AgentError, ConfigError, StateDirectoryError
-
-MODULES = {"try": "try_handler", "new-handler": "new_handler"}  # of commands whose names cannot be modules' names
 
 EX_FAILED = 1
 EX_USAGE = 2
 STATUSES: dict[type[AgentError], int] = {ConfigError: os.EX_CONFIG, StateDirectoryError: os.EX_CANTCREAT}
-
-COMMANDS = {
-    "run": "serve this device's jobs until told to stop (--once: those that are pending)",
-    "check": "say what is wrong with the configuration, the device's files and its way to AWS",
-    "status": "show the connection, the namespaces, what runs, and the last problems",
-    "jobs": "list the last executions with outcome, duration and reason",
-    "pending": "list what AWS holds for this thing, over HTTPS with the device's certificate",
-    "pause": "take no new executions, until `resume` (--wait: return once nothing is under way)",
-    "resume": "take new executions again",
-    "handlers": "list the handlers there are, where from, enabled or not, their params, and why one is unavailable",
-    "try": "run one handler as the agent would, with no cloud, and show what it says and how it ends",
-    "new-handler": "write a handler that works, with its tests, in Python or shell, to be changed",
-    "demo": "run real jobs against a local AWS IoT Jobs: no account, no configuration",
-}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -50,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"iot-jobs-agent: there is no command {words[0]!r}\n\n{_usage()}", file=sys.stderr)
         return EX_USAGE
     try:
-        command = importlib.import_module(f"iot_jobs_agent.commands.{MODULES.get(words[0], words[0])}")
+        command = importlib.import_module(module_of(words[0]))
         status: int = command.main(words[1:])
         sys.stdout.flush()
     except AgentError as error:
@@ -65,7 +50,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _usage() -> str:
-    lines = [f"  {name:<13}{summary}" for name, summary in COMMANDS.items()]
+    import textwrap  # noqa: PLC0415 - only this needs it
+
+    lines = [
+        textwrap.fill(f"  {name:<13}{command.summary.replace('`', '')}", 80, subsequent_indent=" " * 15)
+        for name, command in COMMANDS.items()
+    ]
     return "\n".join(
         ["usage: iot-jobs-agent COMMAND [OPTION ...]", "", *lines, "", "iot-jobs-agent COMMAND --help says more."]
     )

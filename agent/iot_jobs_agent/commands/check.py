@@ -15,7 +15,7 @@ EARLIEST = datetime(2026, 1, 1, tzinfo=UTC)  # no clock is right that shows less
 
 def main(arguments: Sequence[str]) -> int:
     """Print one line a finding: 0 all is well, 78 the configuration is wrong, 1 something else is."""
-    parser = options.parser("check", "Check configuration, files, clock, handlers, and the way to AWS.")
+    parser = options.parser("check")
     options.add_config(parser)
     parser.add_argument("--offline", action="store_true", help="do not try to reach AWS")
     chosen = parser.parse_args(arguments)

@@ -82,7 +82,7 @@ class DemoJob:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the demonstration: 0 if every execution ended SUCCEEDED in the service's record, 1 otherwise."""
-    parser = options.parser("demo", "Run real jobs against a local AWS IoT Jobs: no account, no configuration.")
+    parser = options.parser("demo")
     parser.add_argument(
         "--keep", action="store_true", help="leave simulator and agent running, and say what to try next"
     )

@@ -15,7 +15,7 @@ from iot_jobs_agent.documents.enabled_handler import EnabledHandler
 
 def main(arguments: Sequence[str]) -> int:
     """Print one handler a line, the params of the enabled ones and what is wrong below it: always 0."""
-    parser = options.parser("handlers", "List the handlers there are. Nothing runs unless handlers.enabled names it.")
+    parser = options.parser("handlers")
     options.add_config(parser)
     options.add_json(parser)
     chosen = parser.parse_args(arguments)

@@ -15,12 +15,10 @@ from iot_jobs_agent.core.state import SETTLED_KEPT
 from iot_jobs_agent.errors import AgentError
 from iot_jobs_agent.state.journal import HistoryEntry, read_history
 
-DESCRIPTION = "List the last executions with outcome, duration and reason, newest first; of one job also its output."
-
 
 def main(arguments: Sequence[str]) -> int:
     """Print the last executions, newest first."""
-    parser = options.parser("jobs", DESCRIPTION)
+    parser = options.parser("jobs")
     options.add_config(parser)
     options.add_json(parser)
     parser.add_argument(

@@ -25,7 +25,7 @@ class SkeletonError(AgentError):
 
 def main(arguments: Sequence[str]) -> int:
     """Write the files, and say what to try: 0, or 1 if the directory has something in it."""
-    parser = options.parser("new-handler", "Write a handler that works, with its tests, for you to change.")
+    parser = options.parser("new-handler")
     parser.add_argument("name", metavar="NAME", help="what documents call it: a-z, 0-9 and -, at most 64")
     parser.add_argument("directory", metavar="DIR", nargs="?", type=Path, help="default: ./NAME; must be new or empty")
     parser.add_argument("--language", choices=sorted(NEXT), default="python", help="default: %(default)s")

@@ -4,11 +4,15 @@ import argparse
 import math
 from pathlib import Path
 
+from iot_jobs_agent.commands.table import COMMANDS
+
 DEFAULT_CONFIG = Path("/etc/iot-jobs-agent/config.toml")
 
 
-def parser(command: str, description: str) -> argparse.ArgumentParser:
+def parser(command: str) -> argparse.ArgumentParser:
     """Return the parser of a command, without options."""
+    summary, more, _ = COMMANDS[command]
+    description = f"{summary[0].upper()}{summary[1:]}. {more}".replace("`", "").rstrip()
     return argparse.ArgumentParser(prog=f"iot-jobs-agent {command}", description=description, allow_abbrev=False)
 
 

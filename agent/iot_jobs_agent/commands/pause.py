@@ -17,7 +17,7 @@ JUST_BEGUN: dict[str, Any] = {"is_paused": False, "executions": [], "degraded": 
 
 def main(arguments: Sequence[str]) -> int:
     """Pause: 0 once the lock is set, and with --wait once nothing is under way; 1 if that cannot be seen in time."""
-    parser = options.parser("pause", "Take no new executions, also after a restart, until `resume`. What runs goes on.")
+    parser = options.parser("pause")
     options.add_config(parser)
     parser.add_argument("--wait", action="store_true", help="return once nothing is under way any more")
     options.add_timeout(parser, "with --wait: give up after so many seconds")

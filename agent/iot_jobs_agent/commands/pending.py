@@ -19,9 +19,7 @@ LATEST_MS = 1e14
 
 def main(arguments: Sequence[str]) -> int:
     """Print the pending executions: 0, or 69 if the service did not answer."""
-    parser = options.parser(
-        "pending", "List the executions that AWS holds for this thing (at most the first 10 or 15)."
-    )
+    parser = options.parser("pending")
     options.add_config(parser)
     options.add_json(parser)
     parser.add_argument("--namespace", default="", metavar="NAMESPACE_ID", help="default: the default namespace")

@@ -9,7 +9,7 @@ from iot_jobs_agent.state import directory as state_directory
 
 def main(arguments: Sequence[str]) -> int:
     """Lift the pause; 0 also if there was none."""
-    parser = options.parser("resume", "Take new executions again.")
+    parser = options.parser("resume")
     options.add_config(parser)
     chosen = parser.parse_args(arguments)
     directory = load_handlers(chosen.config).agent.state_directory

@@ -22,7 +22,7 @@ def main(arguments: Sequence[str]) -> int:
 
     1 also if the journal failed, 70 on a defect of ours; either way the next start recovers.
     """
-    parser = options.parser("run", "Serve this device's jobs. Ends on SIGTERM within seconds; running handlers go on.")
+    parser = options.parser("run")
     options.add_config(parser)
     parser.add_argument("--once", action="store_true", help="handle what is pending, then exit: 0 all succeeded, 1 not")
     options.add_timeout(parser, "with --once: give up after so many seconds: 69 the service was never reached, else 1")

@@ -16,7 +16,7 @@ SHORTEST_LIST = 10  # a notification names no more (developer guide, "AWS IoT Jo
 
 def main(arguments: Sequence[str]) -> int:
     """Print the status: 0 if the agent runs and is connected, 1 otherwise."""
-    parser = options.parser("status", "Show what the agent last said of itself: 0 if it runs and is connected, else 1.")
+    parser = options.parser("status")
     options.add_config(parser)
     options.add_json(parser)
     chosen = parser.parse_args(arguments)

@@ -33,7 +33,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = options.parser("try", "Run a handler exactly as the agent would, with no cloud. Ctrl-C stops it.")
+    parser = options.parser("try")
     parser.add_argument(
         "handler", metavar="NAME", help="a handler's name, a path to an executable (./it), or module:attribute"
     )
