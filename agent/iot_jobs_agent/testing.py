@@ -25,7 +25,7 @@ import pytest
 __all__ = ["JobRecord", "JobsAgent", "JobsSimulator", "assert_handler_conforms", "jobs_agent", "jobs_simulator"]
 
 TERMINAL = frozenset({"SUCCEEDED", "FAILED", "REJECTED", "TIMED_OUT", "REMOVED", "CANCELED"})
-# -P: a module of the author's own that is called `agent` or `simulator` must not stand in for ours.
+# -P: a module in the author's working directory must not stand in for one of Python's or of a library.
 PYTHON = (sys.executable, "-P", "-m")
 POLL_S = 0.05
 LOG_BYTES = 4096

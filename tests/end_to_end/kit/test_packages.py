@@ -4,6 +4,7 @@ import json
 import os
 import re
 import subprocess
+import textwrap
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,6 +117,41 @@ def test_a_new_handler_in_shell_passes_its_own_tests_and_lint(environment: Envir
     assert (tested.returncode, tested.stdout.splitlines()[-1]) == (0, "say-it: all is well"), tested
     listed = environment.run("iot-jobs-agent", "try", "./say-it", "params.json", cwd=project)
     assert "detail    length = 5" in listed.stdout
+
+
+NEIGHBOURS = {  # what an author's own project may be made of: names that are no business of ours
+    "agent/__init__.py": "WHO = 'the author'\n",
+    "agent/errors.py": "WHO = 'the author'\n",
+    "handlers.py": "from agent import WHO\n",
+    "simulator.py": "raise SystemExit('not asked for')\n",
+    "greet": "#!/bin/sh\nread -r params\necho greet\n",
+    "test_it.py": textwrap.dedent("""\
+        from pathlib import Path
+
+        import agent.errors
+        import handlers
+
+
+        def test_ours_are_ours():
+            assert (handlers.WHO, agent.errors.WHO) == ("the author", "the author")
+            assert Path(agent.__file__).parent == Path(__file__).parent / "agent"
+
+
+        def test_the_handler_runs_under_the_agent(jobs_agent):
+            record = jobs_agent(Path("greet")).run({"operation": "greet"})
+            assert (record.status, record.details["stdout"]) == ("SUCCEEDED", "greet")
+    """),
+}
+
+
+def test_a_project_with_modules_named_like_our_wings_runs_beside_us(environment: Environment) -> None:
+    project = environment.directory / "neighbours"
+    for name, text in NEIGHBOURS.items():
+        path = project / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    tested = environment.run("python", "-m", "pytest", "-q", "-W", "error", cwd=project)
+    assert (tested.returncode, "2 passed" in tested.stdout) == (0, True), tested.stdout
 
 
 @pytest.mark.parametrize(
