@@ -1,19 +1,42 @@
-"""What tests in more than one folder need: a built-in handler, called in this process."""
+"""What tests in more than one folder need: how they are run, and a built-in handler, called in this process."""
 
 import contextlib
 import json
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import hypothesis
 import pytest
 
 from iot_jobs_agent.handler import Handler, HandlerError, Job, Outcome
 
 if TYPE_CHECKING:
     from iot_jobs_agent.core.job import AttemptResult
+
+# Hundreds of Python processes are started; compiling the same modules in each would be most of what they do.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
+# A machine that is busy is not a failure, and what an example takes says nothing about the next one.
+hypothesis.settings.register_profile(
+    "project",
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.data_too_large],
+)
+hypothesis.settings.load_profile("project")
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Share the whole suite among twice as many workers as there are processors, since they wait a lot.
+
+    What is named on the command line runs in this process, where `-s` and `--pdb` work.
+    """
+    is_whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS
+    return 2 * len(os.sched_getaffinity(0)) if is_whole else 0
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ boto3 checks neither maxima nor patterns nor enums, so the service must. Owns ro
 and the wording of AWS's validation messages; rules that the models do not state are the business of `jobs`.
 """
 
+import functools
 import re
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping
@@ -21,12 +22,18 @@ _PRIVATE_USE: Final = range(0xE000, 0xF8FF)
 _LONGS: Final = range(-(2**63), 2**63)
 
 
+@functools.cache
+def _service_model(service: str) -> ServiceModel:
+    """AWS's model, which nobody changes: reading it takes as long as the rest of a simulator's start."""
+    return ServiceModel(Loader().load_service_model(service, "service-2"), service)
+
+
 class ServiceApi:
     """One service's operations: `iot` (control plane) or `iot-jobs-data` (data plane)."""
 
     def __init__(self, service: str) -> None:
         self.service = service
-        self._model = ServiceModel(Loader().load_service_model(service, "service-2"), service)
+        self._model = _service_model(service)
         self._routes: dict[tuple[str, int], list[tuple[list[str], str]]] = {}
         for method, template, name in self._all_routes():
             segments = template.split("/")

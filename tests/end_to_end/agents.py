@@ -15,10 +15,14 @@ import pytest
 from tests.support.clients import boto3_client
 from tests.support.configs import aws_of, toml_of
 
+from iot_jobs_agent.built_ins import BUILT_INS
 from iot_jobs_simulator.server import RunningSimulator
 
 THING = "pi-kitchen-1"
 WAIT_S = 15
+
+
+_manifests: dict[str, Any] = {}  # of the built-ins, which are the same for all devices
 
 
 @dataclass
@@ -47,6 +51,18 @@ class Device:
         path.write_text(script)
         path.chmod(0o755)
         self.sections["handlers"]["enabled"].append(name.removesuffix(".sh"))
+
+    def remember_manifests(self) -> None:
+        """Be a device that has asked its handlers for their manifests before, if another one of this run has."""
+        if _manifests:
+            self.state.mkdir(mode=0o700, exist_ok=True)
+            (self.state / "manifests.json").write_text(json.dumps(_manifests))
+
+    def learn_manifests(self) -> None:
+        """Let later devices of this run know what the built-ins said."""
+        with contextlib.suppress(OSError, ValueError):
+            known = json.loads((self.state / "manifests.json").read_bytes())
+            _manifests.update({name: known[name] for name in BUILT_INS if name in known})
 
     def write_config(self) -> Path:
         self.config.write_text(toml_of({**self.sections, "namespaces": self.namespaces}))
@@ -147,6 +163,7 @@ async def start_agent(device: Device) -> AsyncIterator[StartAgent]:
 async def agents_on(device: Device, *, wait_s: float = WAIT_S) -> AsyncIterator[StartAgent]:
     """Start agents of a device as often as needed; at the end none is left, nor any handler. They may take `wait_s`."""
     running: list[AgentProcess] = []
+    device.remember_manifests()
 
     async def start(
         *arguments: str,
@@ -170,6 +187,7 @@ async def agents_on(device: Device, *, wait_s: float = WAIT_S) -> AsyncIterator[
     finally:
         for agent in running:
             await agent.stop(signal.SIGKILL)
+        device.learn_manifests()
         for lock in (device.state / "attempts").glob("*/lock"):
             with contextlib.suppress(ValueError, IndexError, OSError):
                 os.kill(int(lock.read_text().split()[0]), signal.SIGTERM)  # the shim then stops its handler

@@ -86,7 +86,9 @@ class Recovered:
 class Journal:
     """The journal of one state directory. `open`, `write` and `close` block: run them on `thread`."""
 
-    def __init__(self, state_directory: Path) -> None:
+    def __init__(self, state_directory: Path, *, busy_timeout_s: float = 5.0) -> None:
+        """`busy_timeout_s` is how long `open` waits for another process that holds the file."""
+        self._busy_timeout_s = busy_timeout_s
         self.path = state_directory / FILE_NAME
         self.thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
         self._database: sqlite3.Connection | None = None
@@ -101,7 +103,7 @@ class Journal:
         with _as_journal_error(self.path):
             if not self.path.exists() and any(path.exists() for path in self._companions):
                 raise JournalDamagedError(f"{self.path} is gone, but its write-ahead log is there")
-            database = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+            database = sqlite3.connect(self.path, self._busy_timeout_s, isolation_level=None, check_same_thread=False)
             try:
                 _prepare(database, self.path)
                 recovered = _recover(database)

@@ -37,7 +37,7 @@ async def test_a_paused_agent_takes_nothing_on_and_claims_no_success(
     device: Any, start_agent: Any, operator: Any
 ) -> None:
     await operator.create("waiting", ECHO)
-    device.state.mkdir()
+    device.state.mkdir(exist_ok=True)
     state_directory.set_paused(device.state, is_paused=True)
     agent = await start_agent("--once")
     assert await agent.ended() == 1

@@ -92,18 +92,23 @@ def test_who_asks_for_nothing_gets_nothing_imported(tmp_path: Path) -> None:
 
 def test_the_handlers_of_a_test_end_with_it_even_if_the_test_fails(tmp_path: Path) -> None:
     text = f"""
+        import os
         from pathlib import Path
 
         def test_it(jobs_agent, tmp_path):
+            os.mkfifo(tmp_path / "started")
             handler = tmp_path / "hold"
-            handler.write_text("#!/bin/sh\\necho '{{\\"progress\\": 1}}' >&3\\nexec sleep 1000\\n")
+            handler.write_text(f"#!/bin/sh\\necho > {{tmp_path}}/started\\nexec sleep 1000\\n")
             agent = jobs_agent(handler)
             Path({str(tmp_path)!r}, "state").write_text(str(agent.directory))
-            agent.run({{"operation": "hold"}}, within_s=6)
+            document = '{{"operation": "hold"}}'
+            agent.simulator.iot.create_job(jobId="first", targets=[agent.thing_arn], document=document)
+            (tmp_path / "started").read_text()
+            agent.run({{"operation": "hold"}}, within_s=0.5)
     """
     done = pytest_in(tmp_path, text, "-W", "error", "-p", "no:asyncio")
     assert done.returncode == 1, done.stdout
-    assert "-1 is IN_PROGRESS after 6 s" in done.stdout
+    assert "-1 is QUEUED after 0.5 s" in done.stdout
     state = (tmp_path / "state").read_text()
     living = []
     for path in Path("/proc").glob("[0-9]*/environ"):

@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -26,10 +27,11 @@ ARN = "arn:aws:iot:us-east-1:123456789012"
 DRIVER = """
 import contextlib, io, json, sys
 from awscli.clidriver import create_clidriver
+driver = create_clidriver()
 for line in sys.stdin:
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        status = create_clidriver().main(json.loads(line))
+        status = driver.main(json.loads(line))
     print(json.dumps([status, out.getvalue(), err.getvalue()]), flush=True)
 """
 
@@ -75,13 +77,38 @@ def aws(simulator: SimulatorProcess, used: set[str]) -> Iterator[Callable[..., A
         stdin.close()
 
 
+@dataclass(frozen=True)
+class Names:
+    """What the commands are about, new for each run."""
+
+    thing: str
+    root: str
+    group: str
+    job: str
+    other: str
+
+    @property
+    def member(self) -> str:
+        """The options that name the thing and its group."""
+        return f"--thing-name {self.thing} --thing-group-name {self.group}"
+
+
 @pytest.mark.timeout(60)
 def test_the_aws_cli_knows_every_operation(
     aws: Callable[..., Any], used: set[str], new_name: Callable[[str], str]
 ) -> None:
-    thing, root, group, job, other = (new_name(prefix) for prefix in ("cli", "root", "group", "job", "other"))
-    device = "iot-jobs-data"
+    names = Names(*map(new_name, ("cli", "root", "group", "job", "other")))
+    _register(aws, names)
+    _group(aws, names)
+    _roll_out(aws, names)
+    _execute(aws, names)
+    _tag(aws, names)
+    _remove(aws, names)
+    assert used == {xform_name(operation, "-") for operation in (*SUPPORTED, *OPERATIONS)}
 
+
+def _register(aws: Callable[..., Any], names: Names) -> None:
+    thing = names.thing
     assert aws(f"create-thing --thing-name {thing} --attribute-payload attributes={{a=1}}")["thingArn"]
     assert aws(f"update-thing --thing-name {thing} --expected-version 1 --no-remove-thing-type") is None
     assert aws(f"update-thing --thing-name {thing} --expected-version 1") == "VersionConflictException"
@@ -89,6 +116,9 @@ def test_the_aws_cli_knows_every_operation(
     assert thing in [entry["thingName"] for entry in aws("list-things --attribute-name a")["things"]]
     assert aws("describe-endpoint --endpoint-type iot:Jobs")["endpointAddress"].startswith("localhost:")
 
+
+def _group(aws: Callable[..., Any], names: Names) -> None:
+    root, group = names.root, names.group
     aws(f"create-thing-group --thing-group-name {root}")
     aws(f"create-thing-group --thing-group-name {group} --parent-group-name {root} --tags Key=a,Value=1")
     properties = "--thing-group-properties thingGroupDescription=words"
@@ -96,21 +126,26 @@ def test_the_aws_cli_knows_every_operation(
     assert aws(f"describe-thing-group --thing-group-name {group}")["thingGroupMetadata"]["parentGroupName"] == root
     assert aws(f"list-thing-groups --parent-group {root} --recursive")["thingGroups"][0]["groupName"] == group
 
+
+def _roll_out(aws: Callable[..., Any], names: Names) -> None:
+    root, group, job = names.root, names.group, names.job
     aws(
         f"create-job --job-id {job} --targets {ARN}:thinggroup/{group} --document {{}} --target-selection CONTINUOUS"
         " --timeout-config inProgressTimeoutInMinutes=9 --tags Key=k,Value=v --job-executions-retry-config"
         " criteriaList=[{failureType=FAILED,numberOfRetries=1}]"
     )
-    member = f"--thing-name {thing} --thing-group-name {group}"
-    assert aws(f"add-thing-to-thing-group {member}") is None
-    assert aws(f"list-things-in-thing-group --thing-group-name {root} --recursive") == {"things": [thing]}
-    assert len(aws(f"list-thing-groups-for-thing --thing-name {thing}")["thingGroups"]) == 1
+    assert aws(f"add-thing-to-thing-group {names.member}") is None
+    assert aws(f"list-things-in-thing-group --thing-group-name {root} --recursive") == {"things": [names.thing]}
+    assert len(aws(f"list-thing-groups-for-thing --thing-name {names.thing}")["thingGroups"]) == 1
     assert aws(f"list-jobs --thing-group-name {group}")["jobs"][0]["jobId"] == job
     assert aws(f"associate-targets-with-job --job-id {job} --targets {ARN}:thinggroup/{root}")["jobId"] == job
     assert aws(f"update-job --job-id {job} --description new") is None
     assert aws(f"describe-job --job-id {job}")["job"]["description"] == "new"
     assert aws(f"get-job-document --job-id {job}") == {"document": "{}"}
 
+
+def _execute(aws: Callable[..., Any], names: Names) -> None:
+    thing, job, device = names.thing, names.job, "iot-jobs-data"
     assert len(aws(f"get-pending-job-executions --thing-name {thing}", device)["queuedJobs"]) == 1
     step = "--step-timeout-in-minutes 3"
     started = aws(f"start-next-pending-job-execution --thing-name {thing} {step}", device)
@@ -125,20 +160,22 @@ def test_the_aws_cli_knows_every_operation(
     assert aws(f"cancel-job-execution {one} --expected-version 1") is None
     assert aws(f"cancel-job-execution {one} --force") == "InvalidStateTransitionException"
     assert aws(f"delete-job-execution {one} --execution-number 2") is None
-    assert aws(f"remove-thing-from-thing-group {member}") is None
+    assert aws(f"remove-thing-from-thing-group {names.member}") is None
 
-    resource = f"--resource-arn {ARN}:job/{job}"
+
+def _tag(aws: Callable[..., Any], names: Names) -> None:
+    resource = f"--resource-arn {ARN}:job/{names.job}"
     aws(f"tag-resource {resource} --tags Key=x,Value=y")
     aws(f"untag-resource {resource} --tag-keys k")
     assert aws(f"list-tags-for-resource {resource}") == {"tags": [{"Key": "x", "Value": "y"}]}
 
-    aws(f"create-job --job-id {other} --targets {ARN}:thing/{thing} --document {{}}")
-    assert aws(f"cancel-job --job-id {other} --reason-code ENOUGH --force")["jobId"] == other
-    assert aws(f"delete-job --job-id {job}") == "InvalidStateTransitionException"
-    for job_id in (job, other):
-        assert aws(f"delete-job --job-id {job_id} --force") is None
-    for name in (group, root):
-        assert aws(f"delete-thing-group --thing-group-name {name}") is None
-    assert aws(f"delete-thing --thing-name {thing}") is None
 
-    assert used == {xform_name(operation, "-") for operation in (*SUPPORTED, *OPERATIONS)}
+def _remove(aws: Callable[..., Any], names: Names) -> None:
+    aws(f"create-job --job-id {names.other} --targets {ARN}:thing/{names.thing} --document {{}}")
+    assert aws(f"cancel-job --job-id {names.other} --reason-code ENOUGH --force")["jobId"] == names.other
+    assert aws(f"delete-job --job-id {names.job}") == "InvalidStateTransitionException"
+    for job_id in (names.job, names.other):
+        assert aws(f"delete-job --job-id {job_id} --force") is None
+    for name in (names.group, names.root):
+        assert aws(f"delete-thing-group --thing-group-name {name}") is None
+    assert aws(f"delete-thing --thing-name {names.thing}") is None

@@ -3,7 +3,7 @@ import stat
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from iot_jobs_agent.config.config import load, problems
@@ -300,7 +300,6 @@ def test_a_root_apart_is_accepted(directory: Path) -> None:
     assert load(write(directory, rest=rest), {}).handler_settings("write-file") == {"roots": [f"{directory}/out"]}
 
 
-@settings(deadline=None)
 @given(junk=st.binary(max_size=200))
 def test_no_file_content_gets_past_a_configuration_error(tmp_path_factory: pytest.TempPathFactory, junk: bytes) -> None:
     path = tmp_path_factory.getbasetemp() / "junk.toml"

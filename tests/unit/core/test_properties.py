@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from iot_jobs_agent.core.decide import decide, next_deadline
@@ -253,7 +253,7 @@ def event(draw: Any, world: World) -> Any:
 
 
 @pytest.mark.timeout(120)  # many lives, and the machine may be busy
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=60)
 @given(st.data(), st.integers(1, 3), st.integers(20, 120))
 def test_the_promises_hold_whatever_happens(data: Any, max_concurrent: int, length: int) -> None:
     config = Settings(NAMESPACES, max_concurrent, boot_id="boot-1")
@@ -290,7 +290,7 @@ def restart(world: World, config: Settings, *, is_reboot: bool) -> None:
 
 
 @pytest.mark.timeout(120)  # as above
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_once_the_service_answers_everything_pending_is_settled(data: Any) -> None:
     """Liveness: after any prelude, a service that answers rightly brings the agent to rest with every outcome told."""

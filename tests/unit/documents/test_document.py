@@ -3,7 +3,7 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from iot_jobs_agent.core.job import OnInterrupt, Plan, StepKind
@@ -361,7 +361,6 @@ actions = st.fixed_dictionaries({"action": st.dictionaries(action_members, leave
 documents = st.dictionaries(member_names, leaves | st.lists(actions | leaves) | actions) | json_values
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(document=documents, bound=st.sampled_from(["", "write-file", "copy"]))
 def test_any_json_becomes_a_plan_or_is_refused_in_printable_words(document: object, bound: str) -> None:
     try:

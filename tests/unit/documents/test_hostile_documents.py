@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.configs import config_of
 
@@ -175,7 +175,6 @@ documents = (
     )
     | members(operation=names, steps=st.lists(steps), version=st.just("1.0"), conditions=conditions)
 )
-SETTINGS = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large]}
 
 
 def test_any_document_becomes_a_plan_of_what_is_allowed_or_a_refusal_without_secrets(
@@ -183,7 +182,7 @@ def test_any_document_becomes_a_plan_of_what_is_allowed_or_a_refusal_without_sec
 ) -> None:
     seen: Counter[type] = Counter()
 
-    @settings(max_examples=400, **SETTINGS)
+    @settings(max_examples=400)
     @given(document=documents, namespace=st.sampled_from(["", "", "", "files"]))
     def judged(document: object, namespace: str) -> None:
         found = verdict(json.dumps(document), namespace)
@@ -201,7 +200,7 @@ def test_any_document_becomes_a_plan_of_what_is_allowed_or_a_refusal_without_sec
         ["", "NaN", "1e400", "-1e400", "Infinity", "\ufeff", "\0", "\ud800", '"', "}", '"a":1,', "9" * 5000]
     ),
 )
-@settings(max_examples=200, **SETTINGS)
+@settings(max_examples=200)
 def test_any_text_is_judged_too(verdict: Verdict, scripts: Path, document: object, cut: int, put: str) -> None:
     text = json.dumps(document)
     check(verdict(text[:cut] + put + text[cut:]), scripts)

@@ -219,7 +219,7 @@ def test_a_journal_that_somebody_else_holds_is_not_usable_and_not_damaged(open_j
         database.execute("PRAGMA journal_mode=DELETE")
         database.execute("BEGIN EXCLUSIVE")
         with pytest.raises(JournalError, match="locked"):
-            Journal(journal.path.parent).open()
+            Journal(journal.path.parent, busy_timeout_s=0.1).open()
     database.close()
 
 
