@@ -1,117 +1,62 @@
-"""Another try later, a reboot, an interruption, handlers that run alone, the pause, and other agents' jobs."""
+"""Another try later, and what becomes of an interruption."""
 
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from tests.support.continuing import (
+    JOB,
+    LOST,
+    OTHER,
+    WELL,
+    S,
+    call_ticket,
+    described,
+    number,
+    plan,
+    restarted,
+    runs,
+    wishes,
+)
+from tests.support.playbook import claims, ignored, prepares
 
-from iot_jobs_agent.core.decide import is_idle, untaken
-from iot_jobs_agent.core.effects import Describe, ForgetAttempts, Reboot, Settle, StartAttempt, StopAttempt, Update
+from iot_jobs_agent.core.decide import is_idle
+from iot_jobs_agent.core.effects import (
+    Describe,
+    ForgetAttempts,
+    StartAttempt,
+    Update,
+)
 from iot_jobs_agent.core.events import (
     AttemptEnded,
     AttemptNeverStarted,
     AttemptProgressed,
     AttemptStarted,
     Connected,
-    Described,
     DescribeFailed,
     Disconnected,
-    JournalOpened,
     Listed,
     Notified,
-    Paused,
-    RebootFailed,
     Tick,
     UpdateAccepted,
     UpdateFailed,
 )
 from iot_jobs_agent.core.job import (
     AttemptId,
-    AttemptResult,
-    Ending,
-    ExecutionId,
     ExecutionStatus,
     OnInterrupt,
     Outcome,
     Plan,
     Refusal,
     StartReason,
-    Step,
-    StepKind,
 )
 from iot_jobs_agent.core.state import (
-    Claiming,
     Delayed,
-    Execution,
-    Judging,
     Preparing,
-    Rebooting,
-    Running,
+    Reporting,
     Settings,
-    State,
-    Stopping,
     Work,
 )
-
-S = ExecutionStatus
-JOB, OTHER, THIRD = (ExecutionId("", f"job-{n}", 1) for n in (1, 2, 3))
-WELL = AttemptResult(Ending.EXITED, code=0, duration_s=10.0)
-LOST = AttemptResult(Ending.LOST, duration_s=10.0)
-
-
-def wishes(word: str, reason: str = "busy") -> AttemptResult:
-    return replace(WELL, handler_result={"outcome": word, "reason": reason, "details": {"slot": "B"}})
-
-
-def plan(**members: Any) -> Plan:
-    return Plan((Step("greet", "greet", StepKind.HANDLER, **{"timeout_s": 60.0, **members}),))
-
-
-def number(attempt: int, step: int = 0, execution: ExecutionId = JOB) -> AttemptId:
-    return AttemptId(execution, step, attempt)
-
-
-def described(agent: Any, status: str, verdict: Any, execution: ExecutionId = JOB, agent_id: str = "me") -> list[Any]:
-    """Answer the request in flight for `execution`."""
-    [ticket] = {
-        t
-        for t in range(agent.state.last_ticket + 1)
-        if (e := agent.state.executions.get(execution)) is not None and t and in_flight(e, t)
-    }
-    effects: list[Any] = agent.hears(Described(execution, ticket, S(status), 1, agent_id, verdict, "greet"))
-    return effects
-
-
-def in_flight(execution: Execution, ticket: int) -> bool:
-    phase = execution.phase
-    if isinstance(phase, Running | Delayed | Rebooting):
-        return ticket == (phase.updates.probe.ticket if phase.updates.probe else 0)
-    return not isinstance(phase, Stopping) and ticket == phase.request.ticket
-
-
-def call_ticket(agent: Any, execution: ExecutionId = JOB) -> int:
-    phase = agent.phase(execution)
-    ticket: int = (phase.updates.request if isinstance(phase, Running | Delayed | Rebooting) else phase.request).ticket
-    return ticket
-
-
-def runs(agent: Any, what: Plan, execution: ExecutionId = JOB) -> None:
-    if not agent.state.is_connected:
-        agent.hears(Connected())
-        agent.hears(Listed("", agent.ticket, (), is_complete=True))
-    agent.hears(Notified("", tuple({*agent.state.executions, execution}), is_complete=True))
-    described(agent, "QUEUED", what, execution)
-    agent.hears(UpdateAccepted(execution, call_ticket(agent, execution)))
-    described(agent, "IN_PROGRESS", what, execution)
-    agent.hears(AttemptStarted(number(1, execution=execution)))
-
-
-def restarted(agent: Any, boot_id: str = "boot-1") -> Any:
-    """Another process, with the journal of this one; the handlers of an old boot are gone."""
-    kept = tuple(d for e in agent.state.executions.values() if (d := e.durable) is not None)
-    agent.state = State(replace(agent.state.settings, boot_id=boot_id))
-    agent.hears(JournalOpened("me", kept))
-    return agent
 
 
 @pytest.fixture
@@ -243,108 +188,6 @@ class TestRetry:
         assert agent.phase().outcome == Outcome(S.FAILED, "gone", "document-refused")
 
 
-class TestReboot:
-    def asks(self, agent: Any, **members: Any) -> list[Any]:
-        runs(agent, plan(may_reboot=True, **members))
-        effects: list[Any] = agent.hears(AttemptEnded(number(1), wishes("reboot", "new kernel")), at=20)
-        return effects
-
-    def test_the_service_is_told_then_the_system_and_in_the_next_boot_it_is_resumed(self, agent: Any) -> None:
-        [told] = self.asks(agent)
-        assert told.details["reason"] == "reboots: new kernel"
-        assert agent.hears(UpdateAccepted(JOB, told.ticket)) == [Reboot()]
-        assert [(phase.is_ordered, phase.due_at) for phase in agent.saved] == [(True, None)]
-        restarted(agent, "boot-2").hears(Connected())
-        started, *_ = described(agent, "IN_PROGRESS", plan(may_reboot=True))
-        left = replace(plan(may_reboot=True).steps[0], timeout_s=40.0, max_timeout_s=3580.0)
-        assert started == StartAttempt(number(2), left, StartReason.REBOOT, is_resumed=True)
-
-    def test_it_is_not_allowed_by_itself(self, agent: Any) -> None:
-        runs(agent, plan())
-        agent.hears(AttemptEnded(number(1), wishes("reboot")))
-        assert agent.phase().outcome.code == "reboot-not-allowed"
-
-    def test_it_comes_without_a_connection_too(self, agent: Any) -> None:
-        runs(agent, plan(may_reboot=True))
-        agent.hears(Disconnected())
-        assert agent.hears(AttemptEnded(number(1), wishes("reboot"))) == [Reboot()]
-
-    def test_a_service_that_does_not_answer_does_not_keep_it(self, agent: Any) -> None:
-        [told] = self.asks(agent)
-        assert agent.hears(UpdateFailed(JOB, told.ticket, "")) == [Reboot()]
-
-    def test_a_system_that_refuses_is_a_failure(self, agent: Any) -> None:
-        [told] = self.asks(agent)
-        agent.hears(UpdateAccepted(JOB, told.ticket))
-        [report] = agent.hears(RebootFailed("systemctl ended with 1"))
-        assert (report.status, agent.phase().outcome.code) == (S.FAILED, "reboot-failed")
-        assert report.details["reason"] == "the reboot did not happen: systemctl ended with 1"
-
-    @pytest.mark.parametrize("is_restarted", [True, False])
-    def test_a_reboot_that_does_not_come_is_a_failure(self, agent: Any, is_restarted: bool) -> None:
-        [told] = self.asks(agent)
-        agent.hears(UpdateAccepted(JOB, told.ticket))
-        if is_restarted:
-            restarted(agent)
-        assert agent.deadline == 620
-        agent.hears(Tick(), at=620)
-        assert agent.phase().outcome.code == "reboot-failed"
-
-    def test_one_that_was_not_asked_for_before_a_restart_is_asked_for_after_it(self, agent: Any) -> None:
-        self.asks(agent)
-        restarted(agent)
-        assert [e for e in agent.all_effects if isinstance(e, Reboot)] == [Reboot()]
-
-    def test_it_waits_until_nothing_runs_and_nothing_begins_meanwhile(self, agent: Any) -> None:
-        agent.state = replace(agent.state, settings=replace(agent.state.settings, max_concurrent=4))
-        runs(agent, plan(), OTHER)
-        agent.hears(Notified("", (OTHER, THIRD), is_complete=True))
-        described(agent, "QUEUED", plan(), THIRD)
-        agent.hears(UpdateAccepted(THIRD, call_ticket(agent, THIRD)))  # its document is on its way
-        runs(agent, plan(may_reboot=True))
-        [told, *_] = agent.hears(AttemptEnded(number(1), wishes("reboot")))
-        agent.hears(UpdateAccepted(JOB, told.ticket))
-        assert described(agent, "IN_PROGRESS", plan(), THIRD) == []
-        assert isinstance(agent.phase(THIRD), Preparing)
-        new = ExecutionId("", "job-9", 1)
-        assert agent.hears(Notified("", (JOB, OTHER, THIRD, new), is_complete=True)) == []
-        assert Reboot() in agent.hears(AttemptEnded(number(1, execution=OTHER), WELL))
-
-    def test_one_that_came_before_its_result_was_read_counts(self, agent: Any) -> None:
-        runs(agent, plan(may_reboot=True))
-        restarted(agent, "boot-2").hears(Connected())
-        agent.hears(AttemptEnded(number(1), wishes("reboot")))
-        assert agent.phase().work.reason is StartReason.REBOOT
-
-    def test_no_execution_reboots_a_device_for_ever(self, agent: Any) -> None:
-        what = plan(may_reboot=True)
-        runs(agent, what)
-        for attempt in range(1, 11):
-            agent.hears(AttemptEnded(number(attempt), wishes("reboot")))
-            restarted(agent, f"boot-{attempt + 1}").hears(Connected())
-            described(agent, "IN_PROGRESS", what)
-            agent.hears(AttemptStarted(number(attempt + 1)))
-        agent.hears(AttemptEnded(number(11), wishes("reboot", "once more")))
-        assert agent.phase().outcome.code == "reboot-limit"
-        assert agent.phase().outcome.reason == "asked for a reboot after 10 of them: once more"
-
-    def test_the_service_may_end_it_before(self, agent: Any) -> None:
-        [told] = self.asks(agent)
-        settle, *_ = agent.hears(UpdateFailed(JOB, told.ticket, "TerminalStateReached"))
-        assert isinstance(settle, Settle)
-        assert not [e for e in agent.all_effects if isinstance(e, Reboot)]
-
-    def test_the_other_steps_go_on_afterwards(self, agent: Any) -> None:
-        what = Plan((plan(may_reboot=True).steps[0], replace(plan().steps[0], name="two")))
-        runs(agent, what)
-        agent.hears(AttemptEnded(number(1), wishes("reboot")))
-        restarted(agent, "boot-2").hears(Connected())
-        described(agent, "IN_PROGRESS", what)
-        agent.hears(AttemptEnded(number(2), WELL))
-        started, *_ = described(agent, "IN_PROGRESS", what)
-        assert started == StartAttempt(number(1, step=1), what.steps[1])
-
-
 class TestInterruption:
     @pytest.mark.parametrize(
         ("boot_id", "reason"), [("boot-1", StartReason.KILLED), ("boot-2", StartReason.POWER_LOSS)]
@@ -419,142 +262,21 @@ class TestInterruption:
         assert agent.phase().outcome.status is S.FAILED
 
 
-class TestExclusive:
-    @pytest.fixture
-    def agent(self, agent: Any) -> Any:
-        agent.state = replace(agent.state, settings=replace(agent.state.settings, max_concurrent=2))
-        return agent
+class TestInterruptionsOfAStepThatMayFail:
+    def test_the_third_is_the_end_of_the_execution_all_the_same(self, agent: Any) -> None:
+        what = ignored(OnInterrupt.RERUN)
+        claims(agent, what)
+        for attempt in (1, 2, 3):
+            prepares(agent, what)
+            agent.hears(AttemptStarted(AttemptId(JOB, 0, attempt)))
+            agent.hears(AttemptEnded(AttemptId(JOB, 0, attempt), LOST))
+        assert isinstance(agent.phase(), Reporting)
+        assert (agent.phase().outcome.status, agent.phase().outcome.code) == (ExecutionStatus.FAILED, "interrupted")
 
-    def test_it_waits_for_what_runs_and_nothing_is_taken_on_meanwhile(self, agent: Any) -> None:
-        runs(agent, plan(), OTHER)
-        agent.hears(Notified("", (OTHER, JOB), is_complete=True))
-        assert described(agent, "QUEUED", plan(exclusive=True)) == []
-        assert isinstance(agent.phase(), Claiming)
-        agent.hears(AttemptEnded(number(1, execution=OTHER), WELL))
-        effects = agent.hears(UpdateAccepted(OTHER, call_ticket(agent, OTHER)))
-        assert isinstance(agent.phase(), Claiming)
-        assert [e.status for e in effects if isinstance(e, Update)] == [] or call_ticket(agent)
-        agent.hears(Notified("", (JOB, THIRD), is_complete=True))
-        assert THIRD not in agent.state.executions
-
-    def test_nothing_runs_beside_it(self, agent: Any) -> None:
-        runs(agent, plan(exclusive=True))
-        assert agent.hears(Notified("", (JOB, OTHER), is_complete=True)) == []
-        assert OTHER not in agent.state.executions
-
-    def test_one_that_was_looked_at_beside_it_claims_after_it(self, agent: Any) -> None:
-        agent.hears(Connected())
-        agent.hears(Listed("", agent.ticket, (JOB, OTHER), is_complete=True))
-        assert [type(agent.phase(e)) for e in (JOB, OTHER)] == [Judging, Judging]
-        [claim] = described(agent, "QUEUED", plan(exclusive=True))
-        assert described(agent, "QUEUED", plan(), OTHER) == []
-        agent.hears(UpdateAccepted(JOB, claim.ticket))
-        described(agent, "IN_PROGRESS", plan(exclusive=True))
-        [report, *_] = agent.hears(AttemptEnded(number(1), WELL))
-        assert report.status is S.SUCCEEDED
-        assert call_ticket(agent, OTHER), "the other one claims as soon as it has ended"
-
-    def test_one_that_was_claimed_before_goes_first(self, agent: Any) -> None:
-        agent.hears(Connected())
-        agent.hears(Listed("", agent.ticket, (JOB, OTHER), is_complete=True))
-        [claim] = described(agent, "QUEUED", plan(), OTHER)
-        assert described(agent, "QUEUED", plan(exclusive=True)) == []
-        agent.hears(UpdateAccepted(OTHER, claim.ticket))
-        described(agent, "IN_PROGRESS", plan(), OTHER)
-        assert isinstance(agent.phase(OTHER), Running)
-        assert not call_ticket(agent)
-
-    def test_a_retry_of_it_waits_for_others_and_is_not_starved(self, agent: Any) -> None:
-        runs(agent, plan(exclusive=True))
-        agent.hears(AttemptEnded(number(1), wishes("retry")))
-        runs(agent, plan(), OTHER)
-        agent.hears(Tick(), at=1000)
-        assert isinstance(agent.phase(), Delayed)
-        agent.hears(Notified("", (JOB, OTHER, THIRD), is_complete=True))
-        assert THIRD not in agent.state.executions
-        agent.hears(AttemptEnded(number(1, execution=OTHER), WELL))
+    def test_one_that_ends_its_step_counts(self, agent: Any) -> None:
+        what = ignored(OnInterrupt.FAIL)
+        claims(agent, what)
+        prepares(agent, what)
+        agent.hears(AttemptEnded(AttemptId(JOB, 0, 1), LOST))
         assert isinstance(agent.phase(), Preparing)
-
-    def test_one_that_is_so_by_its_fresh_document_only_waits_too(self, agent: Any) -> None:
-        runs(agent, plan(), OTHER)
-        agent.hears(Notified("", (OTHER, JOB), is_complete=True))
-        described(agent, "QUEUED", plan())
-        agent.hears(UpdateAccepted(JOB, call_ticket(agent)))
-        assert described(agent, "IN_PROGRESS", plan(exclusive=True)) == []
-        assert isinstance(agent.phase(), Preparing)
-        agent.hears(AttemptEnded(number(1, execution=OTHER), WELL))
-        effects = described(agent, "IN_PROGRESS", plan(exclusive=True))
-        assert [e.attempt for e in effects if isinstance(e, StartAttempt)] == [number(1)]
-
-    def test_of_two_that_were_cut_short_one_goes_first(self, agent: Any) -> None:
-        what = plan(exclusive=True)
-        both = tuple(Execution(e, Preparing(Work(what.without_secrets, number=2))) for e in (OTHER, JOB))
-        restarted(agent)
-        agent.hears(JournalOpened("me", both))
-        agent.hears(Connected())
-        assert [bool(call_ticket(agent, e)) for e in (JOB, OTHER)] == [True, False]
-
-
-def test_two_executions_of_one_job_never_overlap(agent: Any) -> None:
-    agent.state = replace(agent.state, settings=replace(agent.state.settings, max_concurrent=2))
-    again = ExecutionId("", JOB.job_id, 2)
-    runs(agent, plan())
-    agent.hears(Notified("", (again,), is_complete=True))
-    described(agent, "QUEUED", plan(), again)
-    assert isinstance(agent.phase(again), Claiming)
-    assert not call_ticket(agent, again)
-    [stop, *_] = described(agent, "TIMED_OUT", plan())
-    assert stop == StopAttempt(number(1))
-    assert not call_ticket(agent, again)
-    agent.hears(AttemptEnded(number(1), replace(WELL, ending=Ending.STOPPED)))
-    assert call_ticket(agent, again)
-
-
-class TestPause:
-    def test_nothing_new_is_taken_on_and_what_runs_goes_on(self, agent: Any) -> None:
-        runs(agent, plan())
-        agent.hears(Paused(is_paused=True))
-        agent.hears(Notified("", (JOB, OTHER), is_complete=True))
-        agent.hears(AttemptEnded(number(1), WELL))
-        agent.hears(UpdateAccepted(JOB, call_ticket(agent)))
-        assert agent.state.executions == {}
-        assert untaken(agent.state) == [OTHER]
-        agent.hears(Paused(is_paused=False))
-        assert isinstance(agent.phase(OTHER), Judging)
-
-
-class TestOtherAgents:
-    @pytest.mark.parametrize("by", ["list", "notification"])
-    def test_only_a_matching_job_id_is_looked_at(self, agent: Any, by: str) -> None:
-        theirs, ours = ExecutionId("", "theirs-1", 1), ExecutionId("", "mine-1", 1)
-        agent.state = replace(agent.state, settings=replace(agent.state.settings, only="mine-*"))
-        agent.hears(Connected())
-        if by == "list":
-            agent.hears(Listed("", agent.ticket, (theirs, ours), is_complete=True))
-        else:
-            agent.hears(Notified("", (theirs, ours), is_complete=True))
-        assert list(agent.state.executions) == [ours]
-        assert theirs in agent.state.foreign
-
-    @pytest.mark.parametrize(("is_unknown", "is_left"), [(True, True), (False, False)])
-    def test_what_no_handler_knows_is_left_alone_if_that_is_wanted(
-        self, agent: Any, is_unknown: bool, is_left: bool
-    ) -> None:
-        agent.state = replace(agent.state, settings=replace(agent.state.settings, ignores_unknown=True))
-        agent.hears(Connected())
-        agent.hears(Listed("", agent.ticket, (JOB,), is_complete=True))
-        described(agent, "QUEUED", Refusal("no such handler", is_unknown))
-        assert (JOB in agent.state.foreign) == is_left
-        assert (JOB in agent.state.executions) != is_left
-
-    def test_by_default_it_is_rejected(self, agent: Any) -> None:
-        agent.hears(Connected())
-        agent.hears(Listed("", agent.ticket, (JOB,), is_complete=True))
-        [update] = described(agent, "QUEUED", Refusal("no such handler", is_unknown=True))
-        assert update.status is S.REJECTED
-
-    def test_an_execution_that_another_agent_took_over_is_stopped(self, agent: Any) -> None:
-        runs(agent, plan())
-        agent.hears(Notified("", (), is_complete=True))
-        described(agent, "IN_PROGRESS", plan(), agent_id="other")
-        assert isinstance(agent.phase(), Stopping)
+        assert (agent.phase().work.step, agent.phase().work.interruptions) == (1, 1)
