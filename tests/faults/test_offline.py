@@ -14,17 +14,29 @@ HOURS_S = 5 * 3600
 ROOT = Path(__file__).parents[2]
 
 
+TIMERS = {"timeoutConfig": {"inProgressTimeoutInMinutes": 60}}
+RETRIES = {"criteriaList": [{"failureType": "TIMED_OUT", "numberOfRetries": 1}]}
+ENDED_BY_THE_CLOUD: dict[str, Any] = {
+    "timed-out": TIMERS,
+    "cancelled": {},
+    "deleted": {},
+    "retried": {"jobExecutionsRetryConfig": RETRIES} | TIMERS,
+}
+
+
+def publish_again(rig: Rig, messages: list[Any]) -> None:
+    """Let notifications come that are older than all that happened since."""
+    for name, message in messages:
+        rig.sim.publish(f"$aws/things/{rig.thing}/jobs/{name}", json.dumps(message).encode())
+
+
 async def test_n1_n6_hours_offline_in_which_jobs_are_ended_retried_and_reached_their_outcome(
     rig: Rig, connect: Any
 ) -> None:
     """N1, N6, O, T, P, L: what the cloud ended is stopped and not reported; what was reached is; what is new runs."""
-    sim = rig.sim
+    sim, ended = rig.sim, ENDED_BY_THE_CLOUD
     rig.device.sections["agent"]["max_concurrent"] = 5
     rig.device.sections["handler.gated"] = {"timeout_s": 86400}  # and so is the claim's own timer
-    timers = {"timeoutConfig": {"inProgressTimeoutInMinutes": 60}}
-    retries = {"criteriaList": [{"failureType": "TIMED_OUT", "numberOfRetries": 1}]}
-    retried = {"jobExecutionsRetryConfig": retries} | timers
-    ended: dict[str, Any] = {"timed-out": timers, "cancelled": {}, "deleted": {}, "retried": retried}
     listener = await connect(sim, rig.thing, client_id="listener")
     await listener.subscribe("notify", "notify-next")
     agent = await rig.start()
@@ -51,8 +63,7 @@ async def test_n1_n6_hours_offline_in_which_jobs_are_ended_retried_and_reached_t
         await agent.says("settled", execution=job)
         assert not alive(pids[job]), job
     await rig.hears("retried begun", times=2)
-    for name, message in stale:
-        sim.publish(f"$aws/things/{rig.thing}/jobs/{name}", json.dumps(message).encode())
+    publish_again(rig, stale)
     rig.create("after", "note")
     await rig.ends("after", "SUCCEEDED")
     for job in ended:

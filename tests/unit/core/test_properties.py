@@ -120,19 +120,7 @@ class World:
                 assert not any(a.execution == execution for a in self.alive), "settled while a handler is alive"
                 self.started = {a for a in self.started if a.execution != execution}
             case StartAttempt(attempt=attempt):
-                phase = self.journal[attempt.execution].phase
-                assert isinstance(phase, Running), "started without a journalled intent"
-                assert (phase.work.step, phase.work.number) == (attempt.step, attempt.number)
-                assert attempt not in self.started, "an attempt was started twice"
-                self.started.add(attempt)
-                self.alive.add(attempt)
-                beside = [self.journal[a.execution].phase.work.plan for a in self.alive if a != attempt]
-                plan = phase.work.plan
-                assert not beside or not any(p.is_exclusive for p in (plan, *beside)), "an exclusive one is not alone"
-                same = [a for a in self.alive if a != attempt and a.execution.job == attempt.execution.job]
-                assert not same, "two executions of one job overlap"
-                waits = [e for e in self.state.executions.values() if isinstance(e.phase, Rebooting)]
-                assert not waits, "started before a reboot that is wanted"
+                self.starts(attempt)
             case Reboot():
                 assert not self.alive
                 assert any(isinstance(e.phase, Rebooting) and e.phase.is_ordered for e in self.journal.values())
@@ -147,6 +135,21 @@ class World:
                     assert kept.phase.outcome.status == effect.status
             case Describe() | Fetch():
                 self.in_flight[effect.ticket] = effect
+
+    def starts(self, attempt: AttemptId) -> None:
+        phase = self.journal[attempt.execution].phase
+        assert isinstance(phase, Running), "started without a journalled intent"
+        assert (phase.work.step, phase.work.number) == (attempt.step, attempt.number)
+        assert attempt not in self.started, "an attempt was started twice"
+        self.started.add(attempt)
+        self.alive.add(attempt)
+        beside = [self.journal[a.execution].phase.work.plan for a in self.alive if a != attempt]
+        plan = phase.work.plan
+        assert not beside or not any(p.is_exclusive for p in (plan, *beside)), "an exclusive one is not alone"
+        same = [a for a in self.alive if a != attempt and a.execution.job == attempt.execution.job]
+        assert not same, "two executions of one job overlap"
+        waits = [e for e in self.state.executions.values() if isinstance(e.phase, Rebooting)]
+        assert not waits, "started before a reboot that is wanted"
 
     @property
     def taken(self) -> list[Execution]:
