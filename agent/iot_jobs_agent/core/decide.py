@@ -15,11 +15,13 @@ written and no rule can forget to write it.
     Judging    | IN_PROGRESS, us     | Reporting  | the known outcome again, or FAILED journal-lost
     Judging    | closed              | -          | Fetch
     Claiming   | accepted            | Preparing  | Describe (a fresh document)
-    Claiming   | silence, mismatch   | Claiming   | Describe; ours: start; QUEUED: judge and claim again
-    Claiming   | ours, but settled   | Claiming   | Describe, five times; then Reporting: FAILED journal-lost
-    Claiming   | closed              | -          | Fetch
+    Claiming   | silence, mismatch   | Claiming   | Describe; QUEUED: judged and claimed again
+    Claiming   | IN_PROGRESS, ours   | Running    | StartAttempt, Update IN_PROGRESS
+    Claiming   | ours, but settled   | Reporting  | Describe, five times; then Update FAILED journal-lost
+    Claiming   | closed, not ours    | -          | Fetch
     Preparing  | IN_PROGRESS, plan   | Running    | StartAttempt
     Preparing  | IN_PROGRESS, refusal| Reporting  | Update REJECTED (nothing ran yet) or FAILED
+    Preparing  | QUEUED, nothing ran | Claiming   | Describe: the claim is in doubt
     Preparing  | closed              | -          | Settle, ForgetAttempts, Fetch
     Running    | progress            | Running    | Update IN_PROGRESS, at most one per interval
     Running    | step ended well     | Preparing  | Describe (more steps to come)
@@ -31,6 +33,7 @@ written and no rule can forget to write it.
     Running    | a new connection    | Running    | Describe (probe); QUEUED, six times: closed, another one is there
     Running    | closed              | Stopping   | StopAttempt
     Running    | never started       | Preparing  | Describe (after a restart of the agent)
+    Running    | first, never started| Claiming   | Describe (after a restart of the agent)
     Delayed    | its time, a slot    | Preparing  | Describe
     Rebooting  | another boot        | Preparing  | Describe
     Rebooting  | refused, no reboot  | Reporting  | Update FAILED reboot-failed

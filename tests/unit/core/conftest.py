@@ -2,7 +2,7 @@
 
 import pytest
 
-from iot_jobs_agent.core.decide import decide, next_deadline
+from iot_jobs_agent.core import decide as core
 from iot_jobs_agent.core.effects import Effect, Note, Save
 from iot_jobs_agent.core.events import Event, JournalOpened
 from iot_jobs_agent.core.job import ExecutionId, Plan, Step, StepKind
@@ -22,7 +22,7 @@ class Agent:
     def hears(self, event: Event, *, at: float | None = None) -> list[Effect]:
         """Decide on `event`; the effects but for the journal's saves and the notes for people."""
         self.now = self.now if at is None else at
-        self.state, self.all_effects = decide(self.state, event, self.now)
+        self.state, self.all_effects = core.decide(self.state, event, self.now)
         return [e for e in self.all_effects if not isinstance(e, Save | Note)]
 
     @property
@@ -41,7 +41,7 @@ class Agent:
 
     @property
     def deadline(self) -> float | None:
-        return next_deadline(self.state, self.now)
+        return core.next_deadline(self.state, self.now)
 
     def phase(self, execution: ExecutionId = JOB) -> Phase:
         return self.state.executions[execution].phase
