@@ -2,6 +2,7 @@
 
 import ast
 import json
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -14,7 +15,9 @@ import iot_jobs_agent.shim
 from iot_jobs_agent.attempts.directory import Position, read_progress
 from iot_jobs_agent.attempts.launchers import plain
 from iot_jobs_agent.core.job import AttemptId, Ending, ExecutionId, StepKind
+from iot_jobs_agent.shim.files import write_durably
 from iot_jobs_agent.shim.said import Said
+from iot_jobs_agent.shim.supervisor import Tail
 
 if TYPE_CHECKING:
     from conftest import Story
@@ -157,6 +160,14 @@ async def test_all_lines_on_stderr_are_counted_not_only_those_that_are_kept(
 ) -> None:
     result = await story.run(f"{{ {script}; }} >&2; echo out")
     assert (result.stderr_lines, result.stdout) == (lines, "out\n")
+
+
+async def test_the_end_is_noticed_at_once_whatever_keeps_the_pipes_open(
+    story: "Story", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("iot_jobs_agent.attempts.directory.QUOTA_EVERY_S", 1000.0)  # all else is looked at in 30 s
+    result = await story.run("sleep 1000 &")
+    assert (result.leftovers_killed, result.duration_s < 20) == (1, True)
 
 
 async def test_a_lot_of_stderr_while_stdout_is_open_hangs_nothing(story: "Story") -> None:
@@ -386,6 +397,41 @@ async def test_the_result_file_may_hold_anything(story: "Story", script: str, pa
     assert result.handler_result == parsed
     assert bad in result.bad_result
     assert bool(bad) == bool(result.bad_result)
+
+
+def test_an_output_is_written_again_only_when_there_is_more_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tail = Tail("stdout")
+    tail.feed(b"one")
+    tail.keep(is_last=False)
+    (tmp_path / "stdout").write_bytes(b"as it was")
+    tail.keep(is_last=False)
+    assert (tmp_path / "stdout").read_bytes() == b"as it was"
+    tail.keep(is_last=True)
+    assert (tmp_path / "stdout").read_bytes() == b"one"
+
+
+def test_what_is_written_durably_is_on_the_disk_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    fsync, rename = os.fsync, os.rename
+
+    def synced(descriptor: int) -> None:
+        done.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()).removeprefix(str(tmp_path)))
+        fsync(descriptor)
+
+    def renamed(old: str, new: str) -> None:
+        done.append("rename")
+        rename(old, new)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "rename", renamed)
+    write_durably(f"{tmp_path}/result.json", b"{}")
+    assert done == ["/result.json.new", "rename", ""]
+    assert (tmp_path / "result.json").read_bytes() == b"{}"
 
 
 def test_the_shim_imports_the_standard_library_and_itself() -> None:

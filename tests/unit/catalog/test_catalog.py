@@ -118,6 +118,27 @@ async def test_an_installed_handler_is_known_but_runs_only_when_enabled(
     assert "is writable by others" in catalog.enabled()["flash"].unavailable
 
 
+@pytest.mark.parametrize("file", ["acme/jobs/flash.py", "acme/jobs/flash/__init__.py"])
+async def test_a_module_deep_in_a_package_must_be_trustworthy_too(
+    device: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
+    site = tmp_path / "site"
+    package(site, "acme-jobs", entry="flash", spec="acme.jobs.flash:HANDLER")
+    module = site / file
+    module.parent.mkdir(parents=True)
+    (site / "acme" / "__init__.py").touch()
+    (site / "acme" / "jobs" / "__init__.py").touch()
+    module.touch()
+    monkeypatch.syspath_prepend(site)
+    device.told.write_text(json.dumps({"acme.jobs.flash:HANDLER": {"name": "flash"}}))
+    catalog = device.catalog("flash")
+    await catalog.refresh()
+    assert catalog.enabled()["flash"].unavailable == ""
+    module.chmod(0o666)
+    await catalog.refresh()
+    assert f"{module} is writable by others" in catalog.enabled()["flash"].unavailable
+
+
 async def test_a_package_installed_while_the_agent_runs_is_found_at_the_next_refresh(
     device: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -153,6 +174,11 @@ def test_the_rules_for_documents_come_from_the_configuration(device: Device) -> 
         rules.own_user
         == subprocess.run(["/usr/bin/id", "-un"], check=True, capture_output=True, text=True).stdout.strip()
     )
+
+
+def test_a_user_without_a_name_is_known_by_its_number(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 3_999_999_999)
+    assert device.catalog().rules().own_user == "3999999999"
 
 
 def test_known_names_are_legal_ones_only(device: Device) -> None:

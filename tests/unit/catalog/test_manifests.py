@@ -115,6 +115,17 @@ async def test_a_passing_fault_is_asked_about_again_when_that_is_wanted(device: 
     assert catalog.enabled()["write-file"].unavailable == ""
 
 
+async def test_an_executable_that_could_not_be_started_is_asked_again_when_that_is_wanted(device: Device) -> None:
+    interpreter = device.handlers.parent / "interpreter"
+    device.install("copy", f"#!{interpreter}\n: describe\n")
+    catalog = device.catalog("copy")
+    await catalog.refresh()
+    assert "cannot be started" in catalog.enabled()["copy"].unavailable
+    interpreter.symlink_to("/bin/sh")
+    await catalog.refresh(again=True)
+    assert catalog.enabled()["copy"].unavailable == ""
+
+
 async def test_a_stray_that_holds_the_output_open_holds_nobody_up(device: Device) -> None:
     pid = device.state / "pid"
     script = f"#!/bin/sh\n: describe\nsetsid sh -c 'echo $$ > {pid}; exec tail -f /dev/null' &\nwait\n"

@@ -136,6 +136,7 @@ def test_a_missing_key_is_named(directory: Path, key: str) -> None:
     [
         ("[agnet]", "agnet", "did you mean agent"),
         ("[agent]\nmax_concurrent = 0", "agent.max_concurrent", "it should be greater"),
+        ('[agent]\nonly = ""', "agent.only", "it should have at least 1 character"),
         ('[agent]\nlog_level = "loud"', "agent.log_level", "it should be 'debug'"),
         ('[agent]\nstate_directory = "state"', "agent.state_directory", "begin it with /"),
         ('[[namespaces]]\nid = "a/b"', "namespaces[0].id", "use such a name"),

@@ -17,8 +17,10 @@ from tests.support.playbook import (
     described,
     judge,
     report,
+    two_steps,
 )
 
+from iot_jobs_agent.core.claiming import step_timeout_minutes
 from iot_jobs_agent.core.effects import (
     Describe,
     Fetch,
@@ -129,6 +131,15 @@ class TestJudging:
 
 
 class TestClaiming:
+    def test_its_timer_is_that_of_the_first_step(self, agent: Any) -> None:
+        first, second = two_steps().steps
+        judge(agent)
+        [claim] = agent.hears(
+            described(agent, QUEUED, Plan((replace(first, timeout_s=6000), replace(second, timeout_s=60))))
+        )
+        assert claim.step_timeout_minutes == step_timeout_minutes(replace(first, timeout_s=6000))
+        assert claim.step_timeout_minutes > 100
+
     def test_a_claim_without_an_answer_is_looked_into_not_repeated(self, agent: Any, plan: Plan) -> None:
         claim(agent, plan)
         assert agent.hears(UpdateFailed(JOB, agent.ticket, "")) == []

@@ -76,6 +76,14 @@ class TestReboot:
         left = replace(plan(may_reboot=True).steps[0], timeout_s=40.0, max_timeout_s=3580.0)
         assert started == StartAttempt(number(2), left, StartReason.REBOOT, is_resumed=True)
 
+    def test_it_is_ordered_once_and_the_patience_with_it_does_not_start_over(self, agent: Any) -> None:
+        [told] = self.asks(agent)
+        assert agent.hears(UpdateAccepted(JOB, told.ticket)) == [Reboot()]
+        for at in (100, 400, 619):
+            assert Reboot() not in agent.hears(Tick(), at=at)
+        agent.hears(Tick(), at=20 + 600)
+        assert (agent.phase().outcome.code, agent.now) == ("reboot-failed", 620)
+
     def test_it_is_not_allowed_by_itself(self, agent: Any) -> None:
         runs(agent, plan())
         agent.hears(AttemptEnded(number(1), wishes("reboot")))

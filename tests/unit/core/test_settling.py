@@ -19,6 +19,7 @@ from tests.support.playbook import (
     judge,
     prepares,
     report,
+    run,
     run_recovered,
     sent,
 )
@@ -66,6 +67,11 @@ from iot_jobs_agent.core.state import (
 
 
 class TestReporting:
+    def test_only_a_job_of_several_steps_is_told_how_each_of_them_ended(self, agent: Any, plan: Plan) -> None:
+        run(agent, plan)
+        [report] = agent.hears(AttemptEnded(ATTEMPT, WELL))
+        assert "steps" not in report.details
+
     def test_silence_is_met_with_the_same_again(self, agent: Any, plan: Plan) -> None:
         report(agent, plan)
         first = agent.all_effects[-1]

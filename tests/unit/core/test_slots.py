@@ -24,7 +24,6 @@ from iot_jobs_agent.core.decide import untaken
 from iot_jobs_agent.core.effects import (
     StartAttempt,
     StopAttempt,
-    Update,
 )
 from iot_jobs_agent.core.events import (
     AttemptEnded,
@@ -78,10 +77,8 @@ class TestExclusive:
         agent.hears(Notified("", (OTHER, JOB), is_complete=True))
         assert described(agent, "QUEUED", plan(exclusive=True)) == []
         assert isinstance(agent.phase(), Claiming)
-        agent.hears(AttemptEnded(number(1, execution=OTHER), WELL))
-        effects = agent.hears(UpdateAccepted(OTHER, call_ticket(agent, OTHER)))
-        assert isinstance(agent.phase(), Claiming)
-        assert [e.status for e in effects if isinstance(e, Update)] == [] or call_ticket(agent)
+        report, claim = agent.hears(AttemptEnded(number(1, execution=OTHER), WELL))
+        assert [(e.execution, e.status) for e in (report, claim)] == [(OTHER, S.SUCCEEDED), (JOB, S.IN_PROGRESS)]
         agent.hears(Notified("", (JOB, THIRD), is_complete=True))
         assert THIRD not in agent.state.executions
 
@@ -122,6 +119,15 @@ class TestExclusive:
         assert THIRD not in agent.state.executions
         agent.hears(AttemptEnded(number(1, execution=OTHER), WELL))
         assert isinstance(agent.phase(), Preparing)
+
+    def test_a_retry_does_not_come_back_beside_it(self, agent: Any) -> None:
+        runs(agent, plan(retry_delay_s=60.0), OTHER)
+        agent.hears(AttemptEnded(number(1, execution=OTHER), wishes("retry")))
+        runs(agent, plan(exclusive=True))
+        agent.hears(Tick(), at=1000)
+        assert isinstance(agent.phase(OTHER), Delayed)
+        agent.hears(AttemptEnded(number(1), WELL))
+        assert isinstance(agent.phase(OTHER), Preparing)
 
     def test_one_that_is_so_by_its_fresh_document_only_waits_too(self, agent: Any) -> None:
         runs(agent, plan(), OTHER)
@@ -172,6 +178,16 @@ class TestPause:
 
 
 class TestOtherAgents:
+    def test_what_is_left_to_others_does_not_count_as_not_done(self, agent: Any) -> None:
+        agent.hears(Connected())
+        agent.hears(Listed("", agent.ticket, (JOB,), is_complete=True))
+        described(agent, "IN_PROGRESS", plan(), agent_id="another")
+        agent.hears(Notified("", (JOB, OTHER), is_complete=True))
+        described(agent, "IN_PROGRESS", plan(), OTHER, agent_id="another")
+        assert agent.state.executions == {}
+        assert [execution for queue in agent.state.queues.values() for execution in queue.pending] == [JOB]
+        assert untaken(agent.state) == []
+
     @pytest.mark.parametrize("by", ["list", "notification"])
     def test_only_a_matching_job_id_is_looked_at(self, agent: Any, by: str) -> None:
         theirs, ours = ExecutionId("", "theirs-1", 1), ExecutionId("", "mine-1", 1)

@@ -11,6 +11,8 @@ from tests.faults.model.lives import Life, lived
 from tests.support.playbook import ATTEMPT, IN_PROGRESS, JOB, QUEUED, WELL, claims, prepares
 
 from iot_jobs_agent.core import decide as core
+from iot_jobs_agent.core.backoff import STALE_ANSWERS
+from iot_jobs_agent.core.continuing import INTERRUPTIONS
 from iot_jobs_agent.core.events import (
     AttemptEnded,
     Described,
@@ -109,6 +111,14 @@ def test_every_execution_goes_where_the_table_says_and_everywhere_it_says(
         lived(Life(life))
     assert recorder.seen - told == set()
     assert told - recorder.seen == set()
+
+
+def test_the_table_counts_as_the_rules_do() -> None:
+    table = str(core.__doc__)
+    words = ["no time", "once", "twice", "three times", "four times", "five times", "six times", "seven times"]
+    assert f"Describe, {words[STALE_ANSWERS]}; then Update FAILED journal-lost" in table
+    assert table.count(f"QUEUED, {words[STALE_ANSWERS + 1]}: closed") == 2
+    assert f'on_interrupt "rerun" or "resume", {words[INTERRUPTIONS - 1]} at most' in table
 
 
 def test_the_page_has_the_picture_of_the_table(states: ModuleType) -> None:

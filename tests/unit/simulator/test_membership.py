@@ -175,6 +175,14 @@ class TestAssociate:
         assert (house.job()["targets"], len(house.history())) == ([group_arn("kitchen")], 1)
         assert "comment" not in house.job()
 
+    def test_the_groups_before_it_stay_and_the_job_says_when_it_changed(self, house: Cloud) -> None:
+        create(house, "J1", group_arn("kitchen"))
+        house.pass_time(seconds=5)
+        house.operate("AssociateTargetsWithJob", jobId="J1", targets=[group_arn("cellar")])
+        assert house.job()["lastUpdatedAt"] == house.now
+        join(house, "radio", "kitchen")
+        assert [thing for thing, *_ in house.history()] == ["lamp", "radio"]
+
     def test_a_comment_stays_until_another_is_given(self, house: Cloud) -> None:
         create(house, "J1", group_arn("kitchen"))
         house.operate("AssociateTargetsWithJob", jobId="J1", targets=[group_arn("cellar")], comment="more")

@@ -212,6 +212,15 @@ def test_a_journal_of_an_earlier_schema_is_taken_over(open_journal: Open, schema
         assert [entry.outcome.code for entry in recovered.history] == ["exit-code", "processes-left"]
 
 
+def test_a_new_journal_has_its_name_on_the_disk_before_it_is_used(
+    open_journal: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[Path] = []
+    monkeypatch.setattr("iot_jobs_agent.state.journal.sync_directory", synced.append)
+    open_journal().open()
+    assert synced == [tmp_path]
+
+
 def test_a_journal_that_somebody_else_holds_is_not_usable_and_not_damaged(open_journal: Open) -> None:
     journal = open_journal()
     journal.path.write_bytes(b"")
