@@ -5,6 +5,7 @@ sentence each. The keys themselves are in `config.keys`, the rules about PEM fil
 """
 
 import math
+import re
 import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Config", "load", "load_handlers", "problems"]
 
+_SUBJECT = re.compile(r"^\w+ should")  # "Input should", "String should", "Tuple should"
 _LARGEST_BYTES = 1024 * 1024
 _TABLES: Mapping[str, type[BaseModel]] = {
     "aws": AwsTable,
@@ -124,7 +126,7 @@ def _sentence(error: "ErrorDetails") -> str:
         case "string_pattern_mismatch":
             return f"{key}: does not match {error['ctx']['pattern']}; use such a name."
         case _:
-            return f"{key}: is not valid; {error['msg'].replace('Input should', 'it should', 1)}."
+            return f"{key}: is not valid; {_SUBJECT.sub('it should', error['msg'], count=1)}."
 
 
 def _spelling(location: list[int | str]) -> str:

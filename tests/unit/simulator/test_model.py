@@ -131,7 +131,8 @@ def test_doubles_take_whole_numbers_too(iot: ServiceApi) -> None:
             "thresholdPercentage": threshold,
             "minNumberOfExecutedThings": 1,
         }
-        iot.check("CreateJob", GOOD_JOB | {"abortConfig": {"criteriaList": [criteria]}})
+        request = GOOD_JOB | {"abortConfig": {"criteriaList": [criteria]}}
+        assert iot.check("CreateJob", request) == request
 
 
 def test_null_and_unknown_members_are_left_out(iot: ServiceApi) -> None:
@@ -156,7 +157,8 @@ def test_the_body_holds_only_what_belongs_there(iot: ServiceApi) -> None:
 
 
 def test_letters_of_any_script_are_fine_in_tags(iot: ServiceApi) -> None:
-    iot.check("CreateJob", GOOD_JOB | {"tags": [{"Key": "\u00e9t\u00e9 \u0661", "Value": "anything!"}]})
+    request = GOOD_JOB | {"tags": [{"Key": "\u00e9t\u00e9 \u0661", "Value": "anything!"}]}
+    assert iot.check("CreateJob", request) == request
 
 
 def test_an_operation_without_input_takes_nothing(iot: ServiceApi) -> None:
@@ -164,7 +166,7 @@ def test_an_operation_without_input_takes_nothing(iot: ServiceApi) -> None:
 
 
 def test_timestamps_and_other_types_that_jobs_has_not_are_let_through(iot: ServiceApi) -> None:
-    iot.check("ListAuditFindings", {"startTime": 5})
+    assert iot.check("ListAuditFindings", {"startTime": 5}) == {"startTime": 5}
 
 
 def test_the_status_of_an_exception_comes_from_the_model(iot: ServiceApi, data: ServiceApi) -> None:

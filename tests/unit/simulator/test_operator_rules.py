@@ -104,6 +104,8 @@ class TestCreate:
 
     def test_an_empty_structure_asks_for_nothing(self, cloud: Cloud) -> None:
         cloud.create_job("J1", jobExecutionsRolloutConfig={}, timeoutConfig={}, tags=[])
+        job = cloud.operate("DescribeJob", jobId="J1")["job"]
+        assert (job["status"], job.get("timeoutConfig", {})) == ("IN_PROGRESS", {})
 
     def test_what_is_only_kept_is_shown_again(self, cloud: Cloud) -> None:
         cloud.create_job("J1", timeoutConfig={"inProgressTimeoutInMinutes": 10080}, namespaceId="team", description="d")

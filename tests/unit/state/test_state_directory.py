@@ -54,7 +54,11 @@ def test_who_only_looks_keeps_no_agent_from_starting(tmp_path: Path, monkeypatch
     looker = os.open(tmp_path / state_directory.LOCK, os.O_RDONLY)
     fcntl.flock(looker, fcntl.LOCK_SH)
     monkeypatch.setattr("select.select", lambda *_: os.close(looker))  # while the agent pauses, the other is done
-    state_directory.unlock(state_directory.lock(tmp_path))
+    held = state_directory.lock(tmp_path)
+    monkeypatch.undo()
+    with pytest.raises(StateDirectoryError):
+        state_directory.lock(tmp_path)
+    state_directory.unlock(held)
 
 
 def test_a_lock_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
