@@ -1,4 +1,4 @@
-"""Every error of ours, by whose fault it is. Codes are stable, kebab-case and listed in docs/status-details.md."""
+"""Every error that a caller may want to tell from another, by whose fault it is; the text is for people."""
 
 
 class AgentError(Exception):

@@ -1,7 +1,7 @@
 """The contract for authors of Python handlers: `Handler`, `Job`, `Outcome`, `HandlerError`, and the manifest.
 
-A handler runs in a process of its own (`worker`), never in the agent. Nothing here imports the agent, and
-importing it costs little more than pydantic does.
+A handler runs in a process of its own (`worker`), never in the agent. Of the agent this imports the enum of
+`on_interrupt` and the numbers of the protocol only, so that importing it costs little more than pydantic does.
 """
 
 import json

@@ -40,9 +40,10 @@ def diagram() -> str:
 def with_diagram(page: str) -> str:
     """Return the page with the picture that belongs there."""
     before, mark, rest = page.partition("```mermaid\nstateDiagram-v2\n")
-    if not mark:
+    _, end, after = rest.partition("```\n")
+    if not mark or not end:
         raise ValueError("the page has no state diagram")
-    return before + diagram() + rest.partition("\n```")[2]
+    return f"{before}{diagram()}\n{after}"
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ from iot_jobs_simulator.policy import Policy, PolicyName
 from iot_jobs_simulator.refusals import Refused
 from iot_jobs_simulator.registry.things import Registry
 from iot_jobs_simulator.service import Service
+from iot_jobs_simulator.sockets import listen
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +206,7 @@ async def running_simulator(
     with ExitStack() as stack:
         scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="iot-jobs-simulator-"))
         ports = (mqtt_port, mqtts_port, http_port, https_port)
-        sockets = _Sockets(*(stack.enter_context(socket.create_server((bind, port))) for port in ports))
+        sockets = _Sockets(*(stack.enter_context(listen((bind, port))) for port in ports))
         provide(directory := certificates or Path(scratch))
         simulator = RunningSimulator(sockets, directory, settings, policy, limits or Limits())
         try:

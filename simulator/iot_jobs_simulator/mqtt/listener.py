@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from iot_jobs_simulator.mqtt.broker import MqttBroker
 from iot_jobs_simulator.mqtt.gate import Gate, OnRequest
+from iot_jobs_simulator.sockets import listen
 
 _log = logging.getLogger(__name__)
 _TLS_WITHIN_S: Final = 10
@@ -51,7 +52,7 @@ class MqttListener:
     async def start(self) -> None:
         """Listen."""
         await self._broker.start()
-        plain, secure = self._sockets or [socket.create_server(address) for address in self._addresses]
+        plain, secure = self._sockets or [listen(address) for address in self._addresses]
         self._sockets = []
         self._listeners = [
             await asyncio.start_server(self._serve, sock=plain, backlog=_BACKLOG),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import ssl
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -208,6 +209,17 @@ async def test_the_broker_can_be_stopped_and_started_on_the_same_ports(sim: Runn
     device = await connect(sim, "lamp")
     assert (await device.ask("start-next"))["execution"]["jobId"] == "J1"
     assert (sim.mqtt_port, sim.mqtts_port) == ports
+
+
+async def test_answers_are_sent_at_once_also_after_a_restart(sim: RunningSimulator, connect: Connect) -> None:
+    """With Nagle's algorithm each would wait 40 ms for a delayed acknowledgement."""
+    sim.operate("CreateThing", thingName="lamp")
+    for _ in range(2):
+        await connect(sim, "lamp")
+        [gate] = sim._mqtt._connections.values()
+        accepted = gate._writer.get_extra_info("socket")
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
+        await sim.restart_broker()
 
 
 async def test_a_persistent_session_survives_a_broker_that_restarts(sim: RunningSimulator, connect: Connect) -> None:
