@@ -273,4 +273,5 @@ class _process:  # noqa: N801 - reads as a function: `with _process(...) as runn
 
 def say(who: str, what: str) -> None:
     """Print one line of the story."""
-    print(f"{who:<17} {what}", flush=True)
+    sys.stdout.write(f"{who:<17} {what}\n")  # in one piece, since print() would let another thread in before the end
+    sys.stdout.flush()
