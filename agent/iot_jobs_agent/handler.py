@@ -58,7 +58,10 @@ class Manifest(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a handler says its work ended. Details are strings, numbers, or anything that JSON can hold."""
+    """How a handler says its work ended. Details are strings, numbers, or anything that JSON can hold.
+
+    Not to be confused with the Outcome of the core, which is how an execution ended in the service's words.
+    """
 
     kind: Literal["succeeded", "failed", "rejected", "retry", "reboot"]
     reason: str = ""

@@ -32,7 +32,7 @@ class Denied(Exception):  # noqa: N818 - it is what S3 says
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ObjectPlace:
     """Bucket and key."""
 
     bucket: str
@@ -48,23 +48,23 @@ class Objects:
     """All objects of a simulator."""
 
     def __init__(self) -> None:
-        self._objects: dict[Place, bytes] = {}
+        self._objects: dict[ObjectPlace, bytes] = {}
         self._secret = secrets.token_bytes(32)
         self._issued = itertools.count(1)
 
     def put(self, bucket: str, key: str, content: bytes) -> None:
         """Keep the object, instead of an older one."""
-        self._objects[Place(bucket, key)] = content
+        self._objects[ObjectPlace(bucket, key)] = content
 
     def get(self, bucket: str, key: str) -> bytes | None:
         """The object, if there is one."""
-        return self._objects.get(Place(bucket, key))
+        return self._objects.get(ObjectPlace(bucket, key))
 
     def delete(self, bucket: str, key: str) -> None:
         """Forget the object, if there is one."""
-        self._objects.pop(Place(bucket, key), None)
+        self._objects.pop(ObjectPlace(bucket, key), None)
 
-    def presign(self, method: str, place: Place, now: float, expires_s: int) -> str:
+    def presign(self, method: str, place: ObjectPlace, now: float, expires_s: int) -> str:
         """Path and query of a URL for GET or PUT; no two are equal."""
         query = {
             "X-Amz-Algorithm": _ALGORITHM,
@@ -77,7 +77,7 @@ class Objects:
         signature = self._signature(method, place, query)
         return f"{place.path}?{urlencode(query, quote_via=quote)}&X-Amz-Signature={signature}"
 
-    def check(self, method: str, place: Place, query: Mapping[str, str], now: float) -> None:
+    def check(self, method: str, place: ObjectPlace, query: Mapping[str, str], now: float) -> None:
         """Raise Denied unless the query was signed for this method and object and has not expired."""
         given = dict(query)
         signature = given.pop("X-Amz-Signature", None)
@@ -89,6 +89,6 @@ class Objects:
         if now > signed_at + int(given["X-Amz-Expires"]):
             raise Denied("AccessDenied", "Request has expired")
 
-    def _signature(self, method: str, place: Place, query: Mapping[str, str]) -> str:
+    def _signature(self, method: str, place: ObjectPlace, query: Mapping[str, str]) -> str:
         text = "\n".join([method, place.path, *(f"{name}={query[name]}" for name in sorted(query))])
         return hmac.new(self._secret, text.encode(), hashlib.sha256).hexdigest()

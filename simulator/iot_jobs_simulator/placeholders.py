@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 from iot_jobs_simulator.jobs.execution import JobExecution
 from iot_jobs_simulator.jobs.store import Documents
-from iot_jobs_simulator.objects import Objects, Place
+from iot_jobs_simulator.objects import ObjectPlace, Objects
 from iot_jobs_simulator.refusals import invalid
 
 _PRESIGNED: Final = "${aws:iot:s3-presigned-url"
@@ -98,7 +98,7 @@ def _url(match: re.Match[str]) -> str:
     return unquote(url) if match["form"] == "-v2" else url
 
 
-def _place(url: str) -> Place:
+def _place(url: str) -> ObjectPlace:
     """Bucket and key of a path-style or virtual-hosted URL; a version is dropped, since the simulator keeps one."""
     parts = urlsplit(url.replace("#", "%23"))
     host, path = parts.netloc, unquote(parts.path).removeprefix("/")
@@ -106,5 +106,5 @@ def _place(url: str) -> Place:
         raise invalid(f"{url} is not a URL of an object in S3")
     if host.startswith(("s3.", "s3-")):
         bucket, _, key = path.partition("/")
-        return Place(bucket, key)
-    return Place(re.split(r"\.s3[.-]", host)[0], path)
+        return ObjectPlace(bucket, key)
+    return ObjectPlace(re.split(r"\.s3[.-]", host)[0], path)

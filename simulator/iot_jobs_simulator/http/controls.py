@@ -31,7 +31,7 @@ class Ports(Protocol):
         """Cut all connections."""
 
 
-class Clock(Protocol):
+class TimeControl(Protocol):
     """The service's time."""
 
     def now(self) -> float:
@@ -45,7 +45,7 @@ class Controls:
     """`POST`, `GET` `clock`; `POST`, `GET`, `DELETE` `faults`; `POST` `broker`, `publish`; `objects/BUCKET/KEY`."""
 
     def __init__(
-        self, faults: Faults, ports: Ports, publish: Callable[[str, bytes], None], objects: Objects, clock: Clock
+        self, faults: Faults, ports: Ports, publish: Callable[[str, bytes], None], objects: Objects, clock: TimeControl
     ) -> None:
         self._faults = faults
         self._clock = clock

@@ -27,7 +27,7 @@ from iot_jobs_simulator.policy import Policy
 from iot_jobs_simulator.refusals import Code, Refused
 from iot_jobs_simulator.service import Service
 
-Operate: TypeAlias = Callable[[str, Mapping[str, Any], Mapping[str, str]], Json]
+AnswerRequest: TypeAlias = Callable[[str, Mapping[str, Any], Mapping[str, str]], Json]
 
 _log = logging.getLogger(__name__)
 _SCOPE: Final = re.compile(r"Credential=[^/,\s]+/[0-9]+/[^/,\s]+/(?P<service>[^/,\s]+)/aws4_request")
@@ -58,7 +58,7 @@ class _Plane(NamedTuple):
 
     api: ServiceApi
     listener: ListenerName
-    operate: Operate
+    operate: AnswerRequest
 
 
 class RestListener:
@@ -169,7 +169,7 @@ class RestListener:
         return web.json_response(answer, dumps=payloads.encode)
 
 
-def _without_query(operate: Callable[[str, Mapping[str, Any]], Json]) -> Operate:
+def _without_query(operate: Callable[[str, Mapping[str, Any]], Json]) -> AnswerRequest:
     return lambda operation, members, _query: operate(operation, members)
 
 

@@ -9,7 +9,7 @@ from xml.sax.saxutils import escape
 
 from aiohttp import web
 
-from iot_jobs_simulator.objects import PATH, Denied, Objects, Place
+from iot_jobs_simulator.objects import PATH, Denied, ObjectPlace, Objects
 
 MAX_OBJECT_BYTES: Final = 256 * 1024 * 1024
 _RANGE: Final = re.compile(r"bytes=(?P<first>[0-9]*)-(?P<last>[0-9]*)")
@@ -26,7 +26,7 @@ class S3Endpoint:
         """Answer a request for an object."""
         bucket, _, key = unquote(request.raw_path.split("?")[0].removeprefix(PATH)).partition("/")
         try:
-            self._objects.check(request.method, Place(bucket, key), request.query, self._now())
+            self._objects.check(request.method, ObjectPlace(bucket, key), request.query, self._now())
         except Denied as denied:
             return _error(403, denied.code, denied.message)
         if request.method == "PUT":

@@ -20,7 +20,7 @@ class Publication:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class QueuePlace:
     """Whose list: a thing's, in one namespace; `""` is the default one."""
 
     thing_name: str
@@ -32,13 +32,13 @@ class Place:
         return f"$aws/things/{self.thing_name}/jobs/{kind}{suffix}"
 
 
-def notify(place: Place, pending: Pending, now: float) -> Publication:
+def notify(place: QueuePlace, pending: Pending, now: float) -> Publication:
     """The whole list, by status; a status without entries is left out."""
     return Publication(place.topic("notify"), _list_payload(pending, now))
 
 
 def notify_by_job(
-    place: Place, pending: Pending, changed: Iterable[tuple[str, int]], now: float
+    place: QueuePlace, pending: Pending, changed: Iterable[tuple[str, int]], now: float
 ) -> Iterator[Publication]:
     """The same on the topics that the API reference prints, once for each job added or removed; mind the last slash."""
     for job_id in sorted({job_id for job_id, _ in changed}):
@@ -46,7 +46,7 @@ def notify_by_job(
         yield Publication(topic, _list_payload(pending, now))
 
 
-def notify_next(place: Place, pending: Pending, document: str | None, now: float) -> Publication:
+def notify_next(place: QueuePlace, pending: Pending, document: str | None, now: float) -> Publication:
     """The first execution with its document, or nothing but the time."""
     payload: Json = {"timestamp": int(now)}
     if document is not None:

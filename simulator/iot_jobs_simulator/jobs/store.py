@@ -188,7 +188,7 @@ class JobStore:
         changed = queue.take_changed()
         if is_silent:
             return
-        place = notifications.Place(thing_name, namespace)
+        place = notifications.QueuePlace(thing_name, namespace)
         if changed:
             pending = queue.first(self.settings.list_cap)
             self._publications.append(notifications.notify(place, pending, now))

@@ -14,12 +14,12 @@ from typing import Final, Literal, NoReturn, TypeAlias
 
 from iot_jobs_simulator import certificates
 from iot_jobs_simulator.faults.faults import CloseOnConnect, Disconnect, DropPacket, Faults, Rate, TrafficEvent
+from iot_jobs_simulator.faults.injection import Send
 from iot_jobs_simulator.mqtt import packets
 from iot_jobs_simulator.mqtt.limits import Limits
 from iot_jobs_simulator.mqtt.packets import Connect, Kind, Malformed, Packet
 from iot_jobs_simulator.policy import Policy
 
-Send: TypeAlias = Callable[[str, bytes], None]
 # Called with client id, topic, payload and what sends to the client that asked; False if the topic is none of Jobs.
 OnRequest: TypeAlias = Callable[[str, str, bytes, Send], bool]
 

@@ -6,8 +6,7 @@ from typing import Final
 from iot_jobs_simulator import topics
 from iot_jobs_simulator.device_plane import Reply
 from iot_jobs_simulator.faults.faults import ListenerName, TrafficEvent
-from iot_jobs_simulator.faults.injection import FaultInjector
-from iot_jobs_simulator.mqtt.gate import Send
+from iot_jobs_simulator.faults.injection import FaultInjector, Send
 from iot_jobs_simulator.service import Service
 
 _MAX_RECEIVED: Final = 10_000

@@ -9,7 +9,7 @@ from iot_jobs_simulator.jobs.store import JobStore
 from iot_jobs_simulator.jobs.views import Json
 from iot_jobs_simulator.ordered import Entry, Key
 
-Perform: TypeAlias = Callable[[JobStore, Json, float], Json]
+OperationRule: TypeAlias = Callable[[JobStore, Json, float], Json]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,10 +17,10 @@ class Operation:
     """`members` are those of the request that mean something here, checked already when `perform` gets them."""
 
     members: frozenset[str]
-    perform: Perform
+    perform: OperationRule
 
 
-def operation(members: str, perform: Perform) -> Operation:
+def operation(members: str, perform: OperationRule) -> Operation:
     """An operation, the names of its members separated by spaces."""
     return Operation(frozenset(members.split()), perform)
 

@@ -10,7 +10,7 @@ from urllib.error import HTTPError
 
 import pytest
 
-from iot_jobs_simulator.objects import Denied, Objects, Place
+from iot_jobs_simulator.objects import Denied, ObjectPlace, Objects
 from iot_jobs_simulator.refusals import Refused
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ async def test_an_altered_url_is_denied_as_s3_does(sim: RunningSimulator, url_of
 
 def test_a_url_expires() -> None:
     objects = Objects()
-    place = Place("bucket", "key")
+    place = ObjectPlace("bucket", "key")
     query = dict(pair.split("=") for pair in objects.presign("GET", place, 1_700_000_000, 60).split("?")[1].split("&"))
     decoded = {name: value.replace("%2F", "/") for name, value in query.items()}
     objects.check("GET", place, decoded, 1_700_000_060)
