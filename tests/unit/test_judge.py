@@ -12,9 +12,10 @@ from iot_jobs_agent.core.job import ExecutionId, ExecutionStatus, Plan, Refusal
 from iot_jobs_agent.judge import UNREADABLE, Judge
 
 
-@pytest.fixture
-def judge(tmp_path: Path) -> Judge:
+@pytest.fixture(scope="module")
+def judge(tmp_path_factory: pytest.TempPathFactory) -> Judge:
     """A judge of a device where run-command is allowed, and write-file bound to the namespace `files`."""
+    tmp_path = tmp_path_factory.mktemp("judge")  # one for all tests, since it asks its handlers only once
     config = config_of(
         tmp_path,
         namespaces=[{"id": "files", "handler": "write-file"}],
