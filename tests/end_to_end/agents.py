@@ -155,15 +155,16 @@ AGENT = (sys.executable, "-m", "iot_jobs_agent")
 @pytest.fixture
 async def start_agent(device: Device) -> AsyncIterator[StartAgent]:
     """Starts agents with the device's configuration, connected unless told otherwise; ends those still running."""
+    device.remember_manifests()
     async with agents_on(device) as start:
         yield start
+    device.learn_manifests()
 
 
 @contextlib.asynccontextmanager
 async def agents_on(device: Device, *, wait_s: float = WAIT_S) -> AsyncIterator[StartAgent]:
     """Start agents of a device as often as needed; at the end none is left, nor any handler. They may take `wait_s`."""
     running: list[AgentProcess] = []
-    device.remember_manifests()
 
     async def start(
         *arguments: str,
@@ -187,7 +188,6 @@ async def agents_on(device: Device, *, wait_s: float = WAIT_S) -> AsyncIterator[
     finally:
         for agent in running:
             await agent.stop(signal.SIGKILL)
-        device.learn_manifests()
         for lock in (device.state / "attempts").glob("*/lock"):
             with contextlib.suppress(ValueError, IndexError, OSError):
                 os.kill(int(lock.read_text().split()[0]), signal.SIGTERM)  # the shim then stops its handler
