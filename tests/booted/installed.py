@@ -140,10 +140,12 @@ class Device:
 
     @staticmethod
     def alive(job: str) -> list[Path]:
-        """Return the processes of the job's attempts; those of a container are processes of this machine too."""
+        """Return the processes of the job's attempts: of the container, which are processes of this machine too."""
         found = []
         for path in Path("/proc").glob("[0-9]*/environ"):
             with contextlib.suppress(OSError):
+                if path.with_name("ns").joinpath("pid").readlink() == Path("/proc/self/ns/pid").readlink():
+                    continue  # another test's, on this machine itself
                 found += [path] if f"JOB_ID={job}".encode() in path.read_bytes().split(b"\0") else []
         return found
 
