@@ -51,6 +51,11 @@ class ControlPlane:
 
     def _describe_endpoint(self, members: Json) -> Json:
         kind = members.get("endpointType", "iot:Data")
+        if kind == "iot:Jobs":  # docs/decisions.md, captures of 2026
+            raise invalid(
+                "IoT Jobs and Commands APIs are now available through iot:Data-ATS endpoints instead of iot:Jobs"
+                " endpoints. Please use iot:Data-ATS."
+            )
         if kind not in self._endpoints:
             raise invalid(f"Endpoint type {kind} is not supported by this simulator")
         return {"endpointAddress": self._endpoints[kind]}

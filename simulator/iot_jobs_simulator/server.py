@@ -52,8 +52,7 @@ class _Sockets:
     @property
     def endpoints(self) -> dict[str, str]:
         """What DescribeEndpoint answers."""
-        mqtts, https = (f"localhost:{bound.getsockname()[1]}" for bound in (self.mqtts, self.https))
-        return {"iot:Data": mqtts, "iot:Data-ATS": mqtts, "iot:Jobs": https}
+        return dict.fromkeys(("iot:Data", "iot:Data-ATS"), f"localhost:{self.mqtts.getsockname()[1]}")
 
 
 class RunningSimulator:

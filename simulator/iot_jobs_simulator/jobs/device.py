@@ -87,6 +87,12 @@ def update(
     """UpdateJobExecution: contents, execution, number, version, transition are checked in this order, then applied."""
     _check_update(change)
     execution = store.find_execution(thing_name, job_id, change.execution_number, namespace=namespace)
+    if change.status in SERVICE_ONLY:
+        raise Refused(
+            Code.INVALID_STATE_TRANSITION,
+            f"The status of job execution cannot be changed to be {change.status}",
+            {"executionState": execution_state(execution)},
+        )
     if change.expected_version not in (None, execution.version):
         raise Refused(
             Code.VERSION_MISMATCH,
@@ -122,8 +128,6 @@ def _may_move(store: JobStore, execution: JobExecution, status: ExecutionStatus)
 
 
 def _check_update(change: Update) -> None:
-    if change.status in SERVICE_ONLY:
-        raise invalid(f"Status {change.status} is set by the service only")
     check_details(change.status_details)
     _check_step_timeout(change.step_timeout_minutes)
 

@@ -33,7 +33,7 @@ class ExecutionStatus(StrEnum):
 
 PENDING: Final = frozenset({ExecutionStatus.QUEUED, ExecutionStatus.IN_PROGRESS})
 
-# Only the service sets these; from a device they are an invalid request (developer guide, page jobs-mqtt-api).
+# Only the service sets these; a device that reports one is refused (docs/decisions.md, captures of 2026).
 SERVICE_ONLY: Final = frozenset({ExecutionStatus.CANCELED, ExecutionStatus.TIMED_OUT, ExecutionStatus.REMOVED})
 
 # Where a device may move an execution that is pending (developer guide, page iot-jobs-lifecycle). The guide draws
@@ -100,7 +100,8 @@ class JobExecution:
             if in_progress_timeout_minutes is not None:
                 self.in_progress_deadline = now + 60 * in_progress_timeout_minutes
         self.status = status
-        self.version += 1
+        if status is not ExecutionStatus.REMOVED:  # docs/decisions.md, captures of 2026
+            self.version += 1
         self.last_updated_at = now
         if not status.is_pending:
             self.step_timeout_minutes = self.step_deadline = self.in_progress_deadline = None

@@ -50,9 +50,8 @@ class Job:
     """A request that was accepted, and what became of it.
 
     `waiting_things` have no execution yet. `retrying_things` had one that failed, that one, and get
-    another. `things` counts
-    things by the status of their latest execution. `members` are the things that a CONTINUOUS job has had as targets
-    and not lost since; `group_ids` the groups among its targets.
+    another. `executions` counts
+    its executions by status, `group_ids` are the groups among its targets.
     """
 
     request: JobRequest
@@ -61,9 +60,8 @@ class Job:
     last_updated_at: float
     waiting_things: dict[str, None]
     group_ids: tuple[str, ...] = ()
-    members: set[str] = field(default_factory=set)
     retrying_things: dict[str, JobExecution] = field(default_factory=dict)
-    things: Counter[ExecutionStatus] = field(default_factory=Counter)
+    executions: Counter[ExecutionStatus] = field(default_factory=Counter)
     status: JobStatus = JobStatus.IN_PROGRESS
     completed_at: float | None = None
     is_force_canceled: bool = False
@@ -88,5 +86,5 @@ class Job:
     @property
     def has_open_ends(self) -> bool:
         """True while an execution is pending or still to come."""
-        pending = self.things[ExecutionStatus.QUEUED] + self.things[ExecutionStatus.IN_PROGRESS]
+        pending = self.executions[ExecutionStatus.QUEUED] + self.executions[ExecutionStatus.IN_PROGRESS]
         return bool(pending or self.waiting_things or self.retrying_things)

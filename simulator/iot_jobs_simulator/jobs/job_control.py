@@ -39,8 +39,6 @@ def create(store: JobStore, request: JobRequest, now: float) -> Job:
         waiting_things=things,
         group_ids=tuple(group.group_id for group in groups),
     )
-    if job.is_continuous:
-        job.members = set(things)
     store.tags.begin(job.arn, request.tags)
     store.add_job(job)
     store.agenda.add(now + store.rollout_delay_s(store.settings.rollout_delay_s), Rollout(job))
@@ -78,14 +76,14 @@ def associate(
         raise Refused(
             Code.LIMIT_EXCEEDED, f"Job {job_id} would have {len(together)} targets, at most {MAX_TARGETS} are allowed"
         )
+    named = {name: None for group in groups for name in membership.members(group)}
+    new = {name: None for name in named if not store.is_target(job, name)}
     with store.reindexing(job):
         job.group_ids = tuple(dict.fromkeys((*job.group_ids, *(group.group_id for group in groups))))
     job.request = dataclasses.replace(job.request, targets=together)
     job.comment = comment if comment is not None else job.comment
     job.last_updated_at = now
-    new = {name: None for group in groups for name in membership.members(group) if name not in job.members}
     if new:
-        job.members |= set(new)
         job.waiting_things |= new
         store.agenda.add(now + store.settings.rollout_delay_s, Rollout(job))
     return job

@@ -11,9 +11,11 @@ def move(store: JobStore, execution: JobExecution, status: ExecutionStatus, now:
     """Move a pending execution, and queue its retry if there is one left. Call inside `changing`, then `settle`."""
     store.move(execution, status, now)
     job = store.jobs[execution.job_id]
-    if job.status is not JobStatus.IN_PROGRESS or not retries.is_left(
-        job.request.retry_config, execution.retries, status
+    if job.status is not JobStatus.IN_PROGRESS or (
+        job.is_continuous and not store.is_target(job, execution.thing_name)
     ):
+        return
+    if not retries.is_left(job.request.retry_config, execution.retries, status):
         return
     if store.settings.retry_delay_s > 0:
         job.retrying_things[execution.thing_name] = execution
@@ -65,6 +67,6 @@ def settle(store: JobStore, job: Job, now: float) -> None:
     """A snapshot job is COMPLETED once rolled out and all its executions are terminal, however they ended."""
     if job.status is not JobStatus.IN_PROGRESS or job.is_continuous or job.has_open_ends:
         return
-    if job.things.total() > 0 or store.settings.empty_snapshot_completes:
+    if job.executions.total() > 0 or store.settings.empty_snapshot_completes:
         store.set_status(job, JobStatus.COMPLETED, now)
         job.completed_at = now

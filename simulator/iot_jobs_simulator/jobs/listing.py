@@ -66,7 +66,7 @@ def _decoded(token: str, kinds: tuple[type, ...]) -> Key:
     except (ValueError, binascii.Error, RecursionError):
         key = None
     if not isinstance(key, list) or [_kind(part) for part in key] != list(kinds):
-        raise invalid(f"Invalid nextToken: {token}")
+        raise invalid("Next token is invalid.")
     return tuple(key)
 
 

@@ -5,9 +5,10 @@ page jobs-configurations-details). Members of child groups count as members of t
 """
 
 from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 
 from iot_jobs_simulator.jobs import lifecycle
-from iot_jobs_simulator.jobs.execution import ExecutionStatus
+from iot_jobs_simulator.jobs.execution import PENDING, ExecutionStatus
 from iot_jobs_simulator.jobs.job import Job
 from iot_jobs_simulator.jobs.store import JobStore
 from iot_jobs_simulator.names import arn
@@ -36,18 +37,22 @@ def members(group: ThingGroup) -> list[str]:
 
 
 def join(store: JobStore, thing_name: str, group: ThingGroup, now: float) -> None:
-    """AddThingToThingGroup: CONTINUOUS jobs for the group, or one above it, are queued for a thing new to them."""
+    """AddThingToThingGroup: CONTINUOUS jobs for the group, or one above it, are queued for the thing.
+
+    Again, too, under the next number, where its newest execution is terminal; never beside one that is pending, nor
+    later, when that one ends (docs/decisions.md, captures of 2026).
+    """
     store.registry.find(thing_name)
     if not store.registry.groups.add_thing(thing_name, group):
         return
     for job in store.continuous_jobs(each.group_id for each in group.lineage()):
-        if thing_name not in job.members:
+        if not _has_pending(store, job, thing_name):
             enrol(store, job, thing_name, now)
 
 
 def enrol(store: JobStore, job: Job, thing_name: str, now: float) -> None:
     """Queue a CONTINUOUS job for a thing that has become a target of it. Its retries start over."""
-    job.members.add(thing_name)
+    job.retrying_things.pop(thing_name, None)
     if job.waiting_things:
         job.waiting_things[thing_name] = None
         return
@@ -56,13 +61,15 @@ def enrol(store: JobStore, job: Job, thing_name: str, now: float) -> None:
 
 
 def leave(store: JobStore, thing_name: str, group: ThingGroup, now: float, *, is_silent: bool = False) -> None:
-    """RemoveThingFromThingGroup: CONTINUOUS jobs that the thing is not a target of any more are REMOVED from it."""
+    """RemoveThingFromThingGroup: what is QUEUED of CONTINUOUS jobs that the thing is not a target of now is REMOVED.
+
+    What is IN_PROGRESS goes on, and the device may end it (docs/decisions.md, captures of 2026).
+    """
     if not store.registry.groups.remove_thing(thing_name, group):
         return
     for job in store.continuous_jobs(each.group_id for each in group.lineage()):
-        if thing_name in job.members and not _is_target(store, thing_name, job):
-            job.members.discard(thing_name)
-            _withdraw(store, job, thing_name, now, is_silent=is_silent)
+        if not store.is_target(job, thing_name):
+            _withdraw(store, job, thing_name, now, {ExecutionStatus.QUEUED}, is_silent=is_silent)
 
 
 def delete_group(store: JobStore, group: ThingGroup, now: float) -> None:
@@ -80,21 +87,20 @@ def delete_thing(store: JobStore, thing_name: str, now: float) -> None:
         leave(store, thing_name, group, now, is_silent=True)
     store.registry.delete(thing_name)
     for job_id in {execution.job_id for execution in store.executions_of_thing(thing_name)}:
-        store.jobs[job_id].members.discard(thing_name)
-        _withdraw(store, store.jobs[job_id], thing_name, now, is_silent=True)
+        _withdraw(store, store.jobs[job_id], thing_name, now, PENDING, is_silent=True)
 
 
-def _withdraw(store: JobStore, job: Job, thing_name: str, now: float, *, is_silent: bool) -> None:
+def _withdraw(
+    store: JobStore, job: Job, thing_name: str, now: float, reach: AbstractSet[ExecutionStatus], *, is_silent: bool
+) -> None:
     job.waiting_things.pop(thing_name, None)
     job.retrying_things.pop(thing_name, None)
     latest = store.executions.latest(thing_name, job.job_id)
-    if latest is not None and latest.status.is_pending:
+    if latest is not None and latest.status in reach:
         lifecycle.end(store, latest, ExecutionStatus.REMOVED, now, is_silent=is_silent)
     lifecycle.settle(store, job, now)
 
 
-def _is_target(store: JobStore, thing_name: str, job: Job) -> bool:
-    if arn(f"thing/{thing_name}") in job.request.targets:
-        return True
-    groups = store.registry.groups.of_thing(thing_name)
-    return any(each.group_id in job.group_ids for group in groups for each in group.lineage())
+def _has_pending(store: JobStore, job: Job, thing_name: str) -> bool:
+    latest = store.executions.latest(thing_name, job.job_id)
+    return thing_name in job.waiting_things or (latest is not None and latest.status.is_pending)

@@ -7,7 +7,7 @@ notify-next when the first one became another.
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from iot_jobs_simulator.jobs.views import Json, Pending, by_status, device_execution
+from iot_jobs_simulator.jobs.views import Json, Pending, by_status, next_execution
 from iot_jobs_simulator.payloads import Verbatim
 
 
@@ -50,7 +50,7 @@ def notify_next(place: QueuePlace, pending: Pending, document: str | None, now: 
     """The first execution with its document, or nothing but the time."""
     payload: Json = {"timestamp": int(now)}
     if document is not None:
-        payload["execution"] = device_execution(pending[0], Verbatim(document), now)
+        payload["execution"] = next_execution(pending[0], Verbatim(document), now)
     return Publication(place.topic("notify-next"), payload)
 
 

@@ -20,6 +20,7 @@ from iot_jobs_simulator.jobs.job_index import JobIndex
 from iot_jobs_simulator.jobs.notifications import Publication
 from iot_jobs_simulator.jobs.settings import ServiceSettings
 from iot_jobs_simulator.jobs.views import Pending
+from iot_jobs_simulator.names import arn
 from iot_jobs_simulator.refusals import invalid, not_found
 from iot_jobs_simulator.registry.tags import Tags
 from iot_jobs_simulator.registry.things import Registry
@@ -119,6 +120,13 @@ class JobStore:
         self.tags.end(job.arn)
         del self.jobs[job.job_id]
 
+    def is_target(self, job: Job, thing_name: str) -> bool:
+        """Whether the job is for the thing now, by its name or by a group that it is in."""
+        if arn(f"thing/{thing_name}") in job.request.targets:
+            return True
+        groups = self.registry.groups.of_thing(thing_name)
+        return any(each.group_id in job.group_ids for group in groups for each in group.lineage())
+
     def continuous_jobs(self, group_ids: Iterable[str]) -> list[Job]:
         """The CONTINUOUS jobs in progress that have one of these groups among their targets, the oldest first."""
         found: dict[str, Job] = {}
@@ -131,8 +139,6 @@ class JobStore:
     ) -> JobExecution:
         """Add the thing's next execution of the job. Call inside `changing`."""
         previous = self.executions.latest(thing_name, job.job_id)
-        if previous is not None:
-            job.things[previous.status] -= 1
         self._sequence += 1
         execution = JobExecution(
             job_id=job.job_id,
@@ -145,7 +151,7 @@ class JobStore:
             retries=retries,
         )
         self.executions.add(execution)
-        job.things[execution.status] += 1
+        job.executions[execution.status] += 1
         return execution
 
     def move(self, execution: JobExecution, status: ExecutionStatus, now: float) -> None:
@@ -153,24 +159,18 @@ class JobStore:
         job = self.jobs[execution.job_id]
         queue = self.executions.queue(execution.thing_name, execution.namespace)
         queue.remove(execution)
-        job.things[execution.status] -= 1
+        job.executions[execution.status] -= 1
         execution.move_to(status, now, job.request.timeout_config.get("inProgressTimeoutInMinutes"))
-        job.things[status] += 1
+        job.executions[status] += 1
         if status.is_pending:
             queue.add(execution)
         self.watch(execution)
 
     def remove(self, execution: JobExecution) -> None:
         """Forget an execution. Call inside `changing`."""
-        job = self.jobs[execution.job_id]
-        is_latest = self.executions.latest(execution.thing_name, execution.job_id) is execution
         self.executions.remove(execution)
         execution.step_deadline = execution.in_progress_deadline = None
-        if is_latest:
-            job.things[execution.status] -= 1
-            previous = self.executions.latest(execution.thing_name, execution.job_id)
-            if previous is not None:
-                job.things[previous.status] += 1
+        self.jobs[execution.job_id].executions[execution.status] -= 1
 
     def watch(self, execution: JobExecution) -> None:
         """See to it that the agenda looks at the execution's deadline in time; to be called when it may be earlier."""

@@ -35,8 +35,13 @@ def by_status(pending: Pending) -> dict[ExecutionStatus, list[Json]]:
 
 
 def device_execution(execution: JobExecution, document: str | Verbatim | None, now: float) -> Json:
-    """The execution as a device sees it, with the document if one is given."""
-    view: Json = {"jobId": execution.job_id, "thingName": execution.thing_name, "status": execution.status}
+    """The execution as a device sees it when it asks, with the document if one is given."""
+    return {"thingName": execution.thing_name} | next_execution(execution, document, now)
+
+
+def next_execution(execution: JobExecution, document: str | Verbatim | None, now: float) -> Json:
+    """The execution as notify-next tells it: without the name of the thing, which its topic has."""
+    view: Json = {"jobId": execution.job_id, "status": execution.status}
     if execution.status_details:
         view["statusDetails"] = dict(execution.status_details)
     view |= device_summary(execution) | _seconds_left(execution, now)
@@ -125,6 +130,7 @@ def job_description(job: Job) -> Json:
         "presignedUrlConfig": dict(request.presigned_url_config),
         "jobExecutionsRolloutConfig": {},
         "timeoutConfig": dict(request.timeout_config),
+        "schedulingConfig": {},
         "jobProcessDetails": _process_details(job),
     }
 
@@ -138,7 +144,7 @@ def job_receipt(job: Job) -> Json:
 
 
 def _process_details(job: Job) -> Json:
-    """Eight counters of things, each thing by its latest execution; the targets while some still wait for theirs."""
+    """Eight counters, of executions in spite of their names; the targets while some things still wait for theirs."""
     counters = {
         "numberOfCanceledThings": ExecutionStatus.CANCELED,
         "numberOfSucceededThings": ExecutionStatus.SUCCEEDED,
@@ -149,7 +155,7 @@ def _process_details(job: Job) -> Json:
         "numberOfRemovedThings": ExecutionStatus.REMOVED,
         "numberOfTimedOutThings": ExecutionStatus.TIMED_OUT,
     }
-    details: Json = {name: job.things[status] for name, status in counters.items()}
+    details: Json = {name: job.executions[status] for name, status in counters.items()}
     if job.waiting_things:
         details["processingTargets"] = list(job.request.targets)
     return details

@@ -8,7 +8,7 @@ from iot_jobs_simulator.jobs.store import JobStore
 from iot_jobs_simulator.jobs.views import Json
 from iot_jobs_simulator.operations.operation import Operation, listed, operation
 from iot_jobs_simulator.ordered import Key
-from iot_jobs_simulator.refusals import check_version, invalid
+from iot_jobs_simulator.refusals import Code, Refused, check_version, invalid
 from iot_jobs_simulator.registry import tags
 from iot_jobs_simulator.registry.groups import ThingGroup
 
@@ -19,6 +19,12 @@ def _create_group(store: JobStore, members: Json, now: float) -> Json:
         members["thingGroupName"], members.get("parentGroupName"), members.get("thingGroupProperties", {}), now
     )
     store.tags.begin(group.arn, members.get("tags", ()))
+    if not store.tags.are(group.arn, members.get("tags", ())):
+        raise Refused(
+            Code.RESOURCE_ALREADY_EXISTS,
+            f"Resource {group.arn} already exists in current account with different properties",
+            {"resourceId": None, "resourceArn": None},
+        )
     return {"thingGroupName": group.name, "thingGroupArn": group.arn, "thingGroupId": group.group_id}
 
 

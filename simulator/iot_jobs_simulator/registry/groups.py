@@ -81,8 +81,8 @@ class Groups:
         elif (present.parent, present.description, dict(present.attributes)) != (parent, description, attributes):
             raise Refused(
                 Code.RESOURCE_ALREADY_EXISTS,
-                f"Thing group {name} already exists in account with different properties",
-                {"resourceId": present.group_id, "resourceArn": present.arn},
+                f"Thing Group {name} already exists in current account with different properties",
+                {"resourceId": None, "resourceArn": None},
             )
         return present
 

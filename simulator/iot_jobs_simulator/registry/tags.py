@@ -21,6 +21,10 @@ class Tags:
         if resource not in self._of:
             self._of[resource] = valid_tags(tags)
 
+    def are(self, resource: str, tags: Iterable[Mapping[str, str]]) -> bool:
+        """Whether the resource is there with exactly these tags."""
+        return self._of.get(resource) == valid_tags(tags)
+
     def end(self, resource: str) -> None:
         """Forget a resource that is gone."""
         self._of.pop(resource, None)

@@ -241,7 +241,8 @@ def test_the_endpoints_are_the_simulators_own(simulator: SimulatorProcess) -> No
     describe = simulator.iot.describe_endpoint
     assert describe(endpointType="iot:Data-ATS")["endpointAddress"] == f"localhost:{simulator.mqtts_port}"
     assert describe()["endpointAddress"] == f"localhost:{simulator.mqtts_port}"
-    assert describe(endpointType="iot:Jobs")["endpointAddress"] == f"localhost:{simulator.https_port}"
+    code, status, message = refusal(describe, endpointType="iot:Jobs")
+    assert (code, status, "Please use iot:Data-ATS." in message) == ("InvalidRequestException", 400, True)
     assert refusal(describe, endpointType="iot:CredentialProvider")[0] == "InvalidRequestException"
 
 

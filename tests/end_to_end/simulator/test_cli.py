@@ -114,7 +114,8 @@ def _register(aws: Callable[..., Any], names: Names) -> None:
     assert aws(f"update-thing --thing-name {thing} --expected-version 1") == "VersionConflictException"
     assert aws(f"describe-thing --thing-name {thing}")["version"] == 2
     assert thing in [entry["thingName"] for entry in aws("list-things --attribute-name a")["things"]]
-    assert aws("describe-endpoint --endpoint-type iot:Jobs")["endpointAddress"].startswith("localhost:")
+    assert aws("describe-endpoint --endpoint-type iot:Data-ATS")["endpointAddress"].startswith("localhost:")
+    assert aws("describe-endpoint --endpoint-type iot:Jobs") == "InvalidRequestException"
 
 
 def _group(aws: Callable[..., Any], names: Names) -> None:

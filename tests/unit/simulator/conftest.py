@@ -25,7 +25,7 @@ class Cloud:
     def __init__(self, iot: ServiceApi, data: ServiceApi, settings: ServiceSettings) -> None:
         self.now = 1_700_000_000.25
         self.store = JobStore(settings=settings)
-        self.control = ControlPlane(self.store, iot, {"iot:Data": "localhost:1", "iot:Jobs": "localhost:2"})
+        self.control = ControlPlane(self.store, iot, {"iot:Data": "localhost:1"})
         self.data = DevicePlane(self.store, data, iot)
 
     def operate(self, operation: str, **members: Any) -> dict[str, Any]:

@@ -36,8 +36,16 @@ def test_a_queued_execution_may_end_without_having_been_in_progress(queued: Clou
     assert (execution["status"], execution["versionNumber"], "startedAt" in execution) == (status, 2, False)
 
 
-@pytest.mark.parametrize("status", ["CANCELED", "TIMED_OUT", "REMOVED", "BOGUS", "SUCCESS", "", 1, ["FAILED"]])
-def test_statuses_that_only_the_service_sets_or_nobody_knows_are_invalid(queued: Cloud, status: str) -> None:
+@pytest.mark.parametrize("status", ["CANCELED", "TIMED_OUT", "REMOVED"])
+def test_a_status_that_only_the_service_sets_is_a_transition_that_is_not_allowed(queued: Cloud, status: str) -> None:
+    refused = queued.rejected("J1/update", status=status)
+    assert refused["code"] == "InvalidStateTransition"
+    assert refused["message"] == f"The status of job execution cannot be changed to be {status}"
+    assert refused["executionState"] == {"status": "QUEUED", "versionNumber": 1}
+
+
+@pytest.mark.parametrize("status", ["BOGUS", "SUCCESS", "succeeded", "", 1, ["FAILED"]])
+def test_a_status_that_nobody_knows_is_invalid(queued: Cloud, status: str) -> None:
     refused = queued.rejected("J1/update", status=status)
     assert refused["code"] == "InvalidRequest"
     assert "executionState" not in refused

@@ -149,13 +149,13 @@ class TestDeleteExecution:
     def test_another_number_is_not_found(self, queued: Cloud) -> None:
         assert queued.refused("DeleteJobExecution", **ONE, executionNumber=2)[0] == "ResourceNotFound"
 
-    def test_the_thing_counts_by_what_is_left_of_it(self, cloud: Cloud) -> None:
+    def test_the_counters_are_of_the_executions_that_are_left(self, cloud: Cloud) -> None:
         retries = {"criteriaList": [{"failureType": "FAILED", "numberOfRetries": 2}]}
         cloud.create_job("J1", jobExecutionsRetryConfig=retries)
         cloud.accepted("J1/update", status="FAILED")
         cloud.accepted("J1/update", status="FAILED")
         cloud.operate("DeleteJobExecution", **ONE, executionNumber=1)
-        assert cloud.counters() == {"Queued": 1}
+        assert cloud.counters() == {"Failed": 1, "Queued": 1}
         cloud.operate("DeleteJobExecution", **ONE, executionNumber=3)
         assert (cloud.counters(), cloud.job()["status"]) == ({"Failed": 1}, "COMPLETED")
         assert cloud.history() == [("lamp", 2, "FAILED", 1)]

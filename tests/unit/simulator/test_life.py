@@ -161,8 +161,7 @@ def check_jobs(cloud: Cloud) -> None:
     """Counters add up; a snapshot job is COMPLETED exactly when nothing of it is open; every job is listed once."""
     for found in cloud.store.jobs.values():
         executions = list(cloud.store.executions_of_job(found.job_id))
-        latest = {execution.thing_name: execution.status for execution in executions}
-        assert +found.things == Counter(latest.values())
+        assert +found.executions == Counter(execution.status for execution in executions)
         is_open = bool(found.waiting_things or found.retrying_things) or any(
             execution.status.is_pending for execution in executions
         )

@@ -91,18 +91,58 @@ class TestContinuous:
         join(house, "lamp", "kitchen")
         assert house.history() == [("lamp", 1, "SUCCEEDED", 0), ("lamp", 2, "QUEUED", 0)]
 
-    def test_leaving_while_in_progress_is_told_to_device_and_operator(self, house: Cloud) -> None:
+    def test_leaving_while_queued_is_told_to_device_and_operator(self, house: Cloud) -> None:
         create(house, "J1", group_arn("kitchen"))
-        house.accepted("start-next")
         house.published()
         leave(house, "lamp", "kitchen")
         assert [topic for topic, _ in house.published()] == ["notify", "notify-next"]
         refused = house.rejected("J1/update", status="SUCCEEDED")
         assert (refused["code"], refused["executionState"]) == (
             "InvalidStateTransition",
-            {"status": "REMOVED", "versionNumber": 3},
+            {"status": "REMOVED", "versionNumber": 1},
         )
         assert house.counters() == {"Removed": 1}
+
+    def test_what_is_in_progress_goes_on_when_the_thing_leaves(self, house: Cloud) -> None:
+        create(house, "J1", group_arn("kitchen"))
+        house.accepted("start-next")
+        house.published()
+        leave(house, "lamp", "kitchen")
+        assert (house.published(), house.counters()) == ([], {"InProgress": 1})
+        house.accepted("J1/update", status="SUCCEEDED")
+        join(house, "lamp", "kitchen")
+        assert house.history() == [("lamp", 1, "SUCCEEDED", 0), ("lamp", 2, "QUEUED", 0)]
+        assert house.counters() == {"Succeeded": 1, "Queued": 1}
+
+    def test_who_comes_back_before_the_end_gets_nothing_new_until_the_next_time(self, house: Cloud) -> None:
+        create(house, "J1", group_arn("kitchen"))
+        house.accepted("start-next")
+        leave(house, "lamp", "kitchen")
+        join(house, "lamp", "kitchen")
+        house.accepted("J1/update", status="SUCCEEDED")
+        assert house.history() == [("lamp", 1, "SUCCEEDED", 0)]
+        leave(house, "lamp", "kitchen")
+        join(house, "lamp", "kitchen")
+        assert house.history() == [("lamp", 1, "SUCCEEDED", 0), ("lamp", 2, "QUEUED", 0)]
+
+    def test_what_failed_after_the_thing_had_left_is_not_retried(self, house: Cloud) -> None:
+        retries = {"criteriaList": [{"failureType": "FAILED", "numberOfRetries": 2}]}
+        create(house, "J1", group_arn("kitchen"), jobExecutionsRetryConfig=retries)
+        house.accepted("start-next")
+        leave(house, "lamp", "kitchen")
+        house.accepted("J1/update", status="FAILED")
+        assert house.history() == [("lamp", 1, "FAILED", 0)]
+
+    @pytest.mark.parametrize("end", ["SUCCEEDED", "FAILED"])
+    def test_who_is_done_and_joins_another_target_group_runs_the_job_again(self, house: Cloud, end: str) -> None:
+        house.create_group("club")
+        create(house, "J1", group_arn("kitchen"), group_arn("club"))
+        house.accepted("J1/update", status=end)
+        join(house, "lamp", "club")
+        assert house.history() == [("lamp", 1, end, 0), ("lamp", 2, "QUEUED", 0)]
+        assert house.store.executions.latest("lamp", "J1").version == 1
+        join(house, "lamp", "club")
+        assert len(house.history()) == 2
 
     @pytest.mark.parametrize("other_target", [THING_ARN + "lamp", group_arn("club")])
     def test_leaving_one_of_two_targets_changes_nothing(self, house: Cloud, other_target: str) -> None:

@@ -270,7 +270,7 @@ class TestThings:
 
     def test_endpoints_are_told_by_type(self, cloud: Cloud) -> None:
         assert cloud.operate("DescribeEndpoint") == {"endpointAddress": "localhost:1"}
-        assert cloud.operate("DescribeEndpoint", endpointType="iot:Jobs") == {"endpointAddress": "localhost:2"}
+        assert "Please use iot:Data-ATS" in refusal(cloud, "DescribeEndpoint", endpointType="iot:Jobs").message
         assert refusal(cloud, "DescribeEndpoint", endpointType="iot:Other").code == "InvalidRequest"
 
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from iot_jobs_simulator.refusals import Refused
+
 if TYPE_CHECKING:
     from conftest import Cloud
 
@@ -194,7 +196,7 @@ class TestTags:
     def test_jobs_and_groups_have_tags_from_their_creation_on(self, cloud: Cloud) -> None:
         cloud.create_job("J1", tags=[{"Key": "b", "Value": "2"}, {"Key": "a"}])
         group = cloud.operate("CreateThingGroup", thingGroupName="club", tags=[{"Key": "g", "Value": "1"}])
-        cloud.operate("CreateThingGroup", thingGroupName="club")
+        assert group == cloud.operate("CreateThingGroup", thingGroupName="club", tags=[{"Key": "g", "Value": "1"}])
         arn = cloud.job()["jobArn"]
 
         def tags(resource: str) -> Any:
@@ -209,6 +211,30 @@ class TestTags:
         behind_a = base64.urlsafe_b64encode(b'["a"]').decode()
         rest = cloud.operate("ListTagsForResource", resourceArn=arn, nextToken=behind_a)
         assert rest == {"tags": [{"Key": "c", "Value": "3"}]}
+
+    @pytest.mark.parametrize(
+        ("members", "words"),
+        [
+            ({"tags": [{"Key": "g", "Value": "2"}]}, "Resource arn:"),
+            ({}, "Resource arn:"),
+            ({"parentGroupName": "house", "tags": [{"Key": "g", "Value": "1"}]}, "Thing Group club already"),
+            (
+                {"thingGroupProperties": {"thingGroupDescription": "d"}, "tags": [{"Key": "g"}]},
+                "Thing Group club already",
+            ),
+        ],
+    )
+    def test_a_group_is_created_again_only_as_it_is(self, cloud: Cloud, members: dict[str, Any], words: str) -> None:
+        cloud.create_group("house")
+        cloud.operate("CreateThingGroup", thingGroupName="club", tags=[{"Key": "g", "Value": "1"}])
+        with pytest.raises(Refused) as refused:
+            cloud.operate("CreateThingGroup", thingGroupName="club", **members)
+        assert refused.value.code == "ResourceAlreadyExists"
+        assert refused.value.message.startswith(words)
+        assert refused.value.message.endswith("already exists in current account with different properties")
+        assert refused.value.members == {"resourceId": None, "resourceArn": None}
+        group = cloud.operate("DescribeThingGroup", thingGroupName="club")
+        assert group["thingGroupProperties"] == {}
 
     def test_what_is_gone_or_was_never_there_is_not_found(self, cloud: Cloud) -> None:
         cloud.create_job("J1")

@@ -43,7 +43,7 @@ def test_vector_02_the_first_job_is_announced_in_the_list_and_as_next(cloud: Clo
             "notify-next",
             {
                 "timestamp": now,
-                "execution": {**summary, "thingName": "lamp", "status": "QUEUED", "jobDocument": {"op": "x"}},
+                "execution": {**summary, "status": "QUEUED", "jobDocument": {"op": "x"}},
             },
         ),
     ]
