@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from iot_jobs_agent.catalog.trust import trust_problem
+from iot_jobs_agent.trust import trust_problem
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import ValidationError
 
-from iot_jobs_agent.catalog.trust import trust_problem
+from iot_jobs_agent.trust import trust_problem
 from iot_jobs_agent.handler import Manifest
 
 if TYPE_CHECKING:

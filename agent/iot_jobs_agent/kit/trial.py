@@ -22,7 +22,7 @@ from iot_jobs_agent.attempts.launchers import plain
 from iot_jobs_agent.catalog.catalog import Catalog
 from iot_jobs_agent.catalog.manifests import ManifestQuery, Manifests
 from iot_jobs_agent.catalog.sources import WORKER, Source, file_source, python_source
-from iot_jobs_agent.catalog.trust import trust_problem
+from iot_jobs_agent.trust import trust_problem
 from iot_jobs_agent.config.values import Config
 from iot_jobs_agent.core.events import (
     AttemptEnded,
