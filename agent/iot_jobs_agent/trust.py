@@ -1,4 +1,4 @@
-"""May this file be run: who could have put it there, or could change it?
+"""May this file be run or believed: who could have put it there, or could change it?
 
 Owns the rule of docs/handlers.md: the file, every directory above it and every symbolic link on the way must belong to
 root or the agent's user, and nobody else may write to them. With such a chain there is no race to lose between the
@@ -7,7 +7,7 @@ check and the start. It only looks (lstat), never follows blindly and never chan
 
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePath
 
 _WRITABLE_BY_OTHERS = 0o022
@@ -16,7 +16,7 @@ _ROOT = 0
 
 
 def trust_problem(path: Path, *, owners: frozenset[int] | None = None, exempt: Sequence[Path] = ()) -> str:
-    """Return why the file must not be run, with the fix, or "" if it may be. Blocking: a few lstat calls.
+    """Return why the file must not be run or believed, with the fix, or "" if it may be. Blocking: a few lstat calls.
 
     `owners` are the trusted user ids (default: root and this process's effective user). What really lies below one of
     `exempt` is trusted, with the directories above it; links that lead there from elsewhere are not. A root-owned
@@ -25,40 +25,54 @@ def trust_problem(path: Path, *, owners: frozenset[int] | None = None, exempt: S
     trusted = frozenset({_ROOT, os.geteuid()}) if owners is None else owners
     try:
         real = path.resolve(strict=True)
-        prefixes = [prefix.resolve() for prefix in exempt]
-        return _walk(path, trusted, [prefix for prefix in prefixes if real.is_relative_to(prefix)])
+        prefixes = [prefix for prefix in map(Path.resolve, exempt) if real.is_relative_to(prefix)]
+        for entry, status in way_to(path):
+            if stat.S_ISLNK(status.st_mode):
+                problem = _ownership_problem(entry, status, trusted)
+            elif any(entry.is_relative_to(prefix) or prefix.is_relative_to(entry) for prefix in prefixes):
+                problem = ""
+            else:
+                problem = _problem(entry, status, trusted)
+            if problem:
+                return problem
     except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links, Python before 3.13
         return f"{path} cannot be checked ({_reason(error)})"
+    return ""
 
 
-def _reason(error: Exception) -> str:
-    return (error.strerror or "unreadable").lower() if isinstance(error, OSError) else "a loop of symbolic links"
-
-
-def _walk(path: Path, trusted: frozenset[int], exempt: Sequence[Path]) -> str:
-    """Resolve the path as the kernel does, one component at a time, looking at each."""
+def way_to(path: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """Give what the kernel passes on its way to an absolute path: directories, links, the file. Raises OSError."""
     here = Path("/")
-    problem = "" if exempt else _problem(here, here.lstat(), trusted)
+    yield here, here.lstat()
     rest = list(path.parts[1:])
     links = 0
-    while rest and not problem and links <= _MOST_LINKS:
+    while rest and links <= _MOST_LINKS:
         part = rest.pop(0)
         if part == "..":
             here = here.parent
             continue
         entry = here / part
         status = entry.lstat()
+        yield entry, status
         if stat.S_ISLNK(status.st_mode):
             links += 1
-            problem = _ownership_problem(entry, status, trusted)
             target = PurePath(entry.readlink())
             rest = [*target.parts[target.is_absolute() :], *rest]
             here = Path("/") if target.is_absolute() else here
         else:
-            passes = any(entry.is_relative_to(prefix) or prefix.is_relative_to(entry) for prefix in exempt)
-            problem = "" if passes else _problem(entry, status, trusted)
             here = entry
-    return problem
+
+
+def owner_of(directory: Path) -> int | None:
+    """Return the user id that the directory belongs to, None if it is not there. Blocking."""
+    try:
+        return directory.stat().st_uid
+    except OSError:
+        return None
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror or "unreadable").lower() if isinstance(error, OSError) else "a loop of symbolic links"
 
 
 def _problem(entry: Path, status: os.stat_result, trusted: frozenset[int]) -> str:

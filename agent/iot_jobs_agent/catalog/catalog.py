@@ -10,6 +10,7 @@ import json
 import os
 import pwd
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -31,6 +32,7 @@ from iot_jobs_agent.device import device_facts
 from iot_jobs_agent.documents.enabled_handler import EnabledHandler, Rules
 from iot_jobs_agent.handler import Manifest
 from iot_jobs_agent.installation import installation
+from iot_jobs_agent.trust import trust_problem
 
 
 class Catalog:
@@ -105,6 +107,16 @@ class Catalog:
             "install it or remove it from handlers.enabled",
         )
 
+    def _settings_problem(self, name: str) -> str:
+        """Return what is wrong with the files that a built-in runs or believes by its settings, "" if nothing is."""
+        settings = self._config.handler_settings(name)
+        for key in BUILT_INS[name].trusted_files if name in BUILT_INS else ():
+            found = settings.get(key, [])
+            for file in found if isinstance(found, list) else [found]:
+                if problem := _file_problem(f"handler.{name}.{key}", Path(str(file))):
+                    return problem
+        return ""
+
     def _enabled_handler(self, source: Source, answer: DeclaredManifest) -> EnabledHandler:
         name = source.name
         unavailable = source.unavailable or answer.problem
@@ -117,6 +129,7 @@ class Catalog:
             manifest = Manifest(name=name)
         if answer.members.get("name", name) != name:
             unavailable = "its manifest has another name than its file or entry point; make them equal"
+        unavailable = unavailable or self._settings_problem(name)
         return EnabledHandler(
             argv=source.argv,
             settings=json.dumps(self._config.handler_settings(name)),
@@ -124,6 +137,23 @@ class Catalog:
             unavailable=unavailable,
             **dict(manifest),
         )
+
+
+def _file_problem(key: str, file: Path) -> str:
+    if file.exists():
+        return trust_problem(file, exempt=installation())
+    from difflib import get_close_matches  # noqa: PLC0415 - 0.2 MB that only a misspelt name needs
+
+    close = get_close_matches(file.name, _names_beside(file), n=1)
+    advice = f"did you mean {file.with_name(close[0])}" if close else f"correct or remove it in {key}"
+    return f"{file} does not exist; {advice}"
+
+
+def _names_beside(file: Path) -> list[str]:
+    try:
+        return [entry.name for entry in file.parent.iterdir()]
+    except OSError:
+        return []
 
 
 def _manifest(name: str, declared: Mapping[str, Any], overrides: Mapping[str, Any]) -> Manifest:

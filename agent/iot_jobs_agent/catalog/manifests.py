@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from iot_jobs_agent.catalog.asking import LARGEST_BYTES, ask
+from iot_jobs_agent.state.durable import replace_at_once
+from iot_jobs_agent.state.owner import is_owner
 
 _EXECUTABLE_TIMEOUT_S = 10.0
 _PYTHON_TIMEOUT_S = 30.0  # starting Python and importing takes seconds on the smallest boards
@@ -149,7 +151,6 @@ def _save(file: Path, known: Mapping[str, tuple[str, DeclaredManifest]]) -> None
         for name, (fingerprint, answer) in known.items()
         if not answer.problem
     }
-    draft = file.with_suffix(".new")
-    with suppress(OSError, ValueError, RecursionError):
-        draft.write_text(json.dumps(kept, sort_keys=True))
-        draft.replace(file)
+    if is_owner(file.parent):  # another user only looks
+        with suppress(OSError, ValueError, RecursionError):
+            replace_at_once(file, json.dumps(kept, sort_keys=True).encode())

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import ValidationError
 
-from iot_jobs_agent.trust import trust_problem
 from iot_jobs_agent.handler import Manifest
+from iot_jobs_agent.trust import trust_problem
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint

@@ -9,6 +9,8 @@ from pathlib import Path
 from iot_jobs_agent.commands import options
 from iot_jobs_agent.config.config import load, problems
 from iot_jobs_agent.config.values import Config
+from iot_jobs_agent.errors import StateDirectoryError
+from iot_jobs_agent.state.owner import become_owner, refuse_of_others
 
 EARLIEST = datetime(2026, 1, 1, tzinfo=UTC)  # no clock is right that shows less than our own age
 
@@ -27,8 +29,9 @@ def main(arguments: Sequence[str]) -> int:
         return os.EX_CONFIG
     settings = load(chosen.config)
     print(f"ok     configuration {chosen.config}")
-    findings = [_state_directory(settings.agent.state_directory), _clock()]
-    findings += asyncio.run(_running_checks(settings, is_offline=chosen.offline))
+    network = [] if chosen.offline else asyncio.run(_network(settings))  # with a key that root alone may read
+    become_owner(settings.agent.state_directory)
+    findings = [_state_directory(settings.agent.state_directory), _clock(), *asyncio.run(_handlers(settings)), *network]
     for is_ok, line in findings:
         print(f"{'ok    ' if is_ok else 'wrong '} {line}")
     return 0 if all(is_ok for is_ok, _ in findings) else 1
@@ -36,9 +39,14 @@ def main(arguments: Sequence[str]) -> int:
 
 def _state_directory(directory: Path) -> tuple[bool, str]:
     nearest = next(path for path in (directory, *directory.parents) if path.exists())
-    if os.access(nearest, os.W_OK | os.X_OK):
-        return True, f"state directory {directory}"
-    return False, f"agent.state_directory: {nearest} cannot be written by this user; make it the agent's user's."
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        return False, f"agent.state_directory: {nearest} cannot be written by this user; make it the agent's user's."
+    try:
+        if nearest == directory:
+            refuse_of_others(directory)
+    except StateDirectoryError as error:
+        return False, f"{error}."
+    return True, f"state directory {directory}"
 
 
 def _clock() -> tuple[bool, str]:
@@ -48,11 +56,8 @@ def _clock() -> tuple[bool, str]:
     return False, f"the clock says {now:%Y-%m-%d}: certificates will not be valid yet; let it synchronise first."
 
 
-async def _running_checks(settings: Config, *, is_offline: bool) -> list[tuple[bool, str]]:
-    findings = await _handlers(settings)
-    if not is_offline:
-        findings += [await _mqtt_port(settings), await _https(settings)]
-    return findings
+async def _network(settings: Config) -> list[tuple[bool, str]]:
+    return [await _mqtt_port(settings), await _https(settings)]
 
 
 async def _handlers(settings: Config) -> list[tuple[bool, str]]:

@@ -11,6 +11,7 @@ from iot_jobs_agent.catalog.sources import BUILT_IN, Source
 from iot_jobs_agent.commands import options
 from iot_jobs_agent.config.config import load_handlers
 from iot_jobs_agent.documents.enabled_handler import EnabledHandler
+from iot_jobs_agent.state.owner import become_owner
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -20,7 +21,9 @@ def main(arguments: Sequence[str]) -> int:
     options.add_json(parser)
     chosen = parser.parse_args(arguments)
     is_default = chosen.config == options.DEFAULT_CONFIG and not chosen.config.exists()
-    catalog = Catalog(load_handlers(None if is_default else chosen.config))
+    config = load_handlers(None if is_default else chosen.config)
+    become_owner(config.agent.state_directory)
+    catalog = Catalog(config)
     asyncio.run(catalog.refresh())
     enabled = catalog.enabled()
     listed = [_facts(source, enabled.get(name)) for name, source in catalog.known().items()]

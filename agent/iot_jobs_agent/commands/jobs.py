@@ -8,7 +8,6 @@ from pathlib import Path
 from iot_jobs_agent.attempts import results
 from iot_jobs_agent.commands import options
 from iot_jobs_agent.commands.terminal import one_line, printable
-from iot_jobs_agent.config.config import load_handlers
 from iot_jobs_agent.core.job import AttemptResult
 from iot_jobs_agent.core.outcome import ending_in_words
 from iot_jobs_agent.core.state import SETTLED_KEPT
@@ -28,7 +27,7 @@ def main(arguments: Sequence[str]) -> int:
         "job", nargs="?", metavar="JOB_ID", help="show this job's executions with each step's result and output"
     )
     chosen = parser.parse_args(arguments)
-    state_directory = load_handlers(chosen.config).agent.state_directory
+    state_directory = options.owned_state_directory(chosen.config)
     if chosen.job is not None:
         return _show(state_directory, chosen.job, as_json=chosen.json)
     entries = read_history(state_directory, chosen.limit)

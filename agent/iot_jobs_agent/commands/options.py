@@ -31,6 +31,21 @@ def add_timeout(to: argparse.ArgumentParser, what: str) -> None:
     to.add_argument("--timeout", type=_seconds, metavar="SECONDS", help=what)
 
 
+def owned_state_directory(config: Path) -> Path:
+    """Return the state directory that the configuration names, having become its owner if this is root.
+
+    Raises:
+        ConfigError: the configuration cannot be used.
+        StateDirectoryError: root may not become its owner.
+    """
+    from iot_jobs_agent.config.config import load_handlers  # noqa: PLC0415 - `--help` needs none of it
+    from iot_jobs_agent.state.owner import become_owner  # noqa: PLC0415 - as above
+
+    directory = load_handlers(config).agent.state_directory
+    become_owner(directory)
+    return directory
+
+
 def count(word: str) -> int:
     """Read how many of something are wanted, at least one."""
     number = int(word)

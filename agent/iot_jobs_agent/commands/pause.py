@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from iot_jobs_agent.commands import options
-from iot_jobs_agent.config.config import load_handlers
 from iot_jobs_agent.state import directory as state_directory
 from iot_jobs_agent.state import status
 
@@ -24,7 +23,7 @@ def main(arguments: Sequence[str]) -> int:
     chosen = parser.parse_args(arguments)
     if chosen.timeout is not None and not chosen.wait:
         parser.error("--timeout says how long to wait: add --wait")
-    directory = load_handlers(chosen.config).agent.state_directory
+    directory = options.owned_state_directory(chosen.config)
     state_directory.set_paused(directory, is_paused=True)
     if not chosen.wait:
         print("paused: no new executions are taken until `iot-jobs-agent resume`")

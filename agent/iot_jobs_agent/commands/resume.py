@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from iot_jobs_agent.commands import options
-from iot_jobs_agent.config.config import load_handlers
 from iot_jobs_agent.state import directory as state_directory
 
 
@@ -12,7 +11,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = options.parser("resume")
     options.add_config(parser)
     chosen = parser.parse_args(arguments)
-    directory = load_handlers(chosen.config).agent.state_directory
+    directory = options.owned_state_directory(chosen.config)
     was_paused = state_directory.is_paused(directory)
     state_directory.set_paused(directory, is_paused=False)
     print("resumed" if was_paused else "it was not paused")

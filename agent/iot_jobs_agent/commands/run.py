@@ -31,6 +31,8 @@ def main(arguments: Sequence[str]) -> int:
         parser.error("--timeout says how long to handle what is pending: add --once")
     settings = load(chosen.config)
     logs.configure(settings.agent.log_level, settings.agent.log_format)
+    if os.geteuid() == 0:
+        logs.get_logger().warning("running as root, and so does every handler", hint="see docs/install.md for a user")
     state_directory.prepare(settings.agent.state_directory)
     lock = state_directory.lock(settings.agent.state_directory)
     try:

@@ -7,7 +7,6 @@ from typing import Any
 
 from iot_jobs_agent.commands import options
 from iot_jobs_agent.commands.terminal import one_line
-from iot_jobs_agent.config.config import load_handlers
 from iot_jobs_agent.state import directory as state_directory
 from iot_jobs_agent.state import status
 
@@ -20,7 +19,7 @@ def main(arguments: Sequence[str]) -> int:
     options.add_config(parser)
     options.add_json(parser)
     chosen = parser.parse_args(arguments)
-    directory = load_handlers(chosen.config).agent.state_directory
+    directory = options.owned_state_directory(chosen.config)
     shown = status.read(directory)
     shown["is_running"] = state_directory.is_locked(directory)
     shown["is_paused"] = state_directory.is_paused(directory)

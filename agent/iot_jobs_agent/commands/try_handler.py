@@ -18,6 +18,7 @@ from iot_jobs_agent.core.job import AttemptResult, ExecutionStatus, Outcome
 from iot_jobs_agent.core.outcome import ending_in_words
 from iot_jobs_agent.errors import AgentError, DocumentError
 from iot_jobs_agent.kit.trial import Stage, TriedHandler, find_tried_handler, stage
+from iot_jobs_agent.state.owner import become_owner
 
 
 class ParamsError(AgentError):
@@ -29,7 +30,10 @@ def main(arguments: Sequence[str]) -> int:
     chosen = _parser().parse_args(arguments)
     params = _params(chosen.params)
     logs.configure("warning", "console")  # to stderr: an author wants to see the traceback of an internal error
-    return asyncio.run(_try(chosen, load_handlers(chosen.config), params))
+    config = load_handlers(chosen.config)
+    if chosen.config is not None:
+        become_owner(config.agent.state_directory)
+    return asyncio.run(_try(chosen, config, params))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -5,11 +5,12 @@ sentence each. The keys themselves are in `config.keys`, the rules about PEM fil
 """
 
 import math
+import os
 import re
 import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from os import environ as process_environ
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from iot_jobs_agent.config.values import SUBSCRIPTIONS_PER_CONNECTION, Config
 from iot_jobs_agent.errors import ConfigError
 from iot_jobs_agent.handler import Manifest
 from iot_jobs_agent.installation import installation
+from iot_jobs_agent.trust import owner_of, trust_problem, way_to
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -43,7 +45,7 @@ _NOWHERE = {  # stands for [aws] where nothing is connected
 }
 
 
-def load(path: Path, environ: Mapping[str, str] = process_environ) -> Config:
+def load(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
     """Read and check the file. Blocking.
 
     Raises:
@@ -55,7 +57,7 @@ def load(path: Path, environ: Mapping[str, str] = process_environ) -> Config:
     return config
 
 
-def problems(path: Path, environ: Mapping[str, str] = process_environ) -> list[str]:
+def problems(path: Path, environ: Mapping[str, str] = os.environ) -> list[str]:
     """Everything that is wrong with the file, one sentence each, empty if nothing is. Blocking."""
     return _read(path, environ)[1]
 
@@ -139,9 +141,19 @@ def _spelling(location: list[int | str]) -> str:
 
 def _cross_checks(config: Config, path: Path, environ: Mapping[str, str]) -> Iterator[str]:
     yield from _credential_problems(config, environ)
+    yield from _trust_problems(config, path)
     yield from _connection_problems(config)
     yield from _namespace_problems(config)
     yield from _handler_checks(config, path)
+
+
+def _trust_problems(config: Config, path: Path) -> Iterator[str]:
+    """What decides which handlers run, and whom the agent believes, is held to the rule for handlers' files."""
+    owners = frozenset({0, os.geteuid(), owner_of(config.agent.state_directory) or 0})
+    files = {"--config": path} | {f"aws.{key}": getattr(config.aws, key) for key in ("certificate", "root_ca")}
+    for key, file in files.items():
+        if file.exists() and (problem := trust_problem(file, owners=owners)):
+            yield f"{key}: {problem}."
 
 
 def _handler_checks(config: Config, path: Path) -> Iterator[str]:
@@ -228,10 +240,33 @@ def _root_problems(config: Config, path: Path) -> Iterator[str]:
                 yield f"handler.{name}.{key}: {root} overlaps {what}; choose a directory apart from it."
 
 
+def _believed(config: Config, path: Path) -> Iterator[tuple[str, Path]]:
+    """Tell the files that the agent runs or trusts, beside whole directories of them."""
+    yield "the configuration", path
+    yield "the private key", config.aws.private_key
+    yield "the certificate", config.aws.certificate
+    yield "aws.root_ca", config.aws.root_ca
+    for name, built_in in BUILT_INS.items():
+        settings = config.handler_settings(name)
+        for key in built_in.trusted_files:
+            found = settings.get(key, [])
+            for file in found if isinstance(found, list) else [found]:
+                if isinstance(file, str):
+                    yield f"handler.{name}.{key}", Path(file)
+    for directory in config.handlers.directories:
+        for name in config.handlers.enabled:
+            yield from ((f"the handler {name}", directory / file) for file in (name, f"{name}.sh"))
+
+
+def _on_the_way(file: Path) -> Iterator[Path]:
+    """Tell all that could be replaced to make a file another one; as far as it is there."""
+    with suppress(OSError):
+        yield from (entry for entry, _ in way_to(file))
+
+
 def _overlap(root: Path, config: Config, path: Path) -> str:
-    files = {"the configuration": path, "the private key": config.aws.private_key}
-    for what, file in files.items():
-        if file.resolve().is_relative_to(root):
+    for what, file in _believed(config, path):
+        if file.is_relative_to(root) or any(entry.is_relative_to(root) for entry in _on_the_way(file)):
             return f"{what} ({file})"
     trees = [("a handler directory", directory) for directory in config.handlers.directories]
     trees.append(("agent.state_directory", config.agent.state_directory))

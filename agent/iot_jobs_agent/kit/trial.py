@@ -22,7 +22,6 @@ from iot_jobs_agent.attempts.launchers import plain
 from iot_jobs_agent.catalog.catalog import Catalog
 from iot_jobs_agent.catalog.manifests import ManifestQuery, Manifests
 from iot_jobs_agent.catalog.sources import WORKER, Source, file_source, python_source
-from iot_jobs_agent.trust import trust_problem
 from iot_jobs_agent.config.values import Config
 from iot_jobs_agent.core.events import (
     AttemptEnded,
@@ -38,6 +37,7 @@ from iot_jobs_agent.documents.enabled_handler import EnabledHandler, Namespace, 
 from iot_jobs_agent.errors import DocumentError
 from iot_jobs_agent.handler import HANDLER_NAME
 from iot_jobs_agent.installation import installation
+from iot_jobs_agent.trust import trust_problem
 
 _SPEC = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 # Like the worker, but modules of the current directory are found too, after all that is installed.

@@ -15,7 +15,8 @@ from typing import Any
 
 from iot_jobs_agent.errors import StateDirectoryError
 from iot_jobs_agent.shim.files import WAKE
-from iot_jobs_agent.state.durable import replace_durably, sync_directory
+from iot_jobs_agent.state.durable import replace_at_once, replace_durably, sync_directory
+from iot_jobs_agent.state.owner import refuse_of_others
 
 LOCK = "agent.lock"
 LOCK_TRIES, LOCK_PAUSE_S = 10, 0.05
@@ -29,13 +30,14 @@ def prepare(directory: Path) -> None:
     """Make the directory if it is missing, for the agent's user alone and so that it survives power loss.
 
     Raises:
-        StateDirectoryError: it cannot be made.
+        StateDirectoryError: it cannot be made, is another user's, or others may write to it.
     """
     missing = [path for path in (directory, *directory.parents) if not path.exists()]
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         for path in missing:  # or everything that will be written durably inside could be out of reach
             sync_directory(path.parent)
+        refuse_of_others(directory)
     except OSError as error:
         raise StateDirectoryError(
             f"agent.state_directory {directory} cannot be made ({error.strerror}): make it, owned by the agent's user"
@@ -152,9 +154,7 @@ def set_paused(directory: Path, *, is_paused: bool) -> None:
 
 def write_status(directory: Path, status: Mapping[str, Any]) -> None:
     """Replace the status file. Not durable: after a power cut there is nothing true in it. Raises OSError."""
-    scratch = directory / f".{STATUS}.new"
-    scratch.write_text(json.dumps(status, indent=2))
-    scratch.replace(directory / STATUS)
+    replace_at_once(directory / STATUS, json.dumps(status, indent=2).encode())
 
 
 def read_status(directory: Path) -> dict[str, Any]:

@@ -181,6 +181,25 @@ def test_a_user_without_a_name_is_known_by_its_number(device: Device, monkeypatc
     assert device.catalog().rules().own_user == "3999999999"
 
 
+@pytest.mark.parametrize(
+    ("program", "mode", "words"),
+    [("tool", 0o777, "is writable by others"), ("tool", 0o755, ""), ("tol", 0o755, "does not exist; did you mean")],
+)
+async def test_field_a3_a_program_is_held_to_the_rule_of_handlers(
+    device: Device, program: str, mode: int, words: str
+) -> None:
+    tool = device.handlers / "tool"
+    tool.write_text("#!/bin/sh\n")
+    tool.chmod(mode)
+    settings = {"run-command": {"programs": ["/bin/echo", str(device.handlers / program)]}}
+    catalog = device.catalog("run-command", handler=settings)
+    await catalog.refresh()
+    unavailable = catalog.enabled()["run-command"].unavailable
+    assert (words in unavailable, bool(words)) == (True, bool(unavailable))
+    if words:
+        assert str(tool) in unavailable
+
+
 def test_known_names_are_legal_ones_only(device: Device) -> None:
     for name in ("copy.sh", "README.md", "Copy", ".hidden"):
         device.install(name, "#!/bin/sh\n")

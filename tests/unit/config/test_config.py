@@ -291,6 +291,43 @@ def test_a_root_that_holds_the_configuration_or_the_private_key_is_refused(direc
         assert f"overlaps {what} ({directory}/" in message
 
 
+def test_field_a2_nothing_that_is_run_or_believed_may_lie_where_a_job_may_write(directory: Path) -> None:
+    out, bin_, handlers = directory / "out", directory / "bin", directory / "handlers"
+    for each in (out, bin_, handlers):
+        each.mkdir(mode=0o755)
+    (out / "tool").write_text("#!/bin/sh\n")
+    (out / "link").symlink_to("/bin/echo")
+    (bin_ / "through").symlink_to(out / "link")
+    (handlers / "greet.sh").symlink_to(out / "tool")
+    roots = f'[handler.write-file]\nroots = ["{out}"]\n'
+    (directory / "root-ca.pem").rename(out / "ca.pem")
+    cases = {
+        "handler.run-command.programs": f'[handler.run-command]\nprograms = ["/bin/echo", "{out}/tool"]',
+        f"handler.run-command.programs ({bin_}": f'[handler.run-command]\nprograms = ["{bin_}/through"]',
+        "handler.collect-logs.ca_file": f'[handler.collect-logs]\nca_file = "{out}/ca.pem"',
+        "the handler greet": f'[handlers]\nenabled = ["greet"]\ndirectories = ["{handlers}"]',
+    }
+    for what, rest in cases.items():
+        root_ca = f'root_ca = "{directory}/certificate.pem"'
+        message = refusal(write(directory, aws=root_ca, rest=roots + rest))
+        assert message.startswith(f"handler.write-file.roots: {out} overlaps {what}"), message
+    assert "overlaps aws.root_ca" in refusal(write(directory, aws=f'root_ca = "{out}/ca.pem"', rest=roots))
+    certificate = f'root_ca = "{out}/ca.pem"\ncertificate = "{out}/ca.pem"'
+    assert "overlaps the certificate" in refusal(write(directory, aws=certificate, rest=roots))
+
+
+@pytest.mark.parametrize(("file", "key"), [("config.toml", "--config"), ("root-ca.pem", "aws.root_ca")])
+@pytest.mark.parametrize("mode", [0o666, 0o620])
+def test_field_a3_what_decides_who_is_believed_is_nobody_elses_to_write(
+    directory: Path, file: str, key: str, mode: int
+) -> None:
+    path = write(directory)
+    (directory / file).chmod(mode)
+    message = refusal(path)
+    assert message.startswith(f"{key}: {directory / file} is writable by others")
+    assert f"chmod go-w {directory / file}" in message
+
+
 def test_a_root_inside_the_installation_is_refused(directory: Path) -> None:
     root = Path(__file__).parents[3] / "agent" / "iot_jobs_agent" / "core"
     assert "the installation" in refusal(write(directory, rest=f'[handler.write-file]\nroots = ["{root}"]'))

@@ -11,6 +11,7 @@ import pytest
 
 from iot_jobs_agent.errors import StateDirectoryError
 from iot_jobs_agent.state import directory as state_directory
+from iot_jobs_agent.state.durable import replace_at_once, replace_durably
 
 
 def test_the_directory_is_made_for_the_agents_user_alone(tmp_path: Path) -> None:
@@ -120,3 +121,33 @@ def test_a_user_who_may_not_see_whether_an_agent_runs_is_told_so(tmp_path: Path,
     with as_nobody(), pytest.raises(StateDirectoryError, match="run this as the agent's user or as root"):
         state_directory.is_locked(tmp_path)
     state_directory.unlock(held)
+
+
+def test_field_a3_a_state_directory_that_others_may_write_to_is_refused(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    state_directory.prepare(state)
+    for mode in (0o777, 0o770, 0o702):
+        state.chmod(mode)
+        with pytest.raises(StateDirectoryError, match=f"is writable by others .*chmod 700 {state}"):
+            state_directory.prepare(state)
+    state.chmod(0o755)
+    state_directory.prepare(state)
+
+
+def test_a_state_directory_of_another_user_is_refused(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a directory away")
+    state = tmp_path / "state"
+    state_directory.prepare(state)
+    os.chown(state, 65534, 65534)
+    with pytest.raises(StateDirectoryError, match="belongs to user id 65534: start the agent as that user"):
+        state_directory.prepare(state)
+
+
+def test_a_link_in_the_place_of_a_file_that_is_being_written_leads_nowhere(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    for write in (replace_at_once, replace_durably):
+        (tmp_path / ".file.new").symlink_to(victim)
+        write(tmp_path / "file", b"new")
+        assert (victim.read_text(), (tmp_path / "file").read_text()) == ("precious", "new")
