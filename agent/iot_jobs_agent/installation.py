@@ -4,6 +4,10 @@ import importlib.util
 import sys
 from pathlib import Path
 
+import iot_jobs_agent
+
+# What `sys.path` needs for a process that is started without any site-packages (`python -I -S`).
+ROOT = Path(iot_jobs_agent.__file__).parent.parent
 _PACKAGES = ("iot_jobs_agent", "iot_jobs_handlers")
 
 

@@ -5,10 +5,9 @@ import sys
 from pathlib import Path
 from typing import Protocol
 
-import iot_jobs_agent
+from iot_jobs_agent.installation import ROOT
 from iot_jobs_agent.shim import files
 
-ROOT = Path(iot_jobs_agent.__file__).parent.parent
 BOOT = (
     "import sys; sys.path.append(sys.argv[1]); "
     "from iot_jobs_agent.shim.supervisor import main; sys.exit(main(sys.argv[2]))"

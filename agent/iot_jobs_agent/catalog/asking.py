@@ -3,8 +3,12 @@
 import asyncio
 import os
 import signal
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
+
+from iot_jobs_agent.installation import ROOT
+from iot_jobs_agent.shim.ask import SWEEP_S, TIMED_OUT
 
 LARGEST_BYTES = 256 * 1024
 _ENVIRONMENT = {
@@ -12,30 +16,38 @@ _ENVIRONMENT = {
     "LANG": "C.UTF-8",
     "JOB_PROTOCOL": "1",
 }
+_BOOT = (
+    "import sys; sys.path.append(sys.argv[1]); "
+    "from iot_jobs_agent.shim.ask import main; main(int(sys.argv[2]), float(sys.argv[3]), sys.argv[4:])"
+)
+_START_S = 30.0  # for a Python to start on the smallest of boards
 
 
 async def ask(argv: Sequence[str], timeout_s: float) -> tuple[int, bytes, str]:
-    """Return exit code, standard output and "", or what went wrong. What is left of its process group is killed.
+    """Return exit code, standard output and "", or what went wrong. All that it started has ended by then.
 
     The pipe is our own, not asyncio's: waiting for a process would otherwise also wait for whoever still holds its
     output.
     """
     read_fd, write_fd = os.pipe()
+    report_fd, their_report_fd = os.pipe()
     reader = asyncio.StreamReader()
     pipe, _ = await asyncio.get_running_loop().connect_read_pipe(
         lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(read_fd, "rb", 0)
     )
     try:
-        process = await _start(argv, write_fd)
+        process = await _start(argv, write_fd, their_report_fd, timeout_s)
     except OSError as error:
         pipe.close()
-        return -1, b"", f"cannot be started ({(error.strerror or 'unknown reason').lower()})"
+        os.close(report_fd)
+        return -1, b"", f"cannot be started ({_words(error.errno)})"
     finally:
         os.close(write_fd)
-    output = b""
+        os.close(their_report_fd)
     problem = ""
+    output = b""
     try:
-        async with asyncio.timeout(timeout_s):
+        async with asyncio.timeout(timeout_s + _START_S):
             output = await _read(reader)
             await process.wait()
     except TimeoutError:
@@ -44,19 +56,21 @@ async def ask(argv: Sequence[str], timeout_s: float) -> tuple[int, bytes, str]:
         problem = f"said more than {LARGEST_BYTES} bytes"
     finally:
         pipe.close()
-        has_rest = _kill_group(process.pid)
-        code = await process.wait()
-    if has_rest:
-        await asyncio.to_thread(_reap_group, process.pid)
-    return code, output, problem
+        code = await _end(process)
+        with os.fdopen(report_fd, "rb") as file:
+            report = file.read(64)
+    if report == TIMED_OUT:
+        return -1, output, problem or f"did not end within {timeout_s:g} s"
+    return (-1, b"", f"cannot be started ({_words(int(report))})") if report else (code, output, problem)
 
 
-async def _start(argv: Sequence[str], write_fd: int) -> asyncio.subprocess.Process:
+async def _start(argv: Sequence[str], write_fd: int, report_fd: int, timeout_s: float) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
-        *argv,
+        *(sys.executable, "-I", "-S", "-c", _BOOT, str(ROOT), str(report_fd), str(timeout_s), *argv),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=write_fd,
         stderr=asyncio.subprocess.DEVNULL,
+        pass_fds=(report_fd,),
         env=_ENVIRONMENT,
         cwd="/",
         process_group=0,  # no session of its own: by that the agent knows what it adopted (`attempts.orphans`)
@@ -72,17 +86,19 @@ async def _read(reader: asyncio.StreamReader) -> bytes:
     return output
 
 
-def _kill_group(group: int) -> bool:
-    """Kill every process of the group; False if there is none, or none that we may kill."""
+async def _end(process: asyncio.subprocess.Process) -> int:
+    """Let it sweep what it has started, and see that it ends itself."""
+    if process.returncode is None:
+        with suppress(ProcessLookupError):
+            process.terminate()
     try:
-        os.killpg(group, signal.SIGKILL)
-    except OSError:
-        return False
-    return True
+        async with asyncio.timeout(2 * SWEEP_S):
+            return await process.wait()
+    except TimeoutError:
+        with suppress(ProcessLookupError):
+            process.send_signal(signal.SIGKILL)
+        return await process.wait()
 
 
-def _reap_group(group: int) -> None:
-    """Reap those of the group that became our children (the agent adopts orphans). Blocks while they die."""
-    with suppress(ChildProcessError):
-        while True:
-            os.waitpid(-group, 0)
+def _words(number: int | None) -> str:
+    return os.strerror(number).lower() if number else "unknown reason"
