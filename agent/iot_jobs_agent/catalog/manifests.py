@@ -5,18 +5,25 @@ Owns `describe` and the cache. No handler is ever imported here, and nothing tha
 """
 
 import json
+import os
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from iot_jobs_agent.catalog.asking import LARGEST_BYTES, ask
+from iot_jobs_agent.catalog.sources import manifest_file
 from iot_jobs_agent.state.durable import replace_at_once
 from iot_jobs_agent.state.owner import is_owner
+from iot_jobs_agent.trust import trust_problem
 
 _EXECUTABLE_TIMEOUT_S = 10.0
 _PYTHON_TIMEOUT_S = 30.0  # starting Python and importing takes seconds on the smallest boards
 _LONGEST_PROBLEM = 300
+DESCRIBE_LINE = "# iot-jobs-agent: describe"
+_LINE = re.compile(rb"\s*(?:#|//|--|;|%) *iot-jobs-agent: *describe\s*")  # in the comments of most languages
+_COMMENT = re.compile(rb"\s*(?:#|//|--|;|%)")
 
 
 class ManifestQuery(NamedTuple):
@@ -74,8 +81,13 @@ class Manifests:
         return fingerprint == query.fingerprint and not (again and answer.may_pass)
 
     async def _ask_executable(self, query: ManifestQuery) -> DeclaredManifest:
-        """Return its own answer, or an empty one: describing itself is optional."""
-        if query.path is None or not _may_answer(query.path):
+        """Return what stands beside it, or its own answer, or an empty one: describing itself is optional."""
+        if query.path is None:
+            return DeclaredManifest()
+        beside = manifest_file(query.name, query.path.parent)
+        if (found := _read_beside(beside)) is not None:
+            return found
+        if not may_be_asked(query.path):
             return DeclaredManifest()
         code, output, problem = await ask([str(query.path), "describe"], self._timeout_s)
         if problem:
@@ -101,14 +113,40 @@ class Manifests:
         return answers
 
 
-def _may_answer(path: Path) -> bool:
-    """Tell whether asking is safe: a script without that word would take `describe` for an order, and act."""
+def may_be_asked(path: Path) -> bool:
+    """Tell whether asking is safe: a program that does not know the word would take it for an order, and act."""
+    return _has_line(path) or needs_line(path)
+
+
+def needs_line(path: Path) -> bool:
+    """Tell whether a script is asked only because it has the word outside of its comments, and should say so itself."""
+    start = _start_of(path)
+    code = b"\n".join(line for line in start.splitlines() if not _COMMENT.match(line))
+    return start.startswith(b"#!") and b"describe" in code and not _has_line(path)
+
+
+def _has_line(path: Path) -> bool:
+    start = _start_of(path)
+    return start.startswith(b"#!") and any(_LINE.fullmatch(line) for line in start.splitlines())
+
+
+def _start_of(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
-            start = file.read(LARGEST_BYTES)
+            return file.read(LARGEST_BYTES)
     except OSError:
-        return False
-    return not start.startswith(b"#!") or b"describe" in start
+        return b""
+
+
+def _read_beside(file: Path) -> DeclaredManifest | None:
+    if not os.path.lexists(file):
+        return None
+    if problem := trust_problem(file):
+        return DeclaredManifest(problem=problem)
+    declared = _parse(_start_of(file))
+    if not isinstance(declared, dict):
+        return DeclaredManifest(problem=f"{file} is not a JSON object")
+    return DeclaredManifest(declared)
 
 
 def _python_answer(described: object) -> DeclaredManifest:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 BUILT_IN = "built in"
+MANIFEST_SUFFIX = ".manifest.json"
 ENTRY_POINTS = "iot_jobs_agent.handlers"
 WORKER = (sys.executable, "-I", "-m", "iot_jobs_agent.worker")
 
@@ -44,12 +45,15 @@ class Source(NamedTuple):
         """A text that changes whenever what the handler declares may have changed."""
         parts = [*self.argv, self.version]
         if self.path is not None:
-            try:
-                status = self.path.stat()
-                parts += map(str, (self.path, status.st_ino, status.st_mtime_ns, status.st_size))
-            except OSError:
-                parts.append("gone")
+            parts.append(_state_of(self.path))
+            if not self.spec:
+                parts.append(_state_of(manifest_file(self.name, self.path.parent)))
         return "|".join(parts)
+
+
+def manifest_file(name: str, directory: Path) -> Path:
+    """Return the file in which a handler's manifest may stand, so that the handler need not be started for it."""
+    return directory / f"{name}{MANIFEST_SUFFIX}"
 
 
 def file_source(name: str, directory: Path, path: Path, trusted: Sequence[Path]) -> Source | None:
@@ -79,6 +83,8 @@ def names_in(directory: Path) -> Iterator[str]:
     except OSError:
         return
     for name in found:
+        if name.endswith(MANIFEST_SUFFIX):
+            continue
         try:
             yield Manifest(name=name).name
         except ValidationError:
@@ -107,6 +113,15 @@ class InstalledHandlers:
                 sources[point.name] = source
             self._seen, self._sources = seen, sources
         return self._sources
+
+
+def _state_of(path: Path) -> str:
+    """Return a text that changes whenever the file does."""
+    try:
+        status = path.stat()
+    except OSError:
+        return "gone"
+    return f"{path} {status.st_ino} {status.st_mtime_ns} {status.st_size}"
 
 
 def _executable_problem(path: Path) -> str:

@@ -7,6 +7,7 @@ from importlib.metadata import version
 from typing import Any
 
 from iot_jobs_agent.catalog.catalog import Catalog
+from iot_jobs_agent.catalog.manifests import DESCRIBE_LINE, needs_line
 from iot_jobs_agent.catalog.sources import BUILT_IN, Source
 from iot_jobs_agent.commands import options
 from iot_jobs_agent.config.config import load_handlers
@@ -44,7 +45,14 @@ def _facts(source: Source, handler: EnabledHandler | None) -> dict[str, Any]:
         "summary": described.summary if described else "",
         "params": dict(described.params) if described else None,
         "unavailable": unavailable,
+        "advice": _advice(source),
     }
+
+
+def _advice(source: Source) -> str:
+    if source.path is None or source.spec or not needs_line(source.path):
+        return ""
+    return f"it is asked for its manifest since it has the word describe: say so with a line `{DESCRIBE_LINE}`"
 
 
 def _version(source: Source) -> str:
@@ -69,6 +77,7 @@ def _details_of(each: dict[str, Any]) -> list[str]:
     lines = [each["summary"]] if each["summary"] else []
     lines += params_in_words(each["params"]) if each["params"] else []
     lines += [f"unavailable: {each['unavailable']}"] if each["unavailable"] else []
+    lines += [f"advice: {each['advice']}"] if each["advice"] else []
     return [f"    {''.join(each if each.isprintable() else ' ' for each in line)}" for line in lines]
 
 

@@ -22,7 +22,7 @@ def command(*arguments: str, cwd: Path | None = None) -> "subprocess.CompletedPr
         [sys.executable, "-m", "iot_jobs_agent", *arguments],
         capture_output=True,
         text=True,
-        timeout=25,
+        timeout=55,
         check=False,
         cwd=cwd,
     )
@@ -154,7 +154,7 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
     os.close(reader)
     command = [sys.executable, "-m", "iot_jobs_agent", "handlers", "--config", str(tmp_path / "none.toml")]
     (tmp_path / "none.toml").write_text("")
-    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=25, check=False)
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=55, check=False)
     os.close(writer)
     assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
 

@@ -70,7 +70,7 @@ def pytest_in(directory: Path, text: str, *arguments: str) -> "subprocess.Comple
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments, "test_it.py"],
         capture_output=True,
         text=True,
-        timeout=25,
+        timeout=55,
         check=False,
         cwd=directory,
     )

@@ -11,6 +11,7 @@ import pytest
 from tests.support.catalog import Device, describing
 
 from iot_jobs_agent.catalog.catalog import Catalog
+from iot_jobs_agent.catalog.manifests import needs_line
 
 
 @pytest.mark.parametrize(
@@ -30,12 +31,45 @@ async def test_an_executable_need_not_describe_itself(device: Device, text: str)
     assert (handler.unavailable, handler.name, handler.timeout_s) == ("", "copy", 3600)
 
 
-async def test_a_script_that_does_not_know_the_word_describe_is_never_started(device: Device) -> None:
-    device.install("reboot.sh", f"#!/bin/sh\ntouch {device.state}/rebooted\n")
+@pytest.mark.parametrize(
+    ("text", "is_asked", "is_advised"),
+    [
+        ("#!/bin/sh\ntouch {asked}\n", False, False),
+        ("#!/bin/sh\n# does what describe cannot\ntouch {asked}\n", False, False),
+        ("#!/bin/sh\n  # describe\ntouch {asked}\n", False, False),
+        ("#!/bin/sh\n# iot-jobs-agent: describe\ntouch {asked}\n", True, False),
+        ("#!/bin/sh\ncase $1 in describe) touch {asked};; esac\n", True, True),
+        ("#!/bin/sh\n# iot-jobs-agent: describe\n[ $1 = describe ] && touch {asked}\n", True, False),
+        ("touch {asked} # describe\n# iot-jobs-agent: describe\n", False, False),
+    ],
+)
+async def test_field_a4_only_who_says_so_is_asked(device: Device, text: str, is_asked: bool, is_advised: bool) -> None:
+    asked = device.state / "asked"
+    path = device.install("reboot.sh", text.format(asked=asked))
     catalog = device.catalog("reboot")
     await catalog.refresh()
     assert catalog.enabled()["reboot"].unavailable == ""
-    assert not (device.state / "rebooted").exists()
+    assert (asked.exists(), needs_line(path)) == (is_asked, is_advised)
+
+
+async def test_field_a4_a_manifest_may_stand_beside_what_is_never_run(device: Device) -> None:
+    asked = device.state / "asked"
+    device.install("copy", f"#!/bin/sh\n# iot-jobs-agent: describe\ntouch {asked}\n")
+    beside = device.install("copy.manifest.json", '{"timeout_s": 5}', mode=0o644)
+    catalog = device.catalog("copy")
+    await catalog.refresh()
+    assert (catalog.enabled()["copy"].timeout_s, catalog.enabled()["copy"].unavailable) == (5, "")
+    assert "copy.manifest" not in catalog.known()
+    device.install("copy.manifest.json", '{"timeout_s": 6}', mode=0o644)
+    await catalog.refresh()
+    assert catalog.enabled()["copy"].timeout_s == 6
+    device.install("copy.manifest.json", "[]", mode=0o644)
+    await catalog.refresh()
+    assert catalog.enabled()["copy"].unavailable == f"{beside} is not a JSON object"
+    device.install("copy.manifest.json", "{}", mode=0o666)
+    await catalog.refresh()
+    assert "is writable by others" in catalog.enabled()["copy"].unavailable
+    assert not asked.exists()
 
 
 @pytest.mark.parametrize(
@@ -45,8 +79,7 @@ async def test_a_script_that_does_not_know_the_word_describe_is_never_started(de
         (describing(colour=1), 0o755, "its manifest is wrong at colour: extra"),
         (describing(name="other"), 0o755, "another name"),
         ("#!/bin/sh\n", 0o644, "is not executable by the agent; run `chmod 755"),
-        ("#!/no/such/interpreter describe\n", 0o755, "describe` cannot be started (no such file"),
-        ("\x7fELF, or so it says", 0o755, "describe` cannot be started (exec format error)"),
+        ("#!/no/such/interpreter\n: describe\n", 0o755, "describe` cannot be started (no such file"),
         ("#!/bin/sh\nyes describe\n", 0o755, "said more than"),
     ],
 )
@@ -76,7 +109,7 @@ async def test_an_executable_that_hangs_is_killed_with_its_children(device: Devi
 
 async def test_who_is_asked_stays_in_our_session_so_that_no_sweep_takes_it_for_a_stray(device: Device) -> None:
     told = device.handlers.parent / "stat"
-    device.install("h", f"#!/bin/sh\n# describe\ncat /proc/$$/stat > {told}\necho '{{}}'\n")
+    device.install("h", f"#!/bin/sh\n# iot-jobs-agent: describe\ncat /proc/$$/stat > {told}\necho '{{}}'\n")
     await device.catalog("h").refresh()
     session = told.read_text().rpartition(")")[2].split()[3]
     assert int(session) == os.getsid(0)
