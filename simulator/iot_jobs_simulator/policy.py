@@ -26,6 +26,10 @@ class Policy:
         """Whether the certificate may connect at all."""
         return self._is_free(common_name) or (common_name is not None and self.is_thing(common_name))
 
+    def permits_client_id(self, common_name: str | None, client_id: str) -> bool:
+        """Whether the certificate may connect with the client id: the thing's own name, as docs/install.md has it."""
+        return self._is_free(common_name) or client_id == common_name
+
     def permits(self, common_name: str | None, topic: str) -> bool:
         """Whether the certificate may publish to the topic, or subscribe to the filter."""
         return self._is_free(common_name) or topic.startswith(f"$aws/things/{common_name}/")

@@ -161,6 +161,8 @@ class Gate:
         problem = limits.connect_problem(connect)
         if connect.will_topic is not None and not self.rules.policy.permits(self.common_name, connect.will_topic):
             problem = "its certificate does not allow its will"
+        if not self.rules.policy.permits_client_id(self.common_name, connect.client_id):
+            problem = f"its certificate allows the client id {self.common_name} only"
         if problem is not None or not self.rules.policy.admits(self.common_name):
             self._end(problem or f"{self.common_name} is not a thing")
         refusal = limits.connect_refusal(connect)

@@ -50,6 +50,22 @@ async def test_each_thing_has_a_certificate_that_works_for_it(strict: RunningSim
     device.close()
 
 
+@pytest.mark.parametrize("client_id", ["door", "other", "Lamp"])
+async def test_field_a6_a_certificate_cannot_take_another_client_id_over(
+    strict: RunningSimulator, client_id: str
+) -> None:
+    other = await wire.opened(strict.mqtts_port, tls=wire.client_tls(strict.certificates, "door"))
+    other.send(wire.connect("door"))
+    await other.heard()
+    device = await wire.opened(strict.mqtts_port, tls=wire.client_tls(strict.certificates, "lamp"))
+    device.send(wire.connect(client_id))
+    assert await device.heard() == b""
+    other.send(wire.subscribe("$aws/things/door/jobs/notify"))
+    assert (await other.heard())[-1] == 1
+    for each in (device, other):
+        each.close()
+
+
 @pytest.mark.parametrize("topic", ["$aws/things/door/jobs/get", "anything"])
 async def test_publishing_for_another_thing_ends_the_connection(strict: RunningSimulator, topic: str) -> None:
     device = await connected(strict, "lamp")
