@@ -27,7 +27,7 @@ from iot_jobs_agent.attempts.results import Results
 from iot_jobs_agent.core.events import AttemptEnded, AttemptEvent, AttemptStarted
 from iot_jobs_agent.core.job import AttemptId, AttemptResult, Ending, ExecutionId, StartReason, Step
 from iot_jobs_agent.shim import files
-from iot_jobs_agent.shim.processes import PR_SET_CHILD_SUBREAPER, prctl
+from iot_jobs_agent.shim.processes import PR_SET_CHILD_SUBREAPER, prctl, ticks_now
 from iot_jobs_agent.state.durable import sync_directory
 
 __all__ = ["Attempts", "Facts"]
@@ -55,6 +55,7 @@ class Watch:
         "pid",
         "pidfd",
         "position",
+        "since",
         "stops",
     )
 
@@ -63,6 +64,7 @@ class Watch:
         self.directory = directory
         self.longest_s, self.grace_s = limits_s
         self.position = Position()
+        self.since = 0  # when it was launched, if by this agent: not from a file, which its handler could change
         self.pid = 0
         self.pidfd: int | None = None
         self.control: int | None = None
@@ -243,6 +245,7 @@ class Attempts:
         attempt_directory.fill(watch.directory, job_directory, watch.attempt, step, facts)
         sync_directory(self._jobs)
         sync_directory(self._attempts)
+        watch.since = ticks_now()
         pid = self._launcher(watch.directory)
         self._shims.add(pid)
         return pid
@@ -313,7 +316,7 @@ class Attempts:
     def _sweep(self, watch: Watch) -> AttemptResult:
         """In the thread: let nothing of a lost attempt live on."""
         token = attempt_directory.read_token(watch.directory)
-        leftovers_killed, leftovers_alive = orphans.sweep(token, self._shims.__contains__)
+        leftovers_killed, leftovers_alive = orphans.sweep(token, self._shims.__contains__, watch.since)
         reason = "interrupted: its supervisor ended without a result"
         return attempt_directory.lost_result(watch.directory, reason, leftovers_killed, leftovers_alive)
 
