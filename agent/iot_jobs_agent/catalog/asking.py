@@ -1,4 +1,4 @@
-"""Runs a program that may be hostile, for its output: bounded in time and size, and nothing of it lives on."""
+"""Runs a program that may be hostile and returns its output: time and size are limited, and its process group ends."""
 
 import asyncio
 import os
@@ -15,10 +15,10 @@ _ENVIRONMENT = {
 
 
 async def ask(argv: Sequence[str], timeout_s: float) -> tuple[int, bytes, str]:
-    """Return exit code, standard output and "", or what went wrong. What is left of its process group is killed.
+    """Run `argv`; return its exit code, its standard output, and what went wrong ("" if nothing did).
 
-    The pipe is our own, not asyncio's: waiting for a process would otherwise also wait for whoever still holds its
-    output.
+    Afterwards, whatever is left of its process group is killed. We use our own pipe rather than asyncio's, because
+    with that, waiting for the process also waits for every other process that still has its output open.
     """
     read_fd, write_fd = os.pipe()
     reader = asyncio.StreamReader()
@@ -59,7 +59,7 @@ async def _start(argv: Sequence[str], write_fd: int) -> asyncio.subprocess.Proce
         stderr=asyncio.subprocess.DEVNULL,
         env=_ENVIRONMENT,
         cwd="/",
-        process_group=0,  # no session of its own: by that the agent knows what it adopted (`attempts.orphans`)
+        process_group=0,  # not its own session, by which the agent recognises orphans (`attempts.orphans`)
     )
 
 
@@ -73,7 +73,7 @@ async def _read(reader: asyncio.StreamReader) -> bytes:
 
 
 def _kill_group(group: int) -> bool:
-    """Kill every process of the group; False if there is none, or none that we may kill."""
+    """Kill every process of the group. Return False if there is none, or none that we may kill."""
     try:
         os.killpg(group, signal.SIGKILL)
     except OSError:
@@ -82,7 +82,7 @@ def _kill_group(group: int) -> bool:
 
 
 def _reap_group(group: int) -> None:
-    """Reap those of the group that became our children (the agent adopts orphans). Blocks while they die."""
+    """Reap the processes of the group that became our children (the agent adopts orphans). Blocks until they die."""
     with suppress(ChildProcessError):
         while True:
             os.waitpid(-group, 0)
