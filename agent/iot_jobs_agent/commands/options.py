@@ -32,7 +32,7 @@ def add_timeout(to: argparse.ArgumentParser, what: str) -> None:
 
 
 def count(word: str) -> int:
-    """Read how many of something are wanted, at least one."""
+    """Parse a number of things, at least one."""
     number = int(word)
     if number < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1, not {word}")
