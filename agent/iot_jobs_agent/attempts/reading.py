@@ -1,6 +1,7 @@
 """Checks what a shim wrote before we believe it: it went through another process and a disk, and could be forged.
 
-The checks are written by hand because the agent's process does without pydantic. Pure functions: bytes in, values out.
+The checks are written by hand: pydantic is only for what comes from outside the agent (docs/decisions.md). Pure
+functions: bytes in, values out.
 """
 
 import json

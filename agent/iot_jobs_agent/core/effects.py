@@ -1,4 +1,4 @@
-"""Effects: everything the agent can do. `decide` returns them in the order to perform them; only the daemon does that.
+"""Effects: everything the agent can do. `decide` returns them in order; only `daemon` and `exchange` perform them.
 
 Effects that act on the outside world wait until the journal effects before them (`JOURNAL`) are on disk.
 """
