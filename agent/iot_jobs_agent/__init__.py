@@ -1,5 +1,5 @@
-"""The daemon: one MQTT connection to AWS IoT Core, pending job executions handed to handlers.
+"""The daemon: keeps one MQTT connection to AWS IoT Core and hands pending job executions to handlers.
 
-Rule of the package: `core` decides and touches nothing; `daemon` is the only file that performs what `core` decided;
-`aws` is the only file that knows the AWS SDK.
+The rules of the package: `core` decides and touches nothing. Only `daemon`, with `exchange` for requests to the
+service, performs what `core` has decided. Only `aws` knows the AWS SDK.
 """

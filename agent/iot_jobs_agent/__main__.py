@@ -1,7 +1,7 @@
-"""The command line: finds the command and hands over. Only the command asked for is imported.
+"""The command line: finds the command and hands over to it. Only the command that was asked for is imported.
 
 Exit status: 0 done; 1 it ran, and the answer is no (a job did not succeed, a check failed, the agent gave up); 2 wrong
-usage; 69 a service that is needed is not there; 70 an internal error; 73 the state directory cannot be used;
+usage; 69 a service that is needed is not available; 70 an internal error; 73 the state directory cannot be used;
 78 the configuration cannot be used (sysexits.h).
 """
 
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return next((status for kind, status in STATUSES.items() if isinstance(error, kind)), EX_FAILED)
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # the reader of our output went away, as `head` does
+    except BrokenPipeError:  # whoever reads our output went away, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     return status

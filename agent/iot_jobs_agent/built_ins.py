@@ -1,4 +1,4 @@
-"""The built-in handlers: the one table of everything that the agent knows about each. It imports none of them."""
+"""The built-in handlers: one table with everything that the agent knows about each. It imports none of them."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -7,11 +7,11 @@ from typing import NamedTuple
 class BuiltIn(NamedTuple):
     """One built-in. `spec` is its `module:attribute`.
 
-    `template_args` names the params that the args of AWS's managed template of the same name stand for, in order;
-    `template_list` names the param that takes all further args, a list whose items are separated by spaces.
-    `path_lists` are the settings that hold lists of absolute paths, each with a path such as people write there;
-    `writes_below` is the one of them that names the directories it may write below.
-    `trusted_files` are the settings that name what it runs or believes, a path or a list of them.
+    `template_args` names, in order, the params that the args of AWS's managed template for the same work stand for;
+    `template_list` names the param that takes all further args, as a list split at spaces. `path_lists` maps each
+    setting that is a list of absolute paths to an example path for messages; `writes_below` is the setting among them
+    that lists the directories below which the handler may write. `trusted_files` are the settings that name a file, or
+    a list of files, which the handler runs or trusts.
     """
 
     spec: str

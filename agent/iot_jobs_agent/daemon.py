@@ -1,8 +1,8 @@
-"""The loop: event, decide, perform. Only `exchange` performs effects besides: those that are requests to the service.
+"""The main loop: take an event, decide, perform the effects. `exchange` performs those that are requests to AWS.
 
-Everything that happens arrives as an event in one inbox and is answered by `core.decide`. Effects go through one queue,
-in order: those that act on the world wait until the journal effects before them are on the disk, while the loop goes
-on. Requests run as tasks and come back as events. `run` has the order of start-up and shutdown.
+Everything that happens arrives as an event in one inbox, and `core.decide` handles it. Effects go through one queue, in
+order. Those that act on the outside world wait until the journal effects before them are on disk, while the loop
+continues. Requests run as tasks, and their answers come back as events. `run` has the order of start-up and shutdown.
 """
 
 import asyncio
@@ -65,7 +65,7 @@ STATUS_DELAY_S = 0.5
 
 
 class Daemon:
-    """One agent. Make it inside a running loop, then `run` it once."""
+    """One agent. Create it inside a running loop, then `run` it once."""
 
     def __init__(self, config: Config, notifier: Notifier) -> None:
         directory = config.agent.state_directory
@@ -103,18 +103,18 @@ class Daemon:
         self._tally = Tally()
 
     def exit_status_of_once(self) -> int:
-        """Return 0 if all that was pending succeeded, 69 if the service was never reached, else 1; log what is left."""
+        """Return 0 if all executions succeeded, 69 if the service was never reached, else 1. Log what is left."""
         if not self._tally.is_done:
             self._log.warning("not everything is done", why=self._board.line(self._state), left=left(self._state))
         return self._tally.exit_status(self._state)
 
     async def run(self, *, once: bool = False, limit_s: float | None = None) -> None:
-        """Serve until SIGTERM or SIGINT; with `once`, until all that is pending is settled, for `limit_s` at most.
+        """Serve until SIGTERM or SIGINT, or with `once` until everything pending is settled, for at most `limit_s`.
 
-        Handlers go on running.
+        Handlers keep running afterwards.
 
         Raises:
-            JournalError: the journal failed under way. Nothing was acknowledged that it does not hold.
+            JournalError: a write to the journal failed. We have acknowledged nothing that is not in the journal.
         """
         self._loop.set_exception_handler(self._on_surprise)
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -146,7 +146,7 @@ class Daemon:
 
     async def _until_idle(self) -> None:
         await self._idle.wait()
-        await self._batches.join()  # what was decided before is done, and counted
+        await self._batches.join()  # wait until everything decided so far is done and counted
 
     async def _shut_down(self, tasks: set[asyncio.Task[Any]]) -> None:
         for task in tasks | self._requests:
@@ -158,7 +158,7 @@ class Daemon:
         self._write_status()
 
     async def _open_journal(self) -> None:
-        """Open the journal, now or as soon as the disk allows it. READY comes either way: the connection can work."""
+        """Open the journal as soon as the disk allows. Report READY in any case, because the connection can work."""
         ready = False
         while True:
             try:
@@ -181,7 +181,7 @@ class Daemon:
         await self._recover(agent_id, recovered)
 
     def _open_state(self) -> tuple[str, Recovered]:
-        """Open the journal, on its thread. A damaged one is set aside; what it held is FAILED, never run again."""
+        """Open the journal, on its thread. Set a damaged one aside: its executions will be FAILED, never run again."""
         agent_id = state_directory.agent_id(self._directory)
         self._attempts.prepare()
         try:
@@ -192,7 +192,7 @@ class Daemon:
             return agent_id, self._journal.open()
 
     async def _recover(self, agent_id: str, recovered: Recovered) -> None:
-        """Tell the core what was under way and find the attempts again; those of a lost journal end first."""
+        """Tell the core what was under way, and find the attempts again. First end those that the journal has lost."""
         known = {execution.id for execution in recovered.executions}
         for other in await self._attempts.abandon_others(known):
             self._log.warning("stopped an attempt that the journal does not know", execution=str(other.execution))
@@ -230,7 +230,7 @@ class Daemon:
             self._timer = self._loop.call_later(max(0.0, deadline - now), self._inbox.put_nowait, Tick())
 
     async def _perform_all(self) -> None:
-        """Perform batch after batch, in order. A journal that fails ends the agent: the next one recovers."""
+        """Perform batch after batch, in order. If the journal fails, the agent exits, and the next one recovers."""
         while True:
             effects = await self._batches.get()
             journal = [e for e in effects if isinstance(e, JOURNAL)]
@@ -277,10 +277,10 @@ class Daemon:
             self._on_surprise(self._loop, {"exception": error})
 
     def _on_surprise(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """End the process on a defect of ours, so that it is seen and the next start recovers.
+        """Exit on a defect of ours, so that somebody notices it and the next start recovers.
 
-        What can be expected to fail became an event long before. A callback whose error is only logged, as the loop
-        does by itself, would leave an attempt without an end.
+        Failures that we expect have become events long before they get here. If the error of a callback were only
+        logged, as the loop does by default, an attempt could stay without an end.
         """
         if (error := context.get("exception")) is not None:
             self._log.error("internal error", exc_info=error)
@@ -316,7 +316,7 @@ class Daemon:
             await asyncio.sleep(interval_s)
 
     def _show_status(self) -> None:
-        """Write the status file soon, not with each event, for the flash's sake."""
+        """Write the status file soon, but not for each event, to spare the flash memory."""
         if self._status_timer is None:
             self._status_timer = self._loop.call_later(STATUS_DELAY_S, self._write_status)
 

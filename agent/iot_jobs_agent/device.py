@@ -1,4 +1,4 @@
-"""What this device is, as far as a job document may ask in its `conditions`. Blocking: reads a file the first time."""
+"""The facts about this device that the `conditions` of a job document may name. Blocks: reads a file the first time."""
 
 import os
 import platform
@@ -8,7 +8,7 @@ _KEYS = {"operatingSystem": "ID", "osVersion": "VERSION_ID"}  # os-release(5)
 
 
 def device_facts() -> Mapping[str, str]:
-    """Every fact by the key that conditions name it with; "" for one that the device does not say."""
+    """Return every fact by its key in `conditions`; "" for a fact that is not known."""
     try:
         release = platform.freedesktop_os_release()
     except (OSError, ValueError):

@@ -1,16 +1,16 @@
-"""Every error that a caller may want to tell from another, by whose fault it is; the text is for people."""
+"""The errors that a caller may want to tell apart, by whose fault they are. Their text is for people."""
 
 
 class AgentError(Exception):
-    """Base of all: catch it where a person is told what went wrong."""
+    """The base class of all errors: catch it where a person is told what went wrong."""
 
 
 class ConfigError(AgentError):
-    """The configuration cannot be used: exit status 78 (EX_CONFIG), on which systemd does not restart."""
+    """The configuration cannot be used. The exit status is 78 (EX_CONFIG), on which systemd does not restart."""
 
 
 class StateDirectoryError(AgentError):
-    """The state directory cannot be used. The message names it and what to do."""
+    """The state directory cannot be used. The message says which, and what to do."""
 
 
 class JournalError(AgentError):
@@ -18,14 +18,14 @@ class JournalError(AgentError):
 
 
 class JournalDamagedError(JournalError):
-    """What the journal holds cannot be what was written. It is set aside, never repaired in silence."""
+    """The contents of the journal cannot be what was written. It is set aside, never silently repaired."""
 
 
 class RequestRefused(AgentError):  # noqa: N818 - "refused" is the word for an answer on /rejected
-    """The service answered a request on its /rejected topic.
+    """The service answered a request on its /rejected topic, or over HTTPS with an error status.
 
-    `code` is one of AWS's (developer guide, page jobs-api, "ErrorResponse"); `execution_state` is the raw member of
-    that name, present for InvalidStateTransition and VersionMismatch only.
+    `code` is one of AWS's (AWS IoT developer guide, page jobs-api, "ErrorResponse"), or `HTTP` and the status.
+    `execution_state` is the raw member `executionState`, present for InvalidStateTransition and VersionMismatch only.
     """
 
     def __init__(self, code: str, message: str, execution_state: dict[str, object] | None = None) -> None:
@@ -35,20 +35,20 @@ class RequestRefused(AgentError):  # noqa: N818 - "refused" is the word for an a
 
 
 class RequestUnanswered(AgentError):  # noqa: N818 - a pair with RequestRefused
-    """No answer in time, or the connection went away. The request may have been applied, or never have been sent."""
+    """There was no answer in time, or no connection. The request may have been applied, or never have been sent."""
 
 
 class DocumentError(AgentError):
-    """The job document cannot be run here: the operator's fault, REJECTED with this message as the reason."""
+    """The job document cannot be run here. That is the operator's fault: REJECTED, with this message as the reason."""
 
 
 class UnknownHandlerError(DocumentError):
-    """No enabled handler knows the document: perhaps it is meant for another agent on the same thing."""
+    """No enabled handler knows the document. Perhaps it is meant for another agent of the same thing."""
 
 
 class UnavailableHandlerError(DocumentError):
-    """The handler is enabled, but cannot run as it is found now."""
+    """The handler is enabled, but as we find it now, it cannot run."""
 
 
 class HandlerError(AgentError):
-    """A handler could not do its work: the device's fault, FAILED with this message as the reason."""
+    """A handler could not do its work. That is the device's fault: FAILED, with this message as the reason."""

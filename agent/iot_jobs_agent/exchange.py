@@ -1,4 +1,4 @@
-"""What the core asks of the service: each such effect is one exchange with it and comes back as one event."""
+"""Performs the effects that are requests to the service: each is one exchange with it, and results in one event."""
 
 import contextlib
 import random
@@ -27,14 +27,14 @@ _FAILURES = (RequestRefused, RequestUnanswered, messages.MalformedMessageError)
 
 
 class Warn(Protocol):
-    """Says that something went wrong which the owner of the device should hear of."""
+    """Reports a problem that the owner of the device should hear of."""
 
     def __call__(self, what: str, /, **facts: object) -> None:
-        """Log it and show it in the status."""
+        """Log the problem and show it in the status."""
 
 
 class Exchange:
-    """`requests` sends, `judge` says of a document what becomes of it, `post` takes the events. Runs in the loop."""
+    """Sends requests with `requests`, judges documents with `judge`, and calls `post` with the events, in the loop."""
 
     def __init__(self, requests: Requests, judge: Judge, post: Callable[[Event], None], warn: Warn) -> None:
         self._requests = requests
@@ -44,7 +44,7 @@ class Exchange:
         self._log = logs.get_logger()
 
     async def perform(self, effect: Fetch | Describe | Update) -> None:
-        """Ask, wait for the answer, and post it as an event, also where none came."""
+        """Send the request, wait for the answer, and post it as an event; post one even if there is no answer."""
         match effect:
             case Fetch():
                 await self._fetch(effect)
@@ -92,7 +92,7 @@ class Exchange:
         )
 
     async def _describe_twice(self, execution: ExecutionId) -> messages.ServiceExecution:
-        """Ask twice before an answer counts as unreadable, so that no job is rejected because of a stray message."""
+        """Ask a second time if the answer is unreadable, so that a stray message does not get a job rejected."""
         with contextlib.suppress(messages.MalformedMessageError):
             return await self._requests.describe(execution)
         return await self._requests.describe(execution)
@@ -109,10 +109,10 @@ class Exchange:
 
 
 def _jitter() -> float:
-    """Return a number from 0 to 1, by which the core spreads its waits."""
-    return random.random()  # noqa: S311 - nobody gains by foreseeing it
+    """Return a random number in [0, 1), with which the core spreads its waits."""
+    return random.random()  # noqa: S311 - nobody gains from predicting it
 
 
 def _code(error: Exception) -> str:
-    """Return AWS's code of a refusal; silence and nonsense have none."""
+    """Return AWS's error code of a refusal; "" if there was no answer, or a malformed one."""
     return error.code if isinstance(error, RequestRefused) else ""

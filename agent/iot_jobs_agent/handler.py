@@ -1,7 +1,7 @@
 """The contract for authors of Python handlers: `Handler`, `Job`, `Outcome`, `HandlerError`, and the manifest.
 
-A handler runs in a process of its own (`worker`), never in the agent. Of the agent this imports the enum of
-`on_interrupt` and the numbers of the protocol only, so that importing it costs little more than pydantic does.
+A handler runs in a process of its own (`worker`), never in the agent. This module imports little of the agent (an enum,
+an error class, the numbers of the protocol), so that importing it costs hardly more than importing pydantic.
 """
 
 import json
@@ -29,9 +29,9 @@ P = TypeVar("P", bound=BaseModel)
 
 
 class Manifest(BaseModel):
-    """What a handler declares of itself (docs/handlers.md); durations in seconds, `quota_mb` in MiB.
+    """What a handler declares about itself (docs/handlers.md). Durations are in seconds, `quota_mb` is in MiB.
 
-    Every field but `name` can be overridden by `[handler.NAME]` in the config.
+    `[handler.NAME]` in the configuration can override every field but `name`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -58,9 +58,9 @@ class Manifest(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a handler says its work ended. Details are strings, numbers, or anything that JSON can hold.
+    """How a handler says that its work ended. Details may be strings, numbers, or anything that JSON can represent.
 
-    Not to be confused with the Outcome of the core, which is how an execution ended in the service's words.
+    Not to be confused with the core's `Outcome`, which is how an execution ended in the service's words.
     """
 
     kind: Literal["succeeded", "failed", "rejected", "retry", "reboot"]
@@ -69,32 +69,35 @@ class Outcome:
 
     @classmethod
     def succeeded(cls, **details: Any) -> Self:
-        """Done."""
+        """The work is done."""
         return cls("succeeded", "", details)
 
     @classmethod
     def failed(cls, reason: str, **details: Any) -> Self:
-        """Tried, and could not: the device's fault."""
+        """The work was tried and could not be done: the device's fault."""
         return cls("failed", reason, details)
 
     @classmethod
     def rejected(cls, reason: str, **details: Any) -> Self:
-        """Not for me, said before any work: the document's fault."""
+        """The handler refuses the document before doing any work: the document's fault."""
         return cls("rejected", reason, details)
 
     @classmethod
     def retry(cls, reason: str, **details: Any) -> Self:
-        """Not now: to be tried again later, up to the manifest's limit."""
+        """The work cannot be done now. Try it again later, up to the manifest's `retry_limit`."""
         return cls("retry", reason, details)
 
     @classmethod
     def reboot(cls, reason: str, **details: Any) -> Self:
-        """Reboot, then resume me; needs `may_reboot` in the manifest and in the config."""
+        """Reboot the device, then resume the handler. Needs `may_reboot` in the manifest and in the configuration."""
         return cls("reboot", reason, details)
 
 
 class Job:
-    """What a running handler may ask and tell. Telling never raises and hardly ever blocks."""
+    """The job as a running handler sees it, and its way to report to the agent.
+
+    Reporting hardly ever blocks, and raises nothing except HandlerError from `checkpoint`.
+    """
 
     def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
         self.id = environment["JOB_ID"]
@@ -105,22 +108,22 @@ class Job:
         self._control_fd = _pipe(int(environment["JOB_CONTROL_FD"]))
 
     def progress(self, percent: float, message: str = "") -> None:
-        """Tell how far the work is, 0 to 100, and what is being done."""
+        """Report how far the work is, 0 to 100, and what is being done."""
         self._tell({"progress": percent, "message": message} if message else {"progress": percent})
 
     def details(self, **details: Any) -> None:
-        """Add to what the service shows about this execution. What JSON cannot hold is told as str() has it."""
+        """Add details to what the service shows about this execution. Values that are not JSON become their str()."""
         self._tell({"details": details}, default=str)
 
     def checkpoint(self, value: Any) -> None:
-        """Keep a JSON value for `last_checkpoint` after an interruption. HandlerError over 4 KiB, or if it is none."""
+        """Keep a JSON value for `last_checkpoint` after an interruption. HandlerError if over 4 KiB or not JSON."""
         problem = self._tell({"checkpoint": value})
         if problem:
             raise HandlerError(f"a checkpoint is {problem}: keep a file in job.dir instead")
 
     @property
     def last_checkpoint(self) -> Any:
-        """The checkpoint of the attempt before, or None."""
+        """The checkpoint that the previous attempt left, or None."""
         try:
             return json.loads((self.dir / CHECKPOINT).read_bytes())
         except (OSError, ValueError):
@@ -131,7 +134,7 @@ class Job:
         self._tell({"extend_s": seconds})
 
     def run(self, argv: Sequence[str]) -> None:
-        """Run a program, its output being the handler's; blocks. HandlerError unless it exits with 0."""
+        """Run a program with the handler's own output, and wait for it. HandlerError unless it exits with code 0."""
         name = Path(argv[0]).name
         sys.stdout.flush()
         try:
@@ -145,7 +148,7 @@ class Job:
             raise HandlerError(f"{name} exited with code {code}")
 
     def _tell(self, said: Mapping[str, Any], default: Callable[[Any], str] | None = None) -> str:
-        """Write one line to fd 3; the problem if it cannot be, else "". A closed fd 3 is nobody's failure."""
+        """Write one line to fd 3; return the problem with the line, or "". A closed fd 3 is not an error."""
         try:
             line = json.dumps(said, default=default).encode() + b"\n"
         except (TypeError, ValueError, RecursionError):
@@ -163,7 +166,7 @@ class Job:
 
 
 def _pipe(fd: int) -> int:
-    """Return it if it is a pipe, else -1: a closed one's number goes to the next file that the handler opens."""
+    """Return `fd` if it is a pipe, else -1: if it is closed, the next file that the handler opens gets its number."""
     try:
         return fd if stat.S_ISFIFO(os.fstat(fd).st_mode) else -1
     except OSError:
@@ -175,7 +178,7 @@ Run = Callable[[P, Job], "Outcome | Awaitable[Outcome | None] | None"]
 
 @dataclass(frozen=True, slots=True)
 class Handler(Generic[P]):
-    """A Python handler: `params` is the pydantic model of its params, `run` does the work; the rest is its manifest."""
+    """A Python handler. `params` is the pydantic model of its params, `run` does the work, the rest is its manifest."""
 
     name: str
     params: type[P]
@@ -193,7 +196,7 @@ class Handler(Generic[P]):
 
     @property
     def manifest(self) -> Manifest:
-        """What the handler declares. Raises pydantic's ValidationError for what it may not declare."""
+        """The manifest that the handler declares. Raises pydantic's ValidationError if it is not valid."""
         return Manifest(
             name=self.name,
             summary=self.summary,

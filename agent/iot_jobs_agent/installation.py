@@ -1,4 +1,4 @@
-"""Where our own code lies: in an environment, or in a checkout that is installed editable."""
+"""Where our own code is installed: in an environment, or as an editable checkout."""
 
 import importlib.util
 import sys
@@ -12,6 +12,6 @@ _PACKAGES = ("iot_jobs_agent", "iot_jobs_handlers")
 
 
 def installation() -> tuple[Path, ...]:
-    """Return the directories that hold the interpreter's environment and our packages. Imports nothing. Blocking."""
+    """Return the directories of the interpreter's environment and of our packages. Imports nothing. Blocks."""
     specs = [importlib.util.find_spec(package) for package in _PACKAGES]
     return (Path(sys.prefix), *(Path(spec.origin).parent for spec in specs if spec is not None and spec.origin))

@@ -1,6 +1,6 @@
-"""`jobctl`: what a shell script tells about its job, in one line. Imports nothing of ours.
+"""`jobctl`: lets a shell script report on its job in one line. Of our code, it imports only the protocol's numbers.
 
-`reject`, `retry`, `reboot` and `fail` count together with exit 0: `jobctl fail "no space"; exit 0`.
+`reject`, `retry`, `reboot` and `fail` only count if the script then exits with 0: `jobctl fail "no space"; exit 0`.
 """
 
 import argparse
@@ -13,12 +13,12 @@ from typing import Any
 
 from iot_jobs_agent.shim.protocol import LINE_BYTES
 
-REASON_LENGTH = 2048  # twice what is ever told; as JSON it fits into a result file, whatever it is made of
+REASON_LENGTH = 2048  # twice what the service gets; as JSON it fits into a result file, whatever the characters
 OUTCOMES = {"reject": "rejected", "retry": "retry", "reboot": "reboot", "fail": "failed"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Be the program; exit code 0, 1 if it could not be told, 2 if it was used wrongly."""
+    """Run the program. Return exit code 0, or 1 if it could not report; wrong usage exits with 2."""
     asked = parser().parse_args(arguments)
     try:
         if asked.command in OUTCOMES:
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Make the command line's grammar. A command has no options: what begins with a dash is text."""
+    """Return the parser of the command line. Commands have no options: a word that begins with a dash is text."""
     text: dict[str, Any] = {"prefix_chars": "\0", "add_help": False}
     made = argparse.ArgumentParser(prog="jobctl", description="Tell something about the running job.")
     commands = made.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -50,7 +50,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def line_of(asked: argparse.Namespace) -> dict[str, Any]:
-    """Make the line for fd 3. ValueError if it would not be understood."""
+    """Return the line for fd 3. Raises ValueError if the agent would not accept it."""
     if asked.command == "progress":
         if not 0 <= asked.percent <= 100:  # noqa: PLR2004 - per cent
             raise ValueError("progress goes from 0 to 100")
@@ -65,7 +65,7 @@ def line_of(asked: argparse.Namespace) -> dict[str, Any]:
 
 
 def tell(line: dict[str, Any]) -> None:
-    """Write to fd 3. ValueError if there is none, or for a line that is too long."""
+    """Write a line to fd 3. Raises ValueError if there is no fd 3 or the line is too long."""
     data = json.dumps(line).encode() + b"\n"
     if len(data) > LINE_BYTES:
         raise ValueError(f"that is more than the {LINE_BYTES} bytes that a line may have")
@@ -76,7 +76,7 @@ def tell(line: dict[str, Any]) -> None:
 
 
 def leave(result: dict[str, Any]) -> None:
-    """Write the result file. ValueError if there is none."""
+    """Write the result file. Raises ValueError if that is impossible."""
     try:
         Path(from_environment("JOB_RESULT_FILE")).write_text(json.dumps(result))
     except OSError as error:
@@ -84,7 +84,7 @@ def leave(result: dict[str, Any]) -> None:
 
 
 def from_environment(name: str) -> str:
-    """Look up what every job has. ValueError outside of one."""
+    """Return an environment variable that every handler has. Raises ValueError outside of one."""
     value = os.environ.get(name)
     if not value:
         raise ValueError(f"{name} is not set: this works only inside a handler that the agent runs (protocol 1)")

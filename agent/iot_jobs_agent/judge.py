@@ -1,4 +1,4 @@
-"""What we make of a job document, by the catalog's handlers and the configuration's rules."""
+"""Judges job documents by the catalog's handlers and the configuration's rules."""
 
 import json
 import re
@@ -18,24 +18,24 @@ _NAME = re.compile(rf"[A-Za-z0-9._-]{{1,{_LONGEST_OPERATION}}}")
 
 
 class Judge:
-    """Judges documents by what is installed and allowed now: a new version of a handler counts from the next one on."""
+    """Judges documents by what is installed and allowed now: the next document already sees a new handler version."""
 
     def __init__(self, config: Config, catalog: Catalog) -> None:
         self._config = config
         self._catalog = catalog
 
     async def verdict(self, found: ServiceExecution) -> tuple[Plan | Refusal, str]:
-        """Return the plan, or why there is none; and what people call it, the operation."""
+        """Return the plan or the refusal, and the operation, which is the name that people know the work by."""
         await self._catalog.refresh()
         try:
             try:
                 judged = self._plan(found)
-            except UnavailableHandlerError:  # it may only have been too slow when it was asked, so it is asked again
+            except UnavailableHandlerError:  # ask it again: it may only have been too slow to answer
                 await self._catalog.refresh(again=True)
                 judged = self._plan(found)
         except DocumentError as error:
             return Refusal(str(error), isinstance(error, UnknownHandlerError)), _operation_named(found.document)
-        except (ValueError, RecursionError):  # half a surrogate pair, an integer of more digits than Python writes
+        except (ValueError, RecursionError):  # an unpaired surrogate, or an integer of more digits than Python writes
             return UNREADABLE, ""
         return judged, ", ".join(step.name for step in judged.steps)[:_LONGEST_OPERATION]
 
@@ -47,6 +47,6 @@ class Judge:
 
 
 def _operation_named(document: Any) -> str:
-    """Return the operation that a refused document asks for, if that looks like a name: it might be an address."""
+    """Return the operation that a refused document asks for, if it looks like a name and not, say, like a URL."""
     operation = document.get("operation") if isinstance(document, dict) else None
     return operation if isinstance(operation, str) and _NAME.fullmatch(operation) else ""

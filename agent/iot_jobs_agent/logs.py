@@ -1,7 +1,8 @@
-"""Logging: structlog to stderr, one line an event, without secrets.
+"""Logging with structlog to stderr: one line per event, without secrets.
 
-Owns the form of a line and what may not be in it: queries of URLs (presigned ones are credentials) and private keys.
-Nobody logs the values of a job document; no filter could know them. structlog is imported on first use only.
+Owns the form of a line, and what must not be in it: the queries of URLs (a presigned one is a credential) and private
+keys. Nobody may log the values of a job document, because no filter could recognise them. structlog is imported on
+first use only.
 """
 
 import logging
@@ -27,12 +28,12 @@ def configure(
     stream: TextIO | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> None:
-    """Send all that is logged from here on, by us or by libraries through `logging`, to `stream` (default: stderr).
+    """Send everything that we or libraries (through `logging`) log from now on to `stream` (default: stderr).
 
     `level` is debug, info, warning or error. `form` is json, console, or auto: console on a terminal, otherwise json.
-    Under systemd each line carries its priority in front (sd-daemon(3)). Idempotent.
+    Under systemd, each line starts with its priority (sd-daemon(3)). Idempotent.
     """
-    import structlog  # noqa: PLC0415 - commands that log nothing start without it
+    import structlog  # noqa: PLC0415 - commands that log nothing start faster without it
 
     target = sys.stderr if stream is None else stream
     threshold = logging.getLevelNamesMapping()[level.upper()]
@@ -62,13 +63,13 @@ def _renderer(form: str, target: TextIO) -> "Processor":
         return structlog.processors.JSONRenderer(default=str)
     return structlog.dev.ConsoleRenderer(
         colors=target.isatty(),
-        # Exceptions are text by then; the default formatter, if ever reached, would print local variables.
+        # Exceptions are text by now; the default formatter, if it were ever used, would print local variables.
         exception_formatter=structlog.dev.plain_traceback,
     )
 
 
 def get_logger(**context: Any) -> "FilteringBoundLogger":
-    """A logger that says `context` with every event. Event names are short and lower case; facts go to the members."""
+    """Return a logger that adds `context` to every event. Event names are short and lower case; facts are members."""
     import structlog  # noqa: PLC0415 - as above
 
     logger: FilteringBoundLogger = structlog.get_logger(**context)
@@ -76,13 +77,13 @@ def get_logger(**context: Any) -> "FilteringBoundLogger":
 
 
 def redact(text: str) -> str:
-    """`text` without URL queries and fragments, AWS signatures and private keys."""
+    """Return `text` without URL queries and fragments, AWS signatures and private keys."""
     text = _PRIVATE_KEY.sub("[private key]", text)
     return _SIGNATURE.sub(r"\1=[removed]", _QUERY.sub(r"\1?[removed]", text))
 
 
 class _Forward(logging.Handler):
-    """Gives what libraries log to structlog, so that it takes the same form and loses the same secrets."""
+    """Passes what libraries log on to structlog, so that it gets the same form and loses the same secrets."""
 
     def emit(self, record: logging.LogRecord) -> None:
         get_logger(library=record.name).log(record.levelno, record.getMessage(), exc_info=record.exc_info)
@@ -107,7 +108,7 @@ def _redact_value(value: Any) -> Any:
 
 
 def _is_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:
-    """True if `stream` is the journal socket that systemd names in JOURNAL_STREAM (systemd.exec(5))."""
+    """Return whether `stream` is the journal socket that systemd names in JOURNAL_STREAM (systemd.exec(5))."""
     try:
         status = os.fstat(stream.fileno())
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""The boot: which one this is, and how to ask for another. Source: random(4) for the boot id."""
+"""Tells which boot this is, and reboots. Source: random(4) for the boot id."""
 
 import asyncio
 import os
@@ -11,7 +11,7 @@ PATIENCE_S = 60.0
 
 
 def boot_id() -> str:
-    """Return the kernel's id of this boot; "" where it is hidden (ProcSubset=pid): then no reboot is ever seen."""
+    """Return the kernel's id of this boot, or "" if it is hidden (ProcSubset=pid); then we never notice a reboot."""
     try:
         return os.environ.get(TEST_VARIABLE) or BOOT_ID.read_text().strip()
     except OSError:
@@ -19,7 +19,7 @@ def boot_id() -> str:
 
 
 async def reboot(command: Sequence[str]) -> str:
-    """Run the command that reboots; why it failed, or "". That it ended well does not mean that a reboot comes."""
+    """Run the reboot command; return why it failed, or "". Even if it succeeds, the reboot may not happen."""
     try:
         process = await asyncio.create_subprocess_exec(
             *command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT

@@ -1,6 +1,6 @@
-"""systemd's notify protocol: ready, status, stopping, watchdog. Does nothing where systemd did not ask for it.
+"""systemd's notify protocol: ready, status, stopping, watchdog. Does nothing unless systemd asked for it.
 
-Source: sd_notify(3), sd_watchdog_enabled(3). Owns the protocol; knows nothing of when to say what.
+Source: sd_notify(3), sd_watchdog_enabled(3). Owns the protocol, but not when to send what.
 """
 
 import os
@@ -13,9 +13,10 @@ _MICROSECONDS = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Notifier:
-    """Where to send, or nowhere (`address` ""). Every method returns at once; a lost message is not an error.
+    """Sends notifications to `address`, or nowhere if it is "". Methods return at once; a lost message is no error.
 
-    `watchdog_interval_s` is how often `watchdog` has to be called, half of what systemd allows; 0.0 for never.
+    `watchdog_interval_s` is how often to call `watchdog`: half of the time that systemd allows, or 0.0 for never.
+    Methods return whether systemd's socket took the message.
     """
 
     address: str = ""
@@ -23,7 +24,7 @@ class Notifier:
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str] = os.environ) -> "Notifier":
-        """What systemd told this process. A watchdog meant for another process (WATCHDOG_PID) does not count."""
+        """Return a notifier from systemd's environment. Ignores a watchdog for another process (WATCHDOG_PID)."""
         address = environ.get("NOTIFY_SOCKET", "")
         if not address.startswith(("/", "@")):
             return cls()
@@ -33,23 +34,23 @@ class Notifier:
         return cls(address, period_us / _MICROSECONDS / 2)
 
     def ready(self, status: str) -> bool:
-        """Start-up is over: `systemctl start` returns."""
+        """Report that start-up is over, so that `systemctl start` returns."""
         return self._send(f"READY=1\nSTATUS={_one_line(status)}")
 
     def status(self, text: str) -> bool:
-        """One line for `systemctl status`."""
+        """Report one line for `systemctl status`."""
         return self._send(f"STATUS={_one_line(text)}")
 
     def watchdog(self) -> bool:
-        """The main loop is alive."""
+        """Report that the main loop is alive."""
         return self._send("WATCHDOG=1")
 
     def stopping(self) -> bool:
-        """Shutdown has begun."""
+        """Report that shutdown has begun."""
         return self._send("STOPPING=1")
 
     def _send(self, message: str) -> bool:
-        """True if systemd's socket took it. Never blocks: a full socket buffer loses the message."""
+        """Return whether systemd's socket took the message. Never blocks: with a full buffer, the message is lost."""
         if not self.address:
             return False
         address = f"\0{self.address[1:]}" if self.address.startswith("@") else self.address

@@ -1,4 +1,4 @@
-"""What `run --once` answers for: what was settled, what is left, and the exit status that says so."""
+"""Keeps the tally of `run --once`: what was settled, what is left, and the exit status that follows."""
 
 import os
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from iot_jobs_agent.core.state import State
 
 @dataclass(slots=True)
 class Tally:
-    """Counted as it happens. `was_reached` once there was a connection, `is_done` if nothing was pending any more."""
+    """Counts outcomes. `was_reached` is true once there was a connection, `is_done` if nothing was left pending."""
 
     settled: int = 0
     succeeded: int = 0
@@ -19,7 +19,7 @@ class Tally:
     is_done: bool = False
 
     def count(self, settle: Settle) -> None:
-        """Count an outcome: a success is one that the service has as such."""
+        """Count an outcome. A success only counts as one if the service accepted it."""
         self.settled += 1
         self.succeeded += settle.outcome.status is ExecutionStatus.SUCCEEDED and settle.service_accepted
 
@@ -31,5 +31,5 @@ class Tally:
 
 
 def left(state: State) -> list[str]:
-    """Name what is not over: under way, or not taken on."""
+    """Return the names of the executions that are not settled: under way, or not taken on."""
     return [str(each) for each in (*state.executions, *untaken(state))]

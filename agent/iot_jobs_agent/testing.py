@@ -1,8 +1,8 @@
 """pytest plug-in for handler authors: `jobs_simulator`, `jobs_agent`, and `assert_handler_conforms`.
 
-pytest imports it wherever this package is installed, so it imports next to nothing, and does nothing unless asked.
-Agent and simulator are processes of their own, and so is what tries a handler: nothing of them is imported here, which
-also keeps coverage measurements of them whole.
+pytest imports this wherever the package is installed, so it imports next to nothing, and does nothing unless asked.
+The agent, the simulator and the conformance kit run as processes of their own. Nothing of them is imported here, which
+also keeps their coverage measurements complete.
 """
 
 import fcntl
@@ -25,7 +25,7 @@ import pytest
 __all__ = ["JobRecord", "JobsAgent", "JobsSimulator", "assert_handler_conforms", "jobs_agent", "jobs_simulator"]
 
 TERMINAL = frozenset({"SUCCEEDED", "FAILED", "REJECTED", "TIMED_OUT", "REMOVED", "CANCELED"})
-# -P: a module in the author's working directory must not stand in for one of Python's or of a library.
+# -P: a module in the author's working directory must not shadow one of Python's or of a library.
 PYTHON = (sys.executable, "-P", "-m")
 POLL_S = 0.05
 LOG_BYTES = 4096
@@ -33,7 +33,7 @@ LOG_BYTES = 4096
 
 @dataclass(frozen=True, slots=True)
 class JobsSimulator:
-    """AWS IoT Jobs on this machine. `iot` and `jobs_data` are boto3 clients: the operator's and the device's."""
+    """AWS IoT Jobs, simulated here. `iot` and `jobs_data` are boto3 clients for the operator's and the device's API."""
 
     http_url: str
     mqtt_port: int
@@ -46,7 +46,7 @@ class JobsSimulator:
 
 @dataclass(frozen=True, slots=True)
 class JobRecord:
-    """An execution as the service has it: `details` are its status details, `execution` is boto3's whole answer."""
+    """A job execution in the service's record: `details` are its status details, `execution` is what boto3 shows."""
 
     job_id: str
     status: str
@@ -55,7 +55,7 @@ class JobRecord:
 
 
 class JobsAgent:
-    """A real agent, connected to the simulator as the thing `thing_name`. `directory` holds all its files."""
+    """A real agent, connected to the simulator as the thing `thing_name`. All its files are in `directory`."""
 
     def __init__(
         self, simulator: JobsSimulator, directory: Path, thing_arn: str, process: "subprocess.Popen[str]"
@@ -68,7 +68,7 @@ class JobsAgent:
         self._jobs = 0
 
     def run(self, document: Mapping[str, Any], *, within_s: float = 30.0) -> JobRecord:
-        """Create a job with this document and wait for its end; blocks. Fails the test after `within_s` seconds."""
+        """Create a job with this document and wait until it has ended. Fails the test after `within_s` seconds."""
         self._jobs += 1
         job_id = f"{self.thing_name}-{self._jobs}"
         self.simulator.iot.create_job(jobId=job_id, targets=[self.thing_arn], document=json.dumps(document))
@@ -85,7 +85,7 @@ class JobsAgent:
         return JobRecord(job_id, status, execution.get("statusDetails", {}).get("detailsMap", {}), execution)
 
     def log(self) -> str:
-        """Return the end of what the agent logged."""
+        """Return the end of the agent's log."""
         return (self.directory / "agent.log").read_text()[-LOG_BYTES:]
 
     def _execution(self, job_id: str) -> dict[str, Any]:
@@ -100,12 +100,12 @@ class JobsAgent:
 
 @pytest.fixture(scope="session")
 def jobs_simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JobsSimulator]:
-    """AWS IoT Jobs on this machine, one process for the whole run; needs the extra `simulator`."""
+    """Start a simulated AWS IoT Jobs, one process for the whole test run. Needs the extra `simulator`."""
     certificates = tmp_path_factory.mktemp("iot-jobs") / "certificates"
     with _running(
         [*PYTHON, "iot_jobs_simulator", "--certificates", str(certificates)], stdout=subprocess.PIPE
     ) as process:
-        assert process.stdout is not None  # noqa: S101 - it was asked for
+        assert process.stdout is not None  # noqa: S101 - it is a pipe
         with process.stdout:
             line = process.stdout.readline()
         if not line:
@@ -121,11 +121,11 @@ def jobs_simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JobsSim
 def jobs_agent(
     jobs_simulator: JobsSimulator, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[..., JobsAgent]]:
-    """Make agents: `jobs_agent("write-file", Path("my-handler"), settings={"write-file": {"roots": [...]}})`.
+    """Start agents: `jobs_agent("write-file", Path("my-handler"), settings={"write-file": {"roots": [...]}})`.
 
-    Enabled are built-ins and installed handlers by name, and executables by path, which are copied as they would be
-    to a device. `settings` become `[handler.NAME]` of the configuration. The agents end with the test, and their
-    handlers with them.
+    Name the handlers to enable: built-ins and installed handlers by name, executables by path. Executables are copied,
+    as they would be to a device. `settings` become `[handler.NAME]` in the configuration. The agents end with the test,
+    and so do their handlers.
     """
     agents: list[JobsAgent] = []
     with _all_ended(agents):
@@ -147,11 +147,11 @@ def jobs_agent(
 def assert_handler_conforms(
     handler: object, params: Mapping[str, Any], *, settings: Mapping[str, Any] | None = None
 ) -> None:
-    """Run a handler in many ways, some of them hostile; AssertionError with a line for each that it gets wrong.
+    """Run a handler in many ways, some of them hostile. AssertionError with a line for each case that it gets wrong.
 
-    `handler` is a name, a path, `module:attribute`, or a `Handler` that is a global of an importable module. With
-    `params` and `settings` (`[handler.NAME]` of a configuration) it has to succeed when nothing disturbs it. It is run
-    about ten times, each in an empty JOB_DIR: params should name nothing that must not happen ten times.
+    `handler` is a name, a path, `module:attribute`, or a `Handler` that is a global of an importable module. It must
+    succeed with `params` and `settings` (`[handler.NAME]` of a configuration) when nothing disturbs it. It runs about
+    ten times, each in an empty JOB_DIR unless it is resumed, so choose params whose work may happen ten times.
     """
     __tracebackhide__ = True
     asked, directory = _try_argument(handler)
@@ -177,7 +177,7 @@ def assert_handler_conforms(
 
 
 def _try_argument(handler: object) -> tuple[str, Path | None]:
-    """Say what the command `try` is to be given, and in which directory it finds that."""
+    """Return the argument for the command `try`, and the directory to run it in so that it finds the handler."""
     if isinstance(handler, Path):
         return str(handler.absolute()), None
     if isinstance(handler, str):
@@ -192,7 +192,7 @@ def _try_argument(handler: object) -> tuple[str, Path | None]:
 
 
 def _name(handler: object, asked: str) -> str:
-    """Return the handler's name: that of the object, of the file, or what was asked for."""
+    """Return the handler's name: the object's, the file's, or the one that was asked for."""
     if isinstance(name := getattr(handler, "name", None), str) and not isinstance(handler, Path):
         return name
     return Path(asked).name.removesuffix(".sh")
@@ -202,14 +202,14 @@ _SERVICES = {"iot": "iot", "jobs_data": "iot-jobs-data"}
 
 
 def _client(service: str, url: str) -> Any:
-    import boto3  # noqa: PLC0415 - heavy, and only for those who ask
+    import boto3  # noqa: PLC0415 - heavy, and only some tests need it
 
     return boto3.client(
         service,
         endpoint_url=url,
         region_name="eu-west-1",
         aws_access_key_id="any",
-        aws_secret_access_key="any",  # noqa: S106 - the simulator checks none
+        aws_secret_access_key="any",  # noqa: S106 - the simulator does not check it
     )
 
 
@@ -252,7 +252,7 @@ def _toml(table: Mapping[str, Any]) -> str:
 
 
 def _toml_value(value: Any) -> str:
-    """Write what JSON can hold, but for null, as TOML. A string is one in both, as long as it stays UTF-8."""
+    """Write any JSON value but null as TOML. A JSON string is a TOML string too, as long as it is not ASCII-escaped."""
     match value:
         case Mapping():
             members = (f"{json.dumps(key, ensure_ascii=False)} = {_toml_value(each)}" for key, each in value.items())
@@ -267,7 +267,7 @@ def _toml_value(value: Any) -> str:
 
 @contextmanager
 def _scratch() -> Iterator[Path]:
-    import tempfile  # noqa: PLC0415 - only for those who ask
+    import tempfile  # noqa: PLC0415 - only some tests need it
 
     with tempfile.TemporaryDirectory(prefix="iot-jobs-") as scratch:
         yield Path(scratch)
@@ -284,7 +284,7 @@ def _running(command: Sequence[str], *, stdout: int | IO[str] | None = None) -> 
 
 @contextmanager
 def _all_ended(agents: list[JobsAgent]) -> Iterator[None]:
-    """End the agents, then the handlers that would live on without them."""
+    """End the agents, then the handlers that would otherwise outlive them."""
     try:
         yield
     finally:
@@ -304,7 +304,7 @@ def _end(process: "subprocess.Popen[str]") -> None:
 
 
 def _end_attempt(lock: Path) -> None:
-    """Tell a supervisor that still holds its lock to stop its handler, and wait until it has."""
+    """Tell a shim that still holds its lock to stop its handler, and wait until it has."""
     with lock.open("rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

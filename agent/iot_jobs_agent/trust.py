@@ -1,8 +1,8 @@
 """May this file be run or believed: who could have put it there, or could change it?
 
 Owns the rule of docs/handlers.md: the file, every directory above it and every symbolic link on the way must belong to
-root or the agent's user, and nobody else may write to them. With such a chain there is no race to lose between the
-check and the start. It only looks (lstat), never follows blindly and never changes anything.
+root or the agent's user, and nobody else may write to them. With such a chain, nobody can swap the file between the
+check and the start. The check only uses lstat, follows no link unchecked, and never changes anything.
 """
 
 import os
@@ -11,16 +11,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePath
 
 _WRITABLE_BY_OTHERS = 0o022
-_MOST_LINKS = 40  # as the kernel has it, path_resolution(7)
+_MOST_LINKS = 40  # the kernel's own limit, path_resolution(7)
 _ROOT = 0
 
 
 def trust_problem(path: Path, *, owners: frozenset[int] | None = None, exempt: Sequence[Path] = ()) -> str:
     """Return why the file must not be run or believed, with the fix, or "" if it may be. Blocking: a few lstat calls.
 
-    `owners` are the trusted user ids (default: root and this process's effective user). What really lies below one of
-    `exempt` is trusted, with the directories above it; links that lead there from elsewhere are not. A root-owned
-    sticky directory passes although everybody may write there: only its owner can replace an entry of it.
+    `owners` are the trusted user ids (default: root and this process's effective user). Whatever really is below one of
+    `exempt` is trusted, and so are the directories above that; links that lead there from elsewhere are not. A sticky
+    directory of root's passes even if everybody may write to it, because only an entry's owner can replace the entry.
     """
     trusted = frozenset({_ROOT, os.geteuid()}) if owners is None else owners
     try:

@@ -1,9 +1,10 @@
 """Runs one Python handler in this process: `python -I -m iot_jobs_agent.worker module:attribute run|resume`.
 
-Under the same contract as any executable (docs/handlers.md): params on stdin, fd 3, the result file, the exit code.
-`--describe module:attribute …` prints one JSON object, of each either its manifest or {"error": reason}. Nothing that a
-handler raised is shown but its type and place: a message may hold values of the job document. The whole of it lies in
-the file `traceback` of the job's directory, which never leaves the device.
+The contract is the same as for any executable (docs/handlers.md): params on stdin, fd 3, the result file, the exit
+code. `--describe module:attribute …` prints one JSON object with the manifest of each, or {"error": reason}. If a run
+raises anything but HandlerError, we report only the type of the exception and where it was raised, because its message
+may contain values of the job document. The whole traceback goes to the file `traceback` in the job's directory, which
+never leaves the device.
 """
 
 import contextlib
@@ -30,7 +31,7 @@ T = TypeVar("T")
 
 
 class Surprise(Exception):  # noqa: N818 - it is one
-    """What foreign code raised that it should not have, as far as it may be shown."""
+    """Foreign code raised something that it should not have. The message has only what may be shown of it."""
 
     def __init__(self, error: BaseException) -> None:
         frames = traceback.extract_tb(error.__traceback__)
@@ -39,17 +40,17 @@ class Surprise(Exception):  # noqa: N818 - it is one
 
 
 def call_guarded(foreign: Callable[[], T]) -> T:
-    """Call foreign code. HandlerError passes, and SIGINT; anything else becomes a Surprise."""
+    """Call foreign code. HandlerError and KeyboardInterrupt pass; anything else becomes a Surprise."""
     try:
         return foreign()
     except (HandlerError, KeyboardInterrupt):
         raise
-    except BaseException as error:  # it is foreign code: whatever it raises is to be told, not to end us
+    except BaseException as error:  # foreign code: report whatever it raises, rather than end because of it
         raise Surprise(error) from error
 
 
 def load(spec: str) -> Handler[Any]:
-    """Import what `module:attribute` names. HandlerError if that is not a handler."""
+    """Import the handler that `module:attribute` names. HandlerError if it is not a handler."""
     module, _, attribute = spec.partition(":")
     found = getattr(importlib.import_module(module), attribute, None)
     if not isinstance(found, Handler):
@@ -58,7 +59,7 @@ def load(spec: str) -> Handler[Any]:
 
 
 def describe_one(spec: str) -> dict[str, Any]:
-    """Describe one handler: its manifest, or why there is none."""
+    """Return the manifest of one handler, or the reason why there is none."""
     try:
         return call_guarded(lambda: load(spec).manifest.model_dump(mode="json"))
     except HandlerError as error:
@@ -70,19 +71,19 @@ def describe_one(spec: str) -> dict[str, Any]:
 
 
 def readable(error: ValidationError) -> str:
-    """Say which fields are wrong and what they should be, never what they are."""
+    """Return which fields are wrong and what they should be, but never their values."""
     wrongs = error.errors(include_url=False, include_input=False)
     return "; ".join(f"{'.'.join(map(str, each['loc'])) or 'params'}: {_should(each)}" for each in wrongs[:5])
 
 
 def _should(wrong: "ErrorDetails") -> str:
-    """Say what a field should be; of a tag pydantic's own words repeat what it is."""
+    """Return what a field should be. For a wrong tag, pydantic's own message would repeat the value."""
     tags = wrong.get("ctx", {}).get("expected_tags")
     return f"Input should be tagged as one of {tags}" if tags else wrong["msg"]
 
 
 def run_to_result(spec: str) -> str:
-    """Run the handler: its result file's text, with a code if it is not the handler's own word."""
+    """Run the handler; return the text of its result file, with a code if the outcome is not the handler's own."""
     try:
         return call_guarded(lambda: result_text(run_handler(spec) or Outcome.succeeded()))
     except HandlerError as error:
@@ -94,7 +95,7 @@ def run_to_result(spec: str) -> str:
 
 
 def result_text(outcome: Outcome, code: str = "") -> str:
-    """Write an outcome as a result file has it. What JSON cannot hold is there as str() has it; or this raises."""
+    """Return an outcome as the text of a result file. Values that are not JSON become their str(), which may raise."""
     result = {"outcome": outcome.kind, "reason": outcome.reason, "details": dict(outcome.details)}
     text = json.dumps(result | ({"code": code} if code else {}), default=str)
     if len(text) > RESULT_BYTES:
@@ -103,7 +104,7 @@ def result_text(outcome: Outcome, code: str = "") -> str:
 
 
 def run_handler(spec: str) -> Outcome | None:
-    """Check the params and do the work."""
+    """Validate the params and run the handler."""
     handler = load(spec)
     try:
         params = handler.params.model_validate_json(sys.stdin.buffer.read())
@@ -120,8 +121,8 @@ def run_handler(spec: str) -> Outcome | None:
 
 
 def wait_for(answer: Any, job: Job) -> Any:
-    """Wait for an `async def` handler; SIGTERM cancels it."""
-    import asyncio  # noqa: PLC0415 - a tenth of the start, and most handlers are plain functions
+    """Run the coroutine of an `async def` handler and return its answer; SIGTERM cancels it."""
+    import asyncio  # noqa: PLC0415 - a tenth of the start-up time, and most handlers are plain functions
 
     async def wait() -> Any:
         task = asyncio.ensure_future(answer)
@@ -140,13 +141,13 @@ def wait_for(answer: Any, job: Job) -> Any:
 
 
 def run(spec: str) -> int:
-    """Run the handler and leave its result; the exit code."""
+    """Run the handler, write its result file, and return the exit code."""
     Path(os.environ["JOB_RESULT_FILE"]).write_text(run_to_result(spec))
     return 0
 
 
 def describe(specs: list[str]) -> int:
-    """Print what each handler declares, and nothing that their modules print."""
+    """Print the manifest of each handler, but nothing that their modules print. Return the exit code."""
     with os.fdopen(os.dup(1), "w") as out:
         os.dup2(2, 1)
         json.dump({spec: describe_one(spec) for spec in specs}, out)
@@ -154,7 +155,7 @@ def describe(specs: list[str]) -> int:
 
 
 def main(arguments: list[str]) -> int:
-    """Be the program; the exit code."""
+    """Run the program and return its exit code."""
     match arguments:
         case ["--describe", *specs]:
             return describe(specs)

@@ -1,1 +1,1 @@
-"""Built-in handlers. Each imports `iot_jobs_agent.handler` and nothing else of ours; it runs in its own process."""
+"""Built-in handlers. Each runs in its own process and imports nothing of the agent but `iot_jobs_agent.handler`."""

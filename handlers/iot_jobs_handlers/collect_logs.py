@@ -50,7 +50,7 @@ class Params(BaseModel, frozen=True, extra="forbid"):
 
 
 def collect_logs(params: Params, job: Job) -> Outcome:
-    """Collect and upload. Settings: `units`, `ca_file`, `journal_directory`."""
+    """Collect the logs and upload them. Settings: `units`, `ca_file`, `journal_directory`."""
     command = journalctl(params, job)
     if command is None:
         return Outcome.rejected(f"units: one is not among `units` in [handler.{NAME}]")
@@ -58,7 +58,7 @@ def collect_logs(params: Params, job: Job) -> Outcome:
     with tempfile.TemporaryFile(dir=job.dir) as file:
         job.progress(5, "collecting")
         is_whole = collect(command, file, params.max_mb * MIB, job)
-        if not is_whole:  # the newest matter most
+        if not is_whole:  # start over from the end, because the newest entries matter most
             file.seek(0)
             file.truncate()
             collect([*command, "--reverse"], file, params.max_mb * MIB, job)
@@ -76,7 +76,7 @@ def collect_logs(params: Params, job: Job) -> Outcome:
 
 
 def journalctl(params: Params, job: Job) -> list[str] | None:
-    """Make the command line; None if a unit is not allowed. HandlerError for wrong settings."""
+    """Return the command line, or None if a unit is not allowed. HandlerError if the settings are wrong."""
     allowed, directory = job.settings.get("units"), job.settings.get("journal_directory", "")
     if allowed is not None and not (isinstance(allowed, list) and all(isinstance(each, str) for each in allowed)):
         raise HandlerError(f"`units` of [handler.{NAME}] must be a list of unit names")
@@ -98,10 +98,10 @@ def journalctl(params: Params, job: Job) -> list[str] | None:
 
 
 def collect(command: list[str], file: IO[bytes], limit_bytes: int, job: Job) -> bool:
-    """Put what the command prints into the file, compressed; False if it did not all fit.
+    """Write the output of the command to the file, compressed. Return False if not all of it fitted.
 
     Raises:
-        HandlerError: it failed, or the journal is not ours to read.
+        HandlerError: the command failed, we may not read the journal, or the job was cancelled.
     """
     is_whole = True
     with tempfile.TemporaryFile(dir=job.dir) as err:
@@ -116,7 +116,7 @@ def collect(command: list[str], file: IO[bytes], limit_bytes: int, job: Job) -> 
                     process.terminate()
                     break
                 packed.write(chunk)
-                packed.flush()  # otherwise the size would not count what the compressor still holds
+                packed.flush()  # otherwise the size would leave out what is still in the compressor
         err.seek(0)
         said = err.read(CHUNK_BYTES).decode(errors="replace")
     judge(process.returncode, said, is_whole=is_whole)
@@ -126,7 +126,7 @@ def collect(command: list[str], file: IO[bytes], limit_bytes: int, job: Job) -> 
 
 
 def judge(code: int, said: str, *, is_whole: bool) -> None:
-    """Raise HandlerError if the journal could not be read, or only a part of it."""
+    """Raise HandlerError if we could not read the journal, or only part of it."""
     sys.stderr.write(said)
     if _HIDDEN in said or "insufficient permissions" in said:
         raise HandlerError("the journal cannot be read; add the group systemd-journal, see docs/install.md")

@@ -41,7 +41,7 @@ class Params(BaseModel, frozen=True, extra="forbid"):
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What is to be done, checked."""
+    """The validated request: the params, the authorities to trust, and the size limit."""
 
     params: Params
     context: ssl.SSLContext
@@ -49,21 +49,21 @@ class Order:
 
     @property
     def source(self) -> str:
-        """What the URL is about: a digest of it without its query, which changes with each signature."""
+        """The identity of the source: a digest of the URL without its query, which changes with each signature."""
         return hashlib.sha256(self.params.url.partition("?")[0].encode()).hexdigest()
 
     @property
     def mode(self) -> int | None:
-        """The permissions asked for."""
+        """The permissions that the document asks for, or None."""
         return int(self.params.mode, 8) if self.params.mode else None
 
     def matches(self, digest: str) -> bool:
-        """Whether a file of this digest is the one that was asked for, as far as the document says."""
+        """Return whether the document asks for a file with this digest, or for any file."""
         return self.params.sha256 is None or self.params.sha256.lower() == digest
 
 
 def download_file(params: Params, job: Job) -> Outcome:
-    """Download it, going on where an earlier attempt was cut off. Settings: `roots`, `max_mb`, `ca_file`."""
+    """Download the file, continuing where an earlier attempt was cut off. Settings: `roots`, `max_mb`, `ca_file`."""
     limit = job.settings.get("max_mb", MAX_MB)
     if not isinstance(limit, int) or limit <= 0:
         raise HandlerError(f"`max_mb` of [handler.{NAME}] must be a whole number of MiB")
@@ -80,7 +80,7 @@ def download_file(params: Params, job: Job) -> Outcome:
 
 
 def provide(order: Order, directory: int, name: str, job: Job) -> Outcome:
-    """See that the file is there. Raises NotNow, HandlerError, OSError."""
+    """Make sure that the file is in its place, and download it if need be. Raises NotNow, HandlerError, OSError."""
     present = size_if_present(order, directory, name)
     if present is not None:
         return Outcome.succeeded(size_bytes=present, fetched_bytes=0)
@@ -99,7 +99,7 @@ def provide(order: Order, directory: int, name: str, job: Job) -> Outcome:
 
 
 def confirm_digest(order: Order, partial: Partial) -> str:
-    """Give the digest of what came. HandlerError if it is not the one that was asked for."""
+    """Return the digest of the downloaded file. HandlerError if it is not the one that was asked for."""
     digest = partial.sha256()
     if not order.matches(digest):
         raise HandlerError("the SHA-256 of what came is not the one that was asked for")
@@ -107,7 +107,7 @@ def confirm_digest(order: Order, partial: Partial) -> str:
 
 
 def size_if_present(order: Order, directory: int, name: str) -> int | None:
-    """Give the size of the target if it has the digest already: a first attempt may have been cut off after its end."""
+    """Return the size of the target if it already has the digest: an attempt may have been cut off after its work."""
     try:
         found = os.stat(name, dir_fd=directory, follow_symlinks=False)
     except FileNotFoundError:
@@ -125,7 +125,7 @@ def size_if_present(order: Order, directory: int, name: str) -> int | None:
 
 
 def fetch(order: Order, partial: Partial, job: Job) -> int:
-    """Fetch what is missing, over several connections if need be, while each brings something; how many bytes came."""
+    """Fetch the missing part over up to CONNECTIONS connections, as long as each adds something; return the bytes."""
     fetched = 0
     for connection in range(CONNECTIONS):
         before = partial.size_bytes
@@ -141,7 +141,7 @@ def fetch(order: Order, partial: Partial, job: Job) -> int:
 
 
 def receive(order: Order, partial: Partial, job: Job) -> int:
-    """Receive over one connection; how many bytes came. Raises NotNow where it breaks off."""
+    """Receive over one connection; return how many bytes it brought. Raises NotNow if the connection breaks off."""
     headers = {"Accept-Encoding": "identity"}
     if not partial.etag:
         partial.restart("")
@@ -164,13 +164,13 @@ def receive(order: Order, partial: Partial, job: Job) -> int:
 
 
 def accept_response_head(order: Order, partial: Partial, answer: HTTPResponse) -> int | None:
-    """Judge the head of the answer and make the partial file fit it; the size of the whole, None if it is not said."""
+    """Check the response head and adapt the partial file to it. Return the total size, None if the server omits it."""
     said = answer.getheader("Content-Length", "")
     length = int(said) if re.fullmatch(r"[0-9]{1,18}", said) else None
     match answer.status:
         case 200:
             etag = answer.getheader("ETag", "")
-            partial.restart(etag if re.fullmatch(r'"[!#-~]*"', etag) else "")  # a weak one cannot be asked for again
+            partial.restart(etag if re.fullmatch(r'"[!#-~]*"', etag) else "")  # If-Range does not take a weak one
             total = length
         case 206 if partial.size_bytes:
             total = end_of_range(partial, answer.getheader("Content-Range", ""))
@@ -186,7 +186,7 @@ def accept_response_head(order: Order, partial: Partial, answer: HTTPResponse) -
 
 
 def end_of_range(partial: Partial, said: str) -> int:
-    """Give the size of the whole from a Content-Range that goes on where we are (RFC 9110, 14.4). HandlerError."""
+    """Return the total size from a Content-Range (RFC 9110, 14.4). HandlerError unless it continues where we are."""
     found = re.fullmatch(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})", said)
     if not found or int(found[1]) != partial.size_bytes or int(found[2]) != int(found[3]) - 1:
         raise HandlerError("the server sent another part of the file than it was asked for")
@@ -194,13 +194,13 @@ def end_of_range(partial: Partial, said: str) -> int:
 
 
 def check_size(size_bytes: int, limit_mb: int) -> None:
-    """Raise HandlerError above the limit."""
+    """Raise HandlerError if the size is above the limit."""
     if size_bytes > limit_mb * MIB:
         raise HandlerError(f"the file is larger than {limit_mb} MiB, the most that is allowed")
 
 
 def report_progress(size_bytes: int, total: int | None, percent: float, job: Job) -> float:
-    """Tell how far it is whenever a percent was gained; the percent that was told last."""
+    """Report the progress whenever it gained a percent (or 16 MiB without a total). Return what was last reported."""
     now = float(size_bytes * 100 // total) if total else size_bytes // (16 * MIB) / 1e6
     if now > percent:
         job.progress(now if total else 0, f"{size_bytes} of {total or 'unknown'} bytes")

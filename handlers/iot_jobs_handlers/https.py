@@ -1,7 +1,7 @@
-"""HTTPS for built-ins: one request, its answer, and what an answer means. Plain HTTP goes to loopback only.
+"""HTTPS for built-ins: one request, its answer, and what the answer means. Plain HTTP is for loopback only.
 
-Never lets a URL into a message: the query of a presigned one is a password. The standard library rather than `curl`,
-which a minimal Debian lacks, shows URLs in the process list, and has no If-Range of its own.
+No message ever contains a URL, because the query of a presigned URL is a password. We use the standard library rather
+than `curl`, because a minimal Debian has no `curl`, and it shows URLs in the process list and does not know If-Range.
 """
 
 import contextlib
@@ -15,18 +15,18 @@ from typing import IO, Any
 
 from iot_jobs_agent.handler import HandlerError
 
-SILENCE_S = 20.0  # how long a server may say nothing
+SILENCE_S = 20.0  # how long a server may send nothing
 REDIRECTS = 5
 _REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
 _HEAD_BYTES = 2048
 
 
-class NotNow(Exception):  # noqa: N818 - it is a state of affairs
-    """The network or the server cannot do it at this moment, or the URL has expired. The message is for people."""
+class NotNow(Exception):  # noqa: N818 - it says what is the case
+    """The network or the server cannot do it right now, or the URL has expired. The message is for people."""
 
 
 def valid_url(url: str) -> str:
-    """Give the URL back if it may be used. ValueError without a word of the URL otherwise."""
+    """Return the URL if it may be used. Otherwise raise ValueError, whose message contains no part of the URL."""
     if not re.fullmatch(r"[!-~]{1,8192}", url):
         raise ValueError("must be at most 8192 visible ASCII characters; percent-encode all others")
     try:
@@ -42,7 +42,7 @@ def valid_url(url: str) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether what is sent there never leaves this machine."""
+    """Return whether traffic to the host never leaves this machine."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -50,7 +50,10 @@ def is_loopback(host: str) -> bool:
 
 
 def trust(settings: Mapping[str, Any], handler: str) -> ssl.SSLContext:
-    """Whom to trust: the system's authorities, or those of the PEM file `ca_file` in their place. HandlerError."""
+    """Return a context that trusts the system's authorities, or instead those in the PEM file `ca_file`.
+
+    HandlerError if the file cannot be used.
+    """
     file = settings.get("ca_file")
     if file is not None and not isinstance(file, str):
         raise HandlerError(f"`ca_file` of [handler.{handler}] must be the path of a PEM file")
@@ -64,11 +67,11 @@ def trust(settings: Mapping[str, Any], handler: str) -> ssl.SSLContext:
 def request(
     url: str, context: ssl.SSLContext, *, headers: Mapping[str, str], method: str = "GET", body: IO[bytes] | None = None
 ) -> Iterator[HTTPResponse]:
-    """Send one request and give the answer, whatever its status. A GET follows redirects, to https only. Blocks.
+    """Send one request and yield the answer, whatever its status. A GET follows redirects, to https only. Blocks.
 
     Raises:
-        NotNow: no answer, a broken connection, a certificate that is not trusted.
-        HandlerError: a redirect to where nothing may be sent.
+        NotNow: there is no answer, the connection breaks, or the certificate is not trusted.
+        HandlerError: the server redirects too often, or to something other than https.
     """
     for _ in range(REDIRECTS + 1):
         with contextlib.closing(connection(url, context)) as line:
@@ -83,7 +86,7 @@ def request(
 
 
 def connection(url: str, context: ssl.SSLContext) -> HTTPConnection:
-    """Make the connection, not yet open."""
+    """Return a connection for the URL, not opened yet."""
     parts = urllib.parse.urlsplit(url)
     host = parts.hostname or ""
     if parts.scheme == "http":
@@ -92,13 +95,13 @@ def connection(url: str, context: ssl.SSLContext) -> HTTPConnection:
 
 
 def target(url: str) -> str:
-    """Give what the server is asked for: path and query."""
+    """Return the request target: the path and the query of the URL."""
     parts = urllib.parse.urlsplit(url)
     return urllib.parse.urlunsplit(("", "", parts.path or "/", parts.query, ""))
 
 
 def follow_redirect(url: str, location: str) -> str:
-    """Follow one redirect, to https only. HandlerError."""
+    """Return the URL that a redirect leads to. HandlerError if it is not an https URL."""
     try:
         there = valid_url(urllib.parse.urljoin(url, location))
     except ValueError:
@@ -109,14 +112,14 @@ def follow_redirect(url: str, location: str) -> str:
 
 
 def read(answer: HTTPResponse, size_bytes: int) -> bytes:
-    """Read some of the body, empty at its end or where the connection was closed. NotNow."""
+    """Read some of the body; empty at its end, or if the connection was closed. Raises NotNow."""
     with translated_errors():
         return answer.read(size_bytes)
 
 
 @contextlib.contextmanager
 def translated_errors() -> Iterator[None]:
-    """Turn what the network raises into NotNow, in our words: those of others may hold the URL."""
+    """Turn network errors into NotNow, in our own words, because the original message may contain the URL."""
     try:
         yield
     except ssl.SSLCertVerificationError as error:
@@ -130,15 +133,15 @@ def translated_errors() -> Iterator[None]:
 
 
 def check_stored(answer: HTTPResponse) -> None:
-    """Raise NotNow or HandlerError unless an upload was taken."""
+    """Raise NotNow or HandlerError unless the server accepted the upload."""
     if answer.status not in {200, 201, 204}:
         raise refusal(answer)
 
 
 def refusal(answer: HTTPResponse) -> Exception:
-    """Say what any other answer than the wanted one means: NotNow if another time or another URL may help.
+    """Return the exception for an unwanted answer: NotNow if trying later or with a fresh URL may help.
 
-    S3 answers 403 to an expired presigned URL, and 400 ExpiredToken where the credentials that signed it expired first.
+    S3 answers 403 to an expired presigned URL, and 400 ExpiredToken if the credentials that signed it expired first.
     Source: Amazon S3 API reference, "Error responses".
     """
     status = answer.status

@@ -1,4 +1,4 @@
-"""Install and remove Debian packages with apt-get, unattended, and look afterwards whether it is so."""
+"""Installs and removes Debian packages with apt-get, unattended, and verifies the result."""
 
 import os
 import re
@@ -12,7 +12,7 @@ from iot_jobs_agent.handler import Handler, HandlerError, Job, Outcome
 from iot_jobs_handlers import programs
 
 LOCK_TIMEOUT_S = 300
-NAME = r"[a-z0-9][a-z0-9+.-]*[a-z0-9+]"  # Debian policy 5.6.1; a last `-` would mean to apt-get: remove it
+NAME = r"[a-z0-9][a-z0-9+.-]*[a-z0-9+]"  # Debian policy 5.6.1; to apt-get, a trailing `-` means: remove it
 VERSION = r"[A-Za-z0-9][A-Za-z0-9.+~:-]*"
 DPKG = Path("/var/lib/dpkg")
 _INSTALLED = "ii "
@@ -37,7 +37,7 @@ class Remove(BaseModel, frozen=True, extra="forbid"):
 
 
 def install(params: Install, job: Job) -> Outcome:
-    """Install them. Settings: `lock_timeout_s`."""
+    """Install the packages. Settings: `lock_timeout_s`."""
     if not is_privileged():
         return Outcome.rejected("needs a privileged unit")
     apt = apt_get(job)
@@ -63,13 +63,13 @@ def install(params: Install, job: Job) -> Outcome:
 
 
 def remove(params: Remove, job: Job) -> Outcome:
-    """Remove those that are there. Settings: `lock_timeout_s`."""
+    """Remove those of the packages that are installed. Settings: `lock_timeout_s`."""
     if not is_privileged():
         return Outcome.rejected("needs a privileged unit")
     apt = apt_get(job)
     try:
         mend()
-        # Only what is there: apt-get takes an unknown NAME+ for an order to install.
+        # Only name what is installed: apt-get would take an unknown NAME+ as an order to install NAME.
         there = versions(params.packages, status="")
         if there:
             job.progress(20, "removing")
@@ -82,42 +82,45 @@ def remove(params: Remove, job: Job) -> Outcome:
     return Outcome.succeeded(removed=" ".join(there))
 
 
-class Locked(Exception):  # noqa: N818 - it is a state of affairs
-    """Another program is at the packages, and has been for longer than we wait. The message is for people."""
+class Locked(Exception):  # noqa: N818 - it says what is the case
+    """Another program holds the lock of apt or dpkg for longer than we wait. The message is for people."""
 
 
 def is_privileged() -> bool:
-    """Tell whether packages can be changed here at all: by root, where the file system is not made read-only."""
+    """Return whether we can change packages at all: as root, and with a writable /usr and dpkg database."""
     return os.geteuid() == 0 and os.access(DPKG, os.W_OK) and os.access("/usr", os.W_OK)
 
 
 def apt_get(job: Job) -> list[str]:
-    """Begin the command line. Nobody is asked anything: configuration files that were edited are kept."""
+    """Return the start of the command line, and set the environment so that apt asks nothing and keeps edited files.
+
+    HandlerError if the settings are wrong.
+    """
     timeout_s = job.settings.get("lock_timeout_s", LOCK_TIMEOUT_S)
     if not isinstance(timeout_s, int) or timeout_s < 0:
         raise HandlerError("`lock_timeout_s` must be a whole number of seconds")
     os.environ["DEBIAN_FRONTEND"] = "noninteractive"
     os.environ["APT_LISTCHANGES_FRONTEND"] = "none"
-    os.environ["NEEDRESTART_MODE"] = "l"  # list what should be restarted, and restart nothing unasked
+    os.environ["NEEDRESTART_MODE"] = "l"  # only list what should be restarted
     return [
         "apt-get",
         "--yes",
-        "--quiet=1",  # no moving progress bars, and a line while a lock is waited for
+        "--quiet=1",  # no progress bars, but a line while it waits for a lock
         f"--option=DPkg::Lock::Timeout={timeout_s}",
-        "--option=APT::Cmd::Pattern-Only=true",  # a name is a name: otherwise an unknown one is a regular expression
+        "--option=APT::Cmd::Pattern-Only=true",  # otherwise apt-get takes an unknown name as a regular expression
         "--option=Dpkg::Options::=--force-confdef",
         "--option=Dpkg::Options::=--force-confold",
     ]
 
 
 def mend() -> None:
-    """Finish what an interrupted dpkg left: apt-get does nothing before that. HandlerError, Locked."""
+    """Finish what an interrupted dpkg left half done, because apt-get refuses to work before. HandlerError, Locked."""
     if any(path.name.isdigit() for path in (DPKG / "updates").glob("*")):
         raise_for_failure(programs.run(["dpkg", "--force-confdef", "--force-confold", "--configure", "--pending"]))
 
 
 def raise_for_failure(finished: programs.Finished) -> None:
-    """Raise Locked if another program is at it, HandlerError for any other failure."""
+    """Raise Locked if another program holds the lock, HandlerError for any other failure."""
     if finished.code == 0:
         return
     if re.search(r"(could not get|unable to (lock|acquire)|is locked by) .*", finished.err, re.IGNORECASE):
@@ -127,18 +130,18 @@ def raise_for_failure(finished: programs.Finished) -> None:
 
 
 def names(packages: Iterable[str]) -> list[str]:
-    """Give the names without their versions."""
+    """Return the names of the packages without versions."""
     return [each.partition("=")[0] for each in packages]
 
 
 def is_known(name: str) -> bool:
-    """Tell whether a source, or this device, has a package of exactly this name, virtual ones not counted."""
+    """Return whether apt knows a package of exactly this name, available or installed; virtual ones do not count."""
     finished = programs.run(["apt-cache", "--quiet=2", "show", "--no-all-versions", f"?exact-name({name})"], out=True)
     return finished.code == 0 and bool(finished.out.strip())
 
 
 def versions(packages: Sequence[str], status: str = _INSTALLED) -> dict[str, str]:
-    """Give those that are installed, with their versions; with `status` empty, also those that are only half there."""
+    """Return the installed ones with their versions; with `status` empty, also those that are only half installed."""
     known = {}
     query = ["dpkg-query", "--show", "--showformat=${Package}\\t${db:Status-Abbrev}\\t${Version}\\n", "--"]
     for name in dict.fromkeys(names(packages)):

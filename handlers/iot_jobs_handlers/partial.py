@@ -1,6 +1,6 @@
-"""A file that is not complete yet, beside the one it will become, and a note about how far it can be relied on.
+"""A partial file next to its target, and a note that says how much of it is durable.
 
-Owns both files and what is on the disk of them; knows nothing of networks. The note names the source without its query.
+Owns both files and makes them durable; knows nothing of networks. The note identifies the source without its query.
 """
 
 import contextlib
@@ -19,14 +19,14 @@ SYNC_BYTES = 16 * 1024 * 1024
 
 
 class Partial:
-    """The incomplete file of one target. Locked while it is open; `size_bytes` is how much of it there is."""
+    """The partial file for one target. It is locked while it is open; `size_bytes` is its size so far."""
 
     def __init__(self, directory: int, target: str, source: str) -> None:
-        """`source` says what is fetched; a partial file of another source is begun again.
+        """`source` identifies what is downloaded; a partial file of another source starts over.
 
         Raises:
-            NotNow: another process is at it.
-            HandlerError: something else lies in its place.
+            NotNow: another process is downloading the same file.
+            HandlerError: something else is in its place.
             OSError: it cannot be opened.
         """
         digest = hashlib.sha256(target.encode(errors="surrogateescape")).hexdigest()
@@ -65,7 +65,7 @@ class Partial:
             raise NotNow("the same file is being downloaded by another job")
 
     def _read_note(self) -> dict[str, Any]:
-        """Read the note; nothing if it is about something else, or cannot be read."""
+        """Read the note; empty if it is about another source or cannot be read."""
         try:
             file = os.open(f"{self.name}.json", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._directory)
             with os.fdopen(file, "rb") as stream:
@@ -83,7 +83,7 @@ class Partial:
         self.keep()
 
     def write(self, data: bytes) -> None:
-        """Add to it; every 16 MiB are made to last. Raises OSError."""
+        """Append data, and make it durable every 16 MiB. Raises OSError."""
         view = memoryview(data)
         while view:
             view = view[os.write(self._file, view) :]
@@ -92,25 +92,25 @@ class Partial:
             self.keep()
 
     def keep(self) -> None:
-        """Make all of it last through a power cut; what is not kept is fetched again. Raises OSError."""
+        """Make the whole file durable. After a power cut, everything since the last call is fetched again. OSError."""
         os.fsync(self._file)
         note = {"source": self._source, "etag": self.etag, "size_bytes": self.size_bytes}
         replace(self._directory, f"{self.name}.json", json.dumps(note).encode(), 0o600)
         self._synced_bytes = self.size_bytes
 
     def sha256(self) -> str:
-        """Read it all and give its digest, in hexadecimal. Raises OSError."""
+        """Read the whole file and return its digest, in hexadecimal. Raises OSError."""
         with os.fdopen(os.dup(self._file), "rb") as stream:
             stream.seek(0)
             return hashlib.file_digest(stream, "sha256").hexdigest()
 
     def publish(self, mode: int | None) -> None:
-        """Put it in its place. Raises OSError."""
+        """Move the file to its target, durably, and remove the note. Raises OSError."""
         publish(self._directory, self.name, self._file, self._target, mode)
         self._unlink(f"{self.name}.json")
 
     def discard(self) -> None:
-        """Remove it."""
+        """Remove the file and the note."""
         self._unlink(f"{self.name}.json")
         self._unlink(self.name)
 

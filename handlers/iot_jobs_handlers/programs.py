@@ -1,4 +1,4 @@
-"""System tools that a built-in runs: their output is the job's, and what they said last on stderr can be judged."""
+"""Runs system tools for a built-in: their output becomes the job's, and the end of stderr is kept for judging it."""
 
 import subprocess
 import sys
@@ -13,7 +13,7 @@ _KEPT_CHARACTERS = 8192
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """How a program ended, and what it said: `out` only if it was asked for, `err` the last 8,192 characters."""
+    """How a program ended, and its output: stdout only if it was asked for, of stderr the last 8,192 characters."""
 
     program: str
     code: int
@@ -22,16 +22,16 @@ class Finished:
 
     @property
     def ending(self) -> str:
-        """How it ended, in words."""
+        """How the program ended, in words."""
         how = f"was killed by signal {-self.code}" if self.code < 0 else f"exited with code {self.code}"
         return f"{self.program} {how}"
 
 
 def run(argv: Sequence[str], *, out: bool = False) -> Finished:
-    """Run a program and wait for it. Its output is passed on as it comes; with `out` it is kept.
+    """Run a program and wait for it. Its output is passed on as it arrives; with `out`, it is kept instead.
 
     Raises:
-        HandlerError: it cannot be started.
+        HandlerError: the program cannot be started.
     """
     name = Path(argv[0]).name
     sys.stdout.flush()

@@ -14,7 +14,7 @@ class Params(BaseModel, frozen=True, extra="forbid"):
 
 
 def reboot(_params: Params, job: Job) -> Outcome:
-    """Ask for a reboot; resumed in another boot than the one in which it was asked for, succeed."""
+    """Ask for a reboot, or succeed if the handler is resumed in a later boot than the one in which it asked."""
     boot_id = BOOT_ID.read_text().strip()
     before = job.last_checkpoint if job.is_resumed else None
     if isinstance(before, dict) and before.get("boot_id", boot_id) != boot_id:

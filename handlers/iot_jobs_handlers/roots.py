@@ -1,6 +1,6 @@
-"""Where built-ins may write: below the `roots` of their settings, through no symbolic link, atomically and durably.
+"""Lets built-ins write below the `roots` in their settings, through no symbolic link, atomically and durably.
 
-Owns the walk from a root to the file's directory and the replacement of the file there; knows nothing of its contents.
+Owns the walk from a root to the file's directory, and replacing the file there. Knows nothing of the file's contents.
 """
 
 import contextlib
@@ -18,15 +18,17 @@ NEW_FILE_MODE = 0o644
 
 
 class Outside(Exception):  # noqa: N818 - it says where the path leads
-    """The path leads where it must not. The message is for people."""
+    """The path leads to where it must not. The message is for people."""
 
 
 @contextlib.contextmanager
 def entry(path: str, settings: Mapping[str, Any], handler: str) -> Iterator[tuple[int, str]]:
-    """Give the open directory of an absolute path, and the name in it. `settings` are those of `[handler.HANDLER]`.
+    """Open the directory of an absolute path; yield its descriptor, and the name of the file in it.
+
+    `settings` are those of `[handler.HANDLER]`.
 
     Raises:
-        Outside: the path is not below a root, or a symbolic link is on the way.
+        Outside: the path is not below a root, or goes through a symbolic link.
         HandlerError: the settings are wrong, or the directory cannot be opened.
     """
     roots = settings.get("roots", [])
@@ -44,7 +46,7 @@ def entry(path: str, settings: Mapping[str, Any], handler: str) -> Iterator[tupl
 
 
 def below(path: str, roots: list[str], handler: str) -> tuple[str, tuple[str, ...]]:
-    """Find the root that a path is below, and the names on the way. Raises Outside."""
+    """Return the root that a path is below, and the names from there to the file. Raises Outside."""
     pure = PurePosixPath(path)
     if ".." in pure.parts:
         raise Outside("path: must not contain ..")
@@ -55,7 +57,10 @@ def below(path: str, roots: list[str], handler: str) -> tuple[str, tuple[str, ..
 
 
 def open_below(root: str, names: tuple[str, ...]) -> int:
-    """Walk down from the root, following no symbolic link. Raises Outside for one, OSError for what is missing."""
+    """Walk down from the root and return the open directory.
+
+    Raises Outside at a symbolic link, and OSError if a directory cannot be opened.
+    """
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
     directory = os.open(root, flags)
     for name in names:
@@ -72,12 +77,12 @@ def open_below(root: str, names: tuple[str, ...]) -> int:
 
 
 def is_link(name: str, directory: int) -> bool:
-    """Tell a symbolic link."""
+    """Return whether the name in the directory is a symbolic link."""
     return stat.S_ISLNK(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode)
 
 
 def replace(directory: int, name: str, data: bytes, mode: int | None) -> None:
-    """Put a new file in the place of the old one. A symbolic link there is replaced, not followed. Raises OSError."""
+    """Replace a file atomically and durably. A symbolic link in its place is replaced, not followed. Raises OSError."""
     fresh = f".{name[:200]}.{secrets.token_hex(4)}"
     file = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=directory)
     try:
@@ -92,9 +97,9 @@ def replace(directory: int, name: str, data: bytes, mode: int | None) -> None:
 
 
 def publish(directory: int, fresh: str, file: int, name: str, mode: int | None) -> None:
-    """Give the complete file `fresh`, open as `file`, its mode and its name, on the disk in that order. Raises OSError.
+    """Give the complete file `fresh` (open as `file`) its mode and its final name, each durably, in that order.
 
-    Without a mode it gets that of the file that was there, or the usual one.
+    Without a mode, it gets that of the file that it replaces, or the default. Raises OSError.
     """
     os.fchmod(file, old_mode(directory, name) if mode is None else mode)
     os.fsync(file)
@@ -103,7 +108,7 @@ def publish(directory: int, fresh: str, file: int, name: str, mode: int | None) 
 
 
 def old_mode(directory: int, name: str) -> int:
-    """Give the mode of the file that is there; the usual one if there is none."""
+    """Return the mode of the present file, or the default if there is none."""
     try:
         found = os.stat(name, dir_fd=directory, follow_symlinks=False)
     except FileNotFoundError:

@@ -19,7 +19,7 @@ class Params(BaseModel, frozen=True, extra="forbid"):
 
 
 def run_command(params: Params, job: Job) -> Outcome | None:
-    """Run it with its output as ours. `programs` of the settings holds the absolute paths of what may be run."""
+    """Run the program with our own output. The setting `programs` lists the absolute paths of what may be run."""
     programs = job.settings.get("programs", [])
     if not isinstance(programs, list) or not all(isinstance(each, str) and each.startswith("/") for each in programs):
         raise HandlerError("`programs` of [handler.run-command] must be a list of absolute paths")
@@ -33,14 +33,14 @@ def run_command(params: Params, job: Job) -> Outcome | None:
         return Outcome.rejected("command: holds a NUL character, which no program can be given; remove it")
     program = find_program(words[0], programs)
     if program is None:
-        named = words[0].split("?", 1)[0][:LONGEST_NAMED]  # commas for blanks, and it is all of it, with a URL's query
+        named = words[0].split("?", 1)[0][:LONGEST_NAMED]  # perhaps the whole command, joined by commas, with a URL
         return Outcome.rejected(f"{named} is not one of `programs` in [handler.run-command]")
     job.run([program, *words[1:]])
     return None
 
 
 def find_program(wanted: str, programs: list[str]) -> str | None:
-    """Find the program that is meant: a path is itself, a name the first that ends in it. None if it is not listed."""
+    """Return the program that is meant: by its path, or the first in the list with that name. None if not listed."""
     return next((each for each in programs if wanted in {each, Path(each).name}), None)
 
 

@@ -1,4 +1,4 @@
-"""Start, stop and restart systemd units that the device's owner lists, and look afterwards whether it is so."""
+"""Starts, stops and restarts systemd units that the device's owner lists, and verifies the result."""
 
 import re
 import select
@@ -27,11 +27,11 @@ class Params(BaseModel, frozen=True, extra="forbid"):
 
 
 def change(verb: Verb, params: Params, job: Job) -> Outcome:
-    """Do it, all units at once, and verify each. Settings: `units`, `settle_s`."""
+    """Run the verb on all units at once, and verify each. Settings: `units`, `settle_s`."""
     handler = f"{verb}-services"
     allowed = allowed_units(job, handler)
     settle_s = job.settings.get("settle_s", SETTLE_S)
-    if not isinstance(settle_s, int | float) or not 0 <= settle_s <= 60:  # noqa: PLR2004 - more would be a mistake
+    if not isinstance(settle_s, int | float) or not 0 <= settle_s <= 60:  # noqa: PLR2004 - more must be a mistake
         raise HandlerError(f"`settle_s` of [handler.{handler}] must be 0 to 60 seconds")
     units = [full(each) for each in dict.fromkeys(params.services)]
     for unit in units:
@@ -52,7 +52,7 @@ def change(verb: Verb, params: Params, job: Job) -> Outcome:
 
 
 def allowed_units(job: Job, handler: str) -> set[str]:
-    """Give the units that the device's owner allows. HandlerError for a wrong list."""
+    """Return the units that the device's owner allows. HandlerError if the list is wrong."""
     units: Any = job.settings.get("units", [])
     if not isinstance(units, list) or not all(isinstance(each, str) for each in units):
         raise HandlerError(f"`units` of [handler.{handler}] must be a list of unit names")
@@ -60,12 +60,12 @@ def allowed_units(job: Job, handler: str) -> set[str]:
 
 
 def full(unit: str) -> str:
-    """Give the name with its type, as systemctl would complete it."""
+    """Return the unit's name with its type, as systemctl would complete it."""
     return unit if _TYPED.search(unit) else f"{unit}.service"
 
 
 def raise_for_failure(finished: programs.Finished) -> None:
-    """Raise HandlerError for a failure, with the help that there is."""
+    """Raise HandlerError if systemctl failed, with a hint if there is one."""
     if finished.code == 0:
         return
     if _DENIED.search(finished.err):
@@ -77,13 +77,13 @@ def raise_for_failure(finished: programs.Finished) -> None:
 
 
 def state(unit: str) -> str:
-    """Give the unit's state in systemd's word. `is-active` ends with other codes than 0 for all but active ones."""
+    """Return the unit's state in systemd's words. The exit code of `is-active` does not matter: 0 means active only."""
     finished = programs.run(["systemctl", "is-active", "--", unit], out=True)
     return finished.out.strip() or "unknown"
 
 
 def fits(verb: Verb, unit: str, found: str) -> bool:
-    """Tell whether a unit is what it should be. A oneshot that did its work and ended well counts as started."""
+    """Return whether a unit is in the state it should be in. A oneshot that has succeeded counts as started."""
     if verb == "stop":
         return found in {"inactive", "failed"}
     if found in {"active", "reloading"}:
@@ -92,7 +92,7 @@ def fits(verb: Verb, unit: str, found: str) -> bool:
 
 
 def handler_for(verb: Verb) -> Handler[Params]:
-    """Make the handler of one verb."""
+    """Return the handler for one verb."""
     return Handler(
         name=f"{verb}-services",
         params=Params,

@@ -29,12 +29,12 @@ class Params(BaseModel, frozen=True, extra="forbid"):
 
 
 def write_file(params: Params, job: Job) -> Outcome:
-    """Write it atomically and durably. `roots` of the settings holds the directories below which that is allowed."""
+    """Write the file atomically and durably. The setting `roots` lists the directories below which that is allowed."""
     try:
         data = content(params)
     except UnicodeEncodeError:
         return Outcome.rejected("content: holds half of a surrogate pair; send well-formed Unicode")
-    except ValueError:  # binascii's own, or another for what is not ASCII
+    except ValueError:  # binascii.Error, or a plain ValueError if it is not ASCII
         return Outcome.rejected("content_base64: is not base64")
     try:
         with entry(params.path, job.settings, "write-file") as (directory, name):
@@ -47,7 +47,7 @@ def write_file(params: Params, job: Job) -> Outcome:
 
 
 def content(params: Params) -> bytes:
-    """Give the bytes to write."""
+    """Return the bytes to write."""
     if params.content_base64 is not None:
         return base64.b64decode(params.content_base64, validate=True)
     return (params.content or "").encode()

@@ -1,1 +1,1 @@
-"""Attempts: started at most once, watched to their end, found again, and what is kept of them. Knows no service."""
+"""Attempts: starts each at most once, watches it to its end, finds it after a restart. Knows nothing of the service."""

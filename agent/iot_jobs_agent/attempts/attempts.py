@@ -1,9 +1,9 @@
-"""Attempts: each is started at most once, watched to its end, stopped on demand, and found again after a restart.
+"""Starts each attempt at most once, watches it to its end, stops it on demand, and finds it again after a restart.
 
-The attempt's directory is the truth. There is none: it never started. It has a `result.json`: it ended. Its lock is
-held: it is alive. Otherwise it is lost. All methods but `prepare` belong to the loop's thread and return at once. What
-may take long (fsync, starting a process, a sweep, removing a tree) is done by one thread, in order, so that a sweep
-never meets a shim that was just started.
+The attempt's directory is the source of truth. If there is none, the attempt never started. With a `result.json`, it
+has ended. While its lock is held, it is alive. Otherwise it is lost. All public methods but `prepare` belong to the
+loop's thread and return at once. Slow work (fsync, starting a process, a sweep, removing a tree) is done by one other
+thread, in order, so that a sweep never meets a shim that was just started.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ __all__ = ["Attempts", "Facts"]
 PLAIN_NAME = re.compile(r"[a-zA-Z0-9_-]*\.[a-zA-Z0-9_-]+\.[0-9]+")
 NUMBERS = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+")
 LOOK_AGAIN_S = 0.02
-HUNG_S = 60.0  # once the time is up, grace included, a shim sweeps for 10 s and syncs; after this long it hangs
+HUNG_S = 60.0  # after time-out and grace, a shim sweeps for 10 s and syncs; one that takes this long has hung
 
 LOG = structlog.get_logger(__name__)
 
@@ -68,12 +68,12 @@ class Watch:
         self.pid = 0
         self.pidfd: int | None = None
         self.control: int | None = None
-        self.stops = False  # whether a stop is wanted
-        self.limit: asyncio.TimerHandle | None = None  # of our patience with the shim
+        self.stops = False  # whether a stop was asked for
+        self.limit: asyncio.TimerHandle | None = None  # fires when we must assume that the shim has hung
 
 
 class Attempts:
-    """The attempts of one agent, below `state_directory`; `post` takes events, on the loop's thread."""
+    """The attempts of one agent, below `state_directory`. `post` is called with events, on the loop's thread."""
 
     def __init__(
         self,
@@ -82,7 +82,7 @@ class Attempts:
         post: Callable[[AttemptEvent], None],
         on_wake: Callable[[], None] = lambda: None,
     ) -> None:
-        """`on_wake` is called on the loop's thread when somebody wrote to the FIFO: a shim, or a command."""
+        """`on_wake` is called on the loop's thread when a shim or a command writes to the wake-up FIFO."""
         self._state = state_directory.resolve()
         self._attempts = self._state / "attempts"
         self._jobs = self._state / "jobs"
@@ -98,16 +98,16 @@ class Attempts:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="attempts")
 
     def prepare(self) -> None:
-        """Make the directories and the wake-up FIFO, durably. Blocks, on any thread. Raises OSError."""
+        """Create the directories and the wake-up FIFO, durably. Blocks; may run on any thread. Raises OSError."""
         for directory in (self._state, self._attempts, self._jobs, self._trash):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         sync_directory(self._state)  # an attempt's directory is only as durable as the names above it
         wake = self._state / files.WAKE
-        wake.unlink(missing_ok=True)  # the shims of an earlier agent open it by its name, each time
+        wake.unlink(missing_ok=True)  # the shims of an earlier agent open it by name each time
         os.mkfifo(wake, 0o600)
 
     def open(self) -> None:
-        """Listen, and adopt orphans, from now on. In the running loop, after `prepare`. Raises OSError."""
+        """Begin to listen and to adopt orphans. Call it in the running loop, after `prepare`. Raises OSError."""
         self._wake = os.open(self._state / files.WAKE, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         prctl(PR_SET_CHILD_SUBREAPER, 1)
         self._loop = asyncio.get_running_loop()
@@ -115,7 +115,7 @@ class Attempts:
         self._thread.submit(trash.empty, self._trash)
 
     def close(self) -> None:
-        """Stop watching. Handlers run on; another agent finds them with `reattach`. Idempotent."""
+        """Stop watching. Handlers keep running, and another agent finds them with `reattach`. Idempotent."""
         for watch in self._watches.values():
             self._release(watch)
         self._watches.clear()
@@ -126,15 +126,15 @@ class Attempts:
         self._thread.shutdown(wait=False)
 
     def start(self, attempt: AttemptId, step: Step, facts: Facts) -> None:
-        """Start an attempt, at most once: if its directory exists, it is found again instead, as by `reattach`.
+        """Start an attempt, at most once: if its directory exists, find it again instead, as `reattach` does.
 
-        Posts AttemptStarted, AttemptProgressed whenever the handler speaks, and AttemptEnded; only the last if the
-        attempt cannot be started.
+        Posts AttemptStarted, AttemptProgressed whenever the handler reports something, and AttemptEnded; only the last
+        one if the attempt cannot be started.
         """
         directory = self._attempts / attempt.directory_name
         if not PLAIN_NAME.fullmatch(attempt.execution.directory_name):
             return self._cannot_start(attempt, "its job id is not one that AWS IoT allows")
-        if attempt in self._watches or self._find(attempt):  # the journal forgot it: what became of it counts
+        if attempt in self._watches or self._find(attempt):  # the journal forgot it, but it may have run
             return None
         limits_s = max(step.timeout_s, step.max_timeout_s), step.grace_s
         watch = self._watches[attempt] = Watch(attempt, directory, limits_s)
@@ -142,32 +142,32 @@ class Attempts:
         return None
 
     def stop(self, attempt: AttemptId) -> None:
-        """Ask the attempt's shim to end it: SIGTERM, grace, SIGKILL. Idempotent; does nothing if it ended."""
+        """Ask the attempt's shim to end it: SIGTERM, grace, SIGKILL. Idempotent; does nothing if it has ended."""
         watch = self._watches.get(attempt)
         if watch is None:
             return
         watch.stops = True
-        if watch.pidfd is None:  # not started yet: asked as soon as it is
+        if watch.pidfd is None:  # not started yet; `_follow` asks as soon as it is
             return
         self._limit(watch, watch.grace_s)
         with contextlib.suppress(OSError):  # the FIFO is full of requests, or gone with the attempt
-            if watch.control is None:  # kept open: what is written stays there until the shim reads it
+            if watch.control is None:  # kept open, so that the byte stays in the FIFO until the shim reads it
                 watch.control = os.open(watch.directory / files.CONTROL, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
             os.write(watch.control, b"s")
 
     def reattach(self, attempts: Iterable[AttemptId]) -> set[AttemptId]:
-        """Find attempts of an earlier agent again; return those that were never started.
+        """Find the attempts of an earlier agent again; return those that were never started.
 
-        For the others, posts what `start` would post: AttemptStarted if it is alive, what the handler said so far as
-        one AttemptProgressed, AttemptEnded at the end.
+        For the others, posts what `start` would post: AttemptStarted if the attempt is alive, one AttemptProgressed
+        with everything that the handler has said so far, and AttemptEnded at the end.
         """
         return {attempt for attempt in attempts if not self._find(attempt)}
 
     async def abandon_others(self, known: Collection[ExecutionId]) -> list[AttemptId]:
-        """Stop every attempt of an execution that is not `known` and forget it; return those attempts.
+        """Stop and forget every attempt whose execution is not in `known`; return those attempts once all have ended.
 
-        Returns once nothing of them is alive. Nobody will report what they did: the journal that knew them is lost, or
-        they were settled already. Posts AttemptEnded for each. A JOB_DIR that belongs to none of `known` goes too.
+        Nobody will report what they did: the journal that knew them is lost, or they were settled already. Posts
+        AttemptEnded for each. Also removes every JOB_DIR that belongs to none of `known`.
         """
         found = [attempt for path in self._attempts.iterdir() if (attempt := _attempt_named(path.name)) is not None]
         others = [attempt for attempt in found if attempt.execution not in known and self._find(attempt)]
@@ -185,21 +185,21 @@ class Attempts:
         return others
 
     def forget(self, execution: ExecutionId) -> None:
-        """Remove what the execution left, except for results and output (`results`). Idempotent; nothing may run."""
+        """Remove what the execution left, except results and output (see `results`). Idempotent; call it once over."""
         name = execution.directory_name
-        if not PLAIN_NAME.fullmatch(name):  # nothing was ever made for it, and the name might lead elsewhere
+        if not PLAIN_NAME.fullmatch(name):  # nothing was ever created for it, and the path might lead elsewhere
             return
         self._drop(self._jobs / name)
         self._thread.submit(self._put_away, name)
 
     def _put_away(self, name: str) -> None:
-        """In the thread: keep what may be kept of an execution's attempts, and free the disk of the rest."""
+        """Keep the results and output of an execution's attempts, and delete the rest. Runs in the thread."""
         for path in self._results.keep(name, self._attempts.glob(f"{name}.*.*")):
             self._drop(path)
         trash.empty(self._trash)
 
     def _drop(self, path: Path) -> None:
-        """Throw it away, or log why it stays."""
+        """Throw the tree at `path` away, or log why that failed."""
         try:
             trash.throw_away(path, self._trash)
         except OSError as error:
@@ -223,25 +223,25 @@ class Attempts:
         pid = attempt_directory.read_shim_pid(watch.directory)
         try:
             pidfd = os.pidfd_open(pid)
-        except (OSError, ValueError):  # it has just begun, or has just ended
+        except (OSError, ValueError):  # the shim has just begun, or has just ended
             self._loop.call_later(LOOK_AGAIN_S, self._inspect, watch)
             return None
         lock = attempt_directory.lock(watch.directory)
-        if lock is not None:  # it ended before the descriptor was ours, which may be another process's
+        if lock is not None:  # the shim ended before we opened its pid, which may belong to another process now
             os.close(pidfd)
             return self._finish(watch, lock)
         return self._follow(watch, pid, pidfd)
 
     def _launch(self, watch: Watch, step: Step, facts: Facts) -> int:
-        """In the thread: make everything ready and durable, then start the shim."""
+        """Make everything ready and durable, then start the shim and return its pid. Runs in the thread."""
         job_directory = self._jobs / watch.attempt.execution.directory_name
         if facts.phase == "run" and facts.reason not in {StartReason.FIRST, StartReason.RETRY}:
-            trash.throw_away(job_directory, self._trash)  # a rerun finds nothing of what was cut short
+            trash.throw_away(job_directory, self._trash)  # a rerun must not find files of the interrupted attempt
             self._thread.submit(trash.empty, self._trash)
         job_directory.mkdir(mode=0o700, exist_ok=True)
-        if facts.reason == StartReason.FIRST:  # a retry is the same work, tried again
+        if facts.reason == StartReason.FIRST:  # a retry keeps it, because that is the same work, tried again
             attempt_directory.forget_checkpoint(job_directory)
-        watch.directory.mkdir(mode=0o700)  # not earlier: from here on the attempt can be cut short, and then resumed
+        watch.directory.mkdir(mode=0o700)  # not earlier: once it exists, the attempt can be interrupted and resumed
         attempt_directory.fill(watch.directory, job_directory, watch.attempt, step, facts)
         sync_directory(self._jobs)
         sync_directory(self._attempts)
@@ -271,7 +271,7 @@ class Attempts:
             self.stop(watch.attempt)
 
     def _limit(self, watch: Watch, within_s: float) -> None:
-        """Set a limit to our patience with the shim, or an earlier one."""
+        """Assume in `within_s` + HUNG_S seconds that the shim has hung, unless an earlier limit is already set."""
         limit = self._loop.call_later(within_s + HUNG_S, self._lose_patience, watch)
         if watch.limit is not None:
             limit, later = sorted((watch.limit, limit))
@@ -279,13 +279,13 @@ class Attempts:
         watch.limit = limit
 
     def _lose_patience(self, watch: Watch) -> None:
-        """Kill a shim that hangs, perhaps stopped by its handler; the rest is swept as after any lost attempt."""
+        """Kill a shim that has hung, perhaps stopped by its handler. A sweep follows, as for any lost attempt."""
         LOG.error("shim hangs, killed", attempt=watch.attempt.directory_name)
         if watch.pidfd is not None:
             signal.pidfd_send_signal(watch.pidfd, signal.SIGKILL)
 
     def _on_woken(self) -> None:
-        """Read what the handlers said; it does not matter who woke us."""
+        """Read the progress of every attempt, no matter who woke us."""
         with contextlib.suppress(BlockingIOError):
             os.read(self._wake or 0, 65536)
         self._on_wake()
@@ -299,13 +299,13 @@ class Attempts:
 
     def _on_shim_exited(self, watch: Watch) -> None:
         self._release(watch)
-        with contextlib.suppress(ChildProcessError):  # one that an earlier agent started is not our child
+        with contextlib.suppress(ChildProcessError):  # a shim that an earlier agent started is not our child
             os.waitpid(watch.pid, 0)
         self._shims.discard(watch.pid)
         self._finish(watch, attempt_directory.lock(watch.directory))
 
     def _finish(self, watch: Watch, lock: int | None) -> None:
-        """Post how an attempt ended that no shim supervises any more; `lock` keeps a late shim from starting it."""
+        """Post the end of an attempt that no shim supervises any more. `lock` keeps a late shim from starting it."""
         self._read(watch)
         result = attempt_directory.read_result(watch.directory)
         if result is None:
@@ -314,7 +314,7 @@ class Attempts:
             self._end(watch, lock, result)
 
     def _sweep(self, watch: Watch) -> AttemptResult:
-        """In the thread: let nothing of a lost attempt live on."""
+        """Kill every process that is left of a lost attempt. Runs in the thread."""
         token = attempt_directory.read_token(watch.directory)
         leftovers_killed, leftovers_alive = orphans.sweep(token, self._shims.__contains__, watch.since)
         reason = "interrupted: its supervisor ended without a result"
@@ -356,7 +356,7 @@ class Attempts:
 
 
 def _attempt_named(name: str) -> AttemptId | None:
-    """Return the attempt that has this `directory_name`."""
+    """Return the attempt whose `directory_name` this is, or None."""
     match name.split("."):
         case [namespace, job_id, execution_number, step, number] if NUMBERS.fullmatch(
             f"{execution_number}.{step}.{number}"

@@ -1,6 +1,6 @@
-"""The files of one attempt, as the agent writes and reads them. `shim.files` says what is in them.
+"""Writes and reads the files of one attempt, on the agent's side. `shim.files` describes their contents.
 
-Whatever is found there, nothing here raises for it: a torn or forged file is not a result. Everything blocks briefly.
+Reading never raises because of what a file contains: a torn or forged file is not a result. Everything blocks briefly.
 """
 
 import contextlib
@@ -29,11 +29,11 @@ SMALL_BYTES = 1 << 20
 TAIL_BYTES = 1 << 16
 TRACEBACK_BYTES = 1 << 14
 QUOTA_EVERY_S = 5.0
-SCRIPTS = str(Path(sys.executable).parent)  # where jobctl lies; last in a handler's PATH, so it shadows no program
+SCRIPTS = str(Path(sys.executable).parent)  # contains jobctl; last in a handler's PATH, so that it shadows no program
 
 
 class Facts(NamedTuple):
-    """What a handler is told beside its step: `phase` and `reason` say why it is started (docs/handlers.md)."""
+    """What a handler is told besides its step: `phase` and `reason` say why it is started (docs/handlers.md)."""
 
     thing_name: str
     phase: Literal["run", "resume"] = "run"
@@ -41,21 +41,21 @@ class Facts(NamedTuple):
 
 
 class Position(NamedTuple):
-    """How far `events.jsonl` was read; another inode is another file."""
+    """How far we have read `events.jsonl`. A different inode means that the shim has replaced the file."""
 
     inode: int = 0
     offset: int = 0
 
 
 def fill(directory: Path, job_directory: Path, attempt: AttemptId, step: Step, facts: Facts) -> None:
-    """Write what the shim and the handler read. Raises OSError.
+    """Write the files that the shim and the handler read. Raises OSError.
 
-    Nothing is fsynced: after a power cut an attempt is over, and all that counts is that its directory exists, which
-    is durable.
+    Nothing is fsynced: a power cut ends the attempt anyway, and after it all that counts is that its directory exists,
+    which the caller makes durable.
     """
     token = secrets.token_hex(16)
     result = job_directory / f".result.{attempt.step}.{attempt.number}"
-    scratch = job_directory / ".tmp"  # not /tmp: the unit's private one is emptied under handlers that run on
+    scratch = job_directory / ".tmp"  # not /tmp: systemd empties the unit's private one while handlers still run
     scratch.mkdir(mode=0o700, exist_ok=True)
     is_handler = step.kind is StepKind.HANDLER
     environment = _environment(directory, job_directory, attempt, step, facts) | {"JOB_TOKEN": token}
@@ -84,7 +84,7 @@ def fill(directory: Path, job_directory: Path, attempt: AttemptId, step: Step, f
 
 
 def _environment(directory: Path, job_directory: Path, attempt: AttemptId, step: Step, facts: Facts) -> dict[str, str]:
-    """Return the environment that every kind of step has (docs/handlers.md)."""
+    """Return the environment variables that every kind of step gets (docs/handlers.md)."""
     return {
         "PATH": os.pathsep.join([os.environ.get("PATH") or os.defpath, SCRIPTS]),
         "LANG": os.environ.get("LANG", "C.UTF-8"),
@@ -106,31 +106,34 @@ def _environment(directory: Path, job_directory: Path, attempt: AttemptId, step:
 
 
 def forget_checkpoint(job_directory: Path) -> None:
-    """Remove the checkpoint of the step before, so that it does not come back. Raises OSError."""
+    """Remove the checkpoint of the previous step, durably, so that it cannot come back. Raises OSError."""
     with contextlib.suppress(FileNotFoundError):
         (job_directory / protocol.CHECKPOINT).unlink()
         sync_directory(job_directory)
 
 
 def create_file(path: Path, text: str, mode: int) -> None:
-    """Create a file that does not exist yet. Raises OSError."""
+    """Create a file that must not exist yet. Raises OSError."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     with os.fdopen(fd, "w", encoding="utf-8", errors="surrogatepass") as file:
         file.write(text)
 
 
 def discard(directory: Path) -> None:
-    """Remove what may hold secrets once the attempt is over; a late shim does nothing without these files."""
+    """Remove the files that may contain secrets once the attempt is over. A late shim does nothing without them."""
     for name in (files.SPEC, files.JOB, files.SETTINGS, files.CONTROL):
         with contextlib.suppress(OSError):
             (directory / name).unlink(missing_ok=True)
 
 
 def lock(directory: Path) -> int | None:
-    """Take the attempt's lock and return its descriptor, or None while a shim holds it. No shim lives while we do."""
+    """Take the attempt's lock and return its descriptor, or None while a shim holds it. While we do, no shim starts it.
+
+    If the lock cannot even be created, the descriptor is a stand-in.
+    """
     try:
         fd = os.open(directory / files.LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError:  # not even a lock can be made on this disk, or a handler has removed the directory
+    except OSError:  # the disk cannot take even a lock file, or a handler has removed the directory
         return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -141,7 +144,7 @@ def lock(directory: Path) -> int | None:
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """Open a regular file, and nothing else that a handler may have put in its place. Raises OSError."""
+    """Open a regular file, but nothing else that a handler may have put in its place. Raises OSError."""
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
@@ -150,13 +153,13 @@ def open_regular(path: Path) -> BinaryIO:
 
 
 def read_start(path: Path) -> bytes:
-    """Read a small file. Raises OSError."""
+    """Read the first SMALL_BYTES of a file, which is all of a proper one. Raises OSError."""
     with open_regular(path) as file:
         return file.read(SMALL_BYTES)
 
 
 def read_shim_pid(directory: Path) -> int:
-    """Read the pid that the shim left in its lock; 0 before it did."""
+    """Read the pid that the shim wrote into its lock; 0 if it has not done so yet."""
     try:
         return int(read_start(directory / files.LOCK).split()[0])
     except (OSError, ValueError, IndexError):
@@ -164,7 +167,7 @@ def read_shim_pid(directory: Path) -> int:
 
 
 def read_age_s(directory: Path) -> float:
-    """Read how long the shim lived, as far as it noted that in its lock; at least 0."""
+    """Read how many seconds the shim had lived when it last wrote that into its lock; 0 if it never did."""
     try:
         age_s = float(read_start(directory / files.LOCK).split()[1])
     except (OSError, ValueError, IndexError):
@@ -173,7 +176,7 @@ def read_age_s(directory: Path) -> float:
 
 
 def read_token(directory: Path) -> str:
-    """Read the attempt's token; "" if that is impossible."""
+    """Read the attempt's token; "" if it cannot be read."""
     try:
         return str(json.loads(read_start(directory / files.SPEC))["token"])
     except (OSError, ValueError, KeyError, TypeError):
@@ -181,9 +184,9 @@ def read_token(directory: Path) -> str:
 
 
 def read_limits(directory: Path) -> tuple[float, float]:
-    """Read how long the handler may run at most, and the grace of its stop, in seconds.
+    """Read how long the handler may run at most, and its grace when it is stopped, in seconds.
 
-    What cannot be read counts as the longest that a manifest may declare: an unreadable file ends nobody's attempt.
+    If they cannot be read, return the longest that a manifest may declare, so that no attempt is killed for that.
     """
     try:
         spec = json.loads(read_start(directory / files.SPEC))
@@ -194,7 +197,7 @@ def read_limits(directory: Path) -> tuple[float, float]:
 
 
 def read_tail(path: Path) -> str:
-    """Read what was kept of an output; bytes that are not UTF-8 become U+FFFD."""
+    """Read the saved end of an output; bytes that are not UTF-8 become U+FFFD."""
     try:
         with open_regular(path) as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL_BYTES))
@@ -204,7 +207,7 @@ def read_tail(path: Path) -> str:
 
 
 def take_traceback(job_directory: Path) -> str:
-    """Read and remove what our worker left of an internal error: for the device's log and nothing else."""
+    """Read and remove the traceback that our worker left of an internal error. It is only for the device's log."""
     path = job_directory / protocol.TRACEBACK
     try:
         with open_regular(path) as file:
@@ -216,7 +219,7 @@ def take_traceback(job_directory: Path) -> str:
 
 
 def read_result(directory: Path) -> AttemptResult | None:
-    """Read how the attempt ended; None if there is not a result, or none that can be believed."""
+    """Read how the attempt ended; None if there is no result, or none that we can believe."""
     try:
         result = parse_result(read_start(directory / files.RESULT))
     except (OSError, ValueError):
@@ -225,7 +228,7 @@ def read_result(directory: Path) -> AttemptResult | None:
 
 
 def lost_result(directory: Path, reason: str, leftovers_killed: int, leftovers_alive: int) -> AttemptResult:
-    """Return what can be said about an attempt that has no result."""
+    """Return a result for an attempt that has none of its own, with whatever else is known."""
     return AttemptResult(
         ending=Ending.LOST,
         duration_s=read_age_s(directory),
@@ -238,7 +241,7 @@ def lost_result(directory: Path, reason: str, leftovers_killed: int, leftovers_a
 
 
 def read_progress(directory: Path, attempt: AttemptId, position: Position) -> tuple[AttemptProgressed | None, Position]:
-    """Read what the handler said since `position`, as one event (None if it said nothing), and the new position."""
+    """Read what the handler has said since `position`: one event (None if nothing), and the new position."""
     try:
         with open_regular(directory / files.EVENTS) as file:
             inode = os.fstat(file.fileno()).st_ino

@@ -1,4 +1,4 @@
-"""How an attempt's shim is started. It outlives the agent: nothing of it depends on the agent's life or files."""
+"""Starts an attempt's shim so that it outlives the agent: it depends on no process or open file of the agent."""
 
 import subprocess
 import sys
@@ -15,16 +15,16 @@ BOOT = (
 
 
 class Launcher(Protocol):
-    """Starts the shim of the attempt in `directory`, whose files are complete; returns its pid. Raises OSError."""
+    """Starts the shim of the attempt in `directory`, whose files are complete, and returns its pid. Raises OSError."""
 
-    def __call__(self, directory: Path) -> int: ...  # noqa: D102 - said by the class
+    def __call__(self, directory: Path) -> int: ...  # noqa: D102 - the class says it
 
 
 def plain(directory: Path) -> int:
-    """Start the shim as a child in a session of its own, its stderr in the attempt's log file. Raises OSError.
+    """Start the shim as a child in its own session, with its stderr in the attempt's log file. Raises OSError.
 
-    It survives the agent's death, and a restart by a service manager that ends only the main process
-    (systemd.kill(5), KillMode=process). It is imported as a module, not run as a file, so that its byte code is cached.
+    It survives the agent's death, and a restart by a service manager that kills only the main process
+    (systemd.kill(5), KillMode=process). Python imports it as a module, so that its byte code is cached.
     """
     with (directory / files.LOG).open("ab") as log:
         process = subprocess.Popen(
@@ -36,5 +36,5 @@ def plain(directory: Path) -> int:
             env={"LC_ALL": "C.UTF-8"},
             start_new_session=True,
         )
-    process.returncode = 0  # reaped by its pid: this object must neither wait for it nor complain
+    process.returncode = 0  # we reap it by its pid, so this object must neither wait nor warn
     return process.pid

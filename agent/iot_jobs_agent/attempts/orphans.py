@@ -1,6 +1,6 @@
-"""What an attempt leaves alive when its shim is killed: found by the attempt's token, or because the agent adopted it.
+"""Kills what an attempt leaves alive when its shim is killed: processes with its token, and those the agent adopted.
 
-A process that cleared its environment and was adopted by somebody else is not found; only a cgroup would hold it.
+A process that cleared its environment and was adopted by somebody else is not found; only a cgroup could hold it.
 """
 
 import contextlib
@@ -32,7 +32,7 @@ def sweep(token: str, is_shim: Callable[[int], bool], since: int = 0) -> tuple[i
     while True:
         left = freeze(lambda: remains(token, is_shim, since), until)
         reap(killed, is_shim)
-        if not left and is_clean_before:  # twice in a row: one look at /proc is not a consistent moment
+        if not left and is_clean_before:  # twice in a row, because one look at /proc is not a consistent snapshot
             return len(killed), 0
         if time.monotonic() > until:
             return len(killed), len(left)
@@ -64,17 +64,17 @@ def can_be_of_an_attempt(each: Process, token: str, since: int) -> bool:
 
 
 def is_live(each: Process) -> bool:
-    """Tell whether the process can still do something, unlike a zombie, and is not this one."""
+    """Return whether the process can still do something, unlike a zombie, and is not this one."""
     return each.is_live and each.pid != os.getpid()
 
 
 def is_orphan(each: Process, is_shim: Callable[[int], bool]) -> bool:
-    """Tell whether we adopted the process."""
+    """Return whether we adopted the process."""
     return each.parent == os.getpid() and each.session != os.getsid(0) and not is_shim(each.pid)
 
 
 def has_token(pid: int, token: str) -> bool:
-    """Tell whether the process was started with the attempt's token in its environment."""
+    """Return whether the process was started with the attempt's token in its environment."""
     if not token:
         return False
     with contextlib.suppress(OSError):
@@ -83,7 +83,7 @@ def has_token(pid: int, token: str) -> bool:
 
 
 def reap(killed: Collection[int], is_shim: Callable[[int], bool]) -> None:
-    """Reap the dead among the processes that we adopted, and no other child of this process."""
+    """Reap the dead among the processes that we adopted or killed, and no other child of this process."""
     for each in processes():
         if each.state == "Z" and (is_orphan(each, is_shim) or (each.pid in killed and each.parent == os.getpid())):
             with contextlib.suppress(ChildProcessError):

@@ -1,6 +1,7 @@
-"""What a shim wrote, checked before it is believed: it crossed a process and a disk, and a handler may have forged it.
+"""Checks what a shim wrote before we believe it: it went through another process and a disk, and could be forged.
 
-Written by hand rather than with pydantic, which the agent's process does without. Pure: bytes in, values out.
+The checks are written by hand: pydantic is only for what comes from outside the agent (docs/decisions.md). Pure
+functions: bytes in, values out.
 """
 
 import json
@@ -10,8 +11,8 @@ from typing import Any, NamedTuple
 
 from iot_jobs_agent.core.job import AttemptResult, Ending
 
-_BY_SHIM = frozenset(Ending) - {Ending.LOST}  # how an attempt may have ended according to its shim
-# What shims up to the build of 2026-11-22 write: one may still be at work when its agent is upgraded.
+_BY_SHIM = frozenset(Ending) - {Ending.LOST}  # the endings that a shim may write
+# The names in results of shims up to the build of 2026-11-22: one may still be running when its agent is upgraded.
 _OLD_MEMBERS = {"swept": "leftovers_killed", "unswept": "leftovers_alive"}
 _OLD_ENDINGS = {"unstartable": "cannot-start"}
 
@@ -25,7 +26,7 @@ class SaidLine(NamedTuple):
     deadline: float | None = None
 
     def then(self, later: "SaidLine") -> "SaidLine":
-        """Return the line with what was said later added."""
+        """Return the line updated with the members of a later one."""
         return SaidLine(
             self.progress if later.progress is None else later.progress,
             self.message if later.message is None else later.message,
@@ -35,15 +36,15 @@ class SaidLine(NamedTuple):
 
 
 def parse_said_line(line: bytes) -> SaidLine:
-    """Return what a line says. Members of a later version are ignored.
+    """Parse one line of `events.jsonl`. Members of a later version are ignored.
 
     Raises:
-        ValueError: a member is not what it should be.
+        ValueError: the line is not an object, or a member is invalid.
     """
     members = _object(line)
     details = members.get("details", {})
     if not isinstance(details, dict):
-        raise ValueError("details")  # noqa: TRY004 - one kind of error for all that a line can be
+        raise ValueError("details")  # noqa: TRY004 - one kind of error for every bad line
     for key, value in details.items():
         _check_text("details", key)
         _check_text("details", value)
@@ -56,10 +57,10 @@ def parse_said_line(line: bytes) -> SaidLine:
 
 
 def parse_result(text: bytes) -> AttemptResult:
-    """Return how an attempt ended, without its output. Members of a later version are ignored.
+    """Parse `result.json` into how the attempt ended, without its output. Members of a later version are ignored.
 
     Raises:
-        ValueError: a member is not what it should be, or the members contradict each other.
+        ValueError: the text is not an object, a member is invalid, or the members contradict each other.
     """
     members = {_OLD_MEMBERS.get(name, name): value for name, value in _object(text).items()}
     word = _text(members, "ending") or ""
@@ -90,7 +91,7 @@ def parse_result(text: bytes) -> AttemptResult:
 
 
 def parse_handler_result(text: str | None) -> tuple[Mapping[str, Any] | None, str]:
-    """Return the handler's own result, or why it cannot be read."""
+    """Return the handler's own result (None without one), and why it cannot be read ("" if it can)."""
     if text is None:
         return None, ""
     try:
@@ -106,7 +107,7 @@ def _object(text: bytes) -> dict[str, Any]:
     except RecursionError:
         raise ValueError("nested too deeply") from None
     if not isinstance(members, dict):
-        raise ValueError("not an object")  # noqa: TRY004 - one kind of error for all that a file can be
+        raise ValueError("not an object")  # noqa: TRY004 - one kind of error for every bad file
     return members
 
 
@@ -118,7 +119,7 @@ def _text(members: Mapping[str, Any], name: str) -> str | None:
 
 
 def _check_text(name: str, value: object) -> None:
-    """Raise ValueError for what is not text, or holds half a surrogate pair, which no journal or message can hold."""
+    """Raise ValueError if `value` is not text, or has an unpaired surrogate, which no journal or message can hold."""
     if not isinstance(value, str):
         raise ValueError(name)  # noqa: TRY004 - as above
     value.encode()

@@ -1,10 +1,10 @@
-"""What is kept of settled executions, for `iot-jobs-agent jobs JOB_ID`: how each attempt ended, the end of its output.
+"""Keeps results of settled executions for `iot-jobs-agent jobs JOB_ID`: how attempts ended, the end of their output.
 
     results/NUMBER.NAMESPACE.JOB.NUMBER/STEP.ATTEMPT/{result.json,stdout,stderr}
 
-The first number orders them, since no clock can be trusted to. Each settled execution has a directory, so that the
-last 200 are those of the history. Nothing is fsynced: a power cut may cost output, not outcomes. Everything blocks
-briefly.
+The first number gives the order, since we cannot trust a clock to. Every settled execution has a directory, even an
+empty one, so that the last 200 are the same as in the history. Nothing is fsynced: a power cut may cost output, but no
+outcomes. Everything blocks briefly.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from iot_jobs_agent.core.job import AttemptResult, ExecutionId
 from iot_jobs_agent.core.state import SETTLED_KEPT
 from iot_jobs_agent.shim import files
 
-KEPT_BYTES = 32 << 20  # of disk; an ordinary execution takes 20 KiB, one that prints a lot 150 KiB
+KEPT_BYTES = 32 << 20  # disk for all results; an ordinary execution takes 20 KiB, one that prints a lot 150 KiB
 ATTEMPT_BYTES = 512 << 10
 KEPT_FILES = frozenset({files.RESULT, files.STDOUT, files.STDERR})
 NUMBERED = re.compile(r"([0-9]{1,12})\.(.+)")
@@ -30,7 +30,7 @@ STEP_AND_NUMBER = re.compile(r"([0-9]+)\.([0-9]+)")
 
 @dataclass(slots=True)
 class Kept:
-    """What is kept of one execution."""
+    """The kept results of one execution."""
 
     directory: Path
     size_bytes: int
@@ -38,14 +38,17 @@ class Kept:
 
 @dataclass(slots=True)
 class Results:
-    """The results below `directory`, for one thread only. Nothing is read until there is something to keep."""
+    """The results below `directory`, for use by one thread. The directory is not read before the first `keep`."""
 
     directory: Path
     _kept: dict[str, Kept] | None = field(default=None)  # by the execution's name, oldest first
     _last: int = 0
 
     def keep(self, execution: str, attempts: Iterable[Path]) -> list[Path]:
-        """Keep what may be kept of an execution's attempt directories; return everything to be thrown away now."""
+        """Move an execution's attempt directories to the results; return the directories to throw away now.
+
+        Those are the attempts that could not be kept, and the oldest results beyond the limits.
+        """
         if self._kept is None:
             self._kept = self._find()
         if execution not in self._kept:
@@ -61,7 +64,7 @@ class Results:
             except OSError:
                 thrown.append(attempt)
         with contextlib.suppress(OSError):
-            kept.directory.mkdir(mode=0o700, parents=True, exist_ok=True)  # also of one that left nothing
+            kept.directory.mkdir(mode=0o700, parents=True, exist_ok=True)  # even if no attempt was kept
         kept.size_bytes = taken_bytes(kept.directory)
         return thrown + [each.directory for each in self._prune(self._kept)]
 
@@ -85,7 +88,7 @@ class Results:
 
 
 def strip(attempt: Path) -> None:
-    """Remove from an attempt directory all that is not to be kept. Raises OSError, also if it takes too much disk."""
+    """Remove everything but KEPT_FILES from an attempt directory. Raises OSError, also if the rest is too big."""
     for path in attempt.iterdir():
         status = path.lstat()
         if path.name in KEPT_FILES and stat.S_ISREG(status.st_mode):
@@ -99,19 +102,19 @@ def strip(attempt: Path) -> None:
 
 
 def taken_bytes(tree: Path) -> int:
-    """Return how much of its disk a small tree takes."""
+    """Return how much disk a small tree takes, in bytes."""
     total_bytes = 0
     for directory, _, names in os.walk(tree):
-        for path in (directory, *(os.path.join(directory, name) for name in names)):  # noqa: PTH118 - os.walk's own
+        for path in (directory, *(os.path.join(directory, name) for name in names)):  # noqa: PTH118 - os.walk's str
             with contextlib.suppress(OSError):
                 total_bytes += os.lstat(path).st_blocks * 512
     return total_bytes
 
 
 def read(state_directory: Path, execution: ExecutionId) -> list[tuple[int, int, AttemptResult]]:
-    """Read how the attempts of an execution ended: step (from 0), attempt (from 1), result; in order.
+    """Return how the attempts of an execution ended, in order: step (from 0), attempt (from 1), result.
 
-    Works beside a running agent or without one. An attempt without a result was interrupted. Empty if nothing was kept.
+    Works with or without a running agent. An attempt without a result was interrupted. Empty if nothing was kept.
     """
     name = execution.directory_name
     places = [path for path in _entries(state_directory / "results") if path.name.partition(".")[2] == name]

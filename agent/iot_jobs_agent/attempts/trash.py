@@ -1,4 +1,4 @@
-"""Directories on their way out: they vanish at once, and their space comes back later. Everything blocks."""
+"""Removes directories in two steps: they vanish at once, and their disk space is freed later. Everything blocks."""
 
 import contextlib
 import os
@@ -8,21 +8,21 @@ from pathlib import Path
 
 
 def throw_away(path: Path, trash: Path) -> None:
-    """Make a tree vanish at once by moving it to the trash; nothing happens if it is not there. Raises OSError."""
+    """Make a tree vanish at once by moving it to the trash; do nothing if it does not exist. Raises OSError."""
     with contextlib.suppress(FileNotFoundError):
         try:
             path.rename(trash / secrets.token_hex(8))
-        except PermissionError:  # a directory can only be moved to another one if its owner may write to it
+        except PermissionError:  # moving a directory to another parent needs write permission on it
             _open_up(path)
             path.rename(trash / secrets.token_hex(8))
 
 
 def empty(trash: Path) -> None:
-    """Remove what was thrown away, also what a handler made unreadable. What stays is tried again next time."""
+    """Delete the trash, including what a handler made unreadable. What cannot be deleted is tried again next time."""
     for path in trash.iterdir():
         _open_up(path)
         for directory, below, _ in os.walk(path):
-            for name in below:  # before they are looked into
+            for name in below:  # before os.walk descends into them
                 _open_up(Path(directory, name))
         shutil.rmtree(path, ignore_errors=True)
         with contextlib.suppress(OSError):  # it was not a directory
@@ -30,7 +30,7 @@ def empty(trash: Path) -> None:
 
 
 def _open_up(directory: Path) -> None:
-    """Let its owner read and change a directory; follow no link that a handler put in its place."""
+    """Let us read and change a directory, without following a link that a handler put in its place."""
     with contextlib.suppress(OSError):
         if not directory.is_symlink():
             directory.chmod(0o700)

@@ -1,1 +1,1 @@
-"""The way to AWS IoT Core, over MQTT and HTTPS: the only files that know the AWS SDK, which ships no types."""
+"""Talks to AWS IoT Core over MQTT and HTTPS. Only the files here know the AWS SDK, which ships no types."""

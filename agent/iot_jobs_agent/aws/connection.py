@@ -1,9 +1,9 @@
-"""The connection to AWS IoT Core: made again after each loss, with a randomised back-off.
+"""The connection to AWS IoT Core. After each loss it connects again, with exponential back-off and jitter.
 
-The SDK never retries a first connect and reconnects without jitter; fresh objects read renewed certificates.
-Notifications and answers come through plain subscriptions that stand as long as the connection: the SDK's
-request-response client would subscribe again for each request, without end where that is refused (docs/decisions.md).
-All public methods belong to the loop's thread.
+We do that ourselves, with new SDK objects each time: the SDK never retries a first connect and reconnects without
+jitter, and new objects read renewed certificates. Notifications and answers arrive on plain subscriptions that last as
+long as the connection, because the SDK's request-response client subscribes again for each request, and never gives up
+if that is refused (docs/decisions.md). All public methods belong to the loop's thread.
 """
 
 import asyncio
@@ -24,9 +24,9 @@ from iot_jobs_agent.core.backoff import delay_s
 from iot_jobs_agent.core.events import Connected, Disconnected, Notified
 from iot_jobs_agent.errors import RequestUnanswered
 
-LASTING_S = 30.0  # a connection that held this long was a good one: the back-off starts over
-HEARD_KEPT = 500  # messages that wait for the loop: notifications are hints, unanswered requests are repeated
-MALFORMED_KEPT = 1000  # topics of malformed messages that are remembered: memory stays bounded
+LASTING_S = 30.0  # after a connection that lasted this long, the back-off starts over
+HEARD_KEPT = 500  # messages that may wait for the loop; losing one is safe: we poll, and repeat unanswered requests
+MALFORMED_KEPT = 1000  # how many topics of malformed messages we remember, to bound the memory
 
 PUBLISH_HINT = "twice in a row: does the certificate's policy allow iot:Publish on the first of these?"
 CONNECT_HINT = "check the network and [aws] in the configuration with `iot-jobs-agent check`"
@@ -35,7 +35,7 @@ CONNECT_HINTS = {
     "AWS_ERROR_MQTT_UNEXPECTED_HANGUP": "does the certificate's policy allow iot:Connect with this client id?",
     "AWS_IO_TLS_ERROR_NEGOTIATION_FAILURE": "is root_ca the authority of this endpoint, and is the clock right?",
     "AWS_IO_DNS_INVALID_NAME": "check aws.endpoint and the device's DNS",
-    # The SDK holds the news of a certificate that it does not trust back for 10 to 30 s.
+    # The SDK takes 10 to 30 s to report a server certificate that it does not trust.
     "TimeoutError": "is that port open, is root_ca the authority of this endpoint, and is the clock right?",
 }
 
@@ -43,10 +43,10 @@ Log: TypeAlias = Callable[..., Any]
 
 
 class Connection:
-    """The agent's one connection. `post` gets Connected, Disconnected and Notified events, on the loop.
+    """The agent's one connection. `post` is called with Connected, Disconnected and Notified events, on the loop.
 
-    `requests` sends over whatever connection there is. `info` and `warn` take a line for people and facts by name, as
-    structlog's methods do.
+    `requests` sends over the current connection, if there is one. `info` and `warn` take a message and keyword facts,
+    like structlog's methods.
     """
 
     def __init__(
@@ -86,13 +86,13 @@ class Connection:
             await asyncio.sleep(delay_s(max(failures, 1), random.random()))  # noqa: S311 - jitter, no secret
 
     async def close(self) -> None:
-        """Say goodbye to the broker, if we are connected."""
+        """Disconnect from the broker, if we are connected."""
         connection, self.requests.connection = self.requests.connection, None
         if connection is not None:
             await connection.close()
 
     async def _connect(self, failures: int) -> MqttConnection | None:
-        """Connect; None if that failed."""
+        """Connect and return the connection; None if that failed."""
         try:
             connection = MqttConnection(self._aws, self._bootstrap, self._hear)
             await connection.open(self._aws.connect_timeout_s)
@@ -112,7 +112,7 @@ class Connection:
         return connection
 
     async def _serve(self, connection: MqttConnection) -> None:
-        """Announce the connection once its subscriptions were tried, and wait until it is lost."""
+        """Announce the connection once every subscription has been tried, and wait until the connection is lost."""
         async with asyncio.TaskGroup() as group:
             holders = self._subscriptions.hold(connection, group)
             tried = group.create_task(self._subscriptions.wait_until_tried())
@@ -131,7 +131,7 @@ class Connection:
         self._post(Disconnected())
 
     def _blame(self, connection: MqttConnection) -> None:
-        """Log what had no answer when the connection was lost: AWS closes it on what the policy does not allow."""
+        """Log what was unanswered when the connection was lost: AWS closes it on anything that the policy forbids."""
         unanswered = list(connection.unanswered.values())
         first = unanswered[0] if unanswered else ""
         is_request_again = bool(first) and first == self._lost_on and not self._subscriptions.has(first)
@@ -141,7 +141,7 @@ class Connection:
         self._subscriptions.blame(connection)
 
     def _hear(self, topic: str, payload: bytes) -> None:
-        """Take a message, on an SDK thread. Holds no connection: the SDK holds this."""
+        """Take a message, on an SDK thread. Refers to no MqttConnection, because the SDK keeps this method alive."""
         heard = self._answers if messages.is_answer(topic) else self._notifications
         heard.append((topic, payload))
         hand_over(self._loop, self._on_heard)
@@ -171,7 +171,7 @@ class Connection:
         self._post(Notified(namespace, pending, is_complete))
 
     def _on_malformed(self, topic: str, error: messages.MalformedMessageError) -> None:
-        """Log it once per topic: whoever sends nonsense sends it again."""
+        """Log a malformed message, once per topic: whoever sends one sends more."""
         if topic not in self._malformed and len(self._malformed) < MALFORMED_KEPT:
             self._malformed.add(topic)
             self._warn("malformed message ignored", topic=topic, why=str(error))

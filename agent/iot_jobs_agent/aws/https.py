@@ -1,4 +1,4 @@
-"""GetPendingJobExecutions over HTTPS, with the device's certificate. Owns no connection: each request makes its own."""
+"""GetPendingJobExecutions over HTTPS, with the device's certificate. Each request opens a connection of its own."""
 
 import asyncio
 from typing import Any
@@ -16,12 +16,14 @@ LARGEST_ANSWER_BYTES = 1024 * 1024
 
 
 async def list_over_https(aws: Aws, namespace: str, client_bootstrap: Any = None) -> messages.Json:
-    """Return what GetPendingJobExecutions answers over HTTPS. Belongs to any thread that has a loop.
+    """Return the answer to GetPendingJobExecutions over HTTPS. May run in any thread that has a loop.
 
-    Port 443 is told apart by ALPN `x-amzn-http-ca` (developer guide, page protocols).
+    On port 443, the ALPN name `x-amzn-http-ca` selects this protocol (AWS IoT developer guide, page protocols).
 
     Raises:
-        RequestRefused: an error answer; RequestUnanswered: no answer in time.
+        RequestRefused: the answer is an error.
+        RequestUnanswered: there was no answer in time.
+        MalformedMessageError: the answer is not a JSON object.
     """
     path = f"/things/{quote(aws.thing_name, safe='')}/jobs"
     if namespace:
@@ -62,7 +64,7 @@ async def _get(aws: Aws, path: str, client_bootstrap: Any) -> tuple[int, bytes]:
 
 
 def _message_of(body: bytes) -> str:
-    """Return the message of an error answer; what a proxy answers may not be JSON."""
+    """Return the message in an error answer. An answer from a proxy may not be JSON."""
     try:
         return str(messages.parse_object(body).get("message") or "no message")
     except messages.MalformedMessageError:

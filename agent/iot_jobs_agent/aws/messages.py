@@ -1,8 +1,8 @@
-"""The service's topics and JSON, as text in and nouns out. Pure; knows nothing of the SDK that carries them.
+"""Converts the service's topics and JSON from and to the core's nouns. Pure; knows nothing of the SDK that sends them.
 
-Sources: developer guide, pages jobs-mqtt-api, jobs-comm-notifications, jobs-api; the namespaced forms are those that
-shipped clients use, beside the one that the API reference prints (docs/decisions.md). Unknown members are ignored;
-what is missing but not needed is accepted as missing.
+Sources: AWS IoT developer guide, pages jobs-mqtt-api, jobs-comm-notifications, jobs-api. The topics with a namespace
+are the ones that shipped clients use, plus the one that the API reference prints (docs/decisions.md). Unknown members
+are ignored, and a member that we do not need may be missing.
 """
 
 import json
@@ -17,17 +17,17 @@ from iot_jobs_agent.errors import AgentError, RequestRefused
 
 Json: TypeAlias = Mapping[str, Any]
 
-_LARGEST = 2**63 - 1  # the service's numbers are of type long, and SQLite's too
+_LARGEST = 2**63 - 1  # the service's numbers are of type long, and SQLite's integers have 64 bits too
 _JOB_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")  # API reference, CreateJob, jobId
 
 
 class MalformedMessageError(AgentError):
-    """The service (or somebody in its name) sent what its documentation does not allow. The message is ignored."""
+    """The service, or somebody in its name, sent something that its documentation rules out. We ignore the message."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceExecution:
-    """A job execution as the service describes it. `document` is any JSON value, and secret."""
+    """A job execution as the service describes it. `document` is any JSON value and may contain secrets."""
 
     id: ExecutionId
     status: ExecutionStatus
@@ -44,30 +44,30 @@ class Topics:
 
     @property
     def root(self) -> str:
-        """Everything of Jobs for this thing is below it."""
+        """The prefix of every Jobs topic of this thing."""
         return f"$aws/things/{self.thing_name}/jobs"
 
     @property
     def get(self) -> str:
-        """GetPendingJobExecutions, default namespace."""
+        """The topic of GetPendingJobExecutions for the default namespace."""
         return f"{self.root}/get"
 
     def describe(self, namespace: str, job_id: str) -> str:
-        """DescribeJobExecution; `job_id` may be `$next`."""
+        """Return the topic of DescribeJobExecution; `job_id` may be `$next`."""
         return f"{self.root}/{job_id}/{_infix(namespace)}get"
 
     def update(self, namespace: str, job_id: str) -> str:
-        """UpdateJobExecution."""
+        """Return the topic of UpdateJobExecution."""
         return f"{self.root}/{job_id}/{_infix(namespace)}update"
 
     def answers(self, namespaces: tuple[str, ...]) -> list[str]:
-        """Return the filters on which requests are answered: one for all requests of a kind, whatever the job."""
+        """Return the topic filters for answers: one per kind of request, covering all jobs."""
         plain = [f"{self.root}/{request}/+" for request in ("get", "+/get", "+/update")]
         named = [f"{self.root}/+/+/{request}/+" for request in ("get", "update")]
         return [*(plain if "" in namespaces else []), *(named if any(namespaces) else [])]
 
     def notifications(self, namespaces: tuple[str, ...], *, with_api_text_form: bool) -> list[str]:
-        """Return every filter on which the service announces changes."""
+        """Return the topic filters for notifications."""
         filters = []
         for namespace in namespaces:
             suffix = f"-namespace-{namespace}" if namespace else ""
@@ -77,7 +77,7 @@ class Topics:
         return filters
 
     def namespace_of(self, topic: str) -> tuple[str, bool]:
-        """Return the namespace a notification is about, and whether it lists all that is pending.
+        """Return the namespace of a notification, and whether it has the whole pending list (notify, not notify-next).
 
         Raises:
             MalformedMessageError: the topic is not a notification of this thing.
@@ -93,15 +93,15 @@ class Topics:
 
 
 def is_answer(topic: str) -> bool:
-    """Tell the answer to a request from a notification."""
+    """Return whether a message on `topic` is the answer to a request; otherwise it is a notification."""
     return topic.endswith(("/accepted", "/rejected"))
 
 
 def parse_object(payload: bytes) -> Json:
-    """Return the JSON object that `payload` is.
+    """Parse `payload` as a JSON object; an empty one is `{}`.
 
     Raises:
-        MalformedMessageError: not UTF-8, not JSON, NaN, nested too deep, or not an object.
+        MalformedMessageError: it is not UTF-8, not JSON, not an object, contains NaN, or is nested too deeply.
     """
     try:
         value = json.loads(payload or b"{}", parse_constant=_refuse_constant)
@@ -113,7 +113,11 @@ def parse_object(payload: bytes) -> Json:
 
 
 def parse_notification(payload: bytes, namespace: str, *, is_complete: bool) -> tuple[ExecutionId, ...]:
-    """Return the executions that a notify (`is_complete`) or notify-next names, in its order."""
+    """Return the executions that a notify (`is_complete`) or a notify-next names, IN_PROGRESS first.
+
+    Raises:
+        MalformedMessageError: the payload is not such a notification.
+    """
     message = parse_object(payload)
     if not is_complete:
         execution = message.get("execution")
@@ -125,14 +129,21 @@ def parse_notification(payload: bytes, namespace: str, *, is_complete: bool) -> 
 
 
 def parse_pending(message: Json, namespace: str) -> tuple[ExecutionId, ...]:
-    """Return what GetPendingJobExecutions answered (MQTT or HTTPS), IN_PROGRESS first."""
+    """Return the executions in an answer to GetPendingJobExecutions (MQTT or HTTPS), IN_PROGRESS first.
+
+    Raises:
+        MalformedMessageError: the message is not such an answer.
+    """
     return _ids([*_array(message, "inProgressJobs"), *_array(message, "queuedJobs")], namespace)
 
 
 def parse_execution(message: Json, namespace: str, execution_number: int = 1) -> ServiceExecution | None:
-    """Return what DescribeJobExecution answered; None where it said that nothing is pending.
+    """Return the execution in an answer to DescribeJobExecution; None if it says that nothing is pending.
 
-    `execution_number` is what was asked for, should the answer leave it out.
+    `execution_number` is the one that was asked for, in case the answer leaves it out.
+
+    Raises:
+        MalformedMessageError: the message is not such an answer.
     """
     execution = message.get("execution")
     if not execution:
@@ -155,7 +166,7 @@ def parse_execution(message: Json, namespace: str, execution_number: int = 1) ->
 
 
 def refusal(message: Json) -> RequestRefused:
-    """Return the refusal that a message on /rejected is (developer guide, page jobs-api, "ErrorResponse")."""
+    """Return the error for a message on /rejected (AWS IoT developer guide, page jobs-api, "ErrorResponse")."""
     state = message.get("executionState")
     return RequestRefused(
         str(message.get("code") or "InternalError"),
@@ -165,7 +176,7 @@ def refusal(message: Json) -> RequestRefused:
 
 
 def current_status(refused: RequestRefused) -> ExecutionStatus | None:
-    """Return the status that the service says the execution has, where it says so."""
+    """Return the status of the execution according to the refusal, or None if it does not say."""
     try:
         return ExecutionStatus(str((refused.execution_state or {}).get("status", "")))
     except ValueError:
@@ -173,13 +184,16 @@ def current_status(refused: RequestRefused) -> ExecutionStatus | None:
 
 
 def describe_request(execution_number: int, *, with_document: bool = True) -> dict[str, Any]:
-    """Return the body of DescribeJobExecution; `execution_number` 0 means the latest."""
+    """Return the body of a DescribeJobExecution request; `execution_number` 0 means the latest."""
     body: dict[str, Any] = {"includeJobDocument": with_document}
     return {**body, "executionNumber": execution_number} if execution_number else body
 
 
 def update_request(update: Update) -> dict[str, Any]:
-    """Return the body of UpdateJobExecution. `executionNumber` is always in it: a retry must not get our outcome."""
+    """Return the body of an UpdateJobExecution request.
+
+    It always has `executionNumber`, so that a newer execution of the job cannot get the outcome of an older one.
+    """
     body: dict[str, Any] = {
         "status": update.status.value,
         "executionNumber": update.execution.execution_number,

@@ -1,7 +1,7 @@
-"""One MQTT 3.1.1 connection of the SDK, as the loop sees it: the seam for another version of MQTT.
+"""Wraps one MQTT 3.1.1 connection of the SDK for the loop.
 
-Whoever speaks another version needs a class with these methods. SDK threads do one thing: they hand over to the loop.
-All methods belong to the loop's thread.
+To speak another version of MQTT, write a class with the same methods. SDK threads do nothing but hand over to the
+loop. All methods belong to the loop's thread.
 """
 
 import asyncio
@@ -20,13 +20,13 @@ Hear: TypeAlias = Callable[[str, bytes], None]  # takes topic and payload, on an
 
 
 class MqttConnection:
-    """A connection that can be opened once. After `lost` it is of no use any more.
+    """A connection that can be opened once. After `lost` is set, it cannot be used any more.
 
-    `unanswered` are the topics of what was sent and has no answer yet, by a key of the sender's, oldest first.
+    `unanswered` maps a key that the sender chose to the topic of a message without an answer yet, oldest first.
     """
 
     def __init__(self, aws: Aws, client_bootstrap: Any, hear: Hear) -> None:
-        """Make the connection, not yet open. `hear` must not hold this object, which the SDK would then keep alive.
+        """Create the connection without opening it. `hear` must not refer to it, or the SDK would keep it alive.
 
         Raises:
             SdkError: the certificate's files cannot be used.
@@ -43,10 +43,12 @@ class MqttConnection:
             )
 
     async def open(self, timeout_s: float) -> None:
-        """Connect in time. The SDK gives TLS 10 s of its own and has no option for it: what connects later hangs up.
+        """Connect within `timeout_s` seconds.
+
+        The SDK allows TLS 10 s of its own and has no option for that, so a connection that is up too late is closed.
 
         Raises:
-            SdkError: it did not connect.
+            SdkError: there is no connection in time.
         """
         connection = self._connection
         with sdk_errors():
@@ -63,7 +65,7 @@ class MqttConnection:
             self._connection.publish(topic, text, mqtt.QoS.AT_LEAST_ONCE)
 
     async def subscribe(self, topic_filter: str) -> None:
-        """Subscribe at QoS 1. Raises SdkError, also where the broker refuses."""
+        """Subscribe at QoS 1. Raises SdkError, also if the broker refuses the subscription."""
         hear = self._hear
         self.unanswered[topic_filter] = topic_filter
         try:
@@ -76,7 +78,7 @@ class MqttConnection:
             self.unanswered.pop(topic_filter, None)
 
     async def close(self) -> None:
-        """Say goodbye to the broker. The session stays with it, for its queued notifications. Never raises."""
+        """Disconnect. The broker keeps the session, so that it queues notifications for us. Never raises."""
         try:
             with sdk_errors():
                 closing = self._connection.disconnect()
@@ -85,7 +87,7 @@ class MqttConnection:
             pass
 
     def abandon(self) -> None:
-        """Let a lost connection end in its own time; it must not reconnect by itself. Never raises."""
+        """Let go of a lost connection without waiting, so that it does not reconnect by itself. Never raises."""
         try:
             with sdk_errors():
                 self._connection.disconnect()

@@ -1,4 +1,4 @@
-"""Requests to AWS IoT Jobs over MQTT, and their answers: an answer is known by its clientToken and its topic."""
+"""Requests to AWS IoT Jobs, and their answers. Over MQTT, an answer is matched by its clientToken and its topic."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Requests:
-    """The requests of one thing. `connection` is the one to send on, None while there is none."""
+    """The requests of one thing. `connection` is the connection to send on, or None while there is none."""
 
     def __init__(self, aws: Aws, client_bootstrap: Any, warn: Callable[..., Any]) -> None:
         self.connection: MqttConnection | None = None
@@ -32,12 +32,13 @@ class Requests:
     async def pending(self, namespace: str, *, is_complete: bool) -> tuple[tuple[ExecutionId, ...], bool]:
         """Return the pending executions of a namespace, and whether they are the whole list or only its head.
 
-        The default namespace is listed over MQTT, a named one over HTTPS: over MQTT there is no such request that any
-        shipped client uses. Each stands in for the other: HTTPS for an unanswered list, the head over MQTT where HTTPS
-        fails.
+        The default namespace is listed over MQTT, the others over HTTPS, because no shipped client lists a namespace
+        over MQTT. Each stands in for the other: HTTPS for a list that MQTT did not answer, and `$next` over MQTT (the
+        head only) for a list that HTTPS did not give.
 
         Raises:
-            RequestRefused, RequestUnanswered: neither way led to an answer.
+            RequestRefused, RequestUnanswered: there was no answer, either way.
+            MalformedMessageError: the answer made no sense.
         """
         if namespace:
             if is_complete:
@@ -54,10 +55,11 @@ class Requests:
         return messages.parse_pending(message, namespace), True
 
     async def describe(self, execution: ExecutionId, *, with_document: bool = True) -> messages.ServiceExecution:
-        """Return what the service says about an execution.
+        """Return an execution as the service describes it.
 
         Raises:
-            RequestRefused, RequestUnanswered, messages.MalformedMessageError: it said no, nothing, or nonsense.
+            RequestRefused, RequestUnanswered: the service refused to describe it, or did not answer.
+            MalformedMessageError: the answer made no sense, or is about another execution.
         """
         body = messages.describe_request(execution.execution_number, with_document=with_document)
         found = await self._describe(execution.namespace, execution.job_id, body)
@@ -66,22 +68,24 @@ class Requests:
         return found
 
     async def update(self, update: Update) -> None:
-        """Report a status.
+        """Send an update of an execution.
 
         Raises:
-            RequestRefused, RequestUnanswered: it was refused, or may or may not have been applied.
+            RequestRefused: the update was refused.
+            RequestUnanswered: the update may or may not have been applied.
+            MalformedMessageError: the answer was not a JSON object; the update may or may not have been applied.
         """
         topic = self._topics.update(update.execution.namespace, update.execution.job_id)
         await self._send(topic, messages.update_request(update))
 
     def on_answer(self, topic: str, message: messages.Json) -> None:
-        """Hand an answer to whoever waits for it; one to nobody's request, or to another request, is ignored."""
+        """Hand an answer to the request that waits for it. Ignore it if there is none, or its topic does not match."""
         asked, awaiting = self._awaiting.get(str(message.get("clientToken", "")), ("", None))
         if awaiting is not None and not awaiting.done() and topic.rpartition("/")[0] == asked:
             awaiting.set_result((topic, message))
 
     def fail(self, error: AgentError, topic: str = "") -> None:
-        """Fail the requests that wait for an answer on `topic`, or all of them."""
+        """Fail the requests that were sent on `topic`, or all of them if it is empty."""
         for asked, awaiting in self._awaiting.values():
             if not awaiting.done() and topic in ("", asked):
                 awaiting.set_exception(error)
@@ -95,7 +99,7 @@ class Requests:
         return messages.parse_pending(message, namespace)
 
     async def _send(self, topic: str, body: dict[str, Any]) -> messages.Json:
-        """Publish a request and return the answer. A time-out may mean that it was never sent."""
+        """Publish a request and return the answer. After a time-out, it may not even have been sent."""
         connection = self.connection
         if connection is None:
             raise RequestUnanswered(f"{topic}: not connected")

@@ -1,4 +1,4 @@
-"""What every way to the service needs of the AWS SDK: its thread, its futures, its errors."""
+"""What MQTT and HTTPS share of the AWS SDK: its thread, its futures, its errors."""
 
 import asyncio
 import contextlib
@@ -14,7 +14,7 @@ from iot_jobs_agent.errors import AgentError
 
 
 class SdkError(AgentError):
-    """The SDK failed. `name` is the SDK's own name of the error, or the name of the exception that it raised."""
+    """The SDK failed. `name` is the SDK's own name for the error, or the class name of the exception that it raised."""
 
     def __init__(self, error: Any) -> None:
         is_named = isinstance(error, exceptions.AwsCrtError)
@@ -23,7 +23,7 @@ class SdkError(AgentError):
 
 
 def new_bootstrap() -> Any:
-    """Start one event loop thread of the SDK: a device needs no more, and each costs memory and wake-ups."""
+    """Start one event loop thread of the SDK. A device needs no more, and each costs memory and wake-ups."""
     group = io.EventLoopGroup(1)
     return io.ClientBootstrap(group, io.DefaultHostResolver(group))
 
@@ -32,8 +32,8 @@ def new_bootstrap() -> Any:
 def sdk_errors() -> Iterator[None]:
     """Turn every failure of the SDK into SdkError.
 
-    It raises AwsCrtError through its futures, a bare RuntimeError for what it finds at once, and a bare Exception
-    where a broker refuses a connection.
+    The SDK raises AwsCrtError through its futures, a bare RuntimeError for errors that it notices at once, and a bare
+    Exception if a broker refuses a connection.
     """
     try:
         yield
@@ -44,13 +44,13 @@ def sdk_errors() -> Iterator[None]:
 
 
 async def wait_for(future: Any, timeout_s: float | None = None) -> Any:
-    """Wait for a future of the SDK without ever cancelling it: the SDK complains on stderr when it completes one later.
+    """Wait for a future of the SDK, and never cancel it: the SDK would complain on stderr on completing it later.
 
     Raises:
-        SdkError: the future failed, or was not done in time (`name` is then TimeoutError).
+        SdkError: the future failed, or was not done in `timeout_s` seconds (`name` is then TimeoutError).
     """
     waited = asyncio.wrap_future(future)
-    waited.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may be there to look at it
+    waited.add_done_callback(lambda done: done.cancelled() or done.exception())  # or asyncio warns if nobody ever does
     await asyncio.wait([waited], timeout=timeout_s)
     with sdk_errors():
         if not waited.done():
@@ -59,13 +59,13 @@ async def wait_for(future: Any, timeout_s: float | None = None) -> Any:
 
 
 def hand_over(loop: asyncio.AbstractEventLoop, callback: Callable[..., None], *args: Any) -> None:
-    """Call `callback` on the loop. Runs on an SDK thread, where nothing may be raised and nothing may stay hidden.
+    """Call `callback` on the loop. Runs on an SDK thread, and ends the process if the loop cannot be told.
 
-    The SDK swallows exceptions of its callbacks, and the agent would go deaf: a surprise here ends the process.
+    The SDK swallows exceptions of its callbacks, so anything raised here would leave an agent that hears nothing.
     """
     try:
         loop.call_soon_threadsafe(callback, *args)
-    except BaseException:  # noqa: BLE001 - whatever it is, a deaf agent would be worse than a restarted one
+    except BaseException:  # noqa: BLE001 - whatever it is, a restarted agent is better than a deaf one
         if not loop.is_closed():
             traceback.print_exc(file=sys.stderr)
             os._exit(os.EX_SOFTWARE)

@@ -1,7 +1,7 @@
-"""The subscriptions of a connection: held as long as it lasts, and suspended where they get it closed.
+"""The subscriptions of a connection: kept for as long as it lasts, and suspended if they get it closed.
 
-AWS IoT Core closes the connection on a SUBSCRIBE that the certificate's policy does not allow. A filter that was
-unanswered twice in a row when the connection was closed is suspended: without it, the rest of the agent can work.
+AWS IoT Core closes the connection on a SUBSCRIBE that the certificate's policy does not allow. If that happens twice in
+a row while the same filter is unanswered, we suspend that filter, so that the rest of the agent can work without it.
 """
 
 import asyncio
@@ -13,15 +13,15 @@ from iot_jobs_agent.aws.mqtt import MqttConnection
 from iot_jobs_agent.aws.sdk import SdkError
 from iot_jobs_agent.core.backoff import delay_s
 
-LOG_EVERY = 5  # failed attempts between two lines in the log
-CLOSINGS_IN_A_ROW = 2  # that suspend a subscription
-SUSPENDED_S = 30.0  # until it is tried again, doubled each time that the connection is closed over it
+LOG_EVERY = 5  # log one in this many failed attempts
+CLOSINGS_IN_A_ROW = 2  # after this many, a subscription is suspended
+SUSPENDED_S = 30.0  # time until the next try; doubled each time the connection is closed over the filter again
 SUSPENDED_LONGEST_S = 3600.0
 HINT = "does the certificate's policy allow iot:Subscribe and iot:Receive on it?"
 
 
 class Subscriptions:
-    """The filters that every connection subscribes to. `warn` takes a line for people, and facts by name."""
+    """The topic filters that every connection subscribes to. `warn` takes a message and keyword facts."""
 
     def __init__(self, filters: Sequence[str], warn: Callable[..., Any]) -> None:
         self._filters = tuple(filters)
@@ -31,17 +31,17 @@ class Subscriptions:
         self._all_tried = asyncio.Event()
 
     def hold(self, connection: MqttConnection, group: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
-        """Start to hold every filter on a new connection; return the tasks that do, for the caller to cancel."""
+        """Start to subscribe to every filter on a new connection; return the tasks, for the caller to cancel."""
         self._untried = set(self._filters)
         self._all_tried = asyncio.Event()
         return [group.create_task(self._hold_one(connection, topic_filter)) for topic_filter in self._filters]
 
     async def wait_until_tried(self) -> None:
-        """Return once every filter has been tried once on the present connection, however that ended."""
+        """Return once every filter has been tried once on the current connection, whatever the result."""
         await self._all_tried.wait()
 
     def blame(self, connection: MqttConnection) -> None:
-        """Suspend the filter over which a connection was closed, if it was a filter, and the second time in a row."""
+        """Count a closed connection against its oldest unanswered filter; the second in a row suspends that filter."""
         suspect = next((key for key in connection.unanswered if key in self._filters), None)
         if suspect is not None:
             closings = self._closings[suspect] = self._closings.get(suspect, 0) + 1
@@ -50,11 +50,11 @@ class Subscriptions:
                 self._warn("subscription suspended", topic=suspect, why=why, hint=HINT)
 
     def has(self, topic: str) -> bool:
-        """Tell a filter from the topic of a request."""
+        """Return whether `topic` is one of the filters; otherwise it is the topic of a request."""
         return topic in self._filters
 
     async def _hold_one(self, connection: MqttConnection, topic_filter: str) -> None:
-        """Subscribe until it is granted, with a back-off; a suspended filter only after a while."""
+        """Try to subscribe until the broker grants it, with back-off. Try a suspended filter only after a while."""
         closings = self._closings.get(topic_filter, 0) - CLOSINGS_IN_A_ROW
         if closings >= 0:
             self._note_tried(topic_filter)
@@ -76,7 +76,7 @@ class Subscriptions:
 
 
 async def _subscribe(connection: MqttConnection, topic_filter: str) -> str:
-    """Subscribe once; return why it failed, or ""."""
+    """Try to subscribe once; return why it failed, or ""."""
     try:
         await connection.subscribe(topic_filter)
     except SdkError as error:

@@ -1,4 +1,4 @@
-"""TLS with the device's certificate, for MQTT and HTTPS alike. Reads the files again for each connection."""
+"""TLS options with the device's certificate, for HTTPS. The files are read again for each connection."""
 
 from typing import Any
 
@@ -6,13 +6,13 @@ from awscrt import io
 
 from iot_jobs_agent.config.values import Aws
 
-ALPN_PORT = 443  # where one port serves several protocols, which ALPN tells apart (developer guide, page protocols)
+ALPN_PORT = 443  # serves several protocols, which ALPN tells apart (AWS IoT developer guide, page protocols)
 
 
 def tls_options(aws: Aws, port: int, *, alpn: str) -> Any:
-    """Return TLS options of the SDK that show the device's certificate; `alpn` is asked for on port 443 only.
+    """Return the SDK's TLS options with the device's certificate. `alpn` is used on port 443 only.
 
-    Raises whatever the SDK raises for files that it cannot use: call it within `sdk_errors`.
+    Raises whatever the SDK raises for files that it cannot use, so call it within `sdk_errors`.
     """
     options = io.TlsContextOptions.create_client_with_mtls_from_path(str(aws.certificate), str(aws.private_key))
     options.override_default_trust_store_from_path(None, str(aws.root_ca))

@@ -1,4 +1,4 @@
-"""Runs a program that may be hostile, for its output: bounded in time and size, and nothing of it lives on."""
+"""Runs a program that may be hostile and returns its output: time and size are limited, and its process group ends."""
 
 import asyncio
 import os
@@ -24,10 +24,12 @@ _START_S = 30.0  # for a Python to start on the smallest of boards
 
 
 async def ask(argv: Sequence[str], timeout_s: float) -> tuple[int, bytes, str]:
-    """Return exit code, standard output and "", or what went wrong. All that it started has ended by then.
+    """Run `argv`; return its exit code, its standard output, and what went wrong ("" if nothing did).
 
-    The pipe is our own, not asyncio's: waiting for a process would otherwise also wait for whoever still holds its
-    output.
+    Whatever it started has ended by then.
+
+    Afterwards, whatever is left of its process group is killed. We use our own pipe rather than asyncio's, because
+    with that, waiting for the process also waits for every other process that still has its output open.
     """
     read_fd, write_fd = os.pipe()
     report_fd, their_report_fd = os.pipe()
@@ -73,7 +75,7 @@ async def _start(argv: Sequence[str], write_fd: int, report_fd: int, timeout_s: 
         pass_fds=(report_fd,),
         env=_ENVIRONMENT,
         cwd="/",
-        process_group=0,  # no session of its own: by that the agent knows what it adopted (`attempts.orphans`)
+        process_group=0,  # not its own session, by which the agent recognises orphans (`attempts.orphans`)
     )
 
 

@@ -1,8 +1,8 @@
 """Which handlers exist, which are enabled, and what they declare.
 
-Owns the answer to "what may run here, and how is it started". Nothing runs by being present: a name counts only if the
-configuration enables it. Handlers are never imported, only looked at (`catalog.sources`) and asked
-(`catalog.manifests`).
+Owns the answer to "what may run here, and how is it started". Being installed is not enough to run: the configuration
+must enable a handler by name. Handlers are never imported here. `catalog.sources` looks at their files, and
+`catalog.manifests` asks them, in other processes, what they declare.
 """
 
 import asyncio
@@ -50,11 +50,11 @@ class Catalog:
         self._lock = asyncio.Lock()
 
     def enabled(self) -> Mapping[str, EnabledHandler]:
-        """Return the enabled handlers by name, as of the last refresh; one that cannot run says why."""
+        """Return the enabled handlers by name, as of the last refresh; `unavailable` says why one cannot run."""
         return self._enabled
 
     def rules(self) -> Rules:
-        """Return what the configuration allows AWS's documents."""
+        """Return what the configuration allows in AWS's forms of document. The first call reads a file."""
         return Rules(
             directories=tuple(map(str, self._config.handlers.directories)),
             run_as_users=self._config.handlers.run_as_users,
@@ -64,24 +64,24 @@ class Catalog:
         )
 
     def known(self) -> Mapping[str, Source]:
-        """Return every handler that could be enabled, by name. Blocking: reads directories and package metadata."""
+        """Return every handler that could be enabled, by name. Blocks: reads directories and package metadata."""
         names = [*self._installed.find(), *BUILT_INS, *self._config.handlers.enabled]
         for directory in self._config.handlers.directories:
             names += names_in(directory)
         return {name: self.find(name) for name in sorted(set(names))}
 
     async def refresh(self, *, again: bool = False) -> None:
-        """Look again, so that what was installed or changed since counts from the next execution on. Never raises.
+        """Look again, so that the next execution sees what was installed or changed since. Never raises.
 
-        Costs a few lstat calls per handler; only a handler that is new or changed is asked what it declares, and with
-        `again` also those that did not answer the last time because of something that may have passed.
+        This costs a few lstat calls per handler. Only new or changed handlers are asked what they declare; with
+        `again`, also those that failed to answer last time for a reason that may have passed.
         """
         async with self._lock:
             sources = [self.find(name) for name in self._config.handlers.enabled]
             self._enabled = MappingProxyType(await self.describe(sources, again=again))
 
     async def describe(self, sources: Sequence[Source], *, again: bool = False) -> dict[str, EnabledHandler]:
-        """Return sources as enabled handlers, with what they declare and what the configuration overrides."""
+        """Return sources as enabled handlers, with what they declare and the configuration's overrides."""
         asked = [_query(source) for source in sources if not source.unavailable]
         answers = await self._manifests.query(asked, again=again)
         return {
@@ -90,7 +90,7 @@ class Catalog:
         }
 
     def find(self, name: str) -> Source:
-        """Find a handler: a file of a configured directory wins over a built-in, and that over an installed package."""
+        """Find a handler. A file in a configured directory wins over a built-in, and that over an installed package."""
         for directory in self._config.handlers.directories:
             for path in (directory / name, directory / f"{name}.sh"):
                 source = file_source(name, directory, path, self._trusted)
@@ -157,10 +157,10 @@ def _names_beside(file: Path) -> list[str]:
 
 
 def _manifest(name: str, declared: Mapping[str, Any], overrides: Mapping[str, Any]) -> Manifest:
-    """Return what was declared, with the configuration on top. A reboot needs the word of both."""
+    """Return the declared manifest with the configuration's overrides. Only both together can allow a reboot."""
     values = {**declared, "name": name}
     if values.get("max_timeout_s") == values.get("timeout_s"):
-        values.pop("max_timeout_s", None)  # not chosen but followed from timeout_s, which may be overridden
+        values.pop("max_timeout_s", None)  # a default that followed timeout_s, which may be overridden
     values |= overrides
     if not (declared.get("may_reboot") is True and overrides.get("may_reboot") is True):
         values["may_reboot"] = False

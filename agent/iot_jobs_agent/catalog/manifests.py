@@ -1,7 +1,7 @@
-"""What handlers say of themselves: asks them in processes of their own, and keeps the answers.
+"""Asks handlers for their manifests, in processes of their own, and caches the answers.
 
-Owns `describe` and the cache. No handler is ever imported here, and nothing that a handler does while it is asked
-(hang, crash, talk without end) reaches the agent beyond a reason why it is unavailable.
+Owns `describe` and the cache. No handler is ever imported here. If a handler hangs, crashes or prints without end while
+it is asked, it becomes unavailable for that reason, and the agent is not affected otherwise.
 """
 
 import json
@@ -19,7 +19,7 @@ from iot_jobs_agent.state.owner import is_owner
 from iot_jobs_agent.trust import trust_problem
 
 _EXECUTABLE_TIMEOUT_S = 10.0
-_PYTHON_TIMEOUT_S = 30.0  # starting Python and importing takes seconds on the smallest boards
+_PYTHON_TIMEOUT_S = 30.0  # starting Python and importing modules takes seconds on the smallest boards
 _LONGEST_PROBLEM = 300
 DESCRIBE_LINE = "# iot-jobs-agent: describe"
 _LINE = re.compile(rb"\s*(?:#|//|--|;|%) *iot-jobs-agent: *describe\s*")  # in the comments of most languages
@@ -27,7 +27,7 @@ _COMMENT = re.compile(rb"\s*(?:#|//|--|;|%)")
 
 
 class ManifestQuery(NamedTuple):
-    """Whom to ask. `fingerprint` changes whenever the answer may.
+    """A handler to ask. `fingerprint` changes whenever the answer may have changed.
 
     A Python handler has a `spec`, `module:attribute`; an executable has a `path` only.
     """
@@ -39,9 +39,9 @@ class ManifestQuery(NamedTuple):
 
 
 class DeclaredManifest(NamedTuple):
-    """The members of a manifest as declared, unchecked; or the problem with it.
+    """The members of a manifest as declared, not validated yet; or the problem with it.
 
-    A problem that `may_pass` (not started, too slow, killed by a signal) says little: ask again, if it matters.
+    A problem with `may_pass` (not started, too slow, killed by a signal) may be gone soon: ask again if it matters.
     """
 
     members: Mapping[str, Any] = {}
@@ -50,7 +50,7 @@ class DeclaredManifest(NamedTuple):
 
 
 class Manifests:
-    """The answers so far. What was understood is also kept in `file`, so that a start of the agent asks nobody."""
+    """The answers so far. The usable ones are also kept in `file`, so that the agent need not ask when it starts."""
 
     def __init__(self, file: Path, *, worker: Sequence[str], timeout_s: float = _EXECUTABLE_TIMEOUT_S) -> None:
         """`worker` describes Python handlers; an executable gets `timeout_s` seconds to answer."""
@@ -62,8 +62,8 @@ class Manifests:
     async def query(self, asked: Sequence[ManifestQuery], *, again: bool = False) -> dict[str, DeclaredManifest]:
         """Return the answers of all of `asked`, by name. Never raises.
 
-        Only those are asked whose fingerprint is new, and with `again` also those whose problem may have passed: one
-        that hangs must hold up nobody but those who need it.
+        Only handlers with a new fingerprint are really asked, and with `again` those whose problem may have passed, so
+        that a handler that hangs delays only the documents that need it.
         """
         new = [each for each in asked if not self._is_known(each, again)]
         if not new:
@@ -96,7 +96,7 @@ class Manifests:
         return DeclaredManifest(declared if isinstance(declared, dict) else {})
 
     async def _ask_python(self, asked: Sequence[ManifestQuery]) -> dict[str, DeclaredManifest]:
-        """Ask in one process for all; if that fails, one each, so that a handler which crashes it spoils no other."""
+        """Ask all in one process; if that fails, each in its own, so that one that crashes does not affect others."""
         if not asked:
             return {}
         specs = [query.spec for query in asked]
@@ -163,7 +163,7 @@ def _ending(code: int) -> str:
 
 
 def _parse(output: bytes) -> object:
-    """Read an answer, without half surrogate pairs, which JSON can spell but no terminal can show; None if it fails."""
+    """Parse an answer, or return None. Replace unpaired surrogates, which JSON can spell but no terminal can show."""
     try:
         return json.loads(json.dumps(json.loads(output), ensure_ascii=False).encode(errors="replace"))
     except (ValueError, RecursionError):
@@ -171,7 +171,7 @@ def _parse(output: bytes) -> object:
 
 
 def _load(file: Path) -> dict[str, tuple[str, DeclaredManifest]]:
-    """Read what an earlier run understood; nothing if the file is not there, or not as we left it."""
+    """Read the usable answers of an earlier run; none if the file does not exist or is not as we wrote it."""
     try:
         kept = json.loads(file.read_bytes())
         return {
@@ -183,7 +183,7 @@ def _load(file: Path) -> dict[str, tuple[str, DeclaredManifest]]:
 
 
 def _save(file: Path, known: Mapping[str, tuple[str, DeclaredManifest]]) -> None:
-    """Write the cache as best it can be done: losing the file costs one more question at the next start."""
+    """Write the cache, ignoring errors: without the file, the next start only has to ask again."""
     kept = {
         name: {"fingerprint": fingerprint, "declared": answer.members}
         for name, (fingerprint, answer) in known.items()

@@ -1,6 +1,6 @@
-"""Where handlers come from: files of configured directories, built-ins, installed packages.
+"""Where handlers come from: files in configured directories, built-ins, installed packages.
 
-Only looks, and imports nothing. Blocking: reads directories and package metadata.
+Only looks, and imports none of them. Blocks: reads directories and package metadata.
 """
 
 import importlib.util
@@ -25,10 +25,10 @@ WORKER = (sys.executable, "-I", "-m", "iot_jobs_agent.worker")
 
 
 class Source(NamedTuple):
-    """Where a handler of some name comes from: `origin` in words, and how it is started, described and trusted.
+    """Where a handler comes from (`origin`, in words), and what it takes to start it and to ask for its manifest.
 
-    A Python handler has a `spec`, `module:attribute`; an executable has a `directory`, the configured one it lies in.
-    `unavailable` says why it cannot be used, "" if it can.
+    A Python handler has a `spec`, `module:attribute`. An executable has a `directory`, the configured one that it is
+    in. `unavailable` says why the handler cannot be used, "" if it can.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Source(NamedTuple):
 
     @property
     def fingerprint(self) -> str:
-        """A text that changes whenever what the handler declares may have changed."""
+        """A text that changes whenever the handler's manifest may have changed."""
         parts = [*self.argv, self.version]
         if self.path is not None:
             parts.append(_state_of(self.path))
@@ -57,7 +57,7 @@ def manifest_file(name: str, directory: Path) -> Path:
 
 
 def file_source(name: str, directory: Path, path: Path, trusted: Sequence[Path]) -> Source | None:
-    """Return an executable as a source, None if it is not there. What lies below `trusted` is not checked."""
+    """Return an executable as a source, or None if it does not exist. Files below `trusted` pass the trust check."""
     source = Source(name, str(path), (str(path),), path=path, directory=str(directory))
     try:
         path.lstat()
@@ -70,14 +70,14 @@ def file_source(name: str, directory: Path, path: Path, trusted: Sequence[Path])
 
 
 def python_source(source: Source, worker: Sequence[str], trusted: Sequence[Path]) -> Source:
-    """Return a source that has a spec, with how `worker` starts it and whether its module may be trusted."""
+    """Complete a source that has a spec: how `worker` starts it, and a problem if its module is not to be trusted."""
     path = _module_file(source.spec.partition(":")[0])
     problem = source.unavailable or (trust_problem(path, exempt=trusted) if path else "")
     return source._replace(argv=(*worker, source.spec), path=path, unavailable=problem)
 
 
 def names_in(directory: Path) -> Iterator[str]:
-    """List the names that the files of a directory give to handlers; nothing if it cannot be read."""
+    """List the handler names that the files in a directory stand for; none if it cannot be read."""
     try:
         found = sorted(entry.name.removesuffix(".sh") for entry in directory.iterdir())
     except OSError:
@@ -92,14 +92,14 @@ def names_in(directory: Path) -> Iterator[str]:
 
 
 class InstalledHandlers:
-    """The handlers of installed packages, as their metadata has them: not yet located, not yet trusted."""
+    """The handlers of installed packages, as their metadata lists them: not yet located, not yet checked for trust."""
 
     def __init__(self) -> None:
         self._seen: tuple[tuple[str, int], ...] = ()
         self._sources: dict[str, Source] = {}
 
     def find(self) -> Mapping[str, Source]:
-        """Return them by name. Reads all metadata, which takes milliseconds, only when `sys.path` has changed."""
+        """Return them by name. Reads all metadata, which takes milliseconds, only if a `sys.path` entry has changed."""
         seen = tuple(_modified(sys.path))
         if seen != self._seen:
             sources: dict[str, Source] = {}
@@ -131,7 +131,7 @@ def _executable_problem(path: Path) -> str:
 
 
 def _module_file(module: str) -> Path | None:
-    """Return where the module's file lies, without importing any of it; None if that cannot be told."""
+    """Return the path of the module's file without importing anything; None if it cannot be found."""
     top, *rest = module.split(".")
     try:
         spec = importlib.util.find_spec(top)
@@ -152,7 +152,7 @@ def _module_file(module: str) -> Path | None:
 def _modified(directories: Sequence[str]) -> Iterator[tuple[str, int]]:
     for directory in directories:
         try:
-            yield directory, os.stat(directory).st_mtime_ns  # noqa: PTH116 - sys.path holds strings
+            yield directory, os.stat(directory).st_mtime_ns  # noqa: PTH116 - sys.path has strings
         except OSError:
             yield directory, 0
 

@@ -1,1 +1,1 @@
-"""The command line, one file a command: each has `main(arguments) -> exit status` and a parser of its own."""
+"""The command line, with one file per command: each has `main(arguments) -> exit status` and its own parser."""

@@ -1,4 +1,4 @@
-"""`iot-jobs-agent check`: everything that can be found wrong before the first job, each with the fix."""
+"""`iot-jobs-agent check`: finds whatever can be found wrong before the first job, and says how to fix it."""
 
 import asyncio
 import os
@@ -12,11 +12,11 @@ from iot_jobs_agent.config.values import Config
 from iot_jobs_agent.errors import StateDirectoryError
 from iot_jobs_agent.state.owner import become_owner, refuse_of_others
 
-EARLIEST = datetime(2026, 1, 1, tzinfo=UTC)  # no clock is right that shows less than our own age
+EARLIEST = datetime(2026, 1, 1, tzinfo=UTC)  # a clock that shows an earlier time than this code's cannot be right
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print one line a finding: 0 all is well, 78 the configuration is wrong, 1 something else is."""
+    """Print one line per finding. Return 0 if all is well, 78 if the configuration is wrong, 1 if something else is."""
     parser = options.parser("check")
     options.add_config(parser)
     parser.add_argument("--offline", action="store_true", help="do not try to reach AWS")
@@ -61,7 +61,7 @@ async def _network(settings: Config) -> list[tuple[bool, str]]:
 
 
 async def _handlers(settings: Config) -> list[tuple[bool, str]]:
-    from iot_jobs_agent.catalog.catalog import Catalog  # noqa: PLC0415 - a wrong configuration is told without it
+    from iot_jobs_agent.catalog.catalog import Catalog  # noqa: PLC0415 - not needed to report a wrong configuration
 
     catalog = Catalog(settings)
     await catalog.refresh()
@@ -76,7 +76,7 @@ async def _handlers(settings: Config) -> list[tuple[bool, str]]:
 
 
 def _roots(settings: Config) -> list[tuple[bool, str]]:
-    """Find the roots that the handlers allowed to write could not write below."""
+    """Find the `roots` in the settings of enabled handlers that do not exist."""
     return [
         (False, f"handler.{name}.roots: {root} is not there; make it, writable by the agent's user (docs/install.md).")
         for name in settings.handlers.enabled
@@ -98,7 +98,7 @@ async def _mqtt_port(settings: Config) -> tuple[bool, str]:
 
 
 async def _https(settings: Config) -> tuple[bool, str]:
-    from iot_jobs_agent.aws.https import list_over_https  # noqa: PLC0415 - a wrong configuration is told without the SDK
+    from iot_jobs_agent.aws.https import list_over_https  # noqa: PLC0415 - the SDK is slow, and --offline does without
     from iot_jobs_agent.errors import RequestRefused, RequestUnanswered  # noqa: PLC0415 - as above
 
     aws = settings.aws

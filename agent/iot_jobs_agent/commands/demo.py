@@ -1,7 +1,7 @@
-"""`iot-jobs-agent demo`: real jobs, a real agent, a real broker, on this machine alone.
+"""`iot-jobs-agent demo`: real jobs, a real agent and a real broker, all on this machine.
 
-Starts the simulator and an agent as processes of their own, creates jobs as an operator would with boto3, and tells
-what happens, as the service's record and the agent's log have it.
+Starts the simulator and an agent as separate processes, creates jobs with boto3 as an operator would, and prints what
+happens according to the service's record and the agent's log.
 """
 
 import contextlib
@@ -67,12 +67,12 @@ roots = ["{scratch}/files"]
 
 
 class DemoError(AgentError):
-    """The demonstration could not go on. The message says what is missing."""
+    """The demonstration cannot go on. The message says what is missing."""
 
 
 @dataclass(frozen=True, slots=True)
 class DemoJob:
-    """A job to create, and what it shows."""
+    """A job to create, and what it demonstrates."""
 
     job_id: str
     shows: str
@@ -81,7 +81,7 @@ class DemoJob:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the demonstration: 0 if every execution ended SUCCEEDED in the service's record, 1 otherwise."""
+    """Run the demonstration. Return 0 if every execution ended SUCCEEDED in the service's record, 1 otherwise."""
     parser = options.parser("demo")
     parser.add_argument(
         "--keep", action="store_true", help="leave simulator and agent running, and say what to try next"
@@ -140,7 +140,7 @@ def _jobs(scratch: Path) -> list[DemoJob]:
 
 
 def _run_command_document(command: str) -> dict[str, Any]:
-    """Return what the managed template AWS-Run-Command becomes (developer guide, page job-templates-managed)."""
+    """Return the document that AWS-Run-Command produces (AWS IoT developer guide, page job-templates-managed)."""
     action = {"name": "Run-Command", "type": "runCommand", "input": {"command": command}, "runAsUser": ""}
     return {"version": "1.0", "steps": [{"action": action}]}
 
@@ -158,7 +158,7 @@ def _write_config(scratch: Path, ports: dict[str, Any]) -> Path:
 
 
 def _watch(iot: Any, agent: "subprocess.Popen[str]", jobs: list[DemoJob]) -> dict[str, str]:
-    """Tell every change of the service's record until all executions are terminal."""
+    """Print every change in the service's record until all executions are terminal; return their statuses."""
     shown: dict[str, tuple[str, str]] = {job.job_id: ("", "") for job in jobs}
     deadline = time.monotonic() + WITHIN_S
     clock = threading.Event()
@@ -189,7 +189,7 @@ def _tell_change(iot: Any, job_id: str, shown: dict[str, tuple[str, str]]) -> No
 
 
 def _tell_agent(lines: IO[str]) -> None:
-    """Tell the agent's log as a person would."""
+    """Print the agent's log in a form that is easy to read."""
     for line in lines:
         try:
             event = json.loads(line)
@@ -228,9 +228,9 @@ To write a handler of your own: put it into {config.parent / "handlers"}, add it
 
 
 def _client(url: str) -> Any:
-    """Return boto3's own `iot` client, as an operator has it, but for the address."""
+    """Return boto3's own `iot` client, as an operator uses it, except for the address."""
     try:
-        import boto3  # noqa: PLC0415 - not on a device
+        import boto3  # noqa: PLC0415 - not installed on a device
     except ImportError:
         raise DemoError("the demo needs the simulator: pip install 'iot-jobs-agent[simulator]'") from None
     return boto3.client(
@@ -238,12 +238,12 @@ def _client(url: str) -> Any:
         endpoint_url=url,
         region_name="eu-west-1",
         aws_access_key_id="any",
-        aws_secret_access_key="any",  # noqa: S106 - the simulator checks none
+        aws_secret_access_key="any",  # noqa: S106 - the simulator does not check it
     )
 
 
 def _ready_line(simulator: "subprocess.Popen[str]") -> dict[str, Any]:
-    assert simulator.stdout is not None  # noqa: S101 - it was asked for
+    assert simulator.stdout is not None  # noqa: S101 - it is a pipe
     line = simulator.stdout.readline()
     if not line:
         raise DemoError("the simulator did not start: pip install 'iot-jobs-agent[simulator]'")
@@ -252,7 +252,7 @@ def _ready_line(simulator: "subprocess.Popen[str]") -> dict[str, Any]:
 
 
 class _process:  # noqa: N801 - reads as a function: `with _process(...) as running`
-    """A process that does not outlive the block."""
+    """A process that ends with the `with` block."""
 
     def __init__(self, command: list[str], *, stderr: int | None = None) -> None:
         self._command = command
@@ -272,6 +272,6 @@ class _process:  # noqa: N801 - reads as a function: `with _process(...) as runn
 
 
 def say(who: str, what: str) -> None:
-    """Print one line of the story."""
-    sys.stdout.write(f"{who:<17} {what}\n")  # in one piece, since print() would let another thread in before the end
+    """Print one line of what happens; thread-safe."""
+    sys.stdout.write(f"{who:<17} {what}\n")  # in one call, since print() lets another thread in before the line end
     sys.stdout.flush()

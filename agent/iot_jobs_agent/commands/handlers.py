@@ -1,4 +1,4 @@
-"""`iot-jobs-agent handlers`: which handlers there are, which may run, and what they take."""
+"""`iot-jobs-agent handlers`: lists the handlers that exist, which of them may run, and the params that they take."""
 
 import asyncio
 import json
@@ -16,7 +16,7 @@ from iot_jobs_agent.state.owner import become_owner
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print one handler a line, the params of the enabled ones and what is wrong below it: always 0."""
+    """Print one line per handler, followed by its params if it is enabled, and by what is wrong. Return 0."""
     parser = options.parser("handlers")
     options.add_config(parser)
     options.add_json(parser)
@@ -56,7 +56,7 @@ def _advice(source: Source) -> str:
 
 
 def _version(source: Source) -> str:
-    """Return the package's version; a file has none."""
+    """Return the version of the package that the handler comes from; "" for a file."""
     return version("iot-jobs-agent") if source.origin == BUILT_IN else source.version.rpartition(" ")[2]
 
 
@@ -82,7 +82,7 @@ def _details_of(each: dict[str, Any]) -> list[str]:
 
 
 def params_in_words(schema: dict[str, Any]) -> list[str]:
-    """Say a JSON Schema of params, a line each: name, type, required or not, what it is. Accepts any object."""
+    """Return a line per param of a JSON Schema: name, type, required or not, description. Accepts any object."""
     properties = schema.get("properties")
     required = schema.get("required")
     if not isinstance(properties, dict):

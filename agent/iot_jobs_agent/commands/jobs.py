@@ -1,4 +1,4 @@
-"""`iot-jobs-agent jobs`: the history, from the journal, and of one job all that was kept of it."""
+"""`iot-jobs-agent jobs`: shows the history in the journal, or everything that was kept of one job."""
 
 import json
 import time
@@ -16,7 +16,7 @@ from iot_jobs_agent.state.journal import HistoryEntry, read_history
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print the last executions, newest first."""
+    """Print the last executions, newest first, or the executions of one job. Return 0."""
     parser = options.parser("jobs")
     options.add_config(parser)
     options.add_json(parser)
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _show(state_directory: Path, asked: str, *, as_json: bool) -> int:
-    """Print what is known of a job: asked for by its id, or as the list shows it (`team-a/job-1#2`)."""
+    """Print what is known of a job, given its id or an execution in the form of the list (`team-a/job-1#2`)."""
     found = [e for e in read_history(state_directory) if asked in {e.execution.job_id, str(e.execution)}]
     if not found:
         raise AgentError(
@@ -107,7 +107,7 @@ def _facts(entry: HistoryEntry) -> dict[str, object]:
 
 
 def _duration_s(entry: HistoryEntry) -> float | None:
-    """Claim to settlement by the wall clock, which may have been set meanwhile: never less than 0."""
+    """Return the time from claim to settlement by the wall clock. That may have been set meanwhile, so at least 0."""
     return round(max(0.0, entry.settled_at - entry.claimed_at), 3) if entry.claimed_at else None
 
 

@@ -1,6 +1,7 @@
-"""`iot-jobs-agent new-handler`: a handler that works, with its tests, to be changed into the one that is wanted.
+"""`iot-jobs-agent new-handler`: writes a handler that works, with its tests, as a starting point for your own.
 
-The skeletons are the files of `agent/skeletons`, each with `.txt` behind its name; @NAME@ and @MODULE@ are replaced.
+The skeletons are the files in `iot_jobs_agent/skeletons`, with `.txt` appended to their names; @NAME@ and @MODULE@ are
+replaced.
 """
 
 import re
@@ -24,7 +25,11 @@ class SkeletonError(AgentError):
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Write the files, and say what to try: 0, or 1 if the directory has something in it."""
+    """Write the files, and print what to try next. Return 0.
+
+    Raises:
+        SkeletonError: the directory is not empty or cannot be written; the exit status is then 1.
+    """
     parser = options.parser("new-handler")
     parser.add_argument("name", metavar="NAME", help="what documents call it: a-z, 0-9 and -, at most 64")
     parser.add_argument("directory", metavar="DIR", nargs="?", type=Path, help="default: ./NAME; must be new or empty")
@@ -47,7 +52,10 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _write(directory: Path, skeleton: Path, words: Mapping[str, str]) -> list[Path]:
-    """Write all files, none writable by others, as a device wants it. Raises OSError."""
+    """Write all files, none of them writable by others, because a device insists on that; return their paths.
+
+    Raises OSError, or SkeletonError if the directory is not empty.
+    """
     directory.mkdir(mode=0o755, parents=True, exist_ok=True)
     if any(directory.iterdir()):
         raise SkeletonError(f"{directory} has something in it: name another directory")

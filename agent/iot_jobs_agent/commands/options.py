@@ -47,7 +47,7 @@ def owned_state_directory(config: Path) -> Path:
 
 
 def count(word: str) -> int:
-    """Read how many of something are wanted, at least one."""
+    """Parse a number of things, at least one."""
     number = int(word)
     if number < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1, not {word}")

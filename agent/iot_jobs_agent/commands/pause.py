@@ -1,4 +1,4 @@
-"""`iot-jobs-agent pause` and `resume`: a maintenance lock that survives restarts of the agent and of the device."""
+"""`iot-jobs-agent pause`: sets a maintenance lock that survives restarts of the agent and of the device."""
 
 import select
 import time
@@ -15,7 +15,7 @@ JUST_BEGUN: dict[str, Any] = {"is_paused": False, "executions": [], "degraded": 
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Pause: 0 once the lock is set, and with --wait once nothing is under way; 1 if that cannot be seen in time."""
+    """Set the pause. Return 0, with --wait only once nothing is under way; 1 if it cannot see that in time."""
     parser = options.parser("pause")
     options.add_config(parser)
     parser.add_argument("--wait", action="store_true", help="return once nothing is under way any more")

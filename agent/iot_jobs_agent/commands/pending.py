@@ -1,4 +1,4 @@
-"""`iot-jobs-agent pending`: what AWS holds for this thing, asked over HTTPS with the device's certificate."""
+"""`iot-jobs-agent pending`: lists what AWS has pending for this thing, over HTTPS with the device's certificate."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ LATEST_MS = 1e14
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print the pending executions: 0, or 69 if the service did not answer."""
+    """Print the pending executions. Return 0, or 69 if the service refused or did not answer."""
     parser = options.parser("pending")
     options.add_config(parser)
     options.add_json(parser)
@@ -44,7 +44,7 @@ def _text(answer: Json) -> str:
 
 
 def _when(at: object) -> str:
-    """Seconds or milliseconds since the epoch: AWS's documentation shows both."""
+    """Format a time in seconds or milliseconds since the epoch, because AWS's documentation shows both."""
     if isinstance(at, bool) or not isinstance(at, int | float) or not 0 <= at < LATEST_MS:
         return "at an unknown time"
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at / 1000 if at > LATEST_S else at))

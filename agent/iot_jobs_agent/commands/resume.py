@@ -1,4 +1,4 @@
-"""`iot-jobs-agent resume`: lifts what `pause` has set."""
+"""`iot-jobs-agent resume`: lifts the pause that `pause` has set."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from iot_jobs_agent.state import directory as state_directory
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Lift the pause; 0 also if there was none."""
+    """Lift the pause. Return 0, even if there was none."""
     parser = options.parser("resume")
     options.add_config(parser)
     chosen = parser.parse_args(arguments)

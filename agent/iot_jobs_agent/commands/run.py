@@ -16,11 +16,11 @@ from iot_jobs_agent.systemd import Notifier
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Serve until SIGTERM (0), or with `--once` until nothing is pending: 0 all succeeded, 1 otherwise.
+    """Serve until SIGTERM, or with `--once` until nothing is pending. Return the exit status.
 
-    69 if `--once` ended, by its time-out or by SIGTERM, before the service was ever reached.
-
-    1 also if the journal failed, 70 on a defect of ours; either way the next start recovers.
+    0 after SIGTERM, or with `--once` if all executions succeeded; 1 if not; 69 if `--once` ended, by its time-out or by
+    SIGTERM, before the service was ever reached. Also 1 if the journal failed, and 70 on a defect of ours: from both,
+    the next start recovers.
     """
     parser = options.parser("run")
     options.add_config(parser)
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str]) -> int:
         return 1
     except (ConfigError, StateDirectoryError):
         raise
-    except Exception as error:  # noqa: BLE001 - a defect of ours, seen here once, whichever task it ended
+    except Exception as error:  # noqa: BLE001 - a defect of ours ends here, whichever task it is in
         logs.get_logger().error("internal error, ending so that the next start recovers", exc_info=error)
         return os.EX_SOFTWARE
     finally:
@@ -51,6 +51,6 @@ def main(arguments: Sequence[str]) -> int:
 
 async def _serve(settings: Config, *, once: bool, limit_s: float | None) -> int:
     daemon = Daemon(settings, Notifier.from_environ())
-    gc.freeze()  # what was imported stays: no use in looking at it again and again
+    gc.freeze()  # the imported modules stay alive anyway, so keep the collector from scanning them again and again
     await daemon.run(once=once, limit_s=limit_s)
     return daemon.exit_status_of_once() if once else 0

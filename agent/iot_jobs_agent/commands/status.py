@@ -1,4 +1,4 @@
-"""`iot-jobs-agent status`: what the agent last said of itself."""
+"""`iot-jobs-agent status`: prints the status that the agent last wrote."""
 
 import json
 import time
@@ -10,11 +10,11 @@ from iot_jobs_agent.commands.terminal import one_line
 from iot_jobs_agent.state import directory as state_directory
 from iot_jobs_agent.state import status
 
-SHORTEST_LIST = 10  # a notification names no more (developer guide, "AWS IoT Jobs MQTT API operations")
+SHORTEST_LIST = 10  # the most a notification lists (AWS IoT developer guide, "AWS IoT Jobs MQTT API operations")
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print the status: 0 if the agent runs and is connected, 1 otherwise."""
+    """Print the status. Return 0 if the agent is running and connected, 1 otherwise."""
     parser = options.parser("status")
     options.add_config(parser)
     options.add_json(parser)
@@ -24,7 +24,7 @@ def main(arguments: Sequence[str]) -> int:
     shown["is_running"] = state_directory.is_locked(directory)
     shown["is_paused"] = state_directory.is_paused(directory)
     if not shown["is_running"]:
-        shown["connection"] = {"is_connected": False, "since": None}  # what was written last outlived the agent
+        shown["connection"] = {"is_connected": False, "since": None}  # the file has outlived the agent
     print(json.dumps(shown, indent=2) if chosen.json else _text(shown))
     return 0 if shown["connection"]["is_connected"] else 1
 

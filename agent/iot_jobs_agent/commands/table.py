@@ -1,13 +1,13 @@
-"""The one list of commands: what each is called, takes and does. `--help` and the README read from here.
+"""The one list of commands: the name, arguments and summary of each. `--help` uses it, and the README must match it.
 
-It imports no command, so that finding one costs nothing.
+It imports no command, so that looking one up costs nothing.
 """
 
 from typing import NamedTuple
 
 
 class Command(NamedTuple):
-    """One command. `takes` are its positional arguments, `more` what its own `--help` adds to the summary."""
+    """One command. `takes` are its positional arguments; `more` is what its own `--help` adds to the summary."""
 
     summary: str
     more: str = ""
@@ -56,5 +56,5 @@ _MODULES = {"try": "try_handler"}  # a keyword cannot be a module's name
 
 
 def module_of(name: str) -> str:
-    """Return the name of the module of a command."""
+    """Return the name of the module that implements a command."""
     return f"iot_jobs_agent.commands.{_MODULES.get(name, name.replace('-', '_'))}"

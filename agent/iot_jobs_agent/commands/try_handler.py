@@ -1,4 +1,4 @@
-"""`iot-jobs-agent try`: one handler, run as the agent would run it, with no cloud."""
+"""`iot-jobs-agent try`: runs one handler as the agent would, without the cloud."""
 
 import argparse
 import asyncio
@@ -26,7 +26,7 @@ class ParamsError(AgentError):
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run it: 0 if it SUCCEEDED (with `--conform`: if nothing is wrong), 1 otherwise."""
+    """Run the handler. Return 0 if it SUCCEEDED (with `--conform`: if nothing is wrong), 1 otherwise."""
     chosen = _parser().parse_args(arguments)
     params = _params(chosen.params)
     logs.configure("warning", "console")  # to stderr: an author wants to see the traceback of an internal error
@@ -58,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _params(name: str) -> dict[str, Any]:
-    """Read the params. Raises ParamsError."""
+    """Read the params from a file, or from stdin if `name` is "-". Raises ParamsError."""
     try:
         data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
         params = json.loads(data)
@@ -123,18 +123,18 @@ async def _conforms(made: Stage, handler: TriedHandler, params: dict[str, Any], 
 
 
 class Shown:
-    """What people see while it runs: one line a fact."""
+    """Prints what happens while the handler runs, one line per fact."""
 
     def __init__(self, *, is_silent: bool) -> None:
         self._is_silent = is_silent
 
     def line(self, what: str, text: str) -> None:
-        """Print it, unless there is nothing to say or nobody to read it."""
+        """Print a line, unless `text` is empty or the output is to be JSON."""
         if text and not self._is_silent:
             print(f"{what:<9} {text}", flush=True)
 
     def event(self, event: AttemptEvent) -> None:
-        """Print what the handler said."""
+        """Print the handler's progress and details."""
         if isinstance(event, AttemptProgressed):
             percent = "" if event.progress is None else f"{event.progress:g} %"
             self.line("progress", " ".join(filter(None, [percent, event.message])))
@@ -142,7 +142,7 @@ class Shown:
                 self.line("detail", f"{key} = {value}")
 
     def end(self, outcome: Outcome, result: AttemptResult | None) -> None:
-        """Print what it left."""
+        """Print the handler's output, its details, and how it ended."""
         for name, text in (("stdout", result.stdout), ("stderr", result.stderr)) if result else ():
             for line in text.splitlines():
                 self.line(name, line)

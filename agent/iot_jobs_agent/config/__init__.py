@@ -1,1 +1,1 @@
-"""The configuration: its keys, the rules that span them, and the files that it names. Only this package checks it."""
+"""The configuration: its keys, the rules across keys, and the files that it names. Only this package checks it."""

@@ -1,6 +1,6 @@
-"""The configuration: one TOML file, checked once and whole, frozen from then on.
+"""The configuration: one TOML file, checked once and completely, and frozen from then on.
 
-Owns reading it, the rules that span keys, and the wording of all problems: `KEY: what is wrong; what to do.`, one
+Owns reading the file, the rules across keys, and the form of every problem: `KEY: what is wrong; what to do.`, one
 sentence each. The keys themselves are in `config.keys`, the rules about PEM files in `config.credentials`.
 """
 
@@ -38,7 +38,7 @@ _TABLES: Mapping[str, type[BaseModel]] = {
     "handlers": HandlersTable,
     "namespaces": NamespaceTable,
 }
-_NOWHERE = {  # stands for [aws] where nothing is connected
+_NOWHERE = {  # stands in for [aws] where nothing connects
     "endpoint": "localhost",
     "thing_name": "none",
     **dict.fromkeys(("certificate", "private_key", "root_ca"), "/nonexistent"),
@@ -49,7 +49,7 @@ def load(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
     """Read and check the file. Blocking.
 
     Raises:
-        ConfigError: with the first problem, one sentence that names the key and the fix (`problems` has them all).
+        ConfigError: with the first problem, one sentence that names the key and the fix (`problems` returns them all).
     """
     config, found = _read(path, environ)
     if config is None or found:
@@ -58,14 +58,14 @@ def load(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
 
 
 def problems(path: Path, environ: Mapping[str, str] = os.environ) -> list[str]:
-    """Everything that is wrong with the file, one sentence each, empty if nothing is. Blocking."""
+    """Return everything that is wrong with the file, one sentence each; empty if nothing is. Blocks."""
     return _read(path, environ)[1]
 
 
 def load_handlers(path: Path | None) -> Config:
-    """Read and check what the file says of handlers; None has the defaults. For what needs no connection. Blocking.
+    """Read and check the file for a command that does not connect; None means the defaults. Blocks.
 
-    `[aws]` may be missing, counts for nothing, and the files it names are not looked at. Raises ConfigError as `load`.
+    `[aws]` may be missing. It is ignored, and so are the files that it names. Raises ConfigError like `load`.
     """
     table, found = ({}, []) if path is None else _parse(path)
     if not found:
@@ -113,7 +113,7 @@ def _place(error: Exception) -> str:
 
 
 def _sentence(error: "ErrorDetails") -> str:
-    """One of pydantic's findings in our form. The value itself is never repeated: it may be anything."""
+    """Return one of pydantic's errors in our form. It never repeats the value, which may be a secret."""
     location = [part for part in error["loc"] if part != "[key]"]
     key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).removeprefix(".")
     match error["type"]:
@@ -132,7 +132,7 @@ def _sentence(error: "ErrorDetails") -> str:
 
 
 def _spelling(location: list[int | str]) -> str:
-    from difflib import get_close_matches  # noqa: PLC0415 - 0.2 MB that only a misspelt key needs
+    from difflib import get_close_matches  # noqa: PLC0415 - takes 0.2 MB, and only a misspelt key needs it
 
     table = _TABLES.get(str(location[0]), ConfigFile) if len(location) > 1 else ConfigFile
     close = get_close_matches(str(location[-1]), table.model_fields, n=1)
@@ -231,7 +231,7 @@ def _is_path_list(value: object) -> bool:
 
 
 def _root_problems(config: Config, path: Path) -> Iterator[str]:
-    """No job may write where it could change what runs, what is allowed, or what is remembered."""
+    """Object to every root below which a job could change what runs, what is allowed, or what is remembered."""
     for name, built_in in BUILT_INS.items():
         key = built_in.writes_below
         roots = config.handler_settings(name).get(key, []) if key else []

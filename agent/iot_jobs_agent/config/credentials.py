@@ -1,6 +1,6 @@
-"""The three PEM files that make the device known to AWS IoT: are they there, readable, PEM, and private?
+"""The three PEM files for the connection to AWS IoT: do they exist, and are they readable, PEM, and private?
 
-Owns the rules about these files and reads them; never keeps, shows or parses what is in them.
+Owns the rules about these files. It reads them, but never keeps, shows or parses their contents.
 """
 
 import stat
@@ -12,10 +12,11 @@ _GROUP = 0o070
 
 
 def file_problem(key: str, path: Path, *, private: bool, credentials_directory: Path | None) -> str:
-    """One sentence that names the config key and the fix, or "". Blocking: reads the file.
+    """Return one sentence that names the config key and the fix, or "". Blocks: reads the file.
 
-    A private key may have no bit for others, and none for its group either, except under `credentials_directory`:
-    there systemd grants the service's user access by an ACL, whose mask shows as group bits (systemd.exec(5)).
+    A private key must have no permission bits for others. It must have none for its group either, except below
+    `credentials_directory`, where systemd gives the service's user access by an ACL, whose mask shows up as group bits
+    (systemd.exec(5)).
     """
     try:
         mode = path.stat().st_mode

@@ -1,7 +1,7 @@
-"""The keys of the configuration: their names, units, defaults and limits, each for itself.
+"""The keys of the configuration: the name, unit, default and limits of each, checked one by one.
 
-`config.example.toml` is their reference for people. Nothing here touches a file; `config.config` reads and
-cross-checks. What leaves this package is plain (`config.values`): pydantic stays at the door.
+`config.example.toml` is the reference for people. Nothing here touches a file; `config.config` reads it and checks the
+rules across keys. The rest of the agent only sees plain values (`config.values`), not the pydantic models.
 """
 
 import re
@@ -31,7 +31,7 @@ MANIFEST_KEYS = frozenset(Manifest.model_fields) - {"name"}
 
 
 def _expanded(value: object, info: ValidationInfo) -> object:
-    """Put the value of ${CREDENTIALS_DIRECTORY} in: the one variable that a path may use."""
+    """Substitute ${CREDENTIALS_DIRECTORY}, the only variable that a path may use."""
     if not isinstance(value, str) or "${CREDENTIALS_DIRECTORY}" not in value:
         return value
     directory = (info.context or {}).get("CREDENTIALS_DIRECTORY", "")
@@ -81,7 +81,7 @@ class _Table(BaseModel):
 
 
 class AwsTable(_Table):
-    """`[aws]`: where the service is and who this device is."""
+    """`[aws]`: where the service is, and which thing this device is."""
 
     endpoint: Host
     port: Port = 8883
@@ -100,7 +100,7 @@ class AwsTable(_Table):
     request_timeout_s: float = Field(default=10.0, gt=0, le=300)
 
     def values(self) -> Aws:
-        """Return the plain values; where a name was left out, the default that follows from another one."""
+        """Return the plain values, with defaults for the names that follow from another key."""
         followed = {
             "https_endpoint": self.https_endpoint or self.endpoint,
             "client_id": self.client_id or self.thing_name,
@@ -109,7 +109,7 @@ class AwsTable(_Table):
 
 
 class NamespaceTable(_Table):
-    """One `[[namespaces]]`: served besides the default one, and bound to a handler if `handler` is set."""
+    """One `[[namespaces]]`: served besides the default namespace, and bound to a handler if `handler` is set."""
 
     id: str = Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")
     handler: HandlerName | None = None
@@ -147,7 +147,7 @@ class HandlersTable(_Table):
 
 
 class ConfigFile(_Table):
-    """The whole file. What one key cannot tell alone is checked by `config.config`."""
+    """The whole file. `config.config` checks the rules that involve more than one key."""
 
     aws: AwsTable
     namespaces: Annotated[tuple[NamespaceTable, ...], Field(strict=False)] = ()
@@ -167,7 +167,7 @@ class ConfigFile(_Table):
 
 
 def _handler_table(table: Mapping[str, Any]) -> HandlerTable:
-    """Tell the manifest's keys from the handler's own. A TOML date or time becomes its ISO text."""
+    """Separate the manifest's keys from the handler's own. A TOML date or time becomes its ISO text."""
     overrides = {key: value for key, value in table.items() if key in MANIFEST_KEYS}
     return HandlerTable(
         overrides, {key: _json_value(value) for key, value in table.items() if key not in MANIFEST_KEYS}

@@ -1,7 +1,7 @@
-"""The configuration as the agent holds it: plain immutable values, checked before they were made.
+"""The configuration as the rest of the agent sees it: plain immutable values, which were checked before.
 
-Named tuples, since a frozen slotted dataclass costs half a millisecond of each start to define, and these a tenth
-(`config.keys` has the pydantic models that check the file; docs/decisions.md has the figures).
+`config.keys` has the pydantic models that check the file. These are named tuples because it takes half a millisecond at
+each start to define a frozen slotted dataclass, and a tenth of that for a named tuple (figures in docs/decisions.md).
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ _EACH_NAMESPACE = 2  # P/notify-namespace-NS P/notify-next-namespace-NS
 
 
 class Aws(NamedTuple):
-    """`[aws]`: where the service is and who this device is. Durations are in seconds."""
+    """`[aws]`: where the service is, and which thing this device is. Durations are in seconds."""
 
     endpoint: str
     port: int
@@ -36,7 +36,7 @@ class Aws(NamedTuple):
 
     @property
     def endpoint_is_loopback(self) -> bool:
-        """True if what is sent to `endpoint` never leaves this machine."""
+        """True if traffic to `endpoint` never leaves this machine."""
         try:
             return ip_address(self.endpoint).is_loopback
         except ValueError:
@@ -44,7 +44,7 @@ class Aws(NamedTuple):
 
 
 class NamespaceEntry(NamedTuple):
-    """One `[[namespaces]]`: served besides the default one, and bound to a handler if `handler` is set."""
+    """One `[[namespaces]]`: served besides the default namespace, and bound to a handler if `handler` is set."""
 
     id: str
     handler: str | None = None
@@ -73,7 +73,7 @@ class Handlers(NamedTuple):
 
 
 class HandlerTable(NamedTuple):
-    """One `[handler.NAME]`: `overrides` replace what the manifest says, `settings` are the handler's own, as JSON."""
+    """One `[handler.NAME]`: `overrides` replace members of the manifest, `settings` are the handler's own, as JSON."""
 
     overrides: Mapping[str, Any] = {}
     settings: Mapping[str, Any] = {}
@@ -90,18 +90,18 @@ class Config(NamedTuple):
 
     @property
     def namespaces_served(self) -> tuple[str, ...]:
-        """In the order of the file; "" is the default namespace and comes first."""
+        """The namespaces to serve, in the order of the file. "" is the default namespace and comes first."""
         return (("",) if self.aws.default_namespace else ()) + tuple(entry.id for entry in self.namespaces)
 
     @property
     def subscriptions(self) -> int:
-        """How many subscriptions the connection will hold."""
+        """The number of subscriptions that the connection will have."""
         each = _EACH_NAMESPACE + self.aws.api_text_topics
         count = _DEFAULT_SUBSCRIPTIONS if self.aws.default_namespace else 0
         return count + (_NAMESPACED_SUBSCRIPTIONS + each * len(self.namespaces) if self.namespaces else 0)
 
     def bound_handler(self, namespace: str) -> str:
-        """Return the handler that gets every document of the namespace, or ""."""
+        """Return the name of the handler that gets every document of the namespace, or ""."""
         return next((entry.handler or "" for entry in self.namespaces if entry.id == namespace), "")
 
     def handler_settings(self, name: str) -> Mapping[str, Any]:
@@ -109,5 +109,5 @@ class Config(NamedTuple):
         return self.handler.get(name, HandlerTable()).settings
 
     def manifest_overrides(self, name: str) -> Mapping[str, Any]:
-        """Return the keys of `[handler.NAME]` that replace what the manifest says."""
+        """Return the keys of `[handler.NAME]` that replace members of the manifest."""
         return self.handler.get(name, HandlerTable()).overrides

@@ -1,1 +1,1 @@
-"""The rules of the product, pure: no I/O, no clock, no framework, nothing of ours but itself."""
+"""The rules of the product, as pure functions: no I/O, no clock, no framework, no import from our other packages."""

@@ -15,12 +15,12 @@ from iot_jobs_agent.core.state import Claiming, Execution, Judging, Preparing, R
 
 STEP_TIMER_SLACK_MINUTES = 15
 STEP_TIMER_LONGEST_MINUTES = 10080
-UNANSWERED_LOOKS = 5  # after that many, an execution that is not claimed yet gives its slot to others
+UNANSWERED_LOOKS = 5  # after this many failures, an execution that we have not claimed yet gives its slot to others
 REPORTABLE = (ExecutionStatus.SUCCEEDED, ExecutionStatus.FAILED, ExecutionStatus.REJECTED)
 
 
 def step_timeout_minutes(step: Step, remaining_s: float | None = None, delay_s: float = 0.0) -> int:
-    """Return stepTimeoutInMinutes: a delay, what is left of the step's deadline, its grace, and time for an outage."""
+    """Return stepTimeoutInMinutes: the delay, the time left before the deadline, the grace, and slack for an outage."""
     left_s = delay_s + (step.timeout_s if remaining_s is None else max(0.0, remaining_s)) + step.grace_s
     return min(STEP_TIMER_LONGEST_MINUTES, math.ceil(left_s / 60) + STEP_TIMER_SLACK_MINUTES)
 
@@ -46,13 +46,13 @@ def on_described_while_judging(state: State, execution: Execution, event: Descri
 
 
 def _on_found_in_progress(state: State, execution: Execution, event: Described) -> Turn:
-    """The journal does not have it, yet it is IN_PROGRESS: with our id we forgot it, else another agent works on it."""
+    """Report an execution that is IN_PROGRESS with our id but not in our journal; leave another agent's alone."""
     if event.agent_id != state.agent_id:
         note = Note(execution.id, "left to another agent", event.agent_id or "it gave no id")
         return leave_alone(state, execution.id), [note]
     known = state.settled.get(execution.id)
     if known is not None and known.status not in REPORTABLE:
-        # The service told us that it ended it, so this answer is older. Nothing may be reported after that.
+        # The service has told us that it ended this execution, so this answer is outdated, and we must not report.
         return leave_alone(state, execution.id), [Note(execution.id, "left alone", "the service ended it before")]
     if known is not None:
         return state.with_phase(execution, Reporting(known)), []
@@ -63,7 +63,7 @@ def _on_found_in_progress(state: State, execution: Execution, event: Described) 
 def on_described_while_claiming(
     state: State, execution: Execution, phase: Claiming, event: Described, now: float
 ) -> Turn:
-    """Find out what became of a claim that was in doubt. A closed one is remembered: old answers may call it ours."""
+    """Find out what became of a claim in doubt. Remember a closed execution: a stale answer may still call it ours."""
     if event.status.is_terminal:
         return close(state, execution, Outcome(event.status, "the service ended it"), now)
     if event.status is ExecutionStatus.IN_PROGRESS and event.agent_id == state.agent_id:
@@ -74,7 +74,7 @@ def on_described_while_claiming(
 
 
 def _on_ours_again(state: State, execution: Execution, phase: Claiming, event: Described, now: float) -> Turn:
-    """It ended here before: an old answer, or another execution under its id. It may have run, so never start it."""
+    """Ask again, then report a failure: this id has ended here before, and what it names now may have run already."""
     request = backoff.retry_later(phase.request, now, event.jitter)
     if request.failures <= backoff.STALE_ANSWERS:
         return state.with_phase(execution, replace(phase, version=0, request=request)), []
@@ -83,12 +83,12 @@ def _on_ours_again(state: State, execution: Execution, phase: Claiming, event: D
 
 
 def on_claimed(state: State, execution: Execution, phase: Claiming) -> Turn:
-    """The service accepted the claim: fetch a fresh document, then start."""
+    """Go on to fetch a fresh document: the service accepted the claim."""
     return state.with_phase(execution, Preparing(Work(phase.plan))), [Note(execution.id, "claimed")]
 
 
 def on_claim_failed(state: State, execution: Execution, phase: Claiming, event: UpdateFailed, now: float) -> Turn:
-    """Drop a closed execution, leave one alone whose claim we got wrong, and otherwise ask how things stand."""
+    """Drop the execution if it is closed, leave it alone if our claim was malformed; otherwise ask or claim again."""
     is_closed = event.current is not None and event.current.is_terminal
     if event.code in backoff.CLOSED or is_closed:
         return drop_after_miss(state, execution.id, now, event.jitter), []
@@ -100,14 +100,14 @@ def on_claim_failed(state: State, execution: Execution, phase: Claiming, event: 
         request = replace(request, retry_at=now)
     version = (
         phase.version if event.code == backoff.THROTTLED else 0
-    )  # a throttled claim was not applied: no need to ask
+    )  # a throttled claim was not applied, so there is no need to ask
     return state.with_phase(execution, replace(phase, version=version, request=request)), []
 
 
 def on_described_while_preparing(
     state: State, execution: Execution, phase: Preparing, event: Described, now: float
 ) -> Turn:
-    """The fresh document is here: start the step, unless the execution is no longer ours."""
+    """Start the step with the fresh document, unless the execution is no longer ours."""
     if event.status.is_terminal:
         return close(state, execution, Outcome(event.status, "the service ended it"), now)
     if event.status is ExecutionStatus.QUEUED:
@@ -118,10 +118,10 @@ def on_described_while_preparing(
 
 
 def _on_queued_again(state: State, execution: Execution, phase: Preparing, event: Described, now: float) -> Turn:
-    """The answer is older than our claim (the service is eventually consistent), or this is a new execution.
+    """Find out whether the answer predates our claim (the service is eventually consistent) or the execution is new.
 
-    While nothing has run yet, the claim is in doubt and is made again if need be: its version tells the two apart.
-    Later on, answers that old soon stop coming.
+    While nothing has run, go back to claiming: the expected version tells the two apart. Once something has run, ask
+    a few times, because answers that old soon stop coming; then close the execution.
     """
     request = backoff.retry_later(phase.request, now, event.jitter)
     if phase.work.is_untouched:
@@ -146,7 +146,7 @@ def _on_ours(
                 return begin_report(state, execution, Outcome(ExecutionStatus.FAILED, reason, "document-changed"))
             if wants_reboot(state):
                 return state.with_phase(execution, Preparing(work)), []
-            if plan.is_exclusive and not work.plan.is_exclusive:  # its manifest is new: it waits for its turn
+            if plan.is_exclusive and not work.plan.is_exclusive:  # its manifest has changed: wait for its turn
                 return state.with_phase(execution, Preparing(replace(work, plan=plan.without_secrets))), []
             running = Running(replace(work, plan=plan.without_secrets), state.settings.boot_id)
             if is_claim_old or not work.is_untouched or not _is_listed(state, execution):
@@ -158,7 +158,7 @@ def _on_ours(
 
 
 def _is_listed(state: State, execution: Execution) -> bool:
-    """Tell whether the last list has it; if not, it may have been ended while its description was on its way."""
+    """Return whether the last list names the execution. If not, it may have ended since the service described it."""
     queue = state.queues.get(execution.id.namespace)
     return queue is None or not queue.is_known or execution.id in queue.pending
 
@@ -166,7 +166,7 @@ def _is_listed(state: State, execution: Execution) -> bool:
 def on_describe_failed(
     state: State, execution: Execution, phase: Judging | Claiming | Preparing, event: DescribeFailed, now: float
 ) -> Turn:
-    """Drop an execution that is gone; otherwise ask again after a back-off."""
+    """Drop an execution that is closed, or that we failed to judge too often; otherwise ask again after a back-off."""
     if event.code in backoff.CLOSED:
         if isinstance(phase, Claiming | Preparing):
             return close(state, execution, Outcome(ExecutionStatus.REMOVED, f"the service answered {event.code}"), now)

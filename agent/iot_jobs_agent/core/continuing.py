@@ -1,4 +1,4 @@
-"""Rules for going on after an attempt that was not the last: a retry, a reboot, or an interruption."""
+"""Rules for going on when another attempt follows: after a retry, a reboot or an interruption."""
 
 from dataclasses import replace
 
@@ -10,13 +10,13 @@ from iot_jobs_agent.core.slots import has_slot, is_quiet, may_go_on, wants_reboo
 from iot_jobs_agent.core.state import Delayed, Execution, Preparing, Rebooting, Running, State, Updates, Work
 
 INTERRUPTIONS = 3  # an execution that is interrupted this often has failed
-REBOOTS = 10  # the most that one execution may ask for, so that none reboots a device for ever
+REBOOTS = 10  # the most that one execution may ask for, so that it cannot reboot the device for ever
 LONGEST_DELAY_S = 3600.0  # doubling stops here; a handler may ask for a longer delay from the start
-REBOOT_PATIENCE_S = 600.0  # an orderly shutdown waits for others
+REBOOT_PATIENCE_S = 600.0  # an orderly shutdown waits for other programs to end
 
 
 def delay_retry(state: State, execution: Execution, phase: Running, details: StatusDetails, now: float) -> Turn:
-    """The handler asked for a retry: its next attempt comes after a delay that doubles each time."""
+    """Delay the next attempt, because the handler asked for a retry. The delay doubles each time."""
     delay_s = retry_delay_s(phase.work)
     work = phase.work.next_attempt(StartReason.RETRY)
     delayed = Delayed(work, delay_s, details, now + delay_s, Updates(report_at=now))
@@ -24,13 +24,13 @@ def delay_retry(state: State, execution: Execution, phase: Running, details: Sta
 
 
 def retry_delay_s(work: Work) -> float:
-    """Return how long to wait before the step's next attempt."""
+    """Return how many seconds to wait before the step's next attempt."""
     first_s = work.current.retry_delay_s
     return max(first_s, min(LONGEST_DELAY_S, first_s * 2.0 ** min(work.retries, 20)))
 
 
 def await_reboot(state: State, execution: Execution, phase: Running, details: StatusDetails, spent_s: float) -> Turn:
-    """The handler asked for a reboot: it is resumed in another boot, which may have come already."""
+    """Wait for the reboot that the handler asked for; if the machine has rebooted already, prepare the next attempt."""
     work = phase.work.next_attempt(StartReason.REBOOT, spent_s)
     if phase.boot_id != state.settings.boot_id:
         return state.with_phase(execution, Preparing(work)), []
@@ -39,7 +39,7 @@ def await_reboot(state: State, execution: Execution, phase: Running, details: St
 
 
 def after_interruption(state: State, phase: Running, result: AttemptResult, now: float) -> Work | Outcome:
-    """Return the work to go on with after an interruption that is counted already, or the failure it amounts to."""
+    """Return the work to go on with, or the failure if there is none. The interruption is already counted."""
     has_rebooted = phase.boot_id != state.settings.boot_id
     how = "by power loss or a reboot" if has_rebooted else "when its supervisor was killed"
     work = phase.work
@@ -60,7 +60,7 @@ def after_interruption(state: State, phase: Running, result: AttemptResult, now:
 
 
 def used_s(phase: Running, result: AttemptResult, now: float) -> float:
-    """Return how much of the step's deadline is used up, as far as is known; negative if it was extended."""
+    """Return how much of the step's timeout is used up, as far as we know; extensions can make it negative."""
     watched_s = 0.0 if phase.started_at is None else now - phase.started_at
     current = phase.work.current
     deadline_s = current.timeout_s if phase.deadline_s is None else phase.deadline_s
@@ -69,7 +69,7 @@ def used_s(phase: Running, result: AttemptResult, now: float) -> float:
 
 
 def recover(execution: Execution, boot_id: str, now: float) -> Execution:
-    """Return where the execution stands after a restart of the agent or of the machine. Times count from now."""
+    """Return the execution as it stands after a restart of the agent or of the machine. Its times count from `now`."""
     match execution.phase:
         case Delayed(delay_s=delay_s) as phase:
             return replace(execution, phase=replace(phase, due_at=now + delay_s))
@@ -82,7 +82,7 @@ def recover(execution: Execution, boot_id: str, now: float) -> Execution:
 
 
 def resume_due(state: State, now: float) -> Turn:
-    """Give up on a reboot that does not come; then resume what has waited long enough, if a slot is free."""
+    """Give up on a reboot that did not happen in time, then resume delayed executions that are due and have a slot."""
     effects: list[Effect] = []
     for execution in state.executions.values():
         match execution.phase:
@@ -102,7 +102,7 @@ def resume_due(state: State, now: float) -> Turn:
 
 
 def order_reboot(state: State, now: float) -> Turn:
-    """Order the reboot once nothing runs and, while connected, once the service was told."""
+    """Order the reboot once nothing runs and, while connected, once we have tried to tell the service."""
     waiting = [e for e in state.executions.values() if isinstance(e.phase, Rebooting) and not e.phase.is_ordered]
     if not waiting or not is_quiet(state) or (state.is_connected and any(_is_unreported(e) for e in waiting)):
         return state, []
@@ -116,7 +116,7 @@ def order_reboot(state: State, now: float) -> Turn:
 
 
 def on_reboot_failed(state: State, event: RebootFailed) -> Turn:
-    """The system refused to reboot: every execution that waited for it has failed."""
+    """Fail every execution that waits for a reboot: the system refused it."""
     effects: list[Effect] = []
     for execution in state.executions.values():
         if isinstance(execution.phase, Rebooting):
@@ -126,7 +126,7 @@ def on_reboot_failed(state: State, event: RebootFailed) -> Turn:
 
 
 def deadlines(state: State) -> list[float]:
-    """Return when a delayed execution, or the patience with a reboot, is due (monotonic seconds)."""
+    """Return when delayed executions are due, and when to give up on a reboot (monotonic seconds)."""
     phases = [e.phase for e in state.executions.values()]
     due = [p.due_at for p in phases if isinstance(p, Rebooting) and p.due_at is not None]
     if not wants_reboot(state):

@@ -1,10 +1,10 @@
-"""Every rule of the product, found from here: `decide(state, event, now) -> (state, effects)`, pure and total.
+"""Where every rule of the product starts: `decide(state, event, now) -> (state, effects)`, a pure and total function.
 
-Theory of operation. An event changes where one execution stands (its phase) or what a namespace shows (its queue).
-Then, whatever the event was, the same pump runs: delayed executions are resumed; free slots are filled with pending
-executions; requests whose time has come are sent, reports first; lists are fetched. `core.slots` says who may start
-what beside whom. Last, every durable change is put in front as a journal effect, so that nothing is done before it is
-written and no rule can forget to write it.
+Theory of operation. An event usually changes the phase of one execution, or the queue of one namespace. Then, whatever
+the event was, the same pump runs: it resumes delayed executions, fills free slots with pending executions, sends the
+requests that are due (reports first), and fetches the lists that are due. `core.slots` decides which executions may run
+beside each other. Last, a journal effect for every durable change is put in front of the other effects, so that nothing
+is done before it is written down, and no rule can forget to write it down.
 
     phase      | event               | next phase | effects besides the journal's
     -----------|---------------------|------------|--------------------------------------------------------------
@@ -44,8 +44,8 @@ written and no rule can forget to write it.
     Reporting  | a new connection    | Reporting  | Describe, then Update; QUEUED, six times: closed, unreported
     Reporting  | InvalidRequest      | Reporting  | Update with the bare status; refused again: hourly, slot freed
 
-"Closed" is a terminal status, ResourceNotFound, TerminalStateReached or InvalidStateTransition. An answer that nobody
-waits for, and an event about an execution that is not tracked, change nothing.
+"Closed" is a terminal status, ResourceNotFound, TerminalStateReached or InvalidStateTransition. An answer to a request
+that no phase waits for changes nothing, and neither does an event about an execution that the state does not track.
 """
 
 from collections.abc import Iterable, Sequence
@@ -93,7 +93,7 @@ from iot_jobs_agent.core.state import (
 
 
 def decide(state: State, event: Event, now: float) -> tuple[State, tuple[Effect, ...]]:
-    """Return what is known after `event` and what is to be done about it. `now` is monotonic seconds."""
+    """Return the state after `event`, and the effects to perform in order. `now` is in monotonic seconds."""
     after, effects = _apply(state, event, now)
     before = after if isinstance(event, JournalOpened) else state
     after, more = _pump(after, now)
@@ -107,7 +107,7 @@ def decide(state: State, event: Event, now: float) -> tuple[State, tuple[Effect,
 
 
 def next_deadline(state: State, now: float) -> float | None:
-    """Return when a `Tick` is needed next (monotonic seconds), or None. What is already due waits for an event."""
+    """Return when the next `Tick` is needed (monotonic seconds), or None. Work already due waits for another event."""
     times = continuing.deadlines(state)
     if state.is_connected:
         times += [queue.fetch_at for queue in state.queues.values() if queue.fetch_at is not None and not queue.ticket]
@@ -117,20 +117,20 @@ def next_deadline(state: State, now: float) -> float | None:
 
 
 def is_idle(state: State) -> bool:
-    """Tell whether everything that the service showed us is settled, left to others, or unreportable for now."""
+    """Return whether every execution the service has shown us is settled, left alone, or unreportable for now."""
     settled = [q.is_known and not (q.ticket or q.failures or q.doubts or q.misses) for q in state.queues.values()]
     is_free = not any(e.holds_a_slot or isinstance(e.phase, Delayed) for e in state.executions.values())
     return state.is_connected and is_free and all(settled) and len(settled) > 0
 
 
 def untaken(state: State) -> list[ExecutionId]:
-    """Return what is pending, but neither under way nor left to others. In an idle agent only a pause leaves any."""
+    """Return the pending executions neither under way nor left alone. An idle agent has some only while paused."""
     listed = [execution for queue in state.queues.values() for execution in queue.pending]
     return [execution for execution in listed if execution not in state.executions and execution not in state.foreign]
 
 
 def _pump(state: State, now: float) -> Turn:
-    """Do everything that can be done now."""
+    """Start everything that can be started now."""
     if not state.is_journal_usable:
         return state, []
     state, effects = continuing.resume_due(state, now)
@@ -144,7 +144,7 @@ def _pump(state: State, now: float) -> Turn:
 
 
 def _journal_effects(before: State, after: State, already: Sequence[Effect]) -> list[Effect]:
-    """Return the journal effects that lead from `before` to `after`, without those that a rule already gave."""
+    """Return the journal effects that lead from `before` to `after`, except those that a rule has already returned."""
     settled = {e.execution for e in already if isinstance(e, Settle)}
     kept = {k: d for k, e in before.executions.items() if (d := e.durable) is not None}
     wanted = {k: d for k, e in after.executions.items() if (d := e.durable) is not None}
@@ -153,7 +153,7 @@ def _journal_effects(before: State, after: State, already: Sequence[Effect]) -> 
 
 
 def _stops_to_repeat(executions: Iterable[Execution]) -> list[Effect]:
-    """Return, after a restart of the agent, every stop whose end was not seen."""
+    """Return, after a restart of the agent, the stops that were under way: nobody saw whether they finished."""
     return [StopAttempt(e.attempt) for e in executions if isinstance(e.phase, Stopping) and e.attempt is not None]
 
 

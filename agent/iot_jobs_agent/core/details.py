@@ -1,7 +1,7 @@
-"""Status details: what the service is told about an execution beside its status, in a form that it accepts.
+"""Status details: what we tell the service about an execution besides its status, in a form that it accepts.
 
-The service takes at most ten pairs; a value has 1 to 1,024 characters, none of Unicode's category C, which includes
-line breaks (AWS IoT Jobs data plane API, DetailsValue). Details replace those of the update before, so all are sent.
+The service accepts at most ten pairs. A value has 1 to 1,024 characters and none of Unicode's category C, which rules
+out line breaks (AWS IoT Jobs data plane API, DetailsValue). New details replace all old ones, so we always send all.
 """
 
 import json
@@ -16,9 +16,9 @@ NOTHING = "-"
 
 @dataclass(frozen=True, slots=True)
 class StatusFacts:
-    """What people are told about an execution. What is empty or None is left out.
+    """The facts about an execution that its status details show to people. Empty ones and None are left out.
 
-    `step` counts from 0, `steps` are (name, result) of those that ended, `details` are the handler's own.
+    `step` counts from 0, `steps` are (name, result) of the steps that ended, `details` are the handler's own.
     """
 
     agent: str = ""
@@ -38,17 +38,17 @@ class StatusFacts:
 
 
 def legal(text: str, keeps_end: bool = False) -> str:
-    """Make any text acceptable to the service; of a long one, the beginning or the end is kept.
+    """Make any text acceptable to the service. A text that is too long loses its end, or its beginning if `keeps_end`.
 
-    Runs of characters that are not allowed become one space. The length is counted in UTF-16 units, so that the text
-    fits however the service counts.
+    A run of forbidden characters becomes one space. We count UTF-16 code units, so that the text fits however the
+    service counts.
     """
     words = "".join(" " if unicodedata.category(each)[0] == "C" else each for each in text)
     return cut(" ".join(words.split()), LIMIT, keeps_end=keeps_end) or NOTHING
 
 
 def cut(text: str, limit: int, keeps_end: bool = False) -> str:
-    """Shorten a text to `limit` UTF-16 units, with a mark where something is missing."""
+    """Shorten a text to `limit` UTF-16 code units, with an ellipsis in place of the part that is missing."""
     if units(text) <= limit:
         return text
     kept: list[str] = []
@@ -61,12 +61,12 @@ def cut(text: str, limit: int, keeps_end: bool = False) -> str:
 
 
 def units(text: str) -> int:
-    """Count UTF-16 units."""
+    """Count the UTF-16 code units of a text."""
     return sum(2 if each > "\uffff" else 1 for each in text)
 
 
 def status_details(facts: StatusFacts) -> dict[str, str]:
-    """Compose the details of an update: at most ten pairs, each legal, of output the end."""
+    """Compose the status details of an update: at most ten pairs, each one legal. Output is cut to its end."""
     pairs = {
         "agent": legal(facts.agent) if facts.agent else "",
         "operation": legal(facts.operation) if facts.operation else "",
@@ -94,7 +94,7 @@ def _progress(facts: StatusFacts) -> str:
 
 
 def _object(details: Mapping[str, str]) -> str:
-    """Write the handler's own details as one JSON object, which is still valid when it had to be shortened."""
+    """Write the handler's own details as one JSON object, which stays valid if it has to be shortened."""
     kept: dict[str, str] = {}
     for number, (key, value) in enumerate(details.items()):
         grown = kept | {legal(key): legal(value)}

@@ -1,6 +1,6 @@
-"""What can be done. `decide` asks for these, in this order; only the daemon performs them.
+"""Effects: everything the agent can do. `decide` returns them in order; only `daemon` and `exchange` perform them.
 
-Effects that act on the world wait until the journal effects before them are on the disk (`JOURNAL`).
+Effects that act on the outside world wait until the journal effects before them (`JOURNAL`) are on disk.
 """
 
 from dataclasses import dataclass, field
@@ -19,14 +19,14 @@ class Save:
 
 @dataclass(frozen=True, slots=True)
 class Forget:
-    """Take an execution out of the journal: it turned out not to be ours."""
+    """Delete an execution from the journal: it turned out not to be ours."""
 
     execution: ExecutionId
 
 
 @dataclass(frozen=True, slots=True)
 class Settle:
-    """Move an execution from the journal to the history. `service_accepted`: the service took our report."""
+    """Move an execution from the journal to the history. `service_accepted`: the service accepted our report."""
 
     execution: ExecutionId
     operation: str
@@ -37,7 +37,7 @@ class Settle:
 
 @dataclass(frozen=True, slots=True)
 class Fetch:
-    """Ask for the pending list of a namespace, or, if not `is_complete`, at least for its head."""
+    """Ask for the pending list of a namespace; the head of the list will do unless `is_complete`."""
 
     namespace: str
     ticket: int
@@ -46,7 +46,7 @@ class Fetch:
 
 @dataclass(frozen=True, slots=True)
 class Describe:
-    """Ask what an execution is, with its document, and judge the document."""
+    """Ask the service for an execution and its document, and judge the document."""
 
     execution: ExecutionId
     ticket: int
@@ -56,7 +56,7 @@ class Describe:
 class Update:
     """Report a status to the service.
 
-    `details` None keeps the stored ones; `expected_version` 0 and `step_timeout_minutes` 0 are not sent.
+    With `details` None, the service keeps those that it has. A 0 in the other two members is not sent.
     """
 
     execution: ExecutionId
@@ -69,7 +69,7 @@ class Update:
 
 @dataclass(frozen=True, slots=True)
 class StartAttempt:
-    """Start the step's process, once. A resumed attempt goes on where the last one was, others begin again."""
+    """Start the step's process, once. A resumed attempt continues where the last one stopped; others begin again."""
 
     attempt: AttemptId
     step: Step
@@ -86,19 +86,19 @@ class StopAttempt:
 
 @dataclass(frozen=True, slots=True)
 class ForgetAttempts:
-    """Remove what the attempts of a settled execution left on the disk."""
+    """Delete the files that the attempts of a settled execution left on disk."""
 
     execution: ExecutionId
 
 
 @dataclass(frozen=True, slots=True)
 class Reboot:
-    """Order a reboot from the system. No handler runs any more."""
+    """Order a reboot from the system. No handler is running any more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """Log a line for people. `what` is stable; `why` may name codes and reasons, never values of a document."""
+    """Log a line for people. `what` is stable; `why` may contain codes and reasons, but never values of a document."""
 
     execution: ExecutionId
     what: str
@@ -111,4 +111,4 @@ JOURNAL = (Save, Forget, Settle)
 Effect: TypeAlias = (
     JournalEffect | Fetch | Describe | Update | StartAttempt | StopAttempt | ForgetAttempts | Reboot | Note
 )
-Turn: TypeAlias = tuple[State, list[Effect]]  # what a rule returns: the state after an event, and what is to be done
+Turn: TypeAlias = tuple[State, list[Effect]]  # what a rule returns: the state after an event, and the effects

@@ -1,7 +1,7 @@
-"""What can happen. Everything that happens is one of these events, in one inbox; `decide` answers each.
+"""Events: everything that can happen to the agent. They all arrive in one inbox, and `decide` handles them one by one.
 
-`ticket` names the request that an answer belongs to: an answer that nobody waits for is ignored. `jitter` is a number
-in [0, 1) that is drawn where the event is made, so that `decide` needs no randomness of its own.
+`ticket` names the request that an answer belongs to; an answer whose ticket no phase waits for is ignored. `jitter` is
+a random number in [0, 1), drawn where the event is created, so that `decide` needs no randomness of its own.
 """
 
 from collections.abc import Mapping
@@ -14,9 +14,9 @@ from iot_jobs_agent.core.state import Execution
 
 @dataclass(frozen=True, slots=True)
 class JournalOpened:
-    """The journal can be used. `executions` are those under way, `settled` the outcomes of the recent past.
+    """The journal can be used. `executions` are those under way; `settled` holds recent outcomes.
 
-    `agent_id` marks this installation's claims; it is kept beside the journal.
+    `agent_id` marks this installation's claims; it is stored beside the journal.
     """
 
     agent_id: str
@@ -38,7 +38,7 @@ class Disconnected:
 
 @dataclass(frozen=True, slots=True)
 class Notified:
-    """A notification: a hint, never the truth. `is_complete`: it is the list (notify), not its head (notify-next)."""
+    """A notification: a hint, never the truth. `is_complete`: the whole list (notify), not its head (notify-next)."""
 
     namespace: str
     pending: tuple[ExecutionId, ...]
@@ -47,7 +47,7 @@ class Notified:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """The answer to a `Fetch`, IN_PROGRESS first. `is_complete`: all that the service shows, not only the head."""
+    """The answer to a `Fetch`, IN_PROGRESS first. `is_complete`: all that the service lists, not only the head."""
 
     namespace: str
     ticket: int
@@ -58,7 +58,7 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class FetchFailed:
-    """A `Fetch` was refused or not answered in time."""
+    """A `Fetch` was refused with `code`, or not answered in time (`code` empty)."""
 
     namespace: str
     ticket: int
@@ -68,7 +68,7 @@ class FetchFailed:
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """The answer to a `Describe`. `agent_id` is the detail `agent`; `verdict` is what we make of the document."""
+    """The answer to a `Describe`. `agent_id` is its status detail `agent`; `verdict` is our verdict on the document."""
 
     execution: ExecutionId
     ticket: int
@@ -103,7 +103,7 @@ class UpdateAccepted:
 class UpdateFailed:
     """An `Update` was refused with `code`, or not answered in time (`code` empty): it may or may not have been applied.
 
-    `current` is the execution's status, where the service's refusal says it.
+    `current` is the execution's status, if the refusal gives it.
     """
 
     execution: ExecutionId
@@ -115,21 +115,21 @@ class UpdateFailed:
 
 @dataclass(frozen=True, slots=True)
 class AttemptStarted:
-    """The attempt's directory exists and its shim was started, or was found alive after a restart of the agent."""
+    """The attempt's directory exists, and its shim was started, or found alive after a restart of the agent."""
 
     attempt: AttemptId
 
 
 @dataclass(frozen=True, slots=True)
 class AttemptNeverStarted:
-    """After a restart of the agent: the attempt was about to be started and has no directory, so it never was."""
+    """After a restart of the agent, an attempt that was about to start has no directory, so it never started."""
 
     attempt: AttemptId
 
 
 @dataclass(frozen=True, slots=True)
 class AttemptProgressed:
-    """The handler said something on fd 3. Only the members that it gave are set; `extend_s` is in seconds from now."""
+    """The handler wrote a line to fd 3. Only the members it gave are set; `extend_s` is in seconds from now."""
 
     attempt: AttemptId
     progress: float | None = None
@@ -140,7 +140,7 @@ class AttemptProgressed:
 
 @dataclass(frozen=True, slots=True)
 class AttemptEnded:
-    """The attempt ended, and nothing of it is alive unless `result.leftovers_alive` says so."""
+    """The attempt ended, and none of its processes is alive unless `result.leftovers_alive` says so."""
 
     attempt: AttemptId
     result: AttemptResult
@@ -148,7 +148,7 @@ class AttemptEnded:
 
 @dataclass(frozen=True, slots=True)
 class RebootFailed:
-    """The system refused to reboot, for this reason."""
+    """The system refused to reboot; `reason` says why."""
 
     reason: str
 
@@ -162,7 +162,7 @@ class Paused:
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """The time that `next_deadline` named has come."""
+    """The time that `next_deadline` returned has come."""
 
 
 AttemptEvent: TypeAlias = AttemptStarted | AttemptNeverStarted | AttemptProgressed | AttemptEnded

@@ -1,7 +1,7 @@
-"""The nouns: job execution, plan, step, attempt, outcome. Frozen values, no behaviour beyond their own form.
+"""The nouns: job execution, plan, step, attempt, outcome. They are frozen values; the rules are elsewhere.
 
-`ExecutionId` identifies work; an attempt adds the step and the attempt number. Nothing here knows the service's JSON
-(`aws.messages` converts it) or the journal's (`state.encoding` converts it).
+`ExecutionId` identifies an execution; `AttemptId` adds the step and the attempt number. Nothing here knows the JSON of
+the service (`aws.messages` converts it) or of the journal (`state.encoding` converts it).
 """
 
 from collections.abc import Mapping
@@ -45,11 +45,11 @@ class ExecutionId:
 
     @property
     def directory_name(self) -> str:
-        """A file name that no other execution has: AWS allows [a-zA-Z0-9_-] in both ids, so no part holds a dot."""
+        """A file name unique to this execution: AWS allows [a-zA-Z0-9_-] in both ids, so no part contains a dot."""
         return f"{self.namespace}.{self.job_id}.{self.execution_number}"
 
     def __str__(self) -> str:
-        """`job-1` or `team-a/job-1`, with `#2` from the second execution on: the form of logs and commands."""
+        """Return `job-1` or `team-a/job-1`, plus `#2` from the second execution on, as logs and commands show it."""
         prefix = f"{self.namespace}/" if self.namespace else ""
         suffix = f"#{self.execution_number}" if self.execution_number != 1 else ""
         return f"{prefix}{self.job_id}{suffix}"
@@ -65,12 +65,12 @@ class AttemptId:
 
     @property
     def directory_name(self) -> str:
-        """A file name that no other attempt has."""
+        """A file name unique to this attempt."""
         return f"{self.execution.directory_name}.{self.step}.{self.number}"
 
 
 class OnInterrupt(StrEnum):
-    """What becomes of an attempt that a power loss, a reboot or a kill cut short (manifest `on_interrupt`)."""
+    """What to do after a power loss, a reboot or a kill cut an attempt short (manifest `on_interrupt`)."""
 
     FAIL = "fail"
     RERUN = "rerun"
@@ -78,7 +78,7 @@ class OnInterrupt(StrEnum):
 
 
 class StartReason(StrEnum):
-    """Why an attempt is made after an earlier one. KILLED: in the same boot; REBOOT: the handler asked for it."""
+    """Why an attempt is made. KILLED: the last one was killed in this same boot; REBOOT: the handler asked for it."""
 
     FIRST = "first"
     KILLED = "killed"
@@ -98,9 +98,9 @@ class StepKind(StrEnum):
 class Step:
     """One thing to run. Durations are in seconds, `quota_mb` is in MiB.
 
-    `argv` is what is executed (for a Python handler the worker, for a plain command the command itself) and `input` is
-    the JSON text for its stdin. Both may hold secrets such as presigned URLs: they come fresh with each describe, are
-    never journalled (`without_secrets`) and never shown.
+    `argv` is the program to execute (for a Python handler the worker, for a plain command the command itself) and
+    `input` is the JSON text for its stdin. Both may contain secrets such as presigned URLs, so they come fresh with
+    each describe, and are never journalled (`without_secrets`) or shown.
     """
 
     name: str
@@ -124,35 +124,35 @@ class Step:
 
     @property
     def without_secrets(self) -> "Step":
-        """The step without what must not be journalled."""
+        """The step, without the secrets that must not be journalled."""
         return replace(self, argv=(), input="{}", settings="{}")
 
     def after(self, spent_s: float) -> "Step":
-        """The step with what is left of its deadline."""
+        """Return the step with `spent_s` taken off its timeouts."""
         left_s = max(0.0, self.timeout_s - spent_s)
         return replace(self, timeout_s=left_s, max_timeout_s=max(left_s, self.max_timeout_s - spent_s))
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What an accepted job document asks for: steps in order. A plain document is a plan of one step."""
+    """What an accepted job document asks for: its steps, in order. A plain document is a plan of one step."""
 
     steps: tuple[Step, ...]
 
     @property
     def is_exclusive(self) -> bool:
-        """True if nothing else may run beside it."""
+        """True if nothing else may run at the same time."""
         return any(step.exclusive for step in self.steps)
 
     @property
     def without_secrets(self) -> "Plan":
-        """The plan without what must not be journalled."""
+        """The plan, without the secrets that must not be journalled."""
         return replace(self, steps=tuple(step.without_secrets for step in self.steps))
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a document does not become a plan: REJECTED with this reason, which a person can act on.
+    """Why a document does not become a plan. The execution is REJECTED with this reason, which a person can act on.
 
     `is_unknown`: no enabled handler knows the document, so it may be meant for another agent.
     """
@@ -162,7 +162,7 @@ class Refusal:
 
 
 class Ending(StrEnum):
-    """How an attempt's process ended, as its shim saw it. Only `EXITED` with code 0 can be a success."""
+    """How an attempt's process ended. Only `EXITED` with code 0 can be a success."""
 
     EXITED = "exited"
     SIGNALED = "signaled"
@@ -176,13 +176,13 @@ class Ending(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class AttemptResult:
-    """What is known about an attempt that ended.
+    """What is known about an attempt that has ended.
 
-    `code` is the exit code (EXITED), `signal` the signal number (SIGNALED, OOM). `leftovers_killed` counts processes
-    that the handler left behind and that were killed, `leftovers_alive` those that could not be. For a LOST attempt,
-    `duration_s` is the least that is known. `handler_result` is the handler's own result file, parsed, or None;
-    `bad_result` says why it could not be parsed. `stdout` and `stderr` are the last part of the output, as it came;
-    `stderr_lines` counts all lines. `notes` are remarks of the shim, such as a line on fd 3 that was ignored.
+    `code` is the exit code (EXITED), `signal` the signal number (SIGNALED, OOM). `leftovers_killed` counts the
+    processes that the handler left behind and that were killed, `leftovers_alive` those that could not be killed. For a
+    LOST attempt, `duration_s` is a lower bound. `handler_result` is the handler's own result file, parsed, or None;
+    `bad_result` says why it could not be parsed. `stdout` and `stderr` are the end of the output, unchanged;
+    `stderr_lines` counts all lines. `notes` are remarks of the shim, for example about a line on fd 3 that it ignored.
     """
 
     ending: Ending

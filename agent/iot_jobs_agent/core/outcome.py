@@ -1,6 +1,7 @@
-"""From how an attempt ended to what that means: the one place that says what counts as success.
+"""Turns the ending of an attempt into an outcome. This is the only place that decides what counts as success.
 
-Success is an exit with code 0, by itself, with nothing left alive and no word of the handler to the contrary.
+An attempt has succeeded if it exited by itself with code 0, left no process alive, wrote no more to stderr than its
+document allows, and its handler did not say otherwise.
 """
 
 import json
@@ -23,14 +24,14 @@ BY_WORD = {
 
 
 class Followup(StrEnum):
-    """What a handler may ask for instead of ending its step."""
+    """What a handler can ask for instead of ending its step."""
 
     RETRY = "retry"
     REBOOT = "reboot"
 
 
 def followup_of(result: AttemptResult) -> Followup | None:
-    """Return what the handler asked for, if it exited with code 0 and left nothing alive."""
+    """Return the follow-up that the handler asked for. It counts only after exit code 0, with no process left alive."""
     has_exited_well = result.ending is Ending.EXITED and result.code == 0 and not result.leftovers_alive
     if not has_exited_well or result.bad_result or _result_problem(result.handler_result):
         return None
@@ -39,14 +40,14 @@ def followup_of(result: AttemptResult) -> Followup | None:
 
 
 def reason_given(result: AttemptResult) -> str:
-    """Return the handler's reason for an end that is not a success, or for what it asked for."""
+    """Return the handler's reason for not succeeding, or for the follow-up that it asked for."""
     return _text(result.handler_result, "reason") or _last_line(result.stderr) or "the handler gave no reason"
 
 
 def outcome_of(result: AttemptResult, allow_stderr: int | None = None) -> Outcome:
-    """Judge the last attempt of a step: a retry or a reboot that it asks for is not granted.
+    """Judge the last attempt of a step. If it asks for a retry or a reboot, it fails, because neither was granted.
 
-    `allow_stderr` is how many lines a success may write to stderr, None is any number (`allowStdErr` of AWS documents).
+    `allow_stderr` is how many lines a success may write to stderr; None: any number (`allowStdErr` of AWS documents).
     """
     outcome = _by_ending(result)
     if outcome.status is not ExecutionStatus.SUCCEEDED:
@@ -63,7 +64,7 @@ def outcome_of(result: AttemptResult, allow_stderr: int | None = None) -> Outcom
 
 
 def ending_in_words(result: AttemptResult) -> str:
-    """Say how an attempt ended, how long it took and what it left behind: the status detail `result`."""
+    """Return the status detail `result`: how an attempt ended, how long it took and what it left behind."""
     words = [_ending(result)]
     if result.ending not in {Ending.LOST, Ending.CANNOT_START}:
         words.append(f"after {result.duration_s:.1f} s")
@@ -105,7 +106,7 @@ def _by_ending(result: AttemptResult) -> Outcome:
 
 
 def _by_word(result: AttemptResult) -> Outcome:
-    """Judge an exit 0 by the handler's result file."""
+    """Judge an attempt that exited with code 0 by the handler's result file."""
     wrong = result.bad_result or _result_problem(result.handler_result)
     if wrong:
         return Outcome(ExecutionStatus.FAILED, wrong, "bad-result")
@@ -121,7 +122,7 @@ def _by_word(result: AttemptResult) -> Outcome:
 
 
 def _result_problem(said: Mapping[str, Any] | None) -> str:
-    """Say what is wrong with a handler's result, "" if nothing is."""
+    """Return what is wrong with a handler's result, or "" if nothing is."""
     if said is None:
         return ""
     if said.get("outcome", "succeeded") not in KNOWN_OUTCOMES:
@@ -148,7 +149,7 @@ def _details(said: Mapping[str, Any] | None) -> dict[str, str]:
 
 
 def _writable(text: str) -> str:
-    """Replace half a surrogate pair, which JSON can spell but no file, journal or message can hold."""
+    """Replace unpaired surrogates, which JSON can spell but no file, journal or message can hold."""
     return text.encode(errors="replace").decode()
 
 

@@ -1,4 +1,4 @@
-"""Rules of what the service hears while an execution is claimed and not closed, and whether it still wants it."""
+"""Rules for a claimed execution until it is closed: what to tell the service, and whether it still wants the work."""
 
 from dataclasses import replace
 from typing import assert_never
@@ -24,7 +24,7 @@ from iot_jobs_agent.core.state import (
 
 
 def status_facts(state: State, execution: Execution, phase: Running) -> StatusFacts:
-    """Return what people are told about a running step."""
+    """Return the facts about a running step that its status details show."""
     work = phase.work
     return StatusFacts(
         agent=state.agent_id,
@@ -41,12 +41,12 @@ def status_facts(state: State, execution: Execution, phase: Running) -> StatusFa
 
 
 def with_updates(state: State, execution: Execution, phase: Underway, updates: Updates) -> State:
-    """Return the state in which the execution's updates are as given."""
+    """Return the state with the execution's updates replaced by `updates`."""
     return state.with_phase(execution, replace(phase, updates=updates))
 
 
 def update(state: State, execution: Execution, phase: Underway, ticket: int, now: float) -> Update:
-    """Return the update that says how things stand, and renews the step timer."""
+    """Return the update that reports where the execution stands and renews the step timer."""
     match phase:
         case Running(work=work, started_at=started_at, deadline_s=deadline_s):
             details = status_details(status_facts(state, execution, phase))
@@ -62,12 +62,12 @@ def update(state: State, execution: Execution, phase: Underway, ticket: int, now
 
 
 def on_update_accepted(state: State, execution: Execution, phase: Underway) -> Turn:
-    """The service knows how things stand."""
+    """Clear the request: the service has the update."""
     return with_updates(state, execution, phase, replace(phase.updates, request=Request())), []
 
 
 def on_update_failed(state: State, execution: Execution, phase: Underway, event: UpdateFailed, now: float) -> Turn:
-    """A refusal may say that the execution is closed; an update without an answer is sent again."""
+    """End the execution if the refusal says that it is closed; send the update again later if that can help."""
     if event.code in backoff.CLOSED:
         status = event.current or ExecutionStatus.REMOVED
         return end(state, execution, phase, Outcome(status, f"the service answered {event.code}"), now)
@@ -80,7 +80,7 @@ def on_update_failed(state: State, execution: Execution, phase: Underway, event:
 
 
 def on_probed(state: State, execution: Execution, phase: Underway, event: Described, now: float) -> Turn:
-    """The service said whether it still wants the execution, and whether it is ours."""
+    """End the execution if the service has closed it or another agent took it over; otherwise the probe is done."""
     if event.status.is_terminal:
         return end(state, execution, phase, Outcome(event.status, "the service ended it"), now)
     if event.status is ExecutionStatus.IN_PROGRESS and event.agent_id not in {"", state.agent_id}:
@@ -95,7 +95,7 @@ def on_probed(state: State, execution: Execution, phase: Underway, event: Descri
 
 
 def on_probe_failed(state: State, execution: Execution, phase: Underway, event: DescribeFailed, now: float) -> Turn:
-    """A refusal that says the execution is closed stops it; otherwise the question is asked again after a back-off."""
+    """End the execution if the refusal says that it is closed; otherwise probe again after a back-off."""
     if event.code in backoff.CLOSED:
         status = ExecutionStatus.REMOVED if event.code == "ResourceNotFound" else ExecutionStatus.CANCELED
         how = "deleted" if event.code == "ResourceNotFound" else "cancelled, timed out or ended by somebody else"
@@ -105,7 +105,7 @@ def on_probe_failed(state: State, execution: Execution, phase: Underway, event: 
 
 
 def end(state: State, execution: Execution, phase: Underway, outcome: Outcome, now: float) -> Turn:
-    """The service ended it: stop the whole process tree, where there is one. Nothing more is reported."""
+    """Stop the whole process tree, if there is one: the service ended the execution. Nothing more is reported."""
     if not isinstance(phase, Running):
         return close(state, execution, outcome, now)
     attempt = AttemptId(execution.id, phase.work.step, phase.work.number)

@@ -1,4 +1,4 @@
-"""Rules of the pending lists: when to ask for them, what a notification is worth, which execution is taken on next."""
+"""Rules for the pending lists: when to fetch them, how far to trust a notification, which execution to take on next."""
 
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -23,11 +23,11 @@ from iot_jobs_agent.core.state import (
 )
 
 DOUBTS = 5
-PENDING_KEPT = 100  # the service shows 15 at most
+PENDING_KEPT = 100  # a bound on memory; the service lists 15 at most
 
 
 def on_connected(state: State) -> State:
-    """Ask every namespace for its whole list, at once."""
+    """Make a fetch of the whole list due now, in every namespace."""
     queues = {
         ns: replace(state.queues.get(ns, Queue()), ticket=0, fetch_at=0.0, is_complete=True, is_known=False, failures=0)
         for ns in state.settings.namespaces
@@ -36,7 +36,7 @@ def on_connected(state: State) -> State:
 
 
 def on_notified(state: State, event: Notified, now: float) -> State:
-    """Take the hint: look at what it names, and probe what it no longer names."""
+    """Take the hint: put the executions that it names in the queue, and probe ours that it no longer names."""
     state = _leave_unwanted(state, event.pending)
     queue = state.queues.get(event.namespace)
     if queue is None:
@@ -44,7 +44,7 @@ def on_notified(state: State, event: Notified, now: float) -> State:
     if event.is_complete:
         pending = event.pending
         state = _probe_missing(state, event.namespace, pending, now)
-        if any(e not in pending and _is_news(state, e) for e in queue.pending):  # it ended, or this hint is older
+        if any(e not in pending and _is_news(state, e) for e in queue.pending):  # it ended, or this hint is stale
             queue = replace(queue, fetch_at=now, is_complete=True)
     else:
         pending = (*event.pending, *(known for known in queue.pending if known not in event.pending))
@@ -54,7 +54,7 @@ def on_notified(state: State, event: Notified, now: float) -> State:
 
 
 def on_listed(state: State, event: Listed, now: float) -> State:
-    """Believe the answer; ask again at the next poll, or soon if a notification promised more."""
+    """Believe the answer, and ask again at the next poll, or soon if a notification promised more."""
     queue = state.queues.get(event.namespace)
     if queue is None or queue.ticket != event.ticket:
         return state
@@ -95,14 +95,14 @@ def on_fetch_failed(state: State, event: FetchFailed, now: float) -> State:
 
 
 def drop(state: State, gone: ExecutionId, now: float) -> State:
-    """Stop tracking `gone` and ask at once what is next."""
+    """Stop tracking `gone`, and fetch the list at once."""
     return _fetch_next(state.without_execution(gone), gone, now)
 
 
 def drop_after_miss(state: State, gone: ExecutionId, now: float, jitter: float) -> State:
-    """Stop tracking an execution that was listed but is closed, and ask what is next; with more misses, later.
+    """Stop tracking an execution that was listed but is closed, and fetch the list: later, the more misses there were.
 
-    The service is eventually consistent: for a while, a list may name executions that a description denies.
+    The service is eventually consistent: for a while, a list may name executions that are closed when described.
     """
     state = state.without_execution(gone)
     queue = state.queues.get(gone.namespace)
@@ -113,13 +113,13 @@ def drop_after_miss(state: State, gone: ExecutionId, now: float, jitter: float) 
 
 
 def confirm_listed(state: State, found: ExecutionId) -> State:
-    """Note that the service has the execution that it listed."""
+    """Record that a listed execution really exists, which clears the doubts and misses of its namespace."""
     queue = state.queues.get(found.namespace)
     return state if queue is None else state.with_queue(found.namespace, replace(queue, doubts=0, misses=0))
 
 
 def leave_alone(state: State, other: ExecutionId) -> State:
-    """Leave `other` to the agent it belongs to, for as long as the service lists it."""
+    """Leave `other` to the agent that it belongs to, for as long as the service lists it."""
     state = state.without_execution(other)
     queue = state.queues.get(other.namespace)
     if queue is not None:
@@ -129,13 +129,13 @@ def leave_alone(state: State, other: ExecutionId) -> State:
 
 
 def _leave_unwanted(state: State, named: tuple[ExecutionId, ...]) -> State:
-    """Leave alone, without a look, every execution whose job id does not match `only`."""
+    """Leave alone every execution whose job id does not match `only`, without describing it."""
     others = {e for e in named if e not in state.executions and not fnmatchcase(e.job_id, state.settings.only)}
     return replace(state, foreign=state.foreign | others) if others else state
 
 
 def _is_news(state: State, named: ExecutionId) -> bool:
-    """Tell whether the execution is neither tracked nor left to others."""
+    """Return whether the execution is new to us: neither tracked nor left alone."""
     return named not in state.executions and named not in state.foreign
 
 
@@ -149,7 +149,7 @@ def _fetch_next(state: State, gone: ExecutionId, fetch_at: float) -> State:
 
 
 def due_fetches(state: State, now: float) -> tuple[State, list[Effect]]:
-    """Send the fetches whose time has come, unless a report is in flight: its answer changes what is pending."""
+    """Send the fetches that are due, unless a report is in flight: once answered, it changes what is pending."""
     effects: list[Effect] = []
     if any(isinstance(e.phase, Reporting) and e.phase.request.ticket for e in state.executions.values()):
         return state, effects
@@ -163,7 +163,7 @@ def due_fetches(state: State, now: float) -> tuple[State, list[Effect]]:
 
 
 def fill_slots(state: State, now: float) -> State:
-    """Fill the free slots with pending executions, in the service's order and round-robin between namespaces."""
+    """Fill the free slots with pending executions, in the service's order, taking turns between namespaces."""
     while may_take_on(state, now) and (chosen := _next_candidate(state)) is not None:
         state = replace(state, turn=state.turn + 1).with_execution(Execution(chosen, Judging()))
     return state
@@ -180,7 +180,7 @@ def _next_candidate(state: State) -> ExecutionId | None:
 
 
 def _probe_missing(state: State, namespace: str, listed: tuple[ExecutionId, ...], now: float) -> State:
-    """Ask about every execution of ours that a list no longer names: there is no other sign of a cancellation."""
+    """Probe each execution of ours that a list no longer names: nothing else would tell us of a cancellation."""
     for execution in state.executions.values():
         if execution.id.namespace != namespace or execution.id in listed:
             continue

@@ -1,4 +1,4 @@
-"""Rules of the requests that an execution needs: which one is awaited, which one is due, and what it says."""
+"""Rules for the requests of an execution: which one it waits for, which one is due, and what that one says."""
 
 from dataclasses import replace
 from typing import assert_never
@@ -27,12 +27,12 @@ from iot_jobs_agent.core.state import (
     Underway,
 )
 
-# Requests go out in this order: outcomes first, so that a list that is asked for afterwards can be right.
+# Requests go out in this order: outcomes first, so that a list that we fetch afterwards already reflects them.
 _ORDER = (Reporting, Running, Delayed, Rebooting, Preparing, Claiming, Judging)
 
 
 def is_awaited(phase: Phase, ticket: int) -> bool:
-    """Tell whether `ticket` belongs to a request that the phase waits for."""
+    """Return whether `ticket` belongs to a request that the phase waits for."""
     match phase:
         case Running(updates=updates) | Delayed(updates=updates) | Rebooting(updates=updates):
             return ticket in (updates.request.ticket, updates.probe.ticket if updates.probe else 0)
@@ -46,7 +46,7 @@ def is_awaited(phase: Phase, ticket: int) -> bool:
 
 
 def without_request(phase: Answerable, ticket: int) -> Answerable:
-    """Return the phase with the request `ticket` no longer in flight, and nothing due in its place."""
+    """Return the phase with the request `ticket` no longer in flight."""
     match phase:
         case Running(updates=updates) | Delayed(updates=updates) | Rebooting(updates=updates):
             if updates.request.ticket == ticket:
@@ -60,10 +60,10 @@ def without_request(phase: Answerable, ticket: int) -> Answerable:
 
 
 def make_due(state: State) -> State:
-    """Make every request due that waits for its back-off: there is a new connection. Those in flight will fail.
+    """Make every request that waits for its back-off due now: the connection is new. Requests in flight will fail.
 
-    For executions that are already claimed, the service is asked first whether they still are: nobody saw whether one
-    was deleted meanwhile and another one created under its id, and the service would take our report for the new one.
+    For executions that are already claimed, ask the service first whether they still are ours. While we were away, one
+    may have been deleted and another one created under its id, and the service would take our report for the new one.
     """
     for execution in state.executions.values():
         match execution.phase:
@@ -80,7 +80,7 @@ def make_due(state: State) -> State:
 
 
 def due_requests(state: State, now: float) -> tuple[State, list[Effect]]:
-    """Send every request whose time has come."""
+    """Send every request that is due."""
     effects: list[Effect] = []
     for known in sorted(state.executions.values(), key=lambda e: _rank(e.phase)):
         ticket = state.last_ticket + 1
@@ -92,7 +92,7 @@ def due_requests(state: State, now: float) -> tuple[State, list[Effect]]:
 
 
 def deadlines(phase: Phase) -> list[float]:
-    """Return when the phase needs its next request to go out (monotonic seconds)."""
+    """Return when the next requests of the phase are due (monotonic seconds)."""
     match phase:
         case Running(updates=updates) | Delayed(updates=updates) | Rebooting(updates=updates):
             times = [updates.report_at] if updates.report_at is not None and not updates.request.ticket else []
@@ -126,7 +126,7 @@ def _request(state: State, execution: Execution, ticket: int, now: float) -> tup
 
 
 def _must_wait(state: State, execution: Execution, now: float) -> bool:
-    """Tell whether the execution must wait for others before it claims, or makes its next attempt."""
+    """Return whether the execution must wait for others before its claim, or before its next attempt."""
     return isinstance(execution.phase, Claiming | Preparing) and not may_go_on(state, execution, now)
 
 

@@ -1,4 +1,4 @@
-"""Rules for the time that a step's process exists: its start, what the handler says, and its end."""
+"""Rules for the life of a step's process: its start, what the handler reports meanwhile, and its end."""
 
 from dataclasses import replace
 from typing import assert_never
@@ -15,7 +15,7 @@ from iot_jobs_agent.core.state import Claiming, Execution, Preparing, Running, S
 
 
 def on_started(state: State, execution: Execution, phase: Running, now: float) -> Turn:
-    """The step's process exists: its deadline counts from here."""
+    """Let the step's deadline count from now, because its process exists."""
     if phase.started_at is not None:
         return state, []
     work = phase.work
@@ -26,7 +26,7 @@ def on_started(state: State, execution: Execution, phase: Running, now: float) -
 
 
 def on_progressed(state: State, execution: Execution, phase: Running, event: AttemptProgressed, now: float) -> Turn:
-    """Keep what the handler said and report it: the first time at once, then at most once per interval."""
+    """Keep what the handler said, and report it: at once the first time, then at most once per interval."""
     updates = phase.updates
     report_at = max(now, updates.reported_at + state.settings.progress_interval_s)
     running = replace(
@@ -45,7 +45,7 @@ def on_progressed(state: State, execution: Execution, phase: Running, event: Att
 
 
 def on_ended(state: State, execution: Execution, phase: Running, event: AttemptEnded, now: float) -> Turn:
-    """The attempt ended: go on to another attempt, now or later, to the next step, or to the outcome."""
+    """Go on to another attempt (now or later), to the next step, or to the outcome, now that the attempt has ended."""
     result, step = event.result, phase.work.current
     if result.ending is Ending.LOST and not result.leftovers_alive:
         phase = replace(phase, work=replace(phase.work, interruptions=phase.work.interruptions + 1))
@@ -71,7 +71,7 @@ def on_ended(state: State, execution: Execution, phase: Running, event: AttemptE
 
 
 def _conclude(state: State, execution: Execution, phase: Running, result: AttemptResult, outcome: Outcome) -> Turn:
-    """The step ended: go on to the next step, or to the outcome."""
+    """Go on to the next step, or to the outcome, now that the step has ended."""
     work, step = phase.work, phase.work.current
     results = (*work.results, (step.name, outcome.status.value))
     is_ignored = step.ignore_failure and not result.leftovers_alive and work.interruptions < continuing.INTERRUPTIONS
@@ -82,14 +82,14 @@ def _conclude(state: State, execution: Execution, phase: Running, result: Attemp
     if may_go_on:
         outcome = Outcome(ExecutionStatus.SUCCEEDED, details=outcome.details)
     elif outcome.status is ExecutionStatus.REJECTED and (work.results or work.interruptions):
-        outcome = replace(outcome, status=ExecutionStatus.FAILED)  # a rejection says that no work was done
+        outcome = replace(outcome, status=ExecutionStatus.FAILED)  # a rejection would claim that no work was done
     last = _last_facts(state, execution, phase, result, outcome.reason)
     last = replace(last, details={**last.details, **outcome.details}, steps=results if len(work.plan.steps) > 1 else ())
     return begin_report(state, execution, outcome, status_details(last))
 
 
 def _last_facts(state: State, execution: Execution, phase: Running, result: AttemptResult, reason: str) -> StatusFacts:
-    """Return what people are told about an attempt that ended."""
+    """Return the facts about an ended attempt that its status details show."""
     return replace(
         status_facts(state, execution, phase),
         result=ending_in_words(result),
@@ -100,12 +100,12 @@ def _last_facts(state: State, execution: Execution, phase: Running, result: Atte
 
 
 def on_stopped(state: State, execution: Execution, phase: Stopping, now: float) -> Turn:
-    """Nothing of the attempt is alive any more: close it. Nothing is reported, since the service ended it."""
+    """Close the execution now that its attempt is over. Nothing is reported, since the service ended it."""
     return close(state, execution, phase.outcome, now)
 
 
 def on_never_started(state: State, execution: Execution, phase: Running | Stopping, now: float) -> Turn:
-    """The agent ended between the decision to start and the start itself: start now, with a fresh document."""
+    """Start now, with a fresh document: the agent ended between the decision to start the attempt and the start."""
     match phase:
         case Running(work=Work(is_untouched=True, plan=plan)):
             return state.with_phase(execution, Claiming(plan)), []  # as after a restart before the decision

@@ -1,4 +1,4 @@
-"""Rules of the end: an outcome is journalled, reported until the service has it or has closed it, then settled."""
+"""Rules for the end: journal the outcome, report it until the service has it or closes the execution, then settle."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -16,7 +16,7 @@ GONE = "the service does not have it any more"
 def begin_report(
     state: State, execution: Execution, outcome: Outcome, details: StatusDetails | None = None, version: int = 0
 ) -> Turn:
-    """Begin to report `outcome`. `version` guards a rejection straight from QUEUED, which is a claim as well."""
+    """Begin to report `outcome`. `version` is for rejecting a QUEUED execution, because that is a claim as well."""
     asks_first = isinstance(execution.phase, Underway) and execution.phase.updates.probe is not None
     note = Note(
         execution.id, outcome.status.lower(), outcome.reason, is_problem=outcome.status == ExecutionStatus.FAILED
@@ -25,15 +25,15 @@ def begin_report(
 
 
 def close(state: State, execution: Execution, outcome: Outcome, now: float) -> Turn:
-    """Close an execution that the service ended: nothing more is reported; what we know goes into the history."""
+    """Settle an execution that the service ended: report nothing more, and put what we know into the history."""
     return _settle(state, execution, outcome, now, service_accepted=False)
 
 
 def on_described_while_reporting(
     state: State, execution: Execution, phase: Reporting, event: Described, now: float
 ) -> Turn:
-    """The service said whether the execution is still the one that was claimed: if it is, the report may go out."""
-    if event.status is phase.outcome.status:  # it has our report already; only the answer was lost
+    """Let the report go out if the service still has the execution that we claimed; otherwise close it."""
+    if event.status is phase.outcome.status:  # it already has our report; only the answer was lost
         return _settle(state, execution, phase.outcome, now, service_accepted=True)
     if event.status.is_terminal:
         return close(state, execution, Outcome(event.status, "the service ended it first"), now)
@@ -50,7 +50,7 @@ def on_described_while_reporting(
 def on_describe_failed_while_reporting(
     state: State, execution: Execution, phase: Reporting, event: DescribeFailed, now: float
 ) -> Turn:
-    """Close an execution that is gone. If it was ended, or cannot be described, the answer to the report will tell.
+    """Close an execution that is gone. If it was ended, or cannot be described, report: that answer tells us more.
 
     Otherwise ask again later.
     """
@@ -63,12 +63,12 @@ def on_describe_failed_while_reporting(
 
 
 def on_report_accepted(state: State, execution: Execution, phase: Reporting, now: float) -> Turn:
-    """The service has the outcome."""
+    """Settle the execution: the service has the outcome."""
     return _settle(state, execution, phase.outcome, now, service_accepted=True)
 
 
 def on_report_failed(state: State, execution: Execution, phase: Reporting, event: UpdateFailed, now: float) -> Turn:
-    """Report it again, report it in another form, or accept that the service has the last word."""
+    """Report the outcome again, report it in another form, or accept that the service has the last word."""
     outcome = phase.outcome
     if event.current is not None and event.current == outcome.status:
         return _settle(state, execution, outcome, now, service_accepted=True)
@@ -94,7 +94,7 @@ def on_report_failed(state: State, execution: Execution, phase: Reporting, event
 
 
 def _known_outcome(outcome: Outcome, event: UpdateFailed) -> Outcome:
-    """Return how it ended. Where the service does not say, it may have taken a report of ours whose answer was lost."""
+    """Return how the execution ended. If the service does not say, assume that it took an earlier report of ours."""
     if event.current is not None:
         return Outcome(event.current, "the service ended it first")
     if event.code == "ResourceNotFound":
@@ -103,7 +103,7 @@ def _known_outcome(outcome: Outcome, event: UpdateFailed) -> Outcome:
 
 
 def _may_fail_instead(outcome: Outcome, event: UpdateFailed) -> bool:
-    """Tell whether the service no longer takes REJECTED but would take FAILED."""
+    """Return whether the service no longer accepts REJECTED but would accept FAILED."""
     return outcome.status is ExecutionStatus.REJECTED and event.current is ExecutionStatus.IN_PROGRESS
 
 
@@ -115,6 +115,6 @@ def _settle(state: State, execution: Execution, outcome: Outcome, now: float, *,
 
 
 def remember(settled: Mapping[ExecutionId, Outcome], new: ExecutionId, outcome: Outcome) -> dict[ExecutionId, Outcome]:
-    """Return the outcomes of the recent past with one more, without the oldest beyond SETTLED_KEPT."""
+    """Return the recent outcomes with one added, and the oldest ones beyond SETTLED_KEPT dropped."""
     kept = {**{k: v for k, v in settled.items() if k != new}, new: outcome}
     return dict(list(kept.items())[-SETTLED_KEPT:])

@@ -1,10 +1,10 @@
-"""Rules of who may start something now: slots, exclusive handlers, a reboot that is wanted, the pause."""
+"""Rules for what may start now: slots, exclusive handlers, a reboot that a handler waits for, and the pause."""
 
 from iot_jobs_agent.core.state import Claiming, Delayed, Execution, Preparing, Rebooting, Running, State, Stopping
 
 
 def may_take_on(state: State, now: float) -> bool:
-    """Tell whether one more pending execution may be taken on."""
+    """Return whether one more pending execution may be taken on."""
     executions = state.executions.values()
     slots_free = state.settings.max_concurrent - sum(e.holds_a_slot for e in executions)
     return slots_free > 0 and not (
@@ -15,21 +15,21 @@ def may_take_on(state: State, now: float) -> bool:
 
 
 def wants_reboot(state: State) -> bool:
-    """Tell whether a handler waits for a reboot: nothing new starts before it."""
+    """Return whether a handler waits for a reboot; nothing new starts before that."""
     return any(isinstance(e.phase, Rebooting) for e in state.executions.values())
 
 
 def is_quiet(state: State) -> bool:
-    """Tell whether no process of any attempt can be alive."""
+    """Return whether no process of any attempt can be alive."""
     return all(e.attempt is None for e in state.executions.values())
 
 
 def may_go_on(state: State, execution: Execution, now: float) -> bool:
-    """Tell whether `execution` may claim, or make its next attempt, now.
+    """Return whether `execution` may be claimed, or make its next attempt, now.
 
-    It waits for an earlier execution of the same job, which may still be stopping. An exclusive execution waits for all
-    that were claimed before it. The others wait while an exclusive one runs, and, before their claim, also while an
-    exclusive one waits to run, so that it is not starved.
+    It waits for an earlier execution of the same job, which may still be stopping. An exclusive execution waits for
+    those that were claimed before it. The others wait while an exclusive one runs and, before their claim, also while
+    an exclusive one waits to run, so that it does not starve.
     """
     if wants_reboot(state):
         return False
@@ -44,12 +44,12 @@ def may_go_on(state: State, execution: Execution, now: float) -> bool:
 
 
 def has_slot(state: State) -> bool:
-    """Tell whether a delayed execution may come back."""
+    """Return whether a slot is free for a delayed execution to come back to."""
     return sum(e.holds_a_slot for e in state.executions.values()) < state.settings.max_concurrent
 
 
 def _goes_before(other: Execution, execution: Execution) -> bool:
-    """Decide which of two claimed exclusive executions goes first: one must."""
+    """Return whether `other` goes first. Of two exclusive executions exactly one must, so their ids decide."""
     return not _is_exclusive(other) or other.id < execution.id
 
 
@@ -64,7 +64,7 @@ def _is_exclusive(execution: Execution) -> bool:
 
 
 def _wants_to_run(state: State, execution: Execution, now: float) -> bool:
-    """Tell whether others must wait for an exclusive execution: not if they hold the slot that it waits for."""
+    """Return whether others must wait for this exclusive execution: not if it waits for a slot that they hold."""
     phase = execution.phase
     return not isinstance(phase, Delayed) or (phase.due_at <= now and has_slot(state))
 
@@ -74,7 +74,7 @@ def _is_claimed(execution: Execution) -> bool:
 
 
 def _is_active(execution: Execution) -> bool:
-    """Tell whether a process of it may be alive, or soon will be whatever is decided now."""
+    """Return whether a process of the execution may be alive, or a request in flight may soon lead to one."""
     match execution.phase:
         case Running() | Stopping():
             return True

@@ -15,11 +15,10 @@ SETTLED_KEPT = 200  # outcomes that are remembered, in memory, in the journal's 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the configuration, and this boot, decide about the rules.
+    """The parameters of the rules: the configuration's, and the kernel's id of this boot.
 
     Durations are in seconds; `""` is the default namespace. `only` is a pattern (`*`, `?`, `[…]`): job ids that do not
-    match are left alone. `ignores_unknown` leaves alone what no handler knows, instead of rejecting it. `boot_id` is
-    the kernel's.
+    match are left alone. With `ignores_unknown`, a document that no handler knows is left alone instead of rejected.
     """
 
     namespaces: tuple[str, ...] = ("",)
@@ -33,7 +32,7 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request that a phase needs: in flight if `ticket` is not 0, otherwise due at `retry_at` (monotonic)."""
+    """A request that a phase needs to send: in flight if `ticket` is not 0, otherwise due at `retry_at` (monotonic)."""
 
     ticket: int = 0
     retry_at: float = 0.0
@@ -42,10 +41,10 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Updates:
-    """What is exchanged with the service about an execution while it is claimed and not closed.
+    """What we exchange with the service about an execution from the claim until it is closed.
 
-    `report_at` is when the next update is due (monotonic; None: nothing is new), which `request` carries; `probe` asks
-    whether the service still wants the execution.
+    `report_at` is when the next update is due (monotonic; None: there is nothing new to report), and `request` is that
+    update. `probe` asks whether the service still wants the execution.
     """
 
     report_at: float | None = None
@@ -56,11 +55,11 @@ class Updates:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """A plan and how far it has come: the attempt that is next, or under way, and why it is made.
+    """A plan and how far it has come: the attempt that is under way or comes next, and the reason for it.
 
     `step` counts from 0, `number` from 1 within the step; `results` are (name, result) of the steps that ended.
     `retries` counts within the step, `interruptions` and `reboots` over the whole execution. `spent_s` is how much of
-    the step's deadline was used by the attempts that this one resumes.
+    the step's deadline the attempts that this one resumes have used.
     """
 
     plan: Plan
@@ -76,17 +75,17 @@ class Work:
 
     @property
     def without_secrets(self) -> "Work":
-        """The work without what must not be journalled."""
+        """The work, without the secrets that must not be journalled."""
         return replace(self, plan=self.plan.without_secrets)
 
     @property
     def current(self) -> Step:
-        """The step it is at, with what is left of its deadline."""
+        """The current step, with the time left before its deadline as its timeout."""
         return self.plan.steps[self.step].after(self.spent_s)
 
     @property
     def is_untouched(self) -> bool:
-        """True if this is the first attempt of all."""
+        """True if this is the first attempt at the first step."""
         return self.step == 0 and self.number == 1
 
     @property
@@ -95,11 +94,11 @@ class Work:
         return self.step + 1 == len(self.plan.steps)
 
     def next_step(self, results: tuple[tuple[str, str], ...]) -> "Work":
-        """Return the work at its next step."""
+        """Return the work, moved on to its next step."""
         return Work(self.plan, self.step + 1, results=results, interruptions=self.interruptions, reboots=self.reboots)
 
     def next_attempt(self, reason: StartReason, spent_s: float | None = None) -> "Work":
-        """Return the work at one more attempt at the step: a resumed one if `spent_s` of its deadline is given."""
+        """Return the work, moved on to the next attempt at this step. Giving `spent_s` makes that a resumed attempt."""
         return replace(
             self,
             number=self.number + 1,
@@ -113,14 +112,14 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Judging:
-    """The service is being asked what this execution is. Not journalled, since nothing has been promised yet."""
+    """We are asking the service what this execution is. Not journalled, since we have promised nothing yet."""
 
     request: Request = Request()
 
 
 @dataclass(frozen=True, slots=True)
 class Claiming:
-    """We mean to run this. `version` is the claim's expectedVersion; 0 means to ask the service first."""
+    """We intend to run this. `version` is the claim's expectedVersion; 0 means that we ask the service first."""
 
     plan: Plan
     version: int = 0
@@ -129,7 +128,7 @@ class Claiming:
 
 @dataclass(frozen=True, slots=True)
 class Preparing:
-    """Claimed; a fresh document is being fetched for the next attempt."""
+    """The execution is claimed, and we are fetching a fresh document for its next attempt."""
 
     work: Work
     request: Request = Request()
@@ -137,9 +136,10 @@ class Preparing:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """An attempt was started, or is about to be: its directory tells which. `boot_id` is that of its start.
+    """An attempt was started, or is about to be; whether its directory exists tells which.
 
-    `progress` is in percent. `deadline_s` counts from `started_at` (monotonic; None: not known to have started).
+    `boot_id` is the boot in which it was started. `progress` is in percent. `deadline_s` counts from `started_at`
+    (monotonic; None: we have not seen it start).
     """
 
     work: Work
@@ -154,7 +154,7 @@ class Running:
 
 @dataclass(frozen=True, slots=True)
 class Delayed:
-    """The handler asked for a retry; `work` is at that next attempt. Holds no slot.
+    """The handler asked for a retry, and `work` is already at that attempt. A delayed execution holds no slot.
 
     `delay_s` is journalled and starts over after a restart of the agent; `due_at` is monotonic.
     """
@@ -168,10 +168,10 @@ class Delayed:
 
 @dataclass(frozen=True, slots=True)
 class Rebooting:
-    """The handler asked for a reboot during the boot `boot_id`; `work` is at the attempt to be made after it.
+    """The handler asked for a reboot in the boot `boot_id`; `work` is already at the attempt that follows the reboot.
 
-    The reboot waits until nothing runs; `is_ordered` once the system was told. If the boot is still the same at
-    `due_at` (monotonic), the reboot did not happen.
+    The reboot waits until nothing runs; `is_ordered` is true once we have asked the system for it. If the machine is
+    still in the same boot at `due_at` (monotonic), the reboot did not happen.
     """
 
     work: Work
@@ -184,7 +184,7 @@ class Rebooting:
 
 @dataclass(frozen=True, slots=True)
 class Stopping:
-    """The service closed the execution; the attempt is being stopped, and nothing more will be reported."""
+    """The service closed the execution. We are stopping its attempt and report nothing more."""
 
     work: Work
     outcome: Outcome
@@ -192,11 +192,12 @@ class Stopping:
 
 @dataclass(frozen=True, slots=True)
 class Reporting:
-    """The outcome is known and is reported until the service accepts it or closes the execution.
+    """The outcome is known, and we report it until the service accepts it or closes the execution.
 
-    `version` is set for a rejection straight from QUEUED, which is a claim as well. `omits_details`: the service
-    refused the report with its details. `is_unreportable`: refused for a reason that waiting will hardly cure.
-    `asks_first`: nobody saw what became of the execution meanwhile, so the service is asked before it is told.
+    `version` is set when we reject a QUEUED execution, because that is a claim as well. `omits_details`: the service
+    refused the report with details, so it goes out without. `is_unreportable`: refused for a reason that waiting is
+    unlikely to cure. `asks_first`: the execution may have changed while we were not looking, so we describe it before
+    we report.
     """
 
     outcome: Outcome
@@ -216,7 +217,7 @@ Phase: TypeAlias = Answerable | Stopping
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """One job execution and its phase. `operation` is what people call it, `claimed_at` is in epoch seconds."""
+    """One job execution and its phase. `operation` is the name people know it by; `claimed_at` is in epoch seconds."""
 
     id: ExecutionId
     phase: Phase
@@ -225,7 +226,7 @@ class Execution:
 
     @property
     def holds_a_slot(self) -> bool:
-        """True while it counts against `max_concurrent`."""
+        """True while the execution counts against `max_concurrent`."""
         match self.phase:
             case Reporting(is_unreportable=is_unreportable):
                 return not is_unreportable
@@ -234,7 +235,7 @@ class Execution:
 
     @property
     def durable(self) -> "Execution | None":
-        """What the journal keeps of it, or None where there is nothing to keep."""
+        """The form that the journal keeps, or None if there is nothing to keep."""
         phase = durable_phase(self.phase)
         return None if phase is None else replace(self, phase=phase)
 
@@ -247,7 +248,7 @@ class Execution:
 
 
 def durable_phase(phase: Phase) -> Phase | None:
-    """Return `phase` without what must not, or need not, outlive this process."""
+    """Return `phase` without the fields that must not, or need not, outlive this process."""
     match phase:
         case Judging():
             return None
@@ -270,12 +271,12 @@ def durable_phase(phase: Phase) -> Phase | None:
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """What a namespace last showed us: `pending` in the service's order; `ticket` is that of the fetch in flight.
+    """The pending list of a namespace as we last saw it, in the service's order; `ticket` is that of a fetch in flight.
 
-    `fetch_at` is when the list is fetched next (monotonic; None: not before something happens); `is_complete` says
-    whether that must be the whole list, or its head will do. `is_known` once a list was seen on this connection.
-    `doubts` is how many more answers that lack what a notification named are asked for again. `misses` counts, in a
-    row, the listed executions that turned out to be closed.
+    `fetch_at` is when to fetch the list next (monotonic; None: not until something happens); `is_complete` says whether
+    to fetch the whole list, or only its head. `is_known` is true once this connection has shown us a list. `doubts` is
+    how many more times to ask again if an answer lacks what a notification named. `misses` counts the listed executions
+    in a row that turned out to be closed.
     """
 
     pending: tuple[ExecutionId, ...] = ()
@@ -290,10 +291,10 @@ class Queue:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Everything that `decide` knows. `settled` are outcomes of the recent past; `foreign` executions of other agents.
+    """Everything that `decide` knows. `settled` holds recent outcomes; `foreign` holds the executions to leave alone.
 
-    `agent_id` marks what this installation claims; it is known once the journal can be used. `is_paused`: people want
-    nothing new to be taken on.
+    `agent_id` marks what this installation claims; it is known once the journal can be used. `is_paused`: somebody
+    asked the agent to take on nothing new.
     """
 
     settings: Settings
@@ -309,17 +310,17 @@ class State:
     turn: int = 0
 
     def with_execution(self, execution: Execution) -> "State":
-        """Return the state in which `execution` stands as given."""
+        """Return the state with `execution` added, or replaced by it."""
         return replace(self, executions={**self.executions, execution.id: execution})
 
     def with_phase(self, execution: Execution, phase: Phase) -> "State":
-        """Return the state in which `execution` is in `phase`."""
+        """Return the state with `execution` in `phase`."""
         return self.with_execution(replace(execution, phase=phase))
 
     def without_execution(self, gone: ExecutionId) -> "State":
-        """Return the state that no longer tracks `gone`."""
+        """Return the state without the execution `gone`."""
         return replace(self, executions={k: v for k, v in self.executions.items() if k != gone})
 
     def with_queue(self, namespace: str, queue: Queue) -> "State":
-        """Return the state in which the namespace's queue stands as given."""
+        """Return the state with the namespace's queue replaced by `queue`."""
         return replace(self, queues={**self.queues, namespace: queue})

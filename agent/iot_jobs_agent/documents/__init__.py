@@ -1,1 +1,1 @@
-"""From a job document to a plan, or to the reason why there is none. Pure: what a device offers is an argument."""
+"""Turns a job document into a plan, or into the reason why it has none. Pure: what the device offers is an argument."""

@@ -1,7 +1,8 @@
 """AWS's two forms of job document: schema 1.0 with `steps`, and the older one with `operation` and `args`.
 
-Source: AWS IoT Developer Guide, "Managed job templates" and the schema of the AWS IoT Device Client. The console
-produces these, so members that a template leaves unset arrive as "" or not at all: both mean absent. Pure.
+Source: AWS IoT developer guide, "Managed job templates", and the schema of the AWS IoT Device Client. The console
+produces such documents from templates. A member that a template leaves unset arrives as "" or not at all, so both mean
+that it is absent. Pure.
 """
 
 import re
@@ -23,14 +24,14 @@ from iot_jobs_agent.documents.enabled_handler import (
 from iot_jobs_agent.errors import DocumentError
 
 _LONGEST_NAME = 64
-_ANY_DIRECTORY = "default"  # as a `path`: where handlers lie if nothing else is said
+_ANY_DIRECTORY = "default"  # as a `path`: the usual directory of handlers
 
 
 def plan_of_steps(document: Mapping[str, Any], enabled: Mapping[str, EnabledHandler], rules: Rules) -> Plan:
-    """Schema 1.0, every step judged.
+    """Return the plan of a document of schema 1.0, with every step judged.
 
     Raises:
-        DocumentError: naming the first member that cannot be accepted.
+        DocumentError: it names the first member that cannot be accepted.
     """
     if document.get("version") != "1.0":
         raise DocumentError('version: is not "1.0", the one that is known here; write a document of that version')
@@ -50,10 +51,12 @@ def plan_of_steps(document: Mapping[str, Any], enabled: Mapping[str, EnabledHand
 
 
 def plan_of_operation(document: Mapping[str, Any], enabled: Mapping[str, EnabledHandler], rules: Rules) -> Plan:
-    """The older schema: one handler, with arguments. Without `allowStdErr` no line on stderr is allowed, as AWS says.
+    """Return the plan of a document of the older schema: one handler, with arguments.
+
+    Without `allowStdErr`, no line on stderr is allowed, as AWS defines it.
 
     Raises:
-        DocumentError: naming the member that cannot be accepted.
+        DocumentError: it names the member that cannot be accepted.
     """
     step = _handler(document, "operation", "", enabled, rules, user="", name="")
     return Plan(
@@ -68,7 +71,7 @@ def plan_of_operation(document: Mapping[str, Any], enabled: Mapping[str, Enabled
 
 
 def _check_conditions(document: Mapping[str, Any], device: Mapping[str, str]) -> None:
-    """All have to hold, and one holds if the device's fact is one of its values, to the letter."""
+    """Refuse the document unless every condition holds: the device's fact must equal one of the condition's values."""
     conditions = document.get("conditions")
     if conditions in (None, ""):
         return
@@ -122,7 +125,7 @@ def _handler(
     user: str,
     name: str,
 ) -> Step:
-    """A script of a configured directory as a plain command, or a built-in with its args as params."""
+    """Return the step for a handler: a script as a plain command, or a Python handler with its args as params."""
     asked = _text(table, member, prefix.removesuffix("."))
     if not asked:
         raise DocumentError(f"{prefix}{member}: is missing; name the handler to run")
@@ -147,7 +150,7 @@ def _check_path(path: str, handler: EnabledHandler, where: str, rules: Rules) ->
 
 
 def _params(handler: str, args: tuple[str, ...], where: str) -> dict[str, Any]:
-    """Return the params that a managed template's args stand for. An arg that a template leaves unset arrives as ""."""
+    """Return the params that the args of a managed template stand for. A "" is an arg that the template left unset."""
     built_in = BUILT_INS.get(handler, BuiltIn(""))
     names = built_in.template_args
     params: dict[str, Any] = {name: value for name, value in zip(names, args, strict=False) if value}
@@ -174,7 +177,7 @@ def _command(
 
 
 def _split(command: str, where: str) -> tuple[str, ...]:
-    r"""Arguments separated by commas, where `\,` is a comma; without such a separator, words as a shell splits them."""
+    r"""Split a command at its commas, where `\,` is a literal comma; without separators, split it as a shell would."""
     parts = re.split(r"(?<!\\),", command)
     if len(parts) > 1:
         return tuple(part.strip().replace("\\,", ",") for part in parts)
@@ -185,7 +188,7 @@ def _split(command: str, where: str) -> tuple[str, ...]:
 
 
 def _allowed(program: str, where: str, rules: Rules) -> str:
-    """The full path of a program that `[handler.run-command] programs` lists, asked for by path or by its last part."""
+    """Return the full path of a program in `[handler.run-command] programs`; `program` may be only its last part."""
     for listed in rules.programs:
         if program in {listed, listed.rpartition("/")[2]}:
             return listed

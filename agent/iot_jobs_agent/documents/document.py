@@ -1,7 +1,8 @@
-"""Job document -> plan, or DocumentError. Judges all of a document before anything of it runs.
+"""Turns a job document into a plan, or raises DocumentError. Judges the whole document before any of it runs.
 
-Owns which forms of document there are and in which order they are tried; AWS's own two are in `documents.aws_document`.
-Pure: what the device offers and allows comes as arguments. Reasons name members and handlers, never other values.
+Owns the list of the forms that a document can have, and the order in which to try them; AWS's own two are in
+`documents.aws_document`. Pure: what the device offers and allows is passed in. Reasons name members and handlers, but
+no other values.
 """
 
 import math
@@ -15,16 +16,16 @@ from iot_jobs_agent.errors import DocumentError, UnknownHandlerError
 
 LARGEST_BYTES = 32 * 1024  # AWS IoT Device Management quotas, "Job document size"
 _DEEPEST = 100  # far below Python's recursion limit, far above any sensible document
-# `_comment` stands in AWS's own samples.
+# `_comment` appears in AWS's own samples.
 _OLD_SCHEMA = frozenset({"operation", "args", "path", "allowStdErr", "includeStdOut", "_comment"})
 
 
 def plan(
     document: object, *, size_bytes: int, namespace: Namespace, enabled: Mapping[str, EnabledHandler], rules: Rules
 ) -> Plan:
-    """Judge `document`, parsed JSON whose text had `size_bytes`. Accepts any value whatever.
+    """Judge `document`, which is parsed JSON of `size_bytes` as text; any value at all may be passed.
 
-    `enabled` are the enabled handlers by name. A document without steps of its own becomes a plan of one.
+    `enabled` are the enabled handlers by name. A document without steps becomes a plan of one step.
 
     Raises:
         DocumentError: with a reason that a person can act on.
@@ -45,7 +46,7 @@ def plan(
 
 
 def _is_new_schema(document: dict[str, Any]) -> bool:
-    """An array `steps` is AWS's, unless it stands beside an `operation` as one of its params."""
+    """Return whether this is AWS's schema 1.0: an array `steps` that is not just a param beside an `operation`."""
     is_array = isinstance(document.get("steps"), list)
     return is_array and ("operation" not in document or document.get("version") == "1.0")
 
@@ -60,7 +61,7 @@ def _is_old_schema(document: dict[str, Any]) -> bool:
 
 
 def _plan_of_one(document: dict[str, Any], enabled: Mapping[str, EnabledHandler]) -> Plan:
-    """Our form, `operation` and `params`, or the flat one: all that is beside `operation` is the params."""
+    """Return the plan of our form: `operation` with `params`, or with the params as members beside it."""
     if "operation" not in document:
         has = "`steps` is not an array" if "steps" in document else "the document has neither `operation` nor `steps`"
         raise UnknownHandlerError(f"{has}; name the handler to run as `operation`, or give an array of `steps`")
@@ -75,7 +76,7 @@ def _plan_of_one(document: dict[str, Any], enabled: Mapping[str, EnabledHandler]
 
 
 def _check_json(document: object) -> None:
-    """Refuse what JSON text cannot carry to a handler, or what could exhaust a reader. Not recursive, on purpose."""
+    """Refuse what JSON text cannot carry to a handler, and nesting that could exhaust a reader. Deliberately a loop."""
     level: list[Any] = [document]
     for _ in range(_DEEPEST):
         if not level:
@@ -94,7 +95,7 @@ def _check_json(document: object) -> None:
 def _check_scalar(value: object) -> None:
     if isinstance(value, float) and not math.isfinite(value):
         raise DocumentError("the document holds NaN or an infinite number; JSON has finite numbers only")
-    if isinstance(value, int) and value.bit_length() > 1024:  # noqa: PLR2004 - what a double can hold, RFC 8259 section 6
+    if isinstance(value, int) and value.bit_length() > 1024:  # noqa: PLR2004 - a double's range, RFC 8259 section 6
         raise DocumentError("the document holds a number beyond 1e308; send it as a string")
     if isinstance(value, str) and not value.isascii():
         try:

@@ -1,6 +1,7 @@
-"""An enabled handler as documents see it, and how a piece of a job document becomes a step of it.
+"""An enabled handler as documents see it, and how a part of a job document becomes a step that runs it.
 
-Owns the facts that documents are judged by (`EnabledHandler`, `Namespace`, `Rules`) and the words of "not here". Pure.
+Owns the facts by which documents are judged (`EnabledHandler`, `Namespace`, `Rules`), and the reasons for refusing one
+because its handler is not enabled or cannot run. Pure.
 """
 
 import json
@@ -17,8 +18,8 @@ class EnabledHandler(NamedTuple):
     """One enabled handler, as the catalog found it.
 
     `argv` starts it, without the verb (`run` or `resume`). `settings` is the JSON text of its own settings.
-    `directory` is the configured directory that an executable or script lies in, "" for a Python handler.
-    `unavailable` says why it cannot run now, "" if it can. The rest is its manifest (docs/handlers.md), with the
+    `directory` is the configured directory that contains an executable or script, "" for a Python handler.
+    `unavailable` says why it cannot run now, "" if it can. The rest is its manifest (docs/handlers.md) with the
     configuration's overrides: durations in seconds, `quota_mb` in MiB, `params` a JSON Schema for people and tools.
     """
 
@@ -41,16 +42,16 @@ class EnabledHandler(NamedTuple):
 
 
 class Namespace(NamedTuple):
-    """Where a document came from: `""` is the default namespace; `handler` is what it is bound to, or ""."""
+    """The namespace of a document (`""` is the default one) and the handler that it is bound to, or ""."""
 
     name: str = ""
     handler: str = ""
 
 
 class Rules(NamedTuple):
-    """What the configuration allows AWS's documents: paths, users, programs. `own_user` is the agent's own.
+    """What the configuration allows in AWS's forms of document: paths, users, programs. `own_user` is the agent's.
 
-    `device` are the facts that a document's `conditions` may ask for, "" for one that the device does not tell.
+    `device` has the facts that a document's `conditions` may name, "" for a fact that is not known.
     """
 
     directories: tuple[str, ...] = ()
@@ -61,16 +62,17 @@ class Rules(NamedTuple):
 
 
 def shown(name: str) -> str:
-    """Return a name from a document in a form that is safe in a reason: quoted, ASCII, short, without a URL's query."""
+    """Return a name from a document, made safe to show in a reason: quoted, ASCII, short, without a URL's query."""
     bare = name.split("?", 1)[0]
     return json.dumps(bare if len(bare) <= _LONGEST_SHOWN else f"{bare[:_LONGEST_SHOWN]}...")
 
 
 def find_handler(enabled: Mapping[str, EnabledHandler], name: str, *, where: str) -> EnabledHandler:
-    """Return the handler of that name; `where` is the member of the document that asked for it.
+    """Return the handler `name`; `where` is the member of the document that asked for it.
 
     Raises:
-        DocumentError: it is not enabled here, or cannot run.
+        UnknownHandlerError: it is not enabled here.
+        UnavailableHandlerError: it is enabled, but cannot run.
     """
     handler = enabled.get(name)
     if handler is None:
@@ -84,7 +86,7 @@ def find_handler(enabled: Mapping[str, EnabledHandler], name: str, *, where: str
 
 
 def handler_step(handler: EnabledHandler, params: Mapping[str, Any], *, name: str = "") -> Step:
-    """Return a step under protocol 1."""
+    """Return a step that runs `handler` under protocol 1."""
     return Step(
         name=name or handler.name,
         handler=handler.name,
@@ -105,7 +107,7 @@ def handler_step(handler: EnabledHandler, params: Mapping[str, Any], *, name: st
 
 
 def command_step(handler: EnabledHandler, argv: tuple[str, ...], *, name: str = "") -> Step:
-    """Return a plain command under the limits of `handler`: exit 0 or not, no settings, no input."""
+    """Return a plain command with the limits of `handler`: exit code 0 or not, without settings or input."""
     return Step(
         name=name or handler.name,
         handler=handler.name,

@@ -1,1 +1,1 @@
-"""What handler authors have: one handler run as the agent would run it, and what every handler must get right."""
+"""Tools for handler authors: run one handler as the agent would, and check what every handler must get right."""

@@ -1,11 +1,11 @@
-"""What every handler must get right whatever it does, tried on one of them: the conformance kit.
+"""The conformance kit: tries on one handler what every handler must get right, whatever its work is.
 
-Each case is an attempt of the same handler with the same params, one after another, under a real shim. The problem of a
-case is a sentence about what the handler's author can mend. Where a case harms an attempt, the handler starts through a
-few lines of Python that do the harm and then become the handler.
+The cases run one after another, each with attempts of the same handler with the same params, under a real shim. The
+problem of a case is a sentence about something that the handler's author can fix. To disturb an attempt, a case starts
+the handler through a few lines of Python, which do the harm and then exec the handler.
 
-A full disk is imitated without root: nothing may be written to any file (RLIMIT_FSIZE 0 with SIGXFSZ ignored). A
-program then sees EFBIG where a full disk gives ENOSPC. Pipes, such as the output and fd 3, go on working.
+To imitate a full disk without root, a case forbids all writes to files (RLIMIT_FSIZE 0 with SIGXFSZ ignored). The
+program then gets EFBIG instead of the ENOSPC of a full disk. Pipes, such as the output and fd 3, keep working.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ _UNKNOWN = "unknown-key-of-the-conformance-kit"
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One case: what was tried, and the problem that was found, "" if there is none."""
+    """The result of one case: what was tried, and the problem that it found, "" if none."""
 
     case: str
     problem: str
@@ -47,7 +47,7 @@ class Finding:
 
 @dataclass(slots=True)
 class Kit:
-    """The handler under test, its stage, and how its first, undisturbed attempt went."""
+    """The handler under test, the stage that it runs on, and how its first, undisturbed attempt went."""
 
     stage: Stage
     handler: TriedHandler
@@ -59,23 +59,23 @@ class Kit:
     wrote: frozenset[str] = frozenset()
 
     def start(self, *, harm: str = "", more: Mapping[str, Any] | None = None) -> Attempted:
-        """Start the handler in a new execution."""
+        """Start the handler in a new execution, disturbed by `harm`, and with `more` params."""
         self.executions += 1
         step = self.handler.step({**self.params, **(more or {})})
         return self.stage.start(with_harm(step, harm) if harm else step, execution=self.executions)
 
     def files(self) -> frozenset[str]:
-        """Name the files in JOB_DIR of the last execution that hold anything; the result file does not count."""
+        """Return the names of the files with content in JOB_DIR of the last execution, except its result file."""
         directory = self.stage.job_directory(self.executions)
         found = (path for path in directory.rglob("*") if path.is_file() and path.stat().st_size)
         return frozenset(str(path.relative_to(directory)) for path in found if not path.name.startswith(".result."))
 
     def is_as_usual(self, outcome: Outcome) -> bool:
-        """Tell whether it ended as it does undisturbed."""
+        """Return whether `outcome` has the same status as the undisturbed attempt."""
         return self.usual is not None and outcome.status is self.usual.status
 
     async def at_work(self, attempted: Attempted) -> None:
-        """Wait until it is in the middle of its work: when it first speaks, or at half of its usual time."""
+        """Wait until the handler is in the middle of its work: its first word on fd 3, or half of its usual time."""
         await attempted.started.wait()
         with suppress(TimeoutError):
             async with asyncio.timeout(None if self.spoke else self.duration_s / 2):
@@ -83,14 +83,15 @@ class Kit:
 
 
 def with_harm(step: Step, harm: str) -> Step:
-    """Return a step that does the harm first."""
+    """Return the step with `harm` (Python code) executed before its program."""
     return replace(step, argv=(sys.executable, "-I", "-S", "-c", harm, *step.argv))
 
 
 async def findings(stage: Stage, handler: TriedHandler, params: Mapping[str, Any]) -> AsyncIterator[Finding]:
-    """Try all cases. The first must be right for the others to mean anything.
+    """Try all cases. If the first one does not succeed, stop, because the others would mean nothing.
 
-    `resume` is left out unless the manifest allows it. Raises DocumentError for params that no document could carry.
+    The `resume` case is left out unless the manifest allows it. Raises DocumentError if no document could carry the
+    params.
     """
     kit = Kit(stage, handler, params)
     for case, look in CASES.items():
@@ -103,7 +104,7 @@ async def findings(stage: Stage, handler: TriedHandler, params: Mapping[str, Any
 
 
 async def run_undisturbed(kit: Kit) -> str:
-    """It succeeds with the params it was given, and leaves nothing behind."""
+    """Check that the handler succeeds with the given params and leaves no process behind."""
     attempted = kit.start()
     result, outcome = await attempted.ended(), await attempted.outcome()
     if outcome.status is not ExecutionStatus.SUCCEEDED:
@@ -116,7 +117,7 @@ async def run_undisturbed(kit: Kit) -> str:
 
 
 async def stop_it(kit: Kit) -> str:
-    """SIGTERM in the middle: it goes within its grace, with all that it started."""
+    """Check that on SIGTERM the handler ends within its grace, with every process that it started."""
     attempted = kit.start()
     await kit.at_work(attempted)
     began = time.monotonic()
@@ -131,14 +132,14 @@ async def stop_it(kit: Kit) -> str:
 
 
 async def kill_it(kit: Kit) -> str:
-    """SIGKILL in the middle: what it leaves does not keep the next execution from ending as usual."""
+    """Check that after SIGKILL the leftovers do not keep the next execution from ending as usual."""
     await _kill_at_work(kit)
     outcome = await kit.start().outcome()
     return "" if kit.is_as_usual(outcome) else f"the execution after one that was killed ended {_words(outcome)}"
 
 
 async def resume_it(kit: Kit) -> str:
-    """SIGKILL in the middle, then `resume` in the same JOB_DIR: it ends as usual."""
+    """Check that after SIGKILL and `resume` in the same JOB_DIR the handler ends as usual."""
     await _kill_at_work(kit)
     step = kit.handler.step(kit.params)
     facts = Facts(FIRST.thing_name, phase="resume", reason=StartReason.KILLED)
@@ -156,7 +157,7 @@ async def _kill_at_work(kit: Kit) -> AttemptResult:
 
 
 async def run_with_full_disk(kit: Kit) -> str:
-    """No success is claimed for what could not be written, and it ends by itself."""
+    """Check that the handler ends by itself, and does not claim success for what it could not write."""
     attempted = kit.start(harm=_FULL_DISK)
     result, outcome = await attempted.ended(), await attempted.outcome()
     if result.ending is Ending.DEADLINE:
@@ -168,7 +169,7 @@ async def run_with_full_disk(kit: Kit) -> str:
 
 
 async def run_with_closed_fd_3(kit: Kit) -> str:
-    """Nobody listens, as in AWS's documents that name a script: the work is done all the same."""
+    """Check that the handler does its work even if nobody listens on fd 3, as in AWS's documents that name a script."""
     outcome = await kit.start(harm=_CLOSED_FD_3).outcome()
     if kit.is_as_usual(outcome):
         return ""
@@ -176,13 +177,13 @@ async def run_with_closed_fd_3(kit: Kit) -> str:
 
 
 async def run_with_much_output(kit: Kit) -> str:
-    """10 MB of output before its own change nothing, and its own last words are kept."""
+    """Check that 10 MB of output ahead of the handler's own do not change the outcome."""
     outcome = await kit.start(harm=_MUCH_OUTPUT).outcome()
     return "" if kit.is_as_usual(outcome) else f"ended {_words(outcome)}"
 
 
 async def run_with_unknown_key(kit: Kit) -> str:
-    """A key of a later version is ignored, or REJECTED before any work; it is not the device's fault."""
+    """Check that the handler ignores a key of a later version or rejects it; it must not blame the device and fail."""
     outcome = await kit.start(more={_UNKNOWN: 1}).outcome()
     if kit.is_as_usual(outcome) or outcome.status is ExecutionStatus.REJECTED:
         return ""

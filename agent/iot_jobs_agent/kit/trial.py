@@ -1,7 +1,7 @@
-"""One handler, run exactly as the agent would run it, with no cloud: described by the catalog, run by a real shim.
+"""Runs one handler exactly as the agent would, without the cloud: the catalog describes it, and a real shim runs it.
 
-Owns what `iot-jobs-agent try` and the conformance kit share: which handler is meant, its settings without a device's
-configuration, and attempts in a temporary state directory of which nothing is left.
+Owns what `iot-jobs-agent try` and the conformance kit share: finding the handler, its settings without a device's
+configuration, and attempts in a temporary state directory that is removed afterwards.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ from iot_jobs_agent.installation import installation
 from iot_jobs_agent.trust import trust_problem
 
 _SPEC = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
-# Like the worker, but modules of the current directory are found too, after all that is installed.
+# Like the worker, but it also finds modules in the current directory, after everything that is installed.
 _WORKER_HERE = (
     "import runpy, sys; sys.path.append({here!r}); runpy.run_module('iot_jobs_agent.worker', run_name='__main__')"
 )
@@ -52,14 +52,14 @@ Listen = Callable[[AttemptEvent], None]
 
 @dataclass(frozen=True, slots=True)
 class TriedHandler:
-    """A handler under trial. `device_problem` says why a device would refuse it as it is, "" if it would not."""
+    """The handler to try. `device_problem` says why a device would refuse it as it is, "" if it would not."""
 
     handler: EnabledHandler
     rules: Rules
     device_problem: str = ""
 
     def step(self, params: Mapping[str, Any]) -> Step:
-        """Return the one step of a document that asks for it. Raises DocumentError where the agent would reject it."""
+        """Return the step of a document that asks for this handler. Raises DocumentError where the agent rejects it."""
         document = {"operation": self.handler.name, "params": dict(params)}
         text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
         size_bytes = len(text.encode(errors="surrogatepass"))
@@ -69,10 +69,10 @@ class TriedHandler:
 
 
 async def find_tried_handler(asked: str, config: Config) -> TriedHandler:
-    """Find a handler by name, path to an executable, or `module:attribute`. Looks at files, may ask the handler.
+    """Find a handler by name, path to an executable, or `module:attribute`, and ask it for its manifest.
 
     Raises:
-        DocumentError: there is no such handler; with a reason that a person can act on.
+        DocumentError: there is no such handler, or it cannot run; with a reason that a person can act on.
     """
     if os.sep in asked:
         return await _executable(_absolute(asked), config)
@@ -88,7 +88,7 @@ async def _executable(path: Path, config: Config) -> TriedHandler:
     name = path.name.removesuffix(".sh")
     if not re.fullmatch(HANDLER_NAME, name):
         raise DocumentError(f"{path.name} cannot be a handler's name; use a-z, 0-9 and - only")
-    hiding = path.with_name(name)  # as on a device, where NAME goes before NAME.sh
+    hiding = path.with_name(name)  # as on a device, where NAME takes precedence over NAME.sh
     if hiding != path and hiding.exists():
         raise DocumentError(f"{path} is hidden by {hiding}")
     source = file_source(name, path.parent, path, (Path(sys.prefix), path.parent))
@@ -119,12 +119,12 @@ async def _tried(catalog: Catalog, source: Source, config: Config, device_proble
 
 
 def _absolute(asked: str) -> Path:
-    return Path(os.path.abspath(asked))  # noqa: PTH100 - resolve() would follow links, which are judged too
+    return Path(os.path.abspath(asked))  # noqa: PTH100 - resolve() would follow links, but they need judging too
 
 
 @dataclass(slots=True)
 class Attempted:
-    """One attempt: what was said so far, and how it ended once it did."""
+    """One attempt: what the handler has said so far, and its result once it has ended."""
 
     attempt: AttemptId
     step: Step
@@ -138,13 +138,13 @@ class Attempted:
     result: AttemptResult | None = None
 
     async def ended(self) -> AttemptResult:
-        """Wait for the end."""
+        """Wait for the end of the attempt and return its result."""
         await self.over.wait()
-        assert self.result is not None  # noqa: S101 - set before the event is
+        assert self.result is not None  # noqa: S101 - the result is set before the event
         return self.result
 
     async def outcome(self) -> Outcome:
-        """Wait for the end: what the agent would report, with all details that the handler gave."""
+        """Wait for the end; return the outcome that the agent would report, with all details that the handler gave."""
         result = await self.ended()
         outcome = outcome_of(result)
         match followup_of(result):
@@ -160,7 +160,7 @@ class Attempted:
 
 
 class Stage:
-    """Where attempts run. Loop's thread only, as `Attempts`."""
+    """Runs attempts in a state directory of its own. For the loop's thread only, like `Attempts`."""
 
     def __init__(self, state: Path) -> None:
         self.state = state
@@ -168,34 +168,34 @@ class Stage:
         self._all: dict[AttemptId, Attempted] = {}
 
     def open(self) -> None:
-        """Make ready. Raises OSError."""
+        """Prepare the state directory and begin to listen. Raises OSError."""
         self._attempts.prepare()
         self._attempts.open()
 
     def start(
         self, step: Step, *, execution: int = 1, number: int = 1, facts: Facts = FIRST, listen: Listen | None = None
     ) -> Attempted:
-        """Start attempt `number` of an execution; `listen` hears of all that happens."""
+        """Start attempt `number` of an execution. `listen` is called with every event of it."""
         made = Attempted(AttemptId(ExecutionId("", "try", execution), 0, number), step, listen)
         self._all[made.attempt] = made
         self._attempts.start(made.attempt, step, facts)
         return made
 
     def stop(self) -> None:
-        """Stop what runs, as a cancel would: SIGTERM, grace, SIGKILL, and a sweep."""
+        """Stop all attempts as a cancellation would: SIGTERM, grace, SIGKILL, and a sweep."""
         for attempt in self._all:
             self._attempts.stop(attempt)
 
     def job_directory(self, execution: int) -> Path:
-        """Where JOB_DIR of that execution is."""
+        """Return the path of JOB_DIR of that execution."""
         return self.state / "jobs" / f".try.{execution}"
 
     def directory(self, attempted: Attempted) -> Path:
-        """Where the attempt's own directory is."""
+        """Return the path of the attempt's own directory."""
         return self.state / "attempts" / attempted.attempt.directory_name
 
     async def close(self) -> None:
-        """Stop what runs, and wait until nothing does."""
+        """Stop all attempts, and wait until they have ended."""
         self.stop()
         for each in self._all.values():
             await each.over.wait()
@@ -211,7 +211,7 @@ class Stage:
                 this.message = event.message or this.message
                 this.details |= event.details
                 this.spoke.set()
-            case AttemptNeverStarted():  # posted for attempts of another agent only
+            case AttemptNeverStarted():  # never posted by `Attempts` itself
                 return
             case AttemptEnded():
                 this.result = event.result
@@ -223,7 +223,7 @@ class Stage:
 
 @asynccontextmanager
 async def stage() -> AsyncIterator[Stage]:
-    """A stage in a temporary directory. On leaving, what runs is stopped and everything removed."""
+    """Open a stage in a temporary directory. On exit, stop all attempts and remove everything."""
     scratch = Path(tempfile.mkdtemp(prefix="iot-jobs-try-"))
     made = Stage(scratch / "state")
     try:
@@ -237,6 +237,6 @@ async def stage() -> AsyncIterator[Stage]:
 
 
 def _remove(tree: Path) -> None:
-    for directory, _, _ in os.walk(tree):  # a handler may have made some unreadable
+    for directory, _, _ in os.walk(tree):  # a handler may have made some of them unreadable
         Path(directory).chmod(0o700)
     shutil.rmtree(tree, ignore_errors=True)

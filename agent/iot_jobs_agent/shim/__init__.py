@@ -1,5 +1,5 @@
-"""The process that supervises one handler process and outlives the agent.
+"""The shim: the process that supervises one handler process and outlives the agent.
 
-It is started for each attempt, as `python -I -S`: standard library only, as little of it as will do, and of ours
-nothing but this package (tests/unit/test_shim.py). It never waits for the agent, which may be gone.
+Each attempt starts one, as `python -I -S`. To keep that cheap, it imports as little of the standard library as it can,
+and of our code only this package (tests/unit/attempts/test_shim.py). It never waits for the agent, which may be gone.
 """

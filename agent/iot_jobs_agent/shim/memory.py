@@ -1,4 +1,4 @@
-"""What the kernel's out-of-memory killer did in the attempt's own cgroup (v2), if it has one."""
+"""Reads what the kernel's out-of-memory killer did in the attempt's own cgroup (v2), if it has one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ CGROUPS = "/sys/fs/cgroup"
 
 
 def events_file() -> str:
-    """Find `memory.events` of this process's cgroup; empty if there is no cgroup v2."""
+    """Return the path of `memory.events` for this process's cgroup, or "" if there is no cgroup v2."""
     try:
         with open("/proc/self/cgroup", "rb") as file:
             paths = [line[3:].strip() for line in file if line.startswith(b"0::")]
@@ -18,7 +18,7 @@ def events_file() -> str:
 
 
 def oom_kills(events: str) -> int:
-    """Count the processes that it has killed in that cgroup and below; 0 if nobody counts (Linux, cgroup-v2.rst)."""
+    """Return how many processes it killed in that cgroup and below, or 0 if unknown (Linux, cgroup-v2.rst)."""
     try:
         with open(events) as file:
             return int(dict(line.split() for line in file)["oom_kill"])

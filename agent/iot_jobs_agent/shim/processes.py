@@ -1,6 +1,6 @@
-"""Processes of this machine, by /proc: who descends from whom, and signals that cannot hit the wrong process.
+"""The processes of this machine, read from /proc: their family tree, and signals that cannot hit the wrong process.
 
-The agent uses it too, for what a lost shim left behind.
+The agent uses this module too, to find the processes that a lost shim left behind.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 import signal
 import time
 
-TYPE_CHECKING = False  # `typing` would cost a quarter of the start
+TYPE_CHECKING = False  # importing `typing` would take a quarter of the start-up time
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -19,12 +19,12 @@ PR_SET_CHILD_SUBREAPER = 36
 
 
 def prctl(option: int, value: int) -> None:
-    """Set a property of this process; the two options used exist since Linux 3.4 and cannot fail."""
+    """Set a property of this process. The two options that we use exist since Linux 3.4 and cannot fail."""
     ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
 
 
 class Process:
-    """One row of /proc. `started` (clock ticks after boot) makes a reused pid another process."""
+    """One process as /proc shows it. `started` (clock ticks after boot) tells apart processes that share a pid."""
 
     __slots__ = ("is_live", "parent", "pid", "session", "started", "state")
 
@@ -35,11 +35,11 @@ class Process:
         self.parent = int(fields[1])
         self.session = int(fields[3])
         self.started = int(fields[19])
-        self.is_live = self.state not in "ZX" or int(fields[17]) > 1  # a first thread may end before the others
+        self.is_live = self.state not in "ZX" or int(fields[17]) > 1  # the main thread may end before the others
 
 
 def process(pid: int) -> Process | None:
-    """Look one process up; None if it is gone."""
+    """Return one process, or None if it is gone."""
     try:
         fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -53,12 +53,12 @@ def process(pid: int) -> Process | None:
 
 
 def processes() -> list[Process]:
-    """List every process. This is not a consistent moment: a caller who needs certainty looks again."""
+    """List every process. This is not a consistent snapshot: a caller that needs certainty must look again."""
     return [found for name in os.listdir("/proc") if name.isdigit() and (found := process(int(name)))]
 
 
 def descendants(*of: int) -> list[Process]:
-    """List every live process below `of`, without these themselves."""
+    """List every live descendant of the pids `of`, without those processes themselves."""
     children: dict[int, list[Process]] = {}
     for each in processes():
         children.setdefault(each.parent, []).append(each)
@@ -72,9 +72,10 @@ def descendants(*of: int) -> list[Process]:
 
 
 def freeze(find: Callable[[], list[Process]], until: float) -> list[Process]:
-    """Stop (SIGSTOP) all that `find` finds until it finds no more, or until then (monotonic); return all of them.
+    """SIGSTOP every process that `find` returns, until it finds no new one or `until` passes; return all of them.
 
-    Processes that multiply are born as fast as they are killed, unless all of them are frozen first.
+    `until` is in monotonic seconds. Freezing comes before killing because processes that fork in a loop multiply as
+    fast as they are killed.
     """
     found: dict[int, Process] = {}
     while True:
@@ -106,7 +107,7 @@ def is_ours_to_end(pid: int) -> bool:
 
 
 def send(target: Process, number: int) -> bool:
-    """Signal exactly this process, never one that has its pid by now. False if it is gone, or not ours to signal."""
+    """Signal exactly this process, never another one that reuses its pid. False if it is gone or not ours to signal."""
     if not is_ours_to_end(target.pid):
         return False
     try:

@@ -1,4 +1,4 @@
-"""How much of the disk a handler's directory takes. Measured on a thread: it may be huge, or on a disk that hangs."""
+"""Measures how much disk a handler's directory takes: on a thread, since it may be huge, or on a disk that hangs."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import os
 import stat
 import time
 
-SECTOR_BYTES = 512  # the unit of st_blocks; also what a name counts at least: a million empty files are not nothing
-REST_FACTOR = 4  # measuring takes at most a fifth of the time
+SECTOR_BYTES = 512  # the unit of st_blocks, and the least that a name counts for: a million empty files take space too
+REST_FACTOR = 4  # rest four times as long as measuring took, which is then at most a fifth of the time
 FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Quota:
-    """The limit of a directory. It is measured every `every_s` seconds; a byte in the pipe `wake` says when it was."""
+    """The limit of a directory, measured every `every_s` seconds. After each time, a byte is written to `wake`."""
 
     def __init__(self, directory: str, limit_mb: int, every_s: float, wake: int) -> None:
         self.directory = directory
@@ -25,17 +25,17 @@ class Quota:
         self.is_whole = True
 
     def look(self) -> None:
-        """Begin to measure, if it is time. Returns at once. While one measurement hangs, no other begins."""
+        """Begin to measure if it is time, and return at once. While one measurement hangs, no other begins."""
         if time.monotonic() < self.due_at:
             return
         self.due_at = float("inf")
         try:
             _thread.start_new_thread(self.measure, ())
-        except RuntimeError:  # the handler has used up the threads: next time
+        except RuntimeError:  # the handler has used up the threads, so try again next time
             self.due_at = time.monotonic() + self.every_s
 
     def measure(self) -> None:
-        """On the thread: measure once, and set the time of the next measurement."""
+        """Measure once, and set the time of the next measurement. Runs on the thread."""
         began = time.monotonic()
         self.used_bytes, self.is_whole = measure_bytes(self.directory, self.limit_mb << 20)
         now = time.monotonic()
@@ -43,20 +43,21 @@ class Quota:
         os.write(self.wake, b"\0")
 
     def problem(self) -> str:
-        """Say how much there is and how much is allowed; "" if it is within the limit."""
+        """Return how much there is and how much is allowed, or "" if that is within the limit."""
         if self.used_bytes <= self.limit_mb << 20:
             return ""
         return f"JOB_DIR took {self.used_bytes / (1 << 20):.1f} MiB or more, quota_mb is {self.limit_mb}"
 
 
 def measure_bytes(directory: str, enough: int) -> tuple[int, bool]:
-    """Add up what the tree takes of its disk until it is more than `enough`; False if not all of it could be read.
+    """Return how many bytes of disk the tree takes, counted until they exceed `enough`, and whether all could be read.
 
-    A file with several names counts once over all of them, nothing is followed, other disks are left out.
+    A file with several names counts once over all of them. Symbolic links are not followed; other file systems are
+    left out.
     """
     total, is_whole = 0, True
     device = -1
-    left = [("", directory)]  # the first part is shared by all names of a directory
+    left = [("", directory)]  # pairs, so that all names of a directory share the string of its path
     while left and total <= enough:
         path = os.path.join(*left.pop())
         try:
@@ -86,7 +87,7 @@ def measure_bytes(directory: str, enough: int) -> tuple[int, bool]:
 
 
 def status(entry: os.DirEntry[str]) -> os.stat_result | None:
-    """Look at the entry itself; None if it is gone."""
+    """Return the status of the entry itself, not of a link's target; None if it is gone."""
     try:
         return entry.stat(follow_symlinks=False)
     except OSError:

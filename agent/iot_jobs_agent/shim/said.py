@@ -1,4 +1,4 @@
-"""What the handler says on fd 3: which lines count, and how they reach the agent without filling the disk."""
+"""What the handler says on fd 3: which lines are valid, and how they reach the agent without filling the disk."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 from iot_jobs_agent.shim.files import EVENTS, wake, write_all
 from iot_jobs_agent.shim.protocol import LINE_BYTES
 
-TYPE_CHECKING = False  # `typing` would cost a quarter of the start
+TYPE_CHECKING = False  # importing `typing` would take a quarter of the start-up time
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
@@ -27,13 +27,13 @@ FORMS: dict[str, Callable[[Any], bool]] = {
 
 
 def parse_line(line: bytes) -> dict[str, Any]:
-    """Return the known members of one line, details and checkpoint as text. Raises ValueError with the reason."""
+    """Return the known members of one line, with details and checkpoint as text. Raises ValueError with the reason."""
     if len(line) > LINE_BYTES:
         raise ValueError(f"longer than {LINE_BYTES} bytes")
     try:
         said = json.loads(line.decode())
         if not isinstance(said, dict):
-            raise ValueError("not a JSON object")  # noqa: TRY004, TRY301 - one error for all that a line can be
+            raise ValueError("not a JSON object")  # noqa: TRY004, TRY301 - one error for every bad line
         if isinstance(details := said.get("details"), dict):
             texts = {k: v if isinstance(v, str) else json.dumps(v) for k, v in details.items()}
             said["details"] = {writable(k): writable(v) for k, v in texts.items()}
@@ -50,12 +50,12 @@ def parse_line(line: bytes) -> dict[str, Any]:
 
 
 def writable(text: str) -> str:
-    """Replace half a surrogate pair: JSON can spell it, but no reader of `events.jsonl` would take the line."""
+    """Replace unpaired surrogates: JSON can spell them, but no reader of `events.jsonl` would accept the line."""
     return text.encode(errors="replace").decode()
 
 
 class Said:
-    """What the handler said on fd 3: `merged` is all of it, `fresh` what is not in the file yet."""
+    """What the handler said on fd 3: `merged` is all of it, `fresh` is the part that is not in the file yet."""
 
     def __init__(self, wake: str) -> None:
         self.wake = wake
@@ -66,12 +66,12 @@ class Said:
         self.notes: list[str] = []
 
     def note(self, text: str) -> None:
-        """Keep the first of each kind for the result."""
+        """Keep a note for the result, unless the same text is already there."""
         if text not in self.notes:
             self.notes.append(text)
 
     def add(self, said: Mapping[str, Any]) -> None:
-        """Merge one line: the last word of each member counts, details add up."""
+        """Merge one line: the last value of each member counts, and details accumulate."""
         for kept in (self.merged, self.fresh):
             kept.update((k, said[k]) for k in ("progress", "message", "deadline") if k in said)
         if details := said.get("details"):
@@ -83,13 +83,13 @@ class Said:
             self.fresh["details"] = {**self.fresh.get("details", {}), **details}
 
     def flush(self, now: float) -> None:
-        """Append what is fresh and wake the agent; after an error, and when the file is full, start the file over."""
+        """Append the fresh part and wake the agent. Start the file over when it is full, and after an error."""
         if not self.fresh:
             return
         self.due_at = now + EVENTS_EVERY_S
         is_anew = self.size >= EVENTS_BYTES
         data = json.dumps(self.merged if is_anew else self.fresh).encode() + b"\n"
-        self.size = EVENTS_BYTES  # if what follows fails
+        self.size = EVENTS_BYTES  # so that the file is started over if the write fails
         try:
             flags = os.O_TRUNC if is_anew else os.O_APPEND
             name = EVENTS + ".new" if is_anew else EVENTS

@@ -1,4 +1,4 @@
-"""Starts the handler's process, with what it is given and nothing else."""
+"""Starts the handler's process with exactly what it is meant to inherit, and nothing else."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import signal
 
 from iot_jobs_agent.shim.processes import PR_SET_PDEATHSIG, prctl
 
-TYPE_CHECKING = False  # `typing` would cost a quarter of the start
+TYPE_CHECKING = False  # importing `typing` would take a quarter of the start-up time
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
 
 def reason_of(error: OSError, program: str) -> str:
-    """Say why a program could not be started, in words that lead to the fix."""
+    """Return why a program could not be started, in words that lead to the fix."""
     words = error.strerror or str(error)
     if error.errno == errno.EACCES:
         words = "not executable for this user"
@@ -28,24 +28,24 @@ def reason_of(error: OSError, program: str) -> str:
 
 
 def become(spec: Mapping[str, Any], descriptors: Mapping[int, int], shim: int) -> None:
-    """In the child: become the handler. Returns only by raising OSError."""
+    """Become the handler; called in the forked child. Does not return unless it fails (OSError, ValueError)."""
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != shim:
         os._exit(1)
     os.setsid()
     for target, fd in descriptors.items():
         os.dup2(fd, target)
-    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:  # whoever ignored them, we or the agent
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:  # the agent or we may have ignored some
         signal.signal(number, signal.SIG_DFL)
     os.chdir(spec["cwd"])
-    os.execvpe(spec["argv"][0], spec["argv"], spec["env"])  # noqa: S606 - a shell is what must not be there
+    os.execvpe(spec["argv"][0], spec["argv"], spec["env"])  # noqa: S606 - starting without a shell is the point
 
 
 def start_handler(spec: Mapping[str, Any], outputs: Mapping[int, int]) -> int:
-    """Start the handler with these write ends and return its pid. Raises OSError if it cannot be started."""
+    """Start the handler with `outputs` (its descriptors: write ends of pipes); return its pid. Raises OSError."""
 
     def high(fd: int) -> int:
-        """Move a descriptor out of the way of those that the handler is given."""
+        """Move a descriptor out of the range of those that the handler is given."""
         try:
             return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 16)
         finally:
@@ -62,7 +62,7 @@ def start_handler(spec: Mapping[str, Any], outputs: Mapping[int, int]) -> int:
             become(spec, descriptors, shim)
         except OSError as error:
             os.write(writer, b"%d" % (error.errno or errno.EINVAL))
-        except ValueError:  # NUL or a lone surrogate in an argument
+        except ValueError:  # a NUL or an unpaired surrogate in an argument
             os.write(writer, b"%d" % errno.EINVAL)
         finally:
             os._exit(127)

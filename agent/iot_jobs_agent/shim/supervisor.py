@@ -1,4 +1,4 @@
-"""Supervises one handler process, from its start until nothing of it is left."""
+"""Supervises one handler process, from its start until none of its processes is left."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from iot_jobs_agent.shim.quota import Quota
 from iot_jobs_agent.shim.said import Said, parse_line
 from iot_jobs_agent.shim.start import reason_of, start_handler
 
-TYPE_CHECKING = False  # `typing` would cost a quarter of the start
+TYPE_CHECKING = False  # importing `typing` would take a quarter of the start-up time
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
@@ -28,11 +28,11 @@ TAIL_BYTES = CHUNK_BYTES = 65536
 TAILS_EVERY_S = 30.0
 SWEEP_S = 10.0
 FREEZE_S = 2.0
-DRAIN_CHUNKS = 16  # 1 MiB, the largest pipe an ordinary user may have
+DRAIN_CHUNKS = 16  # 1 MiB, the largest pipe that an ordinary user may have
 
 
 class Tail:
-    """The last TAIL_BYTES of an output: in memory, at the end on the disk, and meanwhile there now and then."""
+    """The last TAIL_BYTES of an output: kept in memory, written to disk now and then, and durably at the end."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -41,7 +41,7 @@ class Tail:
         self.is_new = False
 
     def feed(self, chunk: bytes) -> None:
-        """Add what was read."""
+        """Add output that was read."""
         self.data += chunk
         self.line_ends += chunk.count(b"\n")
         self.is_new |= bool(chunk)
@@ -50,11 +50,11 @@ class Tail:
 
     @property
     def lines(self) -> int:
-        """How many lines there were in all, an unfinished last one included."""
+        """The number of lines in all, including an unfinished last one."""
         return self.line_ends + (bool(self.data) and not self.data.endswith(b"\n"))
 
     def keep(self, is_last: bool) -> None:
-        """Write what there is, the last time durably. A full disk costs the output, not the attempt."""
+        """Write the tail to its file, durably if `is_last`. A full disk costs the output, not the attempt."""
         if not self.is_new and not (is_last and self.data):
             return
         self.is_new = False
@@ -71,7 +71,7 @@ class Tail:
 
 
 class Supervisor:
-    """One attempt, from its start until nothing of it is left."""
+    """One attempt, from its start until none of its processes is left."""
 
     def __init__(self, spec: Mapping[str, Any], lock: int, memory_events: str) -> None:
         self.spec = spec
@@ -80,11 +80,11 @@ class Supervisor:
         self.oom_kills_before = oom_kills(memory_events)
         self.said = Said(spec["wake"])
         self.tails = {1: Tail(STDOUT), 2: Tail(STDERR)}
-        self.readers: dict[int, int] = {}  # our end -> the handler's number
+        self.readers: dict[int, int] = {}  # our end of each pipe -> the handler's descriptor number
         self.line = b""
         self.pid = 0
-        self.status: int | None = None  # of the handler, as waitpid gives it
-        self.cause = self.reason = ""  # why it has to end, if it has to
+        self.status: int | None = None  # the handler's, as returned by waitpid
+        self.cause = self.reason = ""  # why we are ending the attempt, once we are
         self.is_interrupted = False
         self.began = time.monotonic()
         self.deadline = self.began + spec["timeout_s"]
@@ -100,11 +100,11 @@ class Supervisor:
         self.quota = Quota(spec["cwd"], spec["quota_mb"], spec["quota_every_s"], writer)
 
     def interrupt(self, *_: object) -> None:
-        """Take SIGTERM: the machine or the service manager stops us. The attempt is stopped and has no result."""
+        """Handle SIGTERM from the service manager or a shutdown: the attempt will be stopped and have no result."""
         self.is_interrupted = True
 
     def start(self) -> None:
-        """Start the handler. Raises OSError if that is impossible."""
+        """Start the handler. Raises OSError if it cannot be started."""
         writers = {}
         for number in (1, 2, CONTROL_FD) if self.spec["kind"] == "handler" else (1, 2):
             reader, writers[number] = os.pipe()
@@ -114,7 +114,7 @@ class Supervisor:
         self.pid = start_handler(self.spec, writers)
 
     def run(self) -> dict[str, Any]:
-        """Supervise until the end, sweep, and return the result."""
+        """Supervise the attempt until it is over, kill what is left of it, and return the result."""
         while not self.is_over():
             self.turn()
         ended_at = time.monotonic()
@@ -122,7 +122,7 @@ class Supervisor:
         for _ in range(DRAIN_CHUNKS):
             for reader in tuple(self.readers):
                 self.read(reader)
-        self.hear(b"\n")  # an unfinished line is a line
+        self.hear(b"\n")  # an unfinished line counts as a line
         self.said.flush(time.monotonic())
         return {
             **self.ending(),
@@ -134,7 +134,7 @@ class Supervisor:
         }
 
     def ending(self) -> dict[str, Any]:
-        """Return why it ended, and note what explains it."""
+        """Return how the attempt ended, and add notes that help explain it."""
         if not self.quota.is_whole:
             self.said.note("a part of JOB_DIR could not be measured against quota_mb")
         killed = oom_kills(self.memory_events) - self.oom_kills_before
@@ -149,14 +149,14 @@ class Supervisor:
         return {"ending": "signaled", "signal": -code} if code < 0 else {"ending": "exited", "code": code}
 
     def is_over(self) -> bool:
-        """Tell whether it ended by itself or, once it was stopped, whether all of it is gone or the grace is over."""
+        """Return whether the handler exited by itself or, once we are ending it, all is gone or the grace is over."""
         is_childless = self.reap()
         if self.cause:
             return is_childless or time.monotonic() >= self.deadline
         return self.status is not None
 
     def reap(self) -> bool:
-        """Reap every dead child, our own or adopted. True if no child is left, which is certain."""
+        """Reap every dead child, our own or adopted. True only if it is certain that no child is left."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -168,7 +168,7 @@ class Supervisor:
                 self.status = status
 
     def turn(self) -> None:
-        """Wait until something happens or is due, and answer it."""
+        """Wait until something happens or is due, and deal with it."""
         self.quota.look()
         due = min(self.deadline, self.tails_at, self.quota.due_at, *([self.said.due_at] if self.said.fresh else []))
         ready = self.poller.poll(max(0.0, due - time.monotonic()) * 1000 + 1)
@@ -182,7 +182,7 @@ class Supervisor:
                 self.read(fd)
         now = time.monotonic()
         if self.said.fresh and now >= self.said.due_at:
-            self.keep_age(now)  # before the agent is woken
+            self.keep_age(now)  # before flush wakes the agent
             self.said.flush(now)
         if now >= self.tails_at:
             self.tails_at = now + TAILS_EVERY_S
@@ -200,10 +200,10 @@ class Supervisor:
             self.end("quota", now)
 
     def end(self, cause: str, now: float) -> None:
-        """Ask every process to end; from now on the deadline is that of the grace."""
+        """Ask every process to end. From now on, `deadline` is the end of the grace period."""
         self.cause = cause
         self.deadline = now + self.spec["grace_s"]
-        for each in freeze(self.family, now + FREEZE_S):  # so that none is born unseen and is never asked
+        for each in freeze(self.family, now + FREEZE_S):  # otherwise a process forked meanwhile is missed
             send(each, signal.SIGTERM)
             send(each, signal.SIGCONT)
 
@@ -212,7 +212,7 @@ class Supervisor:
         return descendants(os.getpid())
 
     def sweep(self) -> tuple[int, int]:
-        """Kill every process below us; return how many beside the handler were killed, and how many are still alive."""
+        """Kill every descendant; return how many were killed besides the handler, and how many are still alive."""
         until = time.monotonic() + SWEEP_S
         killed: set[int] = set()
         while not self.reap():
@@ -225,7 +225,7 @@ class Supervisor:
         return len(killed), 0
 
     def read(self, reader: int) -> None:
-        """Read what an output holds, at most one chunk."""
+        """Read at most one chunk from a pipe of the handler."""
         number = self.readers[reader]
         try:
             chunk = os.read(reader, CHUNK_BYTES)
@@ -241,7 +241,7 @@ class Supervisor:
             os.close(reader)
 
     def hear(self, chunk: bytes) -> None:
-        """Cut what came on fd 3 into lines and act on them. A line that is too long is never kept whole."""
+        """Split what arrived on fd 3 into lines and act on them. A line that is too long is never kept whole."""
         lines = (self.line + chunk).split(b"\n")
         self.line = lines.pop()[: LINE_BYTES + 1]
         checkpoint = None
@@ -257,27 +257,27 @@ class Supervisor:
                 self.deadline = max(self.deadline, min(wanted, self.began + self.spec["max_timeout_s"]))
                 heard["deadline"] = self.deadline
             self.said.add(heard)
-        if checkpoint is not None:  # durable before anything that the handler says after it is read or passed on
+        if checkpoint is not None:  # durable before we read or pass on anything that the handler says later
             try:
                 write_durably(self.spec["checkpoint"], checkpoint.encode())
             except OSError as error:
                 self.said.note(f"a checkpoint could not be kept: {error.strerror}")
 
     def keep_age(self, now: float) -> None:
-        """Write into the lock how long it has lived, in case it is lost. File times would not do: clocks are set."""
+        """Write the attempt's age into the lock, in case it gets lost. File times will not do: clocks are set."""
         try:
             os.pwrite(self.lock, b"%d %.1f\n" % (os.getpid(), now - self.began), 0)
         except OSError as error:
             sys.stderr.write(f"{LOCK}: {error.strerror}\n")
 
     def keep_tails(self, is_last: bool = False) -> None:
-        """Write the outputs' tails."""
+        """Write the tails of both outputs."""
         for tail in self.tails.values():
             tail.keep(is_last)
 
 
 def handler_result(path: str) -> dict[str, Any]:
-    """Read the handler's result file, as a member of `result.json`. It may hold anything."""
+    """Read the handler's result file and return it as a member of `result.json`. The file may contain anything."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -301,7 +301,7 @@ def handler_result(path: str) -> dict[str, Any]:
 
 
 def supervise(memory_events: str) -> int:
-    """Run the attempt of the current directory. The exit status is 0 with a result, 1 without."""
+    """Run the attempt in the current directory. Return the exit status: 0 with a result, 1 without."""
     lock = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     if os.path.exists(RESULT):
@@ -310,7 +310,7 @@ def supervise(memory_events: str) -> int:
         spec = json.load(file)
     os.pwrite(lock, b"%d\n" % os.getpid(), 0)
     prctl(PR_SET_CHILD_SUBREAPER, 1)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # the agent's starter may have blocked some; we need SIGCHLD
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # whoever started the agent may have blocked some; we need SIGCHLD
     for number in (signal.SIGHUP, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
     supervisor = Supervisor(spec, lock, memory_events)
@@ -321,7 +321,7 @@ def supervise(memory_events: str) -> int:
             result: dict[str, Any] = {"ending": "cannot-start", "reason": reason_of(error, spec["argv"][0])}
         else:
             result = supervisor.run()
-    finally:  # whatever happened, nothing of the attempt outlives us
+    finally:  # whatever happened, no process of the attempt may outlive us
         supervisor.sweep()
     supervisor.keep_tails(is_last=True)
     if supervisor.cause == "interrupted":
@@ -334,9 +334,9 @@ def supervise(memory_events: str) -> int:
 
 
 def main(directory: str, has_own_cgroup: bool = False) -> int:
-    """Supervise the attempt in this directory. The log file says what went wrong if there is not a result.
+    """Supervise the attempt in `directory` and return the exit status. Without a result, the log file says why.
 
-    `has_own_cgroup` says that nothing but the attempt is in this process's cgroup (cgroup v2).
+    `has_own_cgroup` says that this process's cgroup (v2) contains nothing but the attempt.
     """
     os.chdir(directory)
     try:

@@ -1,1 +1,1 @@
-"""What survives the process: the journal, the files beside it, and how they reach the disk."""
+"""State that survives the process: the journal and the files beside it, and how they are written durably."""

@@ -1,4 +1,4 @@
-"""What the agent keeps beside its journal: the lock of the one agent, the installation's id, the status file."""
+"""The agent's files beside its journal: the lock that admits one agent, its id, the status file, the pause."""
 
 import contextlib
 import errno
@@ -27,15 +27,15 @@ PAUSED = "paused"
 
 
 def prepare(directory: Path) -> None:
-    """Make the directory if it is missing, for the agent's user alone and so that it survives power loss.
+    """Create the directory if it is missing, durably and for the agent's user alone.
 
     Raises:
-        StateDirectoryError: it cannot be made, is another user's, or others may write to it.
+        StateDirectoryError: the directory cannot be created, is another user's, or others may write to it.
     """
     missing = [path for path in (directory, *directory.parents) if not path.exists()]
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for path in missing:  # or everything that will be written durably inside could be out of reach
+        for path in missing:  # otherwise a power cut could lose the path to everything that is durable inside
             sync_directory(path.parent)
         refuse_of_others(directory)
     except OSError as error:
@@ -45,13 +45,15 @@ def prepare(directory: Path) -> None:
 
 
 def lock(directory: Path) -> int:
-    """Hold the directory for this process until it ends, and return the descriptor that does so.
+    """Lock the directory for this process until it ends, and return the descriptor that holds the lock.
+
+    Blocks for up to LOCK_TRIES * LOCK_PAUSE_S seconds.
 
     Raises:
-        StateDirectoryError: another agent holds it.
+        StateDirectoryError: another agent holds the lock, or it cannot be opened.
     """
     descriptor = _open_lock(directory)
-    for _ in range(LOCK_TRIES):  # a command that looks whether an agent runs has it for an instant
+    for _ in range(LOCK_TRIES):  # a command that checks whether an agent runs holds it for an instant
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return descriptor
@@ -63,15 +65,15 @@ def lock(directory: Path) -> int:
 
 
 def unlock(descriptor: int) -> None:
-    """Let go of the directory."""
+    """Release the lock of the directory."""
     os.close(descriptor)
 
 
 def is_locked(directory: Path) -> bool:
-    """Tell whether an agent runs on the directory.
+    """Return whether an agent runs on the directory.
 
     Raises:
-        StateDirectoryError: this user cannot see it.
+        StateDirectoryError: this user may not open the lock.
     """
     path = directory / LOCK
     try:
@@ -90,12 +92,12 @@ def is_locked(directory: Path) -> bool:
 
 
 def agent_id(directory: Path) -> str:
-    """Return this installation's id, made and on the disk before it is first used: it marks what we claim as ours.
+    """Return this installation's id, which marks what we claim as ours. A new one is durable before its first use.
 
-    It is kept outside the journal, so that a lost journal does not make our own executions look like another agent's.
+    It is stored outside the journal, so that a lost journal does not make our own executions look like another agent's.
 
     Raises:
-        StateDirectoryError: it cannot be read or made.
+        StateDirectoryError: the id cannot be read or written.
     """
     path = directory / AGENT_ID
     try:
@@ -115,17 +117,18 @@ def agent_id(directory: Path) -> str:
 
 
 def is_paused(directory: Path) -> bool:
-    """Tell whether people want no new executions to be taken."""
+    """Return whether somebody has asked the agent to take on no new executions."""
     return os.path.lexists(directory / PAUSED)
 
 
 def set_paused(directory: Path, *, is_paused: bool) -> None:
     """Set or lift the pause, durably, and wake the agent if it runs.
 
-    Often called by root in a directory that is the agent's: no link in it is followed, no file of others is written.
+    Root often calls this in a directory that belongs to the agent's user, so it follows no link there and writes to no
+    existing file but the FIFO.
 
     Raises:
-        StateDirectoryError: the directory cannot be written.
+        StateDirectoryError: the directory does not exist or cannot be written.
     """
     path = directory / PAUSED
     try:
@@ -143,7 +146,7 @@ def set_paused(directory: Path, *, is_paused: bool) -> None:
         raise StateDirectoryError(
             f"{path} cannot be changed ({error.strerror}): run this as the agent's user or as root"
         ) from None
-    with contextlib.suppress(OSError):  # no agent runs: it looks when it starts
+    with contextlib.suppress(OSError):  # no agent is running; it checks the pause when it starts
         wake = os.open(directory / WAKE, os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             if stat.S_ISFIFO(os.fstat(wake).st_mode):
@@ -153,15 +156,15 @@ def set_paused(directory: Path, *, is_paused: bool) -> None:
 
 
 def write_status(directory: Path, status: Mapping[str, Any]) -> None:
-    """Replace the status file. Not durable: after a power cut there is nothing true in it. Raises OSError."""
+    """Replace the status file. Not durable, since after a power cut none of it is true anyway. Raises OSError."""
     replace_at_once(directory / STATUS, json.dumps(status, indent=2).encode())
 
 
 def read_status(directory: Path) -> dict[str, Any]:
-    """Return what the agent last wrote.
+    """Return the status that the agent last wrote.
 
     Raises:
-        StateDirectoryError: it never ran here, or the file cannot be read.
+        StateDirectoryError: the agent never ran here, or the file is damaged or cannot be read.
     """
     path = directory / STATUS
     try:
@@ -185,7 +188,7 @@ def _open_lock(directory: Path, flags: int = os.O_RDWR | os.O_CREAT) -> int:
         return os.open(path, flags | os.O_CLOEXEC, 0o600)
     except OSError as error:
         if error.errno == errno.EROFS and flags != os.O_RDONLY:
-            return _open_lock(directory, os.O_RDONLY)  # a lock needs no more
+            return _open_lock(directory, os.O_RDONLY)  # read access is enough for a lock
         raise StateDirectoryError(
             f"{path} cannot be opened ({error.strerror}): let the agent's user own {directory}"
         ) from None

@@ -1,11 +1,11 @@
-"""How files reach the disk for good. The shim has a copy of its own (`shim.files`): it must stay free of ours."""
+"""Writes files durably. The shim has its own copy of this (`shim.files`), because it may not import this package."""
 
 import os
 from pathlib import Path
 
 
 def sync_directory(directory: Path) -> None:
-    """Make the names in a directory survive a power cut. Blocks. Raises OSError."""
+    """Make the file names in a directory survive a power cut. Blocks. Raises OSError."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
@@ -14,7 +14,7 @@ def sync_directory(directory: Path) -> None:
 
 
 def replace_durably(path: Path, data: bytes) -> None:
-    """Replace a file so that a power cut at any instant leaves the old or the new one. Blocks. Raises OSError."""
+    """Replace a file so that a power cut at any instant leaves the old one or the new one. Blocks. Raises OSError."""
     scratch = _write_beside(path, data, is_durable=True)
     scratch.replace(path)
     sync_directory(path.parent)

@@ -1,7 +1,7 @@
-"""The core's phases as JSON text and back, for the journal. Members that have their default are left out. Pure.
+"""Converts the core's phases to JSON text and back, for the journal. Members with default values are left out. Pure.
 
-Generic over the core's frozen dataclasses, so that a new member of a phase needs no code here. Reading is strict: what
-is not of the declared type was not written by this version.
+The code is generic over the core's frozen dataclasses, so that a new member of a phase needs no code here. Reading is
+strict: a value that is not of the declared type was not written by this version.
 """
 
 import dataclasses
@@ -37,7 +37,7 @@ def decode_phase(name: str, text: str) -> Phase:
     """Return the phase that `encode_phase` wrote.
 
     Raises:
-        ValueError: this version writes no such phase.
+        ValueError: this version does not write such a phase.
     """
     try:
         phase: Phase = _from_json(_PHASES[name], json.loads(text))
@@ -56,7 +56,7 @@ def _to_json(value: Any) -> Any:
 
 
 def _from_json(kind: Any, value: Any) -> Any:
-    """Return `value` as what the annotation `kind` says. Raises ValueError, TypeError or KeyError for anything else."""
+    """Convert `value` to the type that `kind` annotates. Raises ValueError, TypeError or KeyError if it is not one."""
     if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         hints = _hints(kind)
         return kind(**{name: _from_json(hints[name], each) for name, each in _object(value).items()})
@@ -66,7 +66,7 @@ def _from_json(kind: Any, value: Any) -> Any:
             return None if value is None else _from_json(inner, value)
         case origin if origin is tuple:
             return _tuple_from_json(get_args(kind), value)
-        case origin if origin is not None:  # of the mappings that the core has, all are of text
+        case origin if origin is not None:  # every mapping in the core maps text to text
             return {key: _scalar_from_json(str, each) for key, each in _object(value).items()}
         case _:
             return _scalar_from_json(kind, value)
@@ -95,7 +95,7 @@ def _scalar_from_json(kind: type[Any], value: Any) -> Any:
 
 
 def _default(member: "dataclasses.Field[Any]") -> Any:
-    """Return a member's default; without one, what no value equals."""
+    """Return a member's default; without one, a sentinel that equals no value."""
     if member.default_factory is not dataclasses.MISSING:
         return member.default_factory()
     return member.default

@@ -1,8 +1,8 @@
-"""Durable state: SQLite, on a thread of its own, so that a slow disk never stalls the loop.
+"""The journal: durable state in SQLite, on a thread of its own, so that a slow disk never stalls the loop.
 
-Decided by measurement (docs/decisions.md): WAL with synchronous=FULL, pragmas read back, a checksum in each row because
-SQLite does not see bit rot. A write that fails is never repeated: what reached the disk is unknown, so the agent ends,
-and the next one recovers.
+We measured before we decided (docs/decisions.md): WAL with synchronous=FULL, pragmas read back, and a checksum in each
+row because SQLite does not detect bit rot. A failed write is never repeated: nobody knows what reached the disk, so the
+agent exits, and the next one recovers.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ from iot_jobs_agent.state.encoding import decode_phase, encode_phase
 SCHEMA_VERSION = 3
 FILE_NAME = "journal.sqlite"
 COMPANIONS = ("-wal", "-shm")
-# Primary result codes that speak of what is in the file, not of the disk below it (sqlite.org/rescode.html).
+# Primary result codes that are about the contents of the file, not about the disk below it (sqlite.org/rescode.html).
 _DAMAGED = {
     sqlite3.SQLITE_ERROR,  # a table or column is gone
     sqlite3.SQLITE_CORRUPT,
@@ -52,7 +52,7 @@ CREATE TABLE history (
 ) STRICT;
 """
 
-# What schema 2 called otherwise, up to the build of 2026-11-22.
+# Names that schema 2 used, up to the build of 2026-11-22.
 _PHASES_OF_SCHEMA_2 = {"waiting": "delayed"}
 _MEMBERS_OF_SCHEMA_2 = {"is_asked": "is_ordered", "is_bare": "omits_details"}
 _CODES_OF_SCHEMA_2 = {"unswept": "processes-left", "unstartable": "cannot-start"}
@@ -60,7 +60,7 @@ _CODES_OF_SCHEMA_2 = {"unswept": "processes-left", "unstartable": "cannot-start"
 
 @dataclass(frozen=True, slots=True)
 class HistoryEntry:
-    """One settled execution. Times are epoch seconds; `claimed_at` 0 where it never got so far."""
+    """One settled execution. Times are epoch seconds; `claimed_at` is 0 if it was never claimed."""
 
     execution: ExecutionId
     operation: str
@@ -72,32 +72,32 @@ class HistoryEntry:
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """What the journal knew when it was opened."""
+    """The contents of the journal when it was opened."""
 
     executions: tuple[Execution, ...] = ()
     history: tuple[HistoryEntry, ...] = field(default=())
 
     @property
     def settled(self) -> dict[ExecutionId, Outcome]:
-        """The outcomes of the recent past, oldest first."""
+        """The recent outcomes, oldest first."""
         return {entry.execution: entry.outcome for entry in self.history}
 
 
 class Journal:
-    """The journal of one state directory. `open`, `write` and `close` block: run them on `thread`."""
+    """The journal of one state directory. All methods block: run them on `thread`."""
 
     def __init__(self, state_directory: Path, *, busy_timeout_s: float = 5.0) -> None:
-        """`busy_timeout_s` is how long `open` waits for another process that holds the file."""
+        """`busy_timeout_s` is how long SQLite waits for another process that has locked the file."""
         self._busy_timeout_s = busy_timeout_s
         self.path = state_directory / FILE_NAME
         self.thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
         self._database: sqlite3.Connection | None = None
 
     def open(self) -> Recovered:
-        """Open or create the journal and return what it knows.
+        """Open or create the journal and return its contents.
 
         Raises:
-            JournalDamagedError: what it holds cannot be what was written (see `set_aside`).
+            JournalDamagedError: its contents cannot be what was written (see `set_aside`).
             JournalError: it cannot be read or written now.
         """
         with _as_journal_error(self.path):
@@ -115,10 +115,10 @@ class Journal:
         return recovered
 
     def set_aside(self) -> Path:
-        """Rename a damaged journal, for people to look at, and return its new name."""
+        """Rename a damaged journal, so that somebody can look at it, and return its new path. Raises JournalError."""
         aside = self.path.with_name(f"{FILE_NAME}.damaged-{int(time.time())}-{secrets.token_hex(4)}")
         with _as_journal_error(self.path):
-            for path in (self.path, *self._companions):  # in this order: `open` sees to what is left of an interruption
+            for path in (self.path, *self._companions):  # in this order, so that `open` notices an interruption
                 with contextlib.suppress(FileNotFoundError):
                     path.rename(path.with_name(path.name.replace(FILE_NAME, aside.name)))
             sync_directory(self.path.parent)
@@ -129,10 +129,10 @@ class Journal:
         return [self.path.with_name(FILE_NAME + suffix) for suffix in COMPANIONS]
 
     def write(self, effects: Sequence[JournalEffect]) -> None:
-        """Make all of `effects` durable, or none of them; on return they are on the disk.
+        """Make all of `effects` durable, or none of them. When this returns, they are on disk.
 
         Raises:
-            JournalError: what reached the disk is unknown. Do not write again; end, and recover.
+            JournalError: nobody knows what reached the disk. Do not write again: exit, and recover.
         """
         if self._database is None:
             raise JournalError(f"{self.path} is not open")
@@ -141,17 +141,17 @@ class Journal:
                 _apply(database, effect)
 
     def close(self) -> None:
-        """Close the journal; what was written stays."""
+        """Close the journal. Idempotent."""
         if self._database is not None:
             self._database.close()
             self._database = None
 
 
 def read_history(state_directory: Path, limit: int = SETTLED_KEPT) -> list[HistoryEntry]:
-    """Return the last `limit` settled executions, newest first, beside a running agent or without one.
+    """Return the last `limit` settled executions, newest first. Works with or without a running agent. Blocks.
 
     Raises:
-        JournalError: there is no journal, or it cannot be read, perhaps by this user.
+        JournalError: there is no journal, or it cannot be read, perhaps only by this user.
     """
     path = state_directory / FILE_NAME
     try:
@@ -167,7 +167,7 @@ def read_history(state_directory: Path, limit: int = SETTLED_KEPT) -> list[Histo
 
 
 def _prepare(database: sqlite3.Connection, path: Path) -> None:
-    """Set the pragmas that were measured, see that they are in force and that the disk can be written."""
+    """Set the pragmas, check that they are in force, migrate the schema, and check that the disk can be written."""
     database.text_factory = _text
     path.chmod(0o600)
     mode = database.execute("PRAGMA journal_mode=WAL").fetchone()[0]
@@ -190,12 +190,12 @@ def _prepare(database: sqlite3.Connection, path: Path) -> None:
             else:
                 _migrate(database, found)
             database.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
-    with _transaction(database):  # a disk that cannot be written is found now, not at the first job
+    with _transaction(database):  # to notice a disk that cannot be written now, not at the first job
         database.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
 
 
 def _migrate(database: sqlite3.Connection, schema: int) -> None:
-    """Take over a journal of an earlier schema. Damaged rows stay as they are: they are found when they are read."""
+    """Migrate a journal of an earlier schema. Damaged rows stay as they are, to be noticed when they are read."""
     for *fields, checksum in database.execute("SELECT * FROM execution").fetchall():
         if checksum == _checksum(fields):
             *known, phase, text = fields
@@ -210,9 +210,9 @@ def _migrate(database: sqlite3.Connection, schema: int) -> None:
 
 
 def _migrated(phase: str, state: dict[str, Any], schema: int) -> tuple[str, str]:
-    """Return name and text of a phase in this version's words.
+    """Return the name and the text of a phase as this version writes them.
 
-    Schema 1 had in the phase itself what is in its `work` since; schema 2 had other words for some of it.
+    Schema 1 had in the phase itself what is now in its `work`; schemas 1 and 2 used other names for some members.
     """
     if schema == 1 and phase in {"preparing", "running", "stopping"}:
         work = {key: state.pop(key) for key in ("plan", "step", "number", "results") if key in state}
@@ -241,9 +241,9 @@ def _recover(database: sqlite3.Connection) -> Recovered:
 
 
 def _history(database: sqlite3.Connection) -> list[HistoryEntry]:
-    """Return the entries whose checksum is right, oldest first; a damaged one is only a memory, and left out."""
+    """Return the history, oldest first, without damaged entries, which are not worth failing for."""
     entries = []
-    for _, *fields, checksum in database.execute("SELECT * FROM history ORDER BY entry"):  # of any schema
+    for _, *fields, checksum in database.execute("SELECT * FROM history ORDER BY entry"):  # works with any schema
         if checksum != _checksum(fields):
             continue
         namespace, job_id, number, operation, status, reason, code, service_accepted, claimed_at, settled_at = fields
@@ -290,7 +290,7 @@ def _checksum(fields: Sequence[Any]) -> int:
 
 
 def _text(stored: bytes) -> str:
-    """Read damaged text too: its checksum will tell."""
+    """Decode damaged text too, because its checksum will give it away."""
     return stored.decode(errors="replace")
 
 
@@ -310,7 +310,7 @@ def _transaction(database: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
 def _as_journal_error(path: Path) -> Iterator[None]:
     try:
         yield
-    except UnicodeDecodeError as error:  # damaged text in a message of SQLite's
+    except UnicodeDecodeError as error:  # damaged text in one of SQLite's own messages
         raise JournalDamagedError(f"{path}: {error}") from error
     except (sqlite3.Error, OSError) as error:
         is_damaged = (getattr(error, "sqlite_errorcode", 0) & 0xFF) in _DAMAGED

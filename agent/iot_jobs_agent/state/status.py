@@ -1,4 +1,4 @@
-"""What people see of the agent at a glance: the status file's content and systemd's status line."""
+"""What people see of the agent at a glance: the contents of the status file, and systemd's status line."""
 
 import os
 import time
@@ -13,7 +13,7 @@ from iot_jobs_agent.state import directory as state_directory
 
 ERRORS_KEPT = 10
 
-# What who reads the status file relies on: a power cut, or another version, may have left something else.
+# What readers of the status file rely on. A power cut or another version may have left something else.
 _FORM: dict[str, Any] = {
     "thing_name": str,
     "pid": int,
@@ -27,7 +27,7 @@ _FORM: dict[str, Any] = {
 
 
 class StatusBoard:
-    """Gathers what the status file says. Times are epoch seconds."""
+    """Gathers the contents of the status file. Times are in epoch seconds."""
 
     def __init__(self, thing_name: str) -> None:
         self._thing_name = thing_name
@@ -37,11 +37,11 @@ class StatusBoard:
         self.degraded = ""
 
     def add_error(self, what: str, facts: Mapping[str, Any]) -> None:
-        """Keep a problem among the last ones."""
+        """Remember a problem; only the last ERRORS_KEPT are kept."""
         self._errors.append({"at": round(time.time(), 3), "what": what, **facts})
 
     def line(self, state: State) -> str:
-        """Return the one line for `systemctl status`."""
+        """Return the status line for `systemctl status`."""
         if self.degraded:
             return f"degraded: {self.degraded}"
         connection = "connected" if state.is_connected else "not connected"
@@ -49,7 +49,7 @@ class StatusBoard:
         return f"{connection}, {len(state.executions)} executions under way"
 
     def content(self, state: State) -> dict[str, Any]:
-        """Return the status file's content. It outlives the agent: who reads it looks at the lock first."""
+        """Return the contents of the status file. The file outlives the agent, so readers must check the lock first."""
         if state.is_connected and self._connected_since is None:
             self._connected_since = time.time()
         if not state.is_connected:
@@ -97,10 +97,10 @@ def _execution(execution: Execution) -> dict[str, Any]:
 
 
 def read(directory: Path) -> dict[str, Any]:
-    """Return what the agent last said of itself.
+    """Return the status that the agent last wrote.
 
     Raises:
-        StateDirectoryError: it never ran here; this user cannot read it; it is not what this version writes.
+        StateDirectoryError: the agent never ran here; this user cannot read it; it is not what this version writes.
     """
     found = state_directory.read_status(directory)
     if not _has_form(found, _FORM):
