@@ -13,11 +13,12 @@ import secrets
 import stat
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO, Literal, NamedTuple
+from typing import Any, BinaryIO, Literal, NamedTuple
 
-from iot_jobs_agent.attempts.reading import SaidLine, parse_result, parse_said_line
+from iot_jobs_agent.attempts.reading import SaidLine, parse_object, parse_result, parse_said_line
 from iot_jobs_agent.core.events import AttemptProgressed
 from iot_jobs_agent.core.job import AttemptId, AttemptResult, Ending, StartReason, Step, StepKind
 from iot_jobs_agent.shim import files, protocol
@@ -178,9 +179,13 @@ def read_age_s(directory: Path) -> float:
 def read_token(directory: Path) -> str:
     """Read the attempt's token; "" if it cannot be read."""
     try:
-        return str(json.loads(read_start(directory / files.SPEC))["token"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return str(_read_spec(directory)["token"])
+    except (OSError, ValueError, KeyError):
         return ""
+
+
+def _read_spec(directory: Path) -> Mapping[str, Any]:
+    return parse_object(read_start(directory / files.SPEC))
 
 
 def read_limits(directory: Path) -> tuple[float, float]:
@@ -189,9 +194,9 @@ def read_limits(directory: Path) -> tuple[float, float]:
     If they cannot be read, return the longest that a manifest may declare, so that no attempt is killed for that.
     """
     try:
-        spec = json.loads(read_start(directory / files.SPEC))
+        spec = _read_spec(directory)
         found = float(spec["max_timeout_s"]), float(spec["grace_s"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
         return LONGEST_S
     return found if all(0 <= each <= most for each, most in zip(found, LONGEST_S, strict=True)) else LONGEST_S
 

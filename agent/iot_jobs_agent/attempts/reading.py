@@ -41,7 +41,7 @@ def parse_said_line(line: bytes) -> SaidLine:
     Raises:
         ValueError: the line is not an object, or a member is invalid.
     """
-    members = _object(line)
+    members = parse_object(line)
     details = members.get("details", {})
     if not isinstance(details, dict):
         raise ValueError("details")  # noqa: TRY004 - one kind of error for every bad line
@@ -62,7 +62,7 @@ def parse_result(text: bytes) -> AttemptResult:
     Raises:
         ValueError: the text is not an object, a member is invalid, or the members contradict each other.
     """
-    members = {_OLD_MEMBERS.get(name, name): value for name, value in _object(text).items()}
+    members = {_OLD_MEMBERS.get(name, name): value for name, value in parse_object(text).items()}
     word = _text(members, "ending") or ""
     ending = Ending(_OLD_ENDINGS.get(word, word))
     code, signal = _whole(members, "code", 0, 255), _whole(members, "signal", 1, 64)
@@ -101,7 +101,12 @@ def parse_handler_result(text: str | None) -> tuple[Mapping[str, Any] | None, st
     return (parsed, "") if isinstance(parsed, dict) else (None, "the result file is not a JSON object")
 
 
-def _object(text: bytes) -> dict[str, Any]:
+def parse_object(text: bytes) -> dict[str, Any]:
+    """Return the JSON object that `text` is.
+
+    Raises:
+        ValueError: `text` is anything else.
+    """
     try:
         members = json.loads(text)
     except RecursionError:
@@ -112,9 +117,10 @@ def _object(text: bytes) -> dict[str, Any]:
 
 
 def _text(members: Mapping[str, Any], name: str) -> str | None:
-    value: str | None = members.get(name)
-    if value is not None:
-        _check_text(name, value)
+    if name not in members:
+        return None
+    value: str = members[name]
+    _check_text(name, value)
     return value
 
 
@@ -126,20 +132,24 @@ def _check_text(name: str, value: object) -> None:
 
 
 def _number(members: Mapping[str, Any], name: str, least: float, most: float) -> float | None:
-    value = members.get(name)
-    if value is None:
+    if name not in members:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    value = members[name]
+    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:  # NaN is neither
         raise ValueError(name)
-    if not least <= value <= most:
+    try:
+        number = float(value)
+    except OverflowError:  # of a whole number beyond 1.8e308, which JSON can spell
+        raise ValueError(name) from None
+    if not math.isfinite(number):
         raise ValueError(name)
-    return float(value)
+    return number
 
 
 def _whole(members: Mapping[str, Any], name: str, least: int, most: int = 2**63 - 1) -> int | None:
-    value = members.get(name)
-    if value is None:
+    if name not in members:
         return None
+    value = members[name]
     if type(value) is not int or not least <= value <= most:
         raise ValueError(name)
     return value

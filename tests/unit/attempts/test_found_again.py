@@ -22,6 +22,20 @@ if TYPE_CHECKING:
 
 ATTEMPT = AttemptId(ExecutionId("", "job-1", 1), 0, 1)
 UP = 'echo \'{"message": "up"}\' >&3; '
+EXITED = '{{"ending": "exited", "code": 0, {}}}'
+LINES = [
+    "{",
+    "[1]",
+    '{"details": 1}',
+    '{"deadline": "x"}',
+    '{"deadline": 1e400}',
+    '{"deadline": -1%s}' % ("0" * 400),
+    '{"progress": 1e400}',
+    '{"progress": 1%s}' % ("0" * 400),
+    '{"message": "\\ud800"}',
+    "[" * 100000,
+    "\udcff",
+]
 ORPHAN = "setsid sh -c 'setsid sleep 1000 & echo $! > pid; exec sleep 1000' & while [ ! -s pid ]; do :; done; "
 
 
@@ -148,6 +162,15 @@ async def test_a_shim_that_comes_after_its_attempt_was_given_up_starts_nothing(
         '{"ending": "lost"}',
         '{"ending": "signaled", "signal": 0}',
         "[" * 100000,
+        EXITED.format('"duration_s": 1' + "0" * 400),  # a whole number that no float can hold
+        EXITED.format('"duration_s": 1e400'),
+        EXITED.format('"duration_s": NaN'),
+        EXITED.format('"duration_s": null'),
+        EXITED.format('"leftovers_killed": 1' + "0" * 400),
+        EXITED.format('"leftovers_alive": 1' + "0" * 5000),  # more digits than Python reads
+        EXITED.format('"bad_result": null'),
+        EXITED.format('"notes": [1]'),
+        EXITED.format('"reason": "\\ud800"'),
     ],
 )
 async def test_a_torn_or_forged_result_is_none(story: "Story", content: str) -> None:
@@ -157,7 +180,16 @@ async def test_a_torn_or_forged_result_is_none(story: "Story", content: str) -> 
     assert (await story.ended()).ending is Ending.LOST
 
 
-@pytest.mark.parametrize("line", ["{", "[1]", '{"details": 1}', '{"deadline": "x"}', '{"progress": 1e400}', "\udcff"])
+async def test_what_a_shim_of_an_earlier_build_wrote_is_understood(story: "Story") -> None:
+    story.directory().mkdir()
+    old = '{"ending": "unstartable", "reason": "no such file", "swept": 2, "unswept": 1}'
+    (story.directory() / files.RESULT).write_text(old)
+    story.attempts.reattach([ATTEMPT])
+    result = await story.ended()
+    assert (result.ending, result.leftovers_killed, result.leftovers_alive) == (Ending.CANNOT_START, 2, 1)
+
+
+@pytest.mark.parametrize("line", LINES)
 async def test_a_torn_or_forged_event_is_skipped(story: "Story", line: str) -> None:
     text = line + '\n{"progress": 5}\n{"progress": 6'
     story.directory().mkdir()
@@ -165,6 +197,30 @@ async def test_a_torn_or_forged_event_is_skipped(story: "Story", line: str) -> N
     story.attempts.reattach([ATTEMPT])
     await story.ended()
     assert [e.progress for e in story.progressed] == [5]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{",
+        "[" * 100000,
+        '{"max_timeout_s": 1%s, "grace_s": 1, "token": 7}' % ("0" * 400),
+        '{"max_timeout_s": "1", "grace_s": NaN, "token": []}',
+    ],
+)
+async def test_a_torn_or_forged_specification_shortens_no_attempt(
+    new_story: "Callable[..., Story]", content: str
+) -> None:
+    """Its limits count as the longest: it is neither lost nor stopped because of them."""
+    first = new_story()
+    first.start("mkfifo go; " + UP + "read word < go; exit 6")
+    await first.said("up")
+    first.attempts.close()
+    (first.directory() / files.SPEC).write_text(content)
+    second = new_story()
+    assert second.attempts.reattach([ATTEMPT]) == set()
+    second.go()
+    assert (await second.ended()).code == 6
 
 
 AGENT = """
