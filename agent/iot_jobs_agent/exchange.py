@@ -88,6 +88,7 @@ class Exchange:
                 operation,
                 time.time(),
                 _jitter(),
+                found.queued_at,
             )
         )
 

@@ -63,13 +63,13 @@ def described(agent: Any, status: str, verdict: Any, execution: ExecutionId = JO
 def in_flight(execution: Execution, ticket: int) -> bool:
     phase = execution.phase
     if isinstance(phase, Running | Delayed | Rebooting):
-        return ticket == (phase.updates.probe.ticket if phase.updates.probe else 0)
-    return not isinstance(phase, Stopping) and ticket == phase.request.ticket
+        return ticket == phase.updates.probe
+    return not isinstance(phase, Stopping) and ticket == phase.ticket
 
 
 def call_ticket(agent: Any, execution: ExecutionId = JOB) -> int:
     phase = agent.phase(execution)
-    ticket: int = (phase.updates.request if isinstance(phase, Running | Delayed | Rebooting) else phase.request).ticket
+    ticket: int = phase.updates.ticket if isinstance(phase, Running | Delayed | Rebooting) else phase.ticket
     return ticket
 
 

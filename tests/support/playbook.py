@@ -135,6 +135,6 @@ def claims(agent: Any, what: Plan) -> None:
 
 
 def prepares(agent: Any, what: Plan) -> list[Any]:
-    ticket = agent.phase().request.ticket
+    ticket = agent.phase().ticket
     effects: list[Any] = agent.hears(Described(JOB, ticket, ExecutionStatus.IN_PROGRESS, 2, "me", what, "h"))
     return effects

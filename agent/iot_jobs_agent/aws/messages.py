@@ -27,12 +27,16 @@ class MalformedMessageError(AgentError):
 
 @dataclass(frozen=True, slots=True)
 class ServiceExecution:
-    """A job execution as the service describes it. `document` is any JSON value and may contain secrets."""
+    """A job execution as the service describes it. `document` is any JSON value and may contain secrets.
+
+    `queued_at` is in whole epoch seconds, 0 if the service did not say.
+    """
 
     id: ExecutionId
     status: ExecutionStatus
     version: int
     agent_id: str
+    queued_at: int = 0
     document: Any = field(default=None, repr=False)
 
 
@@ -161,6 +165,7 @@ def parse_execution(message: Json, namespace: str, execution_number: int = 1) ->
         status=status,
         version=_integer(execution, "versionNumber", 0),
         agent_id=agent_id if isinstance(agent_id, str) else "",
+        queued_at=_epoch_s(execution.get("queuedAt")),
         document=execution.get("jobDocument"),
     )
 
@@ -236,6 +241,12 @@ def _id(entry: Any, namespace: str, execution_number: int = 1) -> ExecutionId:
     if not isinstance(job_id, str) or not _JOB_ID.fullmatch(job_id):
         raise MalformedMessageError("member jobId is none")
     return ExecutionId(namespace, job_id, _integer(entry, "executionNumber", execution_number, least=1))
+
+
+def _epoch_s(value: Any) -> int:
+    """Return a time of the service in whole seconds: it has no fractions over MQTT, and may have some over HTTPS."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return int(value) if is_number and 0 <= value <= _LARGEST else 0
 
 
 def _integer(entry: Json, key: str, default: int, *, least: int = 0) -> int:

@@ -8,10 +8,21 @@ from iot_jobs_agent.core import backoff
 from iot_jobs_agent.core.effects import Note, StartAttempt, Turn
 from iot_jobs_agent.core.events import Described, DescribeFailed, UpdateFailed
 from iot_jobs_agent.core.job import AttemptId, ExecutionStatus, Outcome, Plan, Refusal, Step
-from iot_jobs_agent.core.queues import confirm_listed, drop_after_miss, leave_alone
+from iot_jobs_agent.core.queues import confirm_listed, drop_refused, drop_waiting, leave_alone
 from iot_jobs_agent.core.settling import begin_report, close
 from iot_jobs_agent.core.slots import wants_reboot
-from iot_jobs_agent.core.state import Claiming, Execution, Judging, Preparing, Reporting, Running, State, Updates, Work
+from iot_jobs_agent.core.state import (
+    Claiming,
+    Execution,
+    Judging,
+    Preparing,
+    Reporting,
+    Running,
+    Settled,
+    State,
+    Updates,
+    Work,
+)
 
 STEP_TIMER_SLACK_MINUTES = 15
 STEP_TIMER_LONGEST_MINUTES = 10080
@@ -28,11 +39,14 @@ def step_timeout_minutes(step: Step, remaining_s: float | None = None, delay_s: 
 def on_described_while_judging(state: State, execution: Execution, event: Described, now: float) -> Turn:
     """Decide whether the execution is ours to run, ours to report, or none of our business."""
     if event.status.is_terminal:
-        return drop_after_miss(state, execution.id, now, event.jitter), []
+        return drop_refused(state, execution.id, now, event.jitter, backoff.CONTRADICTED), []
     state = confirm_listed(state, execution.id)
-    execution = replace(execution, operation=event.operation)
+    execution = replace(execution, operation=event.operation, queued_at=event.queued_at)
     if event.status is ExecutionStatus.IN_PROGRESS:
         return _on_found_in_progress(state, execution, event)
+    known = state.settled.get(execution.id)
+    if known is not None and known.is_of(event.queued_at):
+        return _report_again(state, execution, known, version=event.version)
     match event.verdict:
         case Refusal(is_unknown=True) if state.settings.ignores_unknown:
             return leave_alone(state, execution.id), [Note(execution.id, "left to another agent", "unknown here")]
@@ -51,13 +65,20 @@ def _on_found_in_progress(state: State, execution: Execution, event: Described) 
         note = Note(execution.id, "left to another agent", event.agent_id or "it gave no id")
         return leave_alone(state, execution.id), [note]
     known = state.settled.get(execution.id)
-    if known is not None and known.status not in REPORTABLE:
-        # The service has told us that it ended this execution, so this answer is outdated, and we must not report.
-        return leave_alone(state, execution.id), [Note(execution.id, "left alone", "the service ended it before")]
-    if known is not None:
-        return state.with_phase(execution, Reporting(known)), []
+    if known is not None and (known.is_of(event.queued_at) or not (known.queued_at and event.queued_at)):
+        return _report_again(state, execution, known)
     reason = "this agent lost its journal while the job ran; whether it ran to its end is not known"
     return begin_report(state, execution, Outcome(ExecutionStatus.FAILED, reason, "journal-lost"))
+
+
+def _report_again(state: State, execution: Execution, known: Settled, version: int = 0) -> Turn:
+    """Report the outcome that we know already, and start nothing: the service forgot it, or its answer is outdated.
+
+    If it was the service that ended the execution, we must not report, so we leave it alone.
+    """
+    if known.outcome.status not in REPORTABLE:
+        return leave_alone(state, execution.id), [Note(execution.id, "left alone", "the service ended it before")]
+    return state.with_phase(execution, Reporting(known.outcome, version=version)), []
 
 
 def on_described_while_claiming(
@@ -65,19 +86,23 @@ def on_described_while_claiming(
 ) -> Turn:
     """Find out what became of a claim in doubt. Remember a closed execution: a stale answer may still call it ours."""
     if event.status.is_terminal:
-        return close(state, execution, Outcome(event.status, "the service ended it"), now)
+        return close(state, execution, Outcome(event.status, "the service ended it"), now, jitter=event.jitter)
     if event.status is ExecutionStatus.IN_PROGRESS and event.agent_id == state.agent_id:
-        if execution.id in state.settled:
+        known = state.settled.get(execution.id)
+        if known is not None and known.is_of(event.queued_at):
+            return _report_again(state, execution, known)
+        if known is not None and not (known.queued_at and event.queued_at):
             return _on_ours_again(state, execution, phase, event, now)
+        execution = replace(execution, queued_at=event.queued_at)
         return _on_ours(state, execution, Preparing(Work(phase.plan)), event, now, is_claim_old=True)
     return on_described_while_judging(state.with_phase(execution, Judging()), execution, event, now)
 
 
 def _on_ours_again(state: State, execution: Execution, phase: Claiming, event: Described, now: float) -> Turn:
     """Ask again, then report a failure: this id has ended here before, and what it names now may have run already."""
-    request = backoff.retry_later(phase.request, now, event.jitter)
-    if request.failures <= backoff.STALE_ANSWERS:
-        return state.with_phase(execution, replace(phase, version=0, request=request)), []
+    if backoff.of(state, execution.id).contradictions < backoff.STALE_ANSWERS:
+        state = backoff.back_off(state, execution.id, now, event.jitter, backoff.CONTRADICTED)
+        return state.with_phase(execution, replace(phase, version=0)), []
     reason = "an execution of this id has ended here before; whether this is another one is not known"
     return begin_report(state, execution, Outcome(ExecutionStatus.FAILED, reason, "journal-lost"))
 
@@ -89,19 +114,15 @@ def on_claimed(state: State, execution: Execution, phase: Claiming) -> Turn:
 
 def on_claim_failed(state: State, execution: Execution, phase: Claiming, event: UpdateFailed, now: float) -> Turn:
     """Drop the execution if it is closed, leave it alone if our claim was malformed; otherwise ask or claim again."""
+    notes = backoff.note_refusal(state, execution.id, "claim refused", event.code)
     is_closed = event.current is not None and event.current.is_terminal
     if event.code in backoff.CLOSED or is_closed:
-        return drop_after_miss(state, execution.id, now, event.jitter), []
+        return drop_refused(state, execution.id, now, event.jitter, event.code), notes
     if event.code in backoff.HOPELESS and event.code != "VersionMismatch":
-        note = Note(execution.id, "claim refused", event.code, is_problem=True)
-        return leave_alone(state, execution.id), [note]
-    request = backoff.retry_later(phase.request, now, event.jitter, event.code)
-    if event.code == "VersionMismatch" and request.failures == 1:
-        request = replace(request, retry_at=now)
-    version = (
-        phase.version if event.code == backoff.THROTTLED else 0
-    )  # a throttled claim was not applied, so there is no need to ask
-    return state.with_phase(execution, replace(phase, version=version, request=request)), []
+        return leave_alone(state, execution.id), notes
+    state = backoff.back_off(state, execution.id, now, event.jitter, event.code)
+    version = phase.version if event.code == backoff.THROTTLED else 0  # a throttled claim was not applied: do not ask
+    return state.with_phase(execution, replace(phase, version=version)), notes
 
 
 def on_described_while_preparing(
@@ -109,11 +130,14 @@ def on_described_while_preparing(
 ) -> Turn:
     """Start the step with the fresh document, unless the execution is no longer ours."""
     if event.status.is_terminal:
-        return close(state, execution, Outcome(event.status, "the service ended it"), now)
-    if event.status is ExecutionStatus.QUEUED:
+        return close(state, execution, Outcome(event.status, "the service ended it"), now, jitter=event.jitter)
+    is_same = execution.is_queued_at(event.queued_at)
+    if event.status is ExecutionStatus.QUEUED and (phase.work.is_untouched or not is_same):
         return _on_queued_again(state, execution, phase, event, now)
-    if event.agent_id != state.agent_id:
-        return close(state, execution, Outcome(ExecutionStatus.REMOVED, "another agent took it over"), now)
+    if event.status is ExecutionStatus.IN_PROGRESS and event.agent_id != state.agent_id:
+        return close(
+            state, execution, Outcome(ExecutionStatus.REMOVED, "another agent took it over"), now, jitter=event.jitter
+        )
     return _on_ours(state, execution, phase, event, now)
 
 
@@ -123,12 +147,12 @@ def _on_queued_again(state: State, execution: Execution, phase: Preparing, event
     While nothing has run, go back to claiming: the expected version tells the two apart. Once something has run, ask
     a few times, because answers that old soon stop coming; then close the execution.
     """
-    request = backoff.retry_later(phase.request, now, event.jitter)
+    state = backoff.back_off(state, execution.id, now, event.jitter, backoff.CONTRADICTED)
     if phase.work.is_untouched:
-        return state.with_phase(execution, Claiming(phase.work.plan, request=request)), []
-    if request.failures > backoff.STALE_ANSWERS:
-        return close(state, execution, Outcome(ExecutionStatus.REMOVED, backoff.QUEUED_AGAIN), now)
-    return state.with_phase(execution, replace(phase, request=request)), []
+        return state.with_phase(execution, Claiming(phase.work.plan)), []
+    if execution.precedes(event.queued_at) or backoff.is_insistent(state, execution.id):
+        return close(state, execution, Outcome(ExecutionStatus.REMOVED, backoff.QUEUED_AGAIN), now, jitter=event.jitter)
+    return state, []
 
 
 def _on_ours(
@@ -169,10 +193,16 @@ def on_describe_failed(
     """Drop an execution that is closed, or that we failed to judge too often; otherwise ask again after a back-off."""
     if event.code in backoff.CLOSED:
         if isinstance(phase, Claiming | Preparing):
-            return close(state, execution, Outcome(ExecutionStatus.REMOVED, f"the service answered {event.code}"), now)
-        return drop_after_miss(state, execution.id, now, event.jitter), []
-    request = backoff.retry_later(phase.request, now, event.jitter, event.code)
-    if isinstance(phase, Judging) and request.failures >= UNANSWERED_LOOKS:
+            return close(
+                state,
+                execution,
+                Outcome(ExecutionStatus.REMOVED, f"the service answered {event.code}"),
+                now,
+                jitter=event.jitter,
+            )
+        return drop_refused(state, execution.id, now, event.jitter, event.code), []
+    state = backoff.back_off(state, execution.id, now, event.jitter, event.code)
+    if isinstance(phase, Judging) and backoff.of(state, execution.id).failures >= UNANSWERED_LOOKS:
         note = Note(execution.id, "cannot be looked at, others go first", event.code, is_problem=True)
-        return drop_after_miss(state, execution.id, now, event.jitter), [note]
-    return state.with_phase(execution, replace(phase, request=request)), []
+        return drop_waiting(state, execution.id, now), [note]
+    return state, []

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from iot_jobs_agent.core import backoff
 from iot_jobs_agent.core.effects import Effect, Note, Reboot, Turn
 from iot_jobs_agent.core.events import RebootFailed
 from iot_jobs_agent.core.job import AttemptResult, ExecutionStatus, OnInterrupt, Outcome, StartReason, StatusDetails
@@ -104,7 +105,7 @@ def resume_due(state: State, now: float) -> Turn:
 def order_reboot(state: State, now: float) -> Turn:
     """Order the reboot once nothing runs and, while connected, once we have tried to tell the service."""
     waiting = [e for e in state.executions.values() if isinstance(e.phase, Rebooting) and not e.phase.is_ordered]
-    if not waiting or not is_quiet(state) or (state.is_connected and any(_is_unreported(e) for e in waiting)):
+    if not waiting or not is_quiet(state) or (state.is_connected and any(_is_unreported(state, e) for e in waiting)):
         return state, []
     effects: list[Effect] = [Reboot()]
     for execution in state.executions.values():
@@ -134,9 +135,10 @@ def deadlines(state: State) -> list[float]:
     return due
 
 
-def _is_unreported(execution: Execution) -> bool:
+def _is_unreported(state: State, execution: Execution) -> bool:
     updates = getattr(execution.phase, "updates", Updates())
-    return not updates.request.failures and (updates.report_at is not None or updates.request.ticket > 0)
+    has_failed = backoff.of(state, execution.id).failures > 0
+    return not has_failed and (updates.report_at is not None or updates.ticket > 0)
 
 
 def _not_rebooted(state: State, execution: Execution, phase: Rebooting, why: str) -> Turn:

@@ -52,7 +52,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import assert_never
 
-from iot_jobs_agent.core import claiming, continuing, progress, queues, requests, running, settling
+from iot_jobs_agent.core import backoff, claiming, continuing, progress, queues, requests, running, settling
 from iot_jobs_agent.core.effects import JOURNAL, Effect, Forget, Save, Settle, StopAttempt, Turn
 from iot_jobs_agent.core.events import (
     Answer,
@@ -112,19 +112,21 @@ def next_deadline(state: State, now: float) -> float | None:
     if state.is_connected:
         times += [queue.fetch_at for queue in state.queues.values() if queue.fetch_at is not None and not queue.ticket]
         for execution in state.executions.values():
-            times += requests.deadlines(execution.phase)
+            times += requests.deadlines(state, execution)
+        times += [backoff.of(state, listed).until for listed in untaken(state)]
     return min((t for t in times if t > now), default=None)
 
 
 def is_idle(state: State) -> bool:
-    """Return whether every execution the service has shown us is settled, left alone, or unreportable for now."""
-    settled = [q.is_known and not (q.ticket or q.failures or q.doubts or q.misses) for q in state.queues.values()]
+    """Return whether every execution the service has shown us is settled, left alone, or refused again and again."""
+    settled = [q.is_known and not (q.ticket or q.failures or q.doubts) for q in state.queues.values()]
     is_free = not any(e.holds_a_slot or isinstance(e.phase, Delayed) for e in state.executions.values())
-    return state.is_connected and is_free and all(settled) and len(settled) > 0
+    is_tried_again = any(backoff.of(state, each).failures == 1 for each in untaken(state))
+    return state.is_connected and is_free and not is_tried_again and all(settled) and len(settled) > 0
 
 
 def untaken(state: State) -> list[ExecutionId]:
-    """Return the pending executions neither under way nor left alone. An idle agent has some only while paused."""
+    """Return the pending executions neither under way nor left alone. An idle agent has some if paused, or refused."""
     listed = [execution for queue in state.queues.values() for execution in queue.pending]
     return [execution for execution in listed if execution not in state.executions and execution not in state.foreign]
 
@@ -213,6 +215,8 @@ def _on_attempt(state: State, event: AttemptEvent, now: float) -> Turn:
     execution = state.executions.get(event.attempt.execution)
     if execution is None or execution.attempt != event.attempt:
         return state, []
+    if not isinstance(event, AttemptProgressed):
+        state = backoff.end(state, execution.id)
     match execution.phase, event:
         case Running() as phase, AttemptStarted():
             return running.on_started(state, execution, phase, now)
@@ -242,6 +246,9 @@ def _on_answer(state: State, execution: Execution, phase: Answerable, event: Ans
 
 
 def _on_described(state: State, execution: Execution, phase: Answerable, event: Described, now: float) -> Turn:
+    if execution.follows(event.queued_at) and not backoff.is_insistent(state, execution.id):  # an outdated answer
+        outdated = DescribeFailed(event.execution, event.ticket, backoff.CONTRADICTED, event.jitter)
+        return _on_describe_failed(state, execution, phase, outdated, now)
     match phase:
         case Judging():
             return claiming.on_described_while_judging(state, execution, event, now)

@@ -33,6 +33,7 @@ class Settle:
     outcome: Outcome
     claimed_at: float
     service_accepted: bool
+    queued_at: int = 0
 
 
 @dataclass(frozen=True, slots=True)

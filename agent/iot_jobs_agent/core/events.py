@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from iot_jobs_agent.core.job import AttemptId, AttemptResult, ExecutionId, ExecutionStatus, Outcome, Plan, Refusal
-from iot_jobs_agent.core.state import Execution
+from iot_jobs_agent.core.job import AttemptId, AttemptResult, ExecutionId, ExecutionStatus, Plan, Refusal
+from iot_jobs_agent.core.state import Execution, Settled
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class JournalOpened:
 
     agent_id: str
     executions: tuple[Execution, ...] = ()
-    settled: Mapping[ExecutionId, Outcome] = field(default_factory=dict)
+    settled: Mapping[ExecutionId, Settled] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +79,7 @@ class Described:
     operation: str = ""
     at: float = 0.0
     jitter: float = 0.0
+    queued_at: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,6 @@ from iot_jobs_agent.core.state import (
     Delayed,
     Execution,
     Rebooting,
-    Request,
     Running,
     State,
     Stopping,
@@ -62,36 +61,50 @@ def update(state: State, execution: Execution, phase: Underway, ticket: int, now
 
 
 def on_update_accepted(state: State, execution: Execution, phase: Underway) -> Turn:
-    """Clear the request: the service has the update."""
-    return with_updates(state, execution, phase, replace(phase.updates, request=Request())), []
+    """Note the progress: the service has the update."""
+    return with_updates(backoff.end(state, execution.id), execution, phase, phase.updates), []
 
 
 def on_update_failed(state: State, execution: Execution, phase: Underway, event: UpdateFailed, now: float) -> Turn:
     """End the execution if the refusal says that it is closed; send the update again later if that can help."""
-    if event.code in backoff.CLOSED:
+    if event.code in backoff.CLOSED and (event.current is None or event.current.is_terminal):
         status = event.current or ExecutionStatus.REMOVED
-        return end(state, execution, phase, Outcome(status, f"the service answered {event.code}"), now)
-    if event.code in backoff.HOPELESS:
-        note = Note(execution.id, "progress refused", event.code, is_problem=True)
-        return with_updates(state, execution, phase, replace(phase.updates, request=Request())), [note]
-    request = backoff.retry_later(phase.updates.request, now, event.jitter, event.code)
-    updates = replace(phase.updates, request=request, report_at=request.retry_at)
-    return with_updates(state, execution, phase, updates), []
+        return end(
+            state, execution, phase, Outcome(status, f"the service answered {event.code}"), now, jitter=event.jitter
+        )
+    notes = backoff.note_refusal(state, execution.id, "progress refused", event.code)
+    state = backoff.back_off(state, execution.id, now, event.jitter, event.code)
+    updates = replace(phase.updates, report_at=None if event.code in backoff.HOPELESS else now)
+    updates = replace(updates, probe=0) if event.code in backoff.CLOSED else updates
+    return with_updates(state, execution, phase, updates), notes
 
 
 def on_probed(state: State, execution: Execution, phase: Underway, event: Described, now: float) -> Turn:
     """End the execution if the service has closed it or another agent took it over; otherwise the probe is done."""
     if event.status.is_terminal:
-        return end(state, execution, phase, Outcome(event.status, "the service ended it"), now)
+        return end(state, execution, phase, Outcome(event.status, "the service ended it"), now, jitter=event.jitter)
     if event.status is ExecutionStatus.IN_PROGRESS and event.agent_id not in {"", state.agent_id}:
         outcome = Outcome(ExecutionStatus.REMOVED, "another agent took it over")
-        return end(state, execution, phase, outcome, now)
-    if event.status is ExecutionStatus.QUEUED:  # older than our claim, or another execution under the same id
-        probe = backoff.retry_later(phase.updates.probe or Request(), now, event.jitter)
-        if probe.failures > backoff.STALE_ANSWERS:
-            return end(state, execution, phase, Outcome(ExecutionStatus.REMOVED, backoff.QUEUED_AGAIN), now)
-        return with_updates(state, execution, phase, replace(phase.updates, probe=probe)), []
-    return with_updates(state, execution, phase, replace(phase.updates, probe=None)), []
+        return end(state, execution, phase, outcome, now, jitter=event.jitter)
+    updates = replace(phase.updates, probe=None)
+    if event.status is ExecutionStatus.QUEUED and execution.is_queued_at(event.queued_at):
+        updates = replace(updates, report_at=now)  # the service forgot the claim, or this answer predates it
+    elif event.status is ExecutionStatus.QUEUED:  # it predates our claim, or is about another execution of this id
+        state = backoff.back_off(state, execution.id, now, event.jitter, backoff.CONTRADICTED)
+        if execution.precedes(event.queued_at) or backoff.is_insistent(state, execution.id):
+            return end(
+                state,
+                execution,
+                phase,
+                Outcome(ExecutionStatus.REMOVED, backoff.QUEUED_AGAIN),
+                now,
+                jitter=event.jitter,
+            )
+        updates = replace(updates, probe=0)
+    else:
+        state = backoff.end(state, execution.id)
+        execution = replace(execution, queued_at=execution.queued_at or event.queued_at)
+    return with_updates(state, execution, phase, updates), []
 
 
 def on_probe_failed(state: State, execution: Execution, phase: Underway, event: DescribeFailed, now: float) -> Turn:
@@ -99,15 +112,22 @@ def on_probe_failed(state: State, execution: Execution, phase: Underway, event: 
     if event.code in backoff.CLOSED:
         status = ExecutionStatus.REMOVED if event.code == "ResourceNotFound" else ExecutionStatus.CANCELED
         how = "deleted" if event.code == "ResourceNotFound" else "cancelled, timed out or ended by somebody else"
-        return end(state, execution, phase, Outcome(status, f"the service answered {event.code}: {how}"), now)
-    probe = backoff.retry_later(phase.updates.probe or Request(), now, event.jitter, event.code)
-    return with_updates(state, execution, phase, replace(phase.updates, probe=probe)), []
+        return end(
+            state,
+            execution,
+            phase,
+            Outcome(status, f"the service answered {event.code}: {how}"),
+            now,
+            jitter=event.jitter,
+        )
+    state = backoff.back_off(state, execution.id, now, event.jitter, event.code)
+    return with_updates(state, execution, phase, replace(phase.updates, probe=0)), []
 
 
-def end(state: State, execution: Execution, phase: Underway, outcome: Outcome, now: float) -> Turn:
+def end(state: State, execution: Execution, phase: Underway, outcome: Outcome, now: float, *, jitter: float) -> Turn:
     """Stop the whole process tree, if there is one: the service ended the execution. Nothing more is reported."""
     if not isinstance(phase, Running):
-        return close(state, execution, outcome, now)
+        return close(state, execution, outcome, now, jitter=jitter)
     attempt = AttemptId(execution.id, phase.work.step, phase.work.number)
     note = Note(execution.id, "stopping", outcome.reason)
     return state.with_phase(execution, Stopping(phase.work, outcome)), [StopAttempt(attempt), note]

@@ -16,7 +16,6 @@ from iot_jobs_agent.core.state import (
     Queue,
     Rebooting,
     Reporting,
-    Request,
     Running,
     State,
     Updates,
@@ -43,13 +42,13 @@ def on_notified(state: State, event: Notified, now: float) -> State:
         return state
     if event.is_complete:
         pending = event.pending
-        state = _probe_missing(state, event.namespace, pending, now)
-        if any(e not in pending and _is_news(state, e) for e in queue.pending):  # it ended, or this hint is stale
+        state = _probe_missing(state, event.namespace, pending)
+        if any(e not in pending and _is_news(state, e, now) for e in queue.pending):  # it ended, or this hint is stale
             queue = replace(queue, fetch_at=now, is_complete=True)
     else:
         pending = (*event.pending, *(known for known in queue.pending if known not in event.pending))
     pending = pending[:PENDING_KEPT]
-    doubts = DOUBTS if any(_is_news(state, e) for e in event.pending) else queue.doubts
+    doubts = DOUBTS if any(_is_news(state, e, now) for e in event.pending) else queue.doubts
     return state.with_queue(event.namespace, replace(queue, pending=pending, doubts=doubts))
 
 
@@ -61,11 +60,11 @@ def on_listed(state: State, event: Listed, now: float) -> State:
     state = _leave_unwanted(state, event.pending)
     next_at = now + state.settings.poll_interval_s * (0.9 + event.jitter / 5)
     if event.is_complete:
-        state = _probe_missing(state, event.namespace, event.pending, now)
+        state = _probe_missing(state, event.namespace, event.pending)
         listed = frozenset(event.pending)
         foreign = frozenset(f for f in state.foreign if f.namespace != event.namespace or f in listed)
         state = replace(state, foreign=foreign)
-    is_served = any(_is_news(state, e) for e in event.pending)
+    is_served = any(_is_news(state, e, now) for e in event.pending)
     is_blocked = not (event.is_complete or queue.is_complete) and bool(event.pending) and not is_served
     doubts = 0 if is_served or not queue.doubts else queue.doubts - 1
     if is_blocked:
@@ -79,7 +78,6 @@ def on_listed(state: State, event: Listed, now: float) -> State:
         is_complete=is_blocked or not doubts,
         is_known=True,
         doubts=doubts,
-        misses=queue.misses if is_served else 0,
     )
     return state.with_queue(event.namespace, listed_queue)
 
@@ -99,23 +97,30 @@ def drop(state: State, gone: ExecutionId, now: float) -> State:
     return _fetch_next(state.without_execution(gone), gone, now)
 
 
-def drop_after_miss(state: State, gone: ExecutionId, now: float, jitter: float) -> State:
-    """Stop tracking an execution that was listed but is closed, and fetch the list: later, the more misses there were.
+def drop_refused(state: State, refused: ExecutionId, now: float, jitter: float, code: str) -> State:
+    """Stop tracking an execution that was listed, but is closed if it is described or claimed, and back off.
 
     The service is eventually consistent: for a while, a list may name executions that are closed when described.
     """
-    state = state.without_execution(gone)
-    queue = state.queues.get(gone.namespace)
+    state = backoff.back_off(state, refused, now, jitter, code, relists=True)
+    known = backoff.of(state, refused)
+    return drop_waiting(state, refused, now if known.failures == 1 else known.until)
+
+
+def drop_waiting(state: State, waiting: ExecutionId, fetch_at: float) -> State:
+    """Stop tracking an execution that must wait, let others go first, and fetch the list by `fetch_at`."""
+    state = state.without_execution(waiting)
+    queue = state.queues.get(waiting.namespace)
     if queue is None:
         return state
-    fetch_at = now + backoff.delay_s(queue.misses, jitter) if queue.misses else now
-    return _fetch_next(state.with_queue(gone.namespace, replace(queue, misses=queue.misses + 1)), gone, fetch_at)
+    fetch_at = fetch_at if queue.fetch_at is None else min(fetch_at, queue.fetch_at)
+    return state.with_queue(waiting.namespace, replace(queue, fetch_at=fetch_at, is_complete=not queue.is_known))
 
 
 def confirm_listed(state: State, found: ExecutionId) -> State:
-    """Record that a listed execution really exists, which clears the doubts and misses of its namespace."""
+    """Record that a listed execution really exists, which clears the doubts of its namespace."""
     queue = state.queues.get(found.namespace)
-    return state if queue is None else state.with_queue(found.namespace, replace(queue, doubts=0, misses=0))
+    return state if queue is None else state.with_queue(found.namespace, replace(queue, doubts=0))
 
 
 def leave_alone(state: State, other: ExecutionId) -> State:
@@ -134,9 +139,9 @@ def _leave_unwanted(state: State, named: tuple[ExecutionId, ...]) -> State:
     return replace(state, foreign=state.foreign | others) if others else state
 
 
-def _is_news(state: State, named: ExecutionId) -> bool:
+def _is_news(state: State, named: ExecutionId, now: float) -> bool:
     """Return whether the execution is new to us: neither tracked nor left alone."""
-    return named not in state.executions and named not in state.foreign
+    return named not in state.executions and named not in state.foreign and not backoff.must_wait(state, named, now)
 
 
 def _fetch_next(state: State, gone: ExecutionId, fetch_at: float) -> State:
@@ -151,7 +156,7 @@ def _fetch_next(state: State, gone: ExecutionId, fetch_at: float) -> State:
 def due_fetches(state: State, now: float) -> tuple[State, list[Effect]]:
     """Send the fetches that are due, unless a report is in flight: once answered, it changes what is pending."""
     effects: list[Effect] = []
-    if any(isinstance(e.phase, Reporting) and e.phase.request.ticket for e in state.executions.values()):
+    if any(isinstance(e.phase, Reporting) and e.phase.ticket for e in state.executions.values()):
         return state, effects
     for namespace, queue in state.queues.items():
         if queue.ticket or queue.fetch_at is None or queue.fetch_at > now:
@@ -164,22 +169,22 @@ def due_fetches(state: State, now: float) -> tuple[State, list[Effect]]:
 
 def fill_slots(state: State, now: float) -> State:
     """Fill the free slots with pending executions, in the service's order, taking turns between namespaces."""
-    while may_take_on(state, now) and (chosen := _next_candidate(state)) is not None:
+    while may_take_on(state, now) and (chosen := _next_candidate(state, now)) is not None:
         state = replace(state, turn=state.turn + 1).with_execution(Execution(chosen, Judging()))
     return state
 
 
-def _next_candidate(state: State) -> ExecutionId | None:
+def _next_candidate(state: State, now: float) -> ExecutionId | None:
     namespaces = state.settings.namespaces
     for offset in range(len(namespaces)):
         queue = state.queues.get(namespaces[(state.turn + offset) % len(namespaces)], Queue())
         for candidate in queue.pending:
-            if _is_news(state, candidate):
+            if _is_news(state, candidate, now):
                 return candidate
     return None
 
 
-def _probe_missing(state: State, namespace: str, listed: tuple[ExecutionId, ...], now: float) -> State:
+def _probe_missing(state: State, namespace: str, listed: tuple[ExecutionId, ...]) -> State:
     """Probe each execution of ours that a list no longer names: nothing else would tell us of a cancellation."""
     for execution in state.executions.values():
         if execution.id.namespace != namespace or execution.id in listed:
@@ -190,10 +195,10 @@ def _probe_missing(state: State, namespace: str, listed: tuple[ExecutionId, ...]
                 | Delayed(updates=Updates(probe=None))
                 | Rebooting(updates=Updates(probe=None))
             ) as phase:
-                updates = replace(phase.updates, probe=Request(retry_at=now))
+                updates = replace(phase.updates, probe=0)
                 state = state.with_phase(execution, replace(phase, updates=updates))
-            case Preparing(request=Request(ticket=0)) as phase:
-                state = state.with_phase(execution, replace(phase, request=replace(phase.request, retry_at=now)))
+            case Preparing():
+                state = backoff.end_silence(state, execution.id)
             case _:
                 pass
     return state

@@ -8,8 +8,9 @@ from iot_jobs_agent.core.effects import ForgetAttempts, Note, Settle, Turn
 from iot_jobs_agent.core.events import Described, DescribeFailed, UpdateFailed
 from iot_jobs_agent.core.job import ExecutionId, ExecutionStatus, Outcome, StatusDetails
 from iot_jobs_agent.core.queues import drop
-from iot_jobs_agent.core.state import SETTLED_KEPT, Execution, Judging, Reporting, Request, State, Underway
+from iot_jobs_agent.core.state import SETTLED_KEPT, Execution, Judging, Reporting, Settled, State, Underway
 
+REFUSALS = 5  # after that many, an outcome that the service refuses gives its slot to others
 GONE = "the service does not have it any more"
 
 
@@ -24,8 +25,12 @@ def begin_report(
     return state.with_phase(execution, Reporting(outcome, details or {}, version, asks_first=asks_first)), [note]
 
 
-def close(state: State, execution: Execution, outcome: Outcome, now: float) -> Turn:
-    """Settle an execution that the service ended: report nothing more, and put what we know into the history."""
+def close(state: State, execution: Execution, outcome: Outcome, now: float, *, jitter: float = 0.0) -> Turn:
+    """Settle an execution that the service ended: report nothing more, and put what we know into the history.
+
+    Back off, in case the service goes on to list it.
+    """
+    state = backoff.back_off(state, execution.id, now, jitter, backoff.CONTRADICTED, relists=True)
     return _settle(state, execution, outcome, now, service_accepted=False)
 
 
@@ -34,17 +39,24 @@ def on_described_while_reporting(
 ) -> Turn:
     """Let the report go out if the service still has the execution that we claimed; otherwise close it."""
     if event.status is phase.outcome.status:  # it already has our report; only the answer was lost
+        state = backoff.back_off(state, execution.id, now, event.jitter, backoff.CONTRADICTED, relists=True)
         return _settle(state, execution, phase.outcome, now, service_accepted=True)
     if event.status.is_terminal:
-        return close(state, execution, Outcome(event.status, "the service ended it first"), now)
+        return close(state, execution, Outcome(event.status, "the service ended it first"), now, jitter=event.jitter)
     if event.status is ExecutionStatus.QUEUED:  # older than our claim, or another execution under the same id
-        request = backoff.retry_later(phase.request, now, event.jitter)
-        if request.failures > backoff.STALE_ANSWERS:
-            return close(state, execution, Outcome(ExecutionStatus.REMOVED, backoff.QUEUED_AGAIN), now)
-        return state.with_phase(execution, replace(phase, request=request)), []
+        if execution.is_queued_at(event.queued_at):
+            return state.with_phase(execution, replace(phase, version=event.version, asks_first=False)), []
+        state = backoff.back_off(state, execution.id, now, event.jitter, backoff.CONTRADICTED)
+        if execution.precedes(event.queued_at) or backoff.is_insistent(state, execution.id):
+            return close(
+                state, execution, Outcome(ExecutionStatus.REMOVED, backoff.QUEUED_AGAIN), now, jitter=event.jitter
+            )
+        return state, []
     if event.status is ExecutionStatus.IN_PROGRESS and event.agent_id not in {"", state.agent_id}:
-        return close(state, execution, Outcome(ExecutionStatus.REMOVED, "another agent took it over"), now)
-    return state.with_phase(execution, replace(phase, asks_first=False, request=Request())), []
+        return close(
+            state, execution, Outcome(ExecutionStatus.REMOVED, "another agent took it over"), now, jitter=event.jitter
+        )
+    return state.with_phase(execution, replace(phase, asks_first=False)), []
 
 
 def on_describe_failed_while_reporting(
@@ -55,47 +67,58 @@ def on_describe_failed_while_reporting(
     Otherwise ask again later.
     """
     if event.code == "ResourceNotFound":
-        return close(state, execution, Outcome(ExecutionStatus.REMOVED, GONE), now)
+        return close(state, execution, Outcome(ExecutionStatus.REMOVED, GONE), now, jitter=event.jitter)
     if event.code in backoff.CLOSED | backoff.HOPELESS:
-        return state.with_phase(execution, replace(phase, asks_first=False, request=Request())), []
-    request = backoff.retry_later(phase.request, now, event.jitter, event.code)
-    return state.with_phase(execution, replace(phase, request=request)), []
+        return state.with_phase(execution, replace(phase, asks_first=False)), []
+    return backoff.back_off(state, execution.id, now, event.jitter, event.code), []
 
 
 def on_report_accepted(state: State, execution: Execution, phase: Reporting, now: float) -> Turn:
-    """Settle the execution: the service has the outcome."""
-    return _settle(state, execution, phase.outcome, now, service_accepted=True)
+    """Settle the execution: the service has the outcome. If it was only the claim before it, report the outcome now."""
+    if phase.needs_claim:
+        return state.with_phase(execution, replace(phase, version=0)), []
+    return _settle(backoff.end(state, execution.id), execution, phase.outcome, now, service_accepted=True)
 
 
 def on_report_failed(state: State, execution: Execution, phase: Reporting, event: UpdateFailed, now: float) -> Turn:
     """Report the outcome again, report it in another form, or accept that the service has the last word."""
-    outcome = phase.outcome
-    if event.current is not None and event.current == outcome.status:
-        return _settle(state, execution, outcome, now, service_accepted=True)
-    if event.code == "VersionMismatch" and phase.version:
-        return state.with_phase(execution, Judging()), []
-    if event.code == "InvalidStateTransition" and _may_fail_instead(outcome, event):
-        failed = replace(outcome, status=ExecutionStatus.FAILED)
-        return state.with_phase(execution, Reporting(failed, phase.details)), []
-    if event.code in backoff.CLOSED:
-        return _settle(state, execution, _known_outcome(outcome, event), now, service_accepted=False)
+    if event.current is not None and event.current == phase.outcome.status:
+        state = backoff.back_off(state, execution.id, now, event.jitter, event.code, relists=True)
+        return _settle(state, execution, phase.outcome, now, service_accepted=True)
     if event.code == "InvalidRequest" and not phase.omits_details:
-        return state.with_phase(
-            execution, replace(phase, omits_details=True, request=replace(phase.request, ticket=0))
-        ), []
-    if event.code in backoff.HOPELESS:
-        request = replace(
-            phase.request, ticket=0, failures=phase.request.failures + 1, retry_at=now + backoff.HOPELESS_S
-        )
-        note = Note(execution.id, "outcome cannot be reported", event.code, is_problem=True)
-        return state.with_phase(execution, replace(phase, is_unreportable=True, request=request)), [note]
-    request = backoff.retry_later(phase.request, now, event.jitter, event.code)
-    return state.with_phase(execution, replace(phase, request=request)), []
+        return state.with_phase(execution, replace(phase, omits_details=True)), []
+    is_closed = event.code in backoff.CLOSED or (event.current is not None and event.current.is_terminal)
+    was_queued = event.code == "VersionMismatch" and phase.version > 0
+    is_hopeless = event.code in backoff.HOPELESS and not (is_closed or was_queued)
+    what = "outcome cannot be reported" if is_hopeless else "report refused"
+    notes = backoff.note_refusal(state, execution.id, what, event.code)
+    if is_hopeless:
+        state = backoff.wait_hopeless(state, execution.id, now, event.code)
+        return state.with_phase(execution, replace(phase, is_unreportable=True)), notes
+    if is_closed:
+        after, effects = _on_report_closed(state, execution, phase, event, now)
+        return after, [*notes, *effects]
+    if was_queued:
+        state = backoff.back_off(state, execution.id, now, event.jitter, event.code)
+        asking = replace(phase, version=0, asks_first=True) if phase.needs_claim else Judging()
+        return state.with_phase(execution, asking), notes
+    state = backoff.back_off(state, execution.id, now, event.jitter, event.code)
+    is_unreportable = bool(event.code) and backoff.of(state, execution.id).failures >= REFUSALS
+    return state.with_phase(execution, replace(phase, is_unreportable=is_unreportable)), notes
+
+
+def _on_report_closed(state: State, execution: Execution, phase: Reporting, event: UpdateFailed, now: float) -> Turn:
+    """Report FAILED where only REJECTED is no longer accepted; otherwise settle: the service closed the execution."""
+    if event.code == "InvalidStateTransition" and _may_fail_instead(phase.outcome, event):
+        failed = replace(phase.outcome, status=ExecutionStatus.FAILED)
+        return state.with_phase(execution, Reporting(failed, phase.details)), []
+    state = backoff.back_off(state, execution.id, now, event.jitter, event.code, relists=True)
+    return _settle(state, execution, _known_outcome(phase.outcome, event), now, service_accepted=False)
 
 
 def _known_outcome(outcome: Outcome, event: UpdateFailed) -> Outcome:
     """Return how the execution ended. If the service does not say, assume that it took an earlier report of ours."""
-    if event.current is not None:
+    if event.current is not None and event.current.is_terminal:
         return Outcome(event.current, "the service ended it first")
     if event.code == "ResourceNotFound":
         return Outcome(ExecutionStatus.REMOVED, GONE)
@@ -108,13 +131,17 @@ def _may_fail_instead(outcome: Outcome, event: UpdateFailed) -> bool:
 
 
 def _settle(state: State, execution: Execution, outcome: Outcome, now: float, *, service_accepted: bool) -> Turn:
-    settle = Settle(execution.id, execution.operation, outcome, execution.claimed_at, service_accepted)
-    state = drop(state, execution.id, now)
-    state = replace(state, settled=remember(state.settled, execution.id, outcome))
-    return state, [settle, ForgetAttempts(execution.id)]
+    """Move the execution to the history; once more only if that tells more than what is there already."""
+    settled = Settled(outcome, execution.queued_at)
+    is_known = not service_accepted and execution.queued_at and state.settled.get(execution.id) == settled
+    settle = Settle(
+        execution.id, execution.operation, outcome, execution.claimed_at, service_accepted, execution.queued_at
+    )
+    state = drop(replace(state, settled=remember(state.settled, execution.id, settled)), execution.id, now)
+    return state, [*([] if is_known else [settle]), ForgetAttempts(execution.id)]
 
 
-def remember(settled: Mapping[ExecutionId, Outcome], new: ExecutionId, outcome: Outcome) -> dict[ExecutionId, Outcome]:
+def remember(settled: Mapping[ExecutionId, Settled], new: ExecutionId, outcome: Settled) -> dict[ExecutionId, Settled]:
     """Return the recent outcomes with one added, and the oldest ones beyond SETTLED_KEPT dropped."""
     kept = {**{k: v for k, v in settled.items() if k != new}, new: outcome}
     return dict(list(kept.items())[-SETTLED_KEPT:])

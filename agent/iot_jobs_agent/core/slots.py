@@ -78,7 +78,7 @@ def _is_active(execution: Execution) -> bool:
     match execution.phase:
         case Running() | Stopping():
             return True
-        case Claiming(request=request) | Preparing(request=request):
-            return request.ticket > 0
+        case Claiming(ticket=ticket) | Preparing(ticket=ticket):
+            return ticket > 0
         case _:
             return False

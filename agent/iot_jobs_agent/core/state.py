@@ -8,7 +8,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias, assert_never
 
-from iot_jobs_agent.core.job import AttemptId, ExecutionId, Outcome, Plan, StartReason, StatusDetails, Step
+from iot_jobs_agent.core.job import (
+    AttemptId,
+    ExecutionId,
+    ExecutionStatus,
+    Outcome,
+    Plan,
+    StartReason,
+    StatusDetails,
+    Step,
+)
 
 SETTLED_KEPT = 200  # outcomes that are remembered, in memory, in the journal's history and among the results
 
@@ -31,26 +40,48 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """A request that a phase needs to send: in flight if `ticket` is not 0, otherwise due at `retry_at` (monotonic)."""
+class BackOff:
+    """How an execution's requests fared since it last made progress, whatever phases it passed through.
 
-    ticket: int = 0
-    retry_at: float = 0.0
+    `requests` were sent; `failures` of them, in a row, were refused, not answered, or answered with what contradicts
+    what we know, as `contradictions` of them were. `code` says how the last one failed ("" if it was not answered), and
+    `charged` is what `requests` was then. Until `until` (monotonic), nothing is asked about the execution, and nothing
+    is reported.
+    """
+
+    requests: int = 0
+    charged: int = 0
     failures: int = 0
+    contradictions: int = 0
+    code: str = ""
+    until: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """The outcome of an execution that ended here. `queued_at`: see `Execution`."""
+
+    outcome: Outcome
+    queued_at: int = 0
+
+    def is_of(self, queued_at: int) -> bool:
+        """Whether it is the outcome of the very execution that was queued at that time."""
+        return self.queued_at == queued_at != 0
 
 
 @dataclass(frozen=True, slots=True)
 class Updates:
     """What we exchange with the service about an execution from the claim until it is closed.
 
-    `report_at` is when the next update is due (monotonic; None: there is nothing new to report), and `request` is that
-    update. `probe` asks whether the service still wants the execution.
+    `report_at` is when the next update is due (monotonic; None: there is nothing new to report), `ticket` is that of an
+    update in flight. `probe` is the ticket of the question whether the service still wants the execution (0: it is to
+    be asked; None: it need not be).
     """
 
     report_at: float | None = None
     reported_at: float = float("-inf")
-    request: Request = Request()
-    probe: Request | None = None
+    ticket: int = 0
+    probe: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +145,7 @@ class Work:
 class Judging:
     """We are asking the service what this execution is. Not journalled, since we have promised nothing yet."""
 
-    request: Request = Request()
+    ticket: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +154,7 @@ class Claiming:
 
     plan: Plan
     version: int = 0
-    request: Request = Request()
+    ticket: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +162,7 @@ class Preparing:
     """The execution is claimed, and we are fetching a fresh document for its next attempt."""
 
     work: Work
-    request: Request = Request()
+    ticket: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,10 +225,10 @@ class Stopping:
 class Reporting:
     """The outcome is known, and we report it until the service accepts it or closes the execution.
 
-    `version` is set when we reject a QUEUED execution, because that is a claim as well. `omits_details`: the service
-    refused the report with details, so it goes out without. `is_unreportable`: refused for a reason that waiting is
-    unlikely to cure. `asks_first`: the execution may have changed while we were not looking, so we describe it before
-    we report.
+    `version` is set while the execution is QUEUED: a rejection is reported from there with it, and any other outcome is
+    preceded by a claim with it. `omits_details`: the service refused the report with details, so it goes out without.
+    `is_unreportable`: refused for a reason that waiting is unlikely to cure. `asks_first`: the execution may have
+    changed while we were not looking, so we describe it before we report.
     """
 
     outcome: Outcome
@@ -206,7 +237,12 @@ class Reporting:
     omits_details: bool = False
     is_unreportable: bool = False
     asks_first: bool = False
-    request: Request = Request()
+    ticket: int = 0
+
+    @property
+    def needs_claim(self) -> bool:
+        """Whether the execution is QUEUED, and can only end after it was IN_PROGRESS."""
+        return self.version > 0 and self.outcome.status is not ExecutionStatus.REJECTED
 
 
 Underway: TypeAlias = Running | Delayed | Rebooting
@@ -217,12 +253,29 @@ Phase: TypeAlias = Answerable | Stopping
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """One job execution and its phase. `operation` is the name people know it by; `claimed_at` is in epoch seconds."""
+    """One job execution and its phase. `operation` is the name people know it by; `claimed_at` is in epoch seconds.
+
+    `queued_at` is when the service queued it, in whole epoch seconds, 0 if it did not say. Together with the id, it
+    tells an execution from another one that was created later under the same id.
+    """
 
     id: ExecutionId
     phase: Phase
     operation: str = ""
     claimed_at: float = 0.0
+    queued_at: int = 0
+
+    def is_queued_at(self, queued_at: int) -> bool:
+        """Whether this is the very execution that was queued at that time."""
+        return self.queued_at == queued_at != 0
+
+    def precedes(self, queued_at: int) -> bool:
+        """Whether what was queued at that time is another execution, created later under the same id."""
+        return 0 < self.queued_at < queued_at
+
+    def follows(self, queued_at: int) -> bool:
+        """Whether what was queued at that time is another execution, which had the same id earlier."""
+        return 0 < queued_at < self.queued_at
 
     @property
     def holds_a_slot(self) -> bool:
@@ -265,7 +318,7 @@ def durable_phase(phase: Phase) -> Phase | None:
         case Stopping(work=work):
             return replace(phase, work=work.without_secrets)
         case Reporting():
-            return replace(phase, request=Request(), is_unreportable=False, asks_first=False)
+            return replace(phase, ticket=0, is_unreportable=False, asks_first=False)
     assert_never(phase)
 
 
@@ -275,8 +328,7 @@ class Queue:
 
     `fetch_at` is when to fetch the list next (monotonic; None: not until something happens); `is_complete` says whether
     to fetch the whole list, or only its head. `is_known` is true once this connection has shown us a list. `doubts` is
-    how many more times to ask again if an answer lacks what a notification named. `misses` counts the listed executions
-    in a row that turned out to be closed.
+    how many more times to ask again if an answer lacks what a notification named.
     """
 
     pending: tuple[ExecutionId, ...] = ()
@@ -286,12 +338,13 @@ class Queue:
     is_known: bool = False
     failures: int = 0
     doubts: int = 0
-    misses: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class State:
     """Everything that `decide` knows. `settled` holds recent outcomes; `foreign` holds the executions to leave alone.
+
+    `back_offs` also holds executions that are not tracked now, so that one which comes back goes on waiting.
 
     `agent_id` marks what this installation claims; it is known once the journal can be used. `is_paused`: somebody
     asked the agent to take on nothing new.
@@ -304,8 +357,9 @@ class State:
     is_paused: bool = False
     queues: Mapping[str, Queue] = field(default_factory=dict)
     executions: Mapping[ExecutionId, Execution] = field(default_factory=dict)
-    settled: Mapping[ExecutionId, Outcome] = field(default_factory=dict)
+    settled: Mapping[ExecutionId, Settled] = field(default_factory=dict)
     foreign: frozenset[ExecutionId] = frozenset()
+    back_offs: Mapping[ExecutionId, BackOff] = field(default_factory=dict)
     last_ticket: int = 0
     turn: int = 0
 

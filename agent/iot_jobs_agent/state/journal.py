@@ -6,11 +6,9 @@ agent exits, and the next one recovers.
 """
 
 import contextlib
-import json
 import secrets
 import sqlite3
 import time
-import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -19,12 +17,12 @@ from typing import Any
 
 from iot_jobs_agent.core.effects import Forget, JournalEffect, Save, Settle
 from iot_jobs_agent.core.job import ExecutionId, ExecutionStatus, Outcome
-from iot_jobs_agent.core.state import SETTLED_KEPT, Execution
+from iot_jobs_agent.core.state import SETTLED_KEPT, Execution, Settled
 from iot_jobs_agent.errors import JournalDamagedError, JournalError
+from iot_jobs_agent.state import schema
 from iot_jobs_agent.state.durable import sync_directory
 from iot_jobs_agent.state.encoding import decode_phase, encode_phase
 
-SCHEMA_VERSION = 3
 FILE_NAME = "journal.sqlite"
 COMPANIONS = ("-wal", "-shm")
 # Primary result codes that are about the contents of the file, not about the disk below it (sqlite.org/rescode.html).
@@ -37,26 +35,6 @@ _DAMAGED = {
     sqlite3.SQLITE_FORMAT,
 }
 
-_SCHEMA = """
-CREATE TABLE execution (
-    namespace TEXT NOT NULL, job_id TEXT NOT NULL, execution_number INTEGER NOT NULL,
-    operation TEXT NOT NULL, claimed_at REAL NOT NULL, phase TEXT NOT NULL, state TEXT NOT NULL,
-    checksum INTEGER NOT NULL,
-    PRIMARY KEY (namespace, job_id, execution_number)
-) WITHOUT ROWID, STRICT;
-CREATE TABLE history (
-    entry INTEGER PRIMARY KEY,
-    namespace TEXT NOT NULL, job_id TEXT NOT NULL, execution_number INTEGER NOT NULL,
-    operation TEXT NOT NULL, status TEXT NOT NULL, reason TEXT NOT NULL, code TEXT NOT NULL,
-    service_accepted INTEGER NOT NULL, claimed_at REAL NOT NULL, settled_at REAL NOT NULL, checksum INTEGER NOT NULL
-) STRICT;
-"""
-
-# Names that schema 2 used, up to the build of 2026-11-22.
-_PHASES_OF_SCHEMA_2 = {"waiting": "delayed"}
-_MEMBERS_OF_SCHEMA_2 = {"is_asked": "is_ordered", "is_bare": "omits_details"}
-_CODES_OF_SCHEMA_2 = {"unswept": "processes-left", "unstartable": "cannot-start"}
-
 
 @dataclass(frozen=True, slots=True)
 class HistoryEntry:
@@ -68,6 +46,7 @@ class HistoryEntry:
     service_accepted: bool
     claimed_at: float
     settled_at: float
+    queued_at: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +57,9 @@ class Recovered:
     history: tuple[HistoryEntry, ...] = field(default=())
 
     @property
-    def settled(self) -> dict[ExecutionId, Outcome]:
+    def settled(self) -> dict[ExecutionId, Settled]:
         """The recent outcomes, oldest first."""
-        return {entry.execution: entry.outcome for entry in self.history}
+        return {entry.execution: Settled(entry.outcome, entry.queued_at) for entry in self.history}
 
 
 class Journal:
@@ -178,49 +157,19 @@ def _prepare(database: sqlite3.Connection, path: Path) -> None:
             f"{path}: the disk takes no write-ahead log (journal_mode {mode}, synchronous {synchronous})"
         )
     found = database.execute("PRAGMA user_version").fetchone()[0]
-    if found > SCHEMA_VERSION:
+    if found > schema.SCHEMA_VERSION:
         raise JournalError(
-            f"{path} was written by a newer version (schema {found}, known {SCHEMA_VERSION}): install that one"
+            f"{path} was written by a newer version (schema {found}, known {schema.SCHEMA_VERSION}): install that one"
         )
-    if found < SCHEMA_VERSION:
+    if found < schema.SCHEMA_VERSION:
         with _transaction(database):
             if found == 0:
-                for statement in _SCHEMA.split(";"):
-                    database.execute(statement)
+                schema.create_tables(database)
             else:
-                _migrate(database, found)
-            database.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+                schema.migrate(database, found)
+            database.execute(f"PRAGMA user_version={schema.SCHEMA_VERSION}")
     with _transaction(database):  # to notice a disk that cannot be written now, not at the first job
-        database.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
-
-
-def _migrate(database: sqlite3.Connection, schema: int) -> None:
-    """Migrate a journal of an earlier schema. Damaged rows stay as they are, to be noticed when they are read."""
-    for *fields, checksum in database.execute("SELECT * FROM execution").fetchall():
-        if checksum == _checksum(fields):
-            *known, phase, text = fields
-            _keep(database, [*known, *_migrated(phase, json.loads(text), schema)])
-    for entry, *fields, checksum in database.execute("SELECT * FROM history").fetchall():
-        if checksum == _checksum(fields):
-            fields[6] = _CODES_OF_SCHEMA_2.get(fields[6], fields[6])
-            database.execute(
-                "UPDATE history SET code = ?, checksum = ? WHERE entry = ?", [fields[6], _checksum(fields), entry]
-            )
-    database.execute("ALTER TABLE history RENAME COLUMN was_accepted TO service_accepted")
-
-
-def _migrated(phase: str, state: dict[str, Any], schema: int) -> tuple[str, str]:
-    """Return the name and the text of a phase as this version writes them.
-
-    Schema 1 had in the phase itself what is now in its `work`; schemas 1 and 2 used other names for some members.
-    """
-    if schema == 1 and phase in {"preparing", "running", "stopping"}:
-        work = {key: state.pop(key) for key in ("plan", "step", "number", "results") if key in state}
-        state |= {"work": work}
-    state = {_MEMBERS_OF_SCHEMA_2.get(key, key): value for key, value in state.items()}
-    if "code" in (outcome := state.get("outcome", {})):
-        outcome["code"] = _CODES_OF_SCHEMA_2.get(outcome["code"], outcome["code"])
-    return _PHASES_OF_SCHEMA_2.get(phase, phase), json.dumps(state)
+        database.execute(f"PRAGMA user_version={schema.SCHEMA_VERSION}")
 
 
 def _recover(database: sqlite3.Connection) -> Recovered:
@@ -228,65 +177,58 @@ def _recover(database: sqlite3.Connection) -> Recovered:
     if found != "ok":
         raise JournalDamagedError(f"the journal is damaged: {found}")
     executions = []
-    for *fields, checksum in database.execute("SELECT * FROM execution"):
-        if checksum != _checksum(fields):
-            raise JournalDamagedError("a row of the journal is damaged: its checksum is wrong")
-        namespace, job_id, number, operation, claimed_at, phase, state = fields
+    for namespace, job_id, number, queued_at, operation, claimed_at, phase, state in schema.select_executions(database):
         try:
             decoded = decode_phase(phase, state)
         except ValueError as error:
             raise JournalDamagedError(f"a row of the journal holds {error}") from None
-        executions.append(Execution(ExecutionId(namespace, job_id, number), decoded, operation, claimed_at))
+        id_ = ExecutionId(namespace, job_id, number)
+        executions.append(Execution(id_, decoded, operation, claimed_at, queued_at))
     return Recovered(tuple(executions), tuple(_history(database)))
 
 
 def _history(database: sqlite3.Connection) -> list[HistoryEntry]:
-    """Return the history, oldest first, without damaged entries, which are not worth failing for."""
+    """Return the entries that can be read, oldest first; any other is only a memory, and left out."""
     entries = []
-    for _, *fields, checksum in database.execute("SELECT * FROM history ORDER BY entry"):  # works with any schema
-        if checksum != _checksum(fields):
-            continue
-        namespace, job_id, number, operation, status, reason, code, service_accepted, claimed_at, settled_at = fields
-        outcome = Outcome(ExecutionStatus(status), reason, code)
-        execution = ExecutionId(namespace, job_id, number)
-        entries.append(HistoryEntry(execution, operation, outcome, bool(service_accepted), claimed_at, settled_at))
+    for fields in schema.select_history(database):
+        namespace, job_id, number, queued_at, operation, status, reason, code, *rest = fields
+        service_accepted, claimed_at, settled_at = rest
+        with contextlib.suppress(ValueError):  # of a status that this version does not know
+            outcome = Outcome(ExecutionStatus(status), reason, code)
+            id_ = ExecutionId(namespace, job_id, number)
+            entries.append(
+                HistoryEntry(id_, operation, outcome, bool(service_accepted), claimed_at, settled_at, queued_at)
+            )
     return entries
 
 
 def _apply(database: sqlite3.Connection, effect: JournalEffect) -> None:
     match effect:
         case Save(execution):
-            phase, state = encode_phase(execution.phase)
-            fields = [*_key(execution.id), execution.operation, execution.claimed_at, phase, state]
-            _keep(database, fields)
+            key = [*_key(execution.id), execution.queued_at]
+            fields = [*key, execution.operation, execution.claimed_at, *encode_phase(execution.phase)]
+            schema.insert_execution(database, fields)
         case Forget(execution):
-            _remove(database, execution)
-        case Settle(execution, operation, outcome, claimed_at, service_accepted):
-            _remove(database, execution)
-            fields = [*_key(execution), operation, outcome.status.value, outcome.reason, outcome.code]
-            fields += [int(service_accepted), claimed_at, time.time()]
-            database.execute(
-                "INSERT INTO history VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", [*fields, _checksum(fields)]
-            )
+            _remove(database, "execution", _key(execution))
+        case Settle(execution, operation, outcome, claimed_at, service_accepted, queued_at):
+            key = [*_key(execution), queued_at]
+            _remove(database, "execution", _key(execution))
+            if queued_at:
+                _remove(database, "history", key)
+            fields = [*key, operation, outcome.status.value, outcome.reason, outcome.code]
+            schema.insert_history(database, [*fields, int(service_accepted), claimed_at, time.time()])
             database.execute("DELETE FROM history WHERE entry <= (SELECT max(entry) FROM history) - ?", [SETTLED_KEPT])
-
-
-def _keep(database: sqlite3.Connection, fields: Sequence[Any]) -> None:
-    database.execute("REPLACE INTO execution VALUES (?, ?, ?, ?, ?, ?, ?, ?)", [*fields, _checksum(fields)])
 
 
 def _key(execution: ExecutionId) -> list[Any]:
     return [execution.namespace, execution.job_id, execution.execution_number]
 
 
-def _remove(database: sqlite3.Connection, execution: ExecutionId) -> None:
-    database.execute(
-        "DELETE FROM execution WHERE namespace = ? AND job_id = ? AND execution_number = ?", _key(execution)
-    )
-
-
-def _checksum(fields: Sequence[Any]) -> int:
-    return zlib.crc32(json.dumps(list(fields), default=repr).encode())
+def _remove(database: sqlite3.Connection, table: str, key: Sequence[Any]) -> None:
+    """Remove an execution from the table. With its `queued_at` at the end of `key`, only that very one."""
+    columns = ("namespace", "job_id", "execution_number", "queued_at")[: len(key)]
+    condition = " AND ".join(f"{column} = ?" for column in columns)
+    database.execute(f"DELETE FROM {table} WHERE {condition}", key)  # noqa: S608 - the names are our own
 
 
 def _text(stored: bytes) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sqlite3
 from pathlib import Path
 
@@ -11,8 +12,11 @@ from tests.faults.crash.service import Job, plan_of
 from iot_jobs_agent.core.effects import Save
 from iot_jobs_agent.core.job import AttemptId, ExecutionStatus, Outcome, Plan
 from iot_jobs_agent.core.state import Claiming, Execution, Phase, Preparing, Reporting, Running, Stopping, Work
-from iot_jobs_agent.state.journal import FILE_NAME, _checksum
+from iot_jobs_agent.state.journal import FILE_NAME
+from iot_jobs_agent.state.schema import checksum, select_executions, select_history
 
+OLD_TABLES = Path(__file__).parents[2] / "unit/state/journal_of_schema_1.sql"  # schema 2 had the same
+CREATE = re.compile(r"^CREATE TABLE .*?;$", re.DOTALL | re.MULTILINE)
 OLD_PHASES = {"delayed": "waiting"}
 OLD_MEMBERS = {"is_ordered": "is_asked", "omits_details": "is_bare"}
 OLD_CODES = {"processes-left": "unswept", "cannot-start": "unstartable"}
@@ -52,19 +56,24 @@ def end_with_schema_1(state: Path) -> None:
 
 
 def rewrite(journal: Path, schema: int, *, close: bool = True) -> None:
-    """Give a journal the words of schema 2, and for schema 1 the place that a phase's `work` had before."""
+    """Give a journal the tables and words of schema 2, and for schema 1 the place that a phase's `work` had before."""
     database = sqlite3.connect(journal, isolation_level=None)
-    for *known, name, text, _ in database.execute("SELECT * FROM execution").fetchall():
+    executions = list(select_executions(database))
+    history = list(select_history(database))
+    for statement in ("DROP TABLE execution", "DROP TABLE history", *CREATE.findall(OLD_TABLES.read_text())):
+        database.execute(statement)
+    for namespace, job_id, number, _, *known, name, text in executions:
         phase = {OLD_MEMBERS.get(key, key): value for key, value in json.loads(text).items()}
         if schema == 1:
             phase |= phase.pop("work", {})
-        fields = [*known, OLD_PHASES.get(name, name), json.dumps(phase)]
-        database.execute("REPLACE INTO execution VALUES (?, ?, ?, ?, ?, ?, ?, ?)", [*fields, _checksum(fields)])
-    for entry, *fields, _ in database.execute("SELECT * FROM history").fetchall():
-        fields[6] = OLD_CODES.get(fields[6], fields[6])
-        row = [fields[6], _checksum(fields), entry]
-        database.execute("UPDATE history SET code = ?, checksum = ? WHERE entry = ?", row)
-    database.execute("ALTER TABLE history RENAME COLUMN service_accepted TO was_accepted")
+            phase.get("plan", {})["final_step"] = True
+        fields = [namespace, job_id, number, *known, OLD_PHASES.get(name, name), json.dumps(phase)]
+        database.execute("INSERT INTO execution VALUES (?, ?, ?, ?, ?, ?, ?, ?)", [*fields, checksum(fields)])
+    for namespace, job_id, number, _, operation, status, reason, code, *rest in history:
+        fields = [namespace, job_id, number, operation, status, reason, OLD_CODES.get(code, code), *rest]
+        database.execute(
+            "INSERT INTO history VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", [*fields, checksum(fields)]
+        )
     database.execute(f"PRAGMA user_version={schema}")
     if close:
         database.close()

@@ -60,19 +60,23 @@ def _fetches_before_reports() -> Any:
 
 
 def _never_again() -> Any:
-    real = backoff.retry_later
+    return mock.patch.object(backoff, "must_wait", lambda state, execution, _: execution in state.back_offs)
 
-    def retry_later(*args: Any) -> Any:
-        return replace(real(*args), retry_at=float("inf"))
 
-    return mock.patch.object(backoff, "retry_later", retry_later)
+def _forgets_refusals() -> Any:
+    real = queues.drop_waiting
+
+    def drop_waiting(state: Any, waiting: Any, fetch_at: float) -> Any:
+        return real(backoff.end(state, waiting), waiting, fetch_at)
+
+    return mock.patch.object(queues, "drop_waiting", drop_waiting)
 
 
 def _does_not_stop() -> Any:
     real = progress.end
 
-    def end(*args: Any) -> Any:
-        after, effects = real(*args)
+    def end(*args: Any, **also: Any) -> Any:
+        after, effects = real(*args, **also)
         return after, [e for e in effects if not isinstance(e, StopAttempt)]
 
     return mock.patch.object(progress, "end", end)
@@ -109,7 +113,9 @@ CONTROLS: Mapping[str, Change] = {
     "interruptions are not counted": lambda: mock.patch.object(continuing, "INTERRUPTIONS", 99),
     "a reboot while something runs": lambda: mock.patch.object(continuing, "is_quiet", return_value=True),
     "nothing is sent again": _never_again,
-    "everything is sent again at once": lambda: mock.patch.object(backoff, "delay_s", return_value=0.0),
+    "everything is sent again at once": lambda: mock.patch.object(backoff, "must_wait", return_value=False),
+    "a refusal is forgotten with the execution": _forgets_refusals,
+    "an execution is known by its id alone": lambda: mock.patch.object(state.Settled, "is_of", return_value=False),
     "slots are not counted": lambda: mock.patch.object(queues, "may_take_on", return_value=True),
     "exclusive handlers run beside others": lambda: mock.patch.object(slots, "_is_exclusive", return_value=False),
     "every end is a success": lambda: mock.patch.object(
@@ -127,6 +133,8 @@ WITH: Mapping[str, tuple[str, ...]] = {
     "interruptions are not counted": ("shim", "wild"),
     "a reboot while something runs": ("wild",),
     "everything is sent again at once": ("outage",),
+    "a refusal is forgotten with the execution": ("stubborn",),
+    "an execution is known by its id alone": ("backup",),
     "what is canceled is not stopped": ("operator", "wild"),
     "what was canceled is reported": ("operator",),
     "an attempt is started again after a restart": ("kill",),

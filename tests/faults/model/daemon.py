@@ -27,6 +27,7 @@ from iot_jobs_agent.core.effects import (
 from iot_jobs_agent.core.events import Connected, Disconnected, Event, JournalOpened, Tick
 from iot_jobs_agent.core.job import AttemptId, ExecutionId, Outcome
 from iot_jobs_agent.core.settling import remember
+from iot_jobs_agent.core.state import Settled
 from iot_jobs_agent.state.encoding import decode_phase, encode_phase
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class Disk:
     """The journal's file: what was committed, as text, and the history."""
 
     rows: dict[ExecutionId, tuple[Execution, str, str]] = field(default_factory=dict)
-    history: dict[ExecutionId, Outcome] = field(default_factory=dict)
+    history: dict[ExecutionId, Settled] = field(default_factory=dict)
 
     def commit(self, effects: Sequence[Effect]) -> None:
         """All of them, or, if it is not called, none."""
@@ -52,9 +53,9 @@ class Disk:
             match effect:
                 case Save(execution):
                     self.rows[execution.id] = (execution, *encode_phase(execution.phase))
-                case Settle(execution=gone, outcome=outcome):
+                case Settle(execution=gone, outcome=outcome, queued_at=queued_at):
                     self.rows.pop(gone, None)
-                    kept = Outcome(outcome.status, outcome.reason, outcome.code)
+                    kept = Settled(Outcome(outcome.status, outcome.reason, outcome.code), queued_at)
                     self.history = remember(self.history, gone, kept)
                 case _:
                     self.rows.pop(effect.execution, None)  # type: ignore[union-attr]

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tests.faults.model.attempts import DONE, Behaviour, Directory
+from tests.faults.model.network import CODES
 from tests.faults.model.oracle import Violation, brief
 from tests.faults.model.service import execution_id, is_others
 from tests.faults.model.world import Luck, World
@@ -24,13 +25,15 @@ if TYPE_CHECKING:
 
     from iot_jobs_agent.core.effects import StartAttempt
     from iot_jobs_simulator.jobs.execution import JobExecution
+    from iot_jobs_simulator.jobs.store import JobStore
 
 NETWORK = ("lost", "late", "twice", "refused", "lag")
 DEVICE = ("disk", "crash", "torn", "wild")
-BEFALLS = ("cut", "outage", "kill", "power", "shim", "operator", "other", "clock", "noise")
+BEFALLS = ("cut", "outage", "kill", "power", "shim", "operator", "other", "clock", "noise", "stubborn", "backup")
 KINDS = (*NETWORK, *DEVICE, *BEFALLS)
 QUIET_S = 60.0
 THROTTLED_S = 700.0
+REFUSED_S = 300.0  # the longest wait after a refusal
 
 
 def said(word: str) -> AttemptResult:
@@ -177,6 +180,13 @@ def befall(world: World, kind: str) -> None:
             world.network.fail_for_a_while()
         case "noise":
             world.network.noise()
+        case "backup" if world.is_backed_up:  # once: a second one could bring back what the first one made unknown
+            return
+        case "backup":
+            world.is_backed_up = True
+            backup = world.service.back_up()
+            world.tell("BACKUP")
+            world.after(world.luck.uniform("backup", 0.5, 60.0), lambda: restore(world, backup))
         case _:
             intervene(world, kind)
 
@@ -187,6 +197,11 @@ def intervene(world: World, kind: str) -> None:
     if not jobs:
         return
     service, job_id = world.service, world.luck.choice(kind, jobs)
+    if kind == "stubborn":
+        code = world.luck.choice("stubborn", CODES)
+        world.tell(f"SERVICE refuses every update of {job_id}: {code}")
+        world.network.stubborn[job_id] = code
+        return
     if kind == "other":
         world.tell(f"OTHER AGENT takes {job_id}")
         service.claim_for_other(job_id)
@@ -207,13 +222,27 @@ def intervene(world: World, kind: str) -> None:
     what[word]()
 
 
+def restore(world: World, backup: JobStore) -> None:
+    """The service is restored from a backup: what it ended since, and the agent knows of, is nobody's to end again."""
+    if world.network.is_good:
+        return
+    world.tell("RESTORED")
+    world.is_restored = True
+    oracle = world.oracle
+    # What never ran here may run now.
+    oracle.over = {
+        key for key in oracle.over if oracle.ledger[key] or key in oracle.told
+    }  # what never ran here may run
+    world.service.restore(backup)
+
+
 def come_to_rest(world: World) -> None:
     """Stop all faults, and see that everything ends: within a minute beside the handlers' own times."""
     world.tell("ALL FAULTS STOP")
     world.luck.rates = {}
     world.network.mend()
     go_on(world)
-    limit_s = THROTTLED_S if world.oracle.is_throttled else QUIET_S
+    oracle = world.oracle
     waited_s = 0.0
     while not is_at_rest(world):
         at = world.next_at
@@ -221,6 +250,7 @@ def come_to_rest(world: World) -> None:
             raise Violation("L", f"nothing will ever happen again: {pending(world)}")
         if not is_excused(world):
             waited_s += at - world.now
+        limit_s = THROTTLED_S if oracle.is_throttled else REFUSED_S + QUIET_S if oracle.was_refused else QUIET_S
         if waited_s > limit_s:
             raise Violation("L", f"not at rest after {waited_s:.0f} s: {pending(world)}")
         world.step()
@@ -260,19 +290,28 @@ def is_wanted(world: World, directory: Directory) -> bool:
 
 def pending(world: World) -> list[JobExecution]:
     """Return the executions that we owe an end."""
-    foreign = world.daemon.state.foreign if world.daemon and world.config.ignores_unknown else frozenset()
+    foreign = world.daemon.state.foreign if world.daemon else frozenset()
     return [
         e
         for e in world.service.pending()
         if not is_others(e)
         and execution_id(e) not in world.oracle.exempt
-        and not (execution_id(e) in foreign and isinstance(world.verdicts[e.job_id], Refusal))
+        and not (world.is_restored and (execution_id(e), e.sequence) in world.oracle.over)
+        and not (execution_id(e) in foreign and (world.is_restored or is_unknown(world, e)))
     ]
+
+
+def is_unknown(world: World, execution: JobExecution) -> bool:
+    return world.config.ignores_unknown and isinstance(world.verdicts[execution.job_id], Refusal)
 
 
 def is_at_rest(world: World) -> bool:
     daemon = world.daemon
     if daemon is None or daemon.batches or not is_idle(daemon.state) or not world.attempts.is_quiet:
+        return False
+    if any(
+        isinstance(e.phase, Reporting) and e.id not in world.oracle.exempt for e in daemon.state.executions.values()
+    ):
         return False
     return not pending(world)
 

@@ -53,6 +53,7 @@ class Network:
     queued: list[Hint] = field(default_factory=list)
     asks: int = 0
     outage: str | None = None  # what everything is refused with
+    stubborn: dict[str, str] = field(default_factory=dict)  # what every update of a job is refused with
 
     def ask(self, daemon: Daemon, request: Any) -> None:
         """Send a request on its way, if there is one."""
@@ -81,8 +82,9 @@ class Network:
         luck = self.world.luck
         if self.is_good and daemon.asked.get(request.ticket) is not request:
             return  # it would have come long after its time, and faults have stopped
-        if self.outage is not None or luck.chance("refused", 0.4):
-            code = self.outage or luck.choice("refused", CODES)
+        stubborn = self.stubborn.get(request.execution.job_id) if isinstance(request, Update) else None
+        if self.outage is not None or stubborn is not None or luck.chance("refused", 0.4):
+            code = self.outage or stubborn or luck.choice("refused", CODES)
             self.world.oracle.lied(daemon, request, code)
             answer = failed(request, code, luck.jitter())
         else:
@@ -103,7 +105,15 @@ class Network:
                     seen = world.service.describe(request, lag_s)
                     verdict = world.verdict(execution)
                     return Described(
-                        execution, ticket, seen.status, seen.version, seen.agent_id, verdict, "h", 0.0, luck.jitter()
+                        execution,
+                        ticket,
+                        seen.status,
+                        seen.version,
+                        seen.agent_id,
+                        verdict,
+                        "h",
+                        jitter=luck.jitter(),
+                        queued_at=seen.queued_at,
                     )
                 case Update(execution=execution, ticket=ticket):
                     world.service.update(request)
@@ -159,6 +169,7 @@ class Network:
         """Be good from now on."""
         self.is_good = True
         self.outage = None
+        self.stubborn.clear()
         self.queued.clear()
 
     def noise(self) -> None:

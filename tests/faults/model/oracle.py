@@ -7,11 +7,22 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from dataclasses import dataclass, field, fields, is_dataclass
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from iot_jobs_agent.core.backoff import CLOSED, HOPELESS
 from iot_jobs_agent.core.effects import Describe, Fetch, Save, StartAttempt, Update
-from iot_jobs_agent.core.events import Described, DescribeFailed, UpdateFailed
+from iot_jobs_agent.core.events import (
+    AttemptEnded,
+    AttemptNeverStarted,
+    AttemptStarted,
+    Connected,
+    Described,
+    DescribeFailed,
+    JournalOpened,
+    UpdateAccepted,
+    UpdateFailed,
+)
 from iot_jobs_agent.core.job import AttemptId, AttemptResult, Ending, ExecutionId, ExecutionStatus, Plan, Step
 from iot_jobs_agent.core.requests import is_awaited
 from iot_jobs_agent.core.state import Claiming, Delayed, Judging, Rebooting, Reporting, Running
@@ -29,9 +40,9 @@ if TYPE_CHECKING:
 S = ExecutionStatus
 Key = tuple[ExecutionId, int]  # an execution, and which of those that had its id
 INTERRUPTIONS = 3
-ASKED_IN_10_S = (
-    70  # five jobs in two namespaces at most, and each may be looked at once a second where all answers are lies
-)
+ASKED_IN_10_S = 70  # five jobs in two namespaces at most, each with BURST requests and those for the lists
+BURST, BURST_S = 6, 10.0  # requests about one execution without progress
+TWO_IN_S = 60.0  # beyond the burst, where what comes back are refusals
 STOP_SLACK_S = 1.0
 ENDED_BY_OTHERS = (S.CANCELED, S.REMOVED, S.TIMED_OUT)
 
@@ -42,6 +53,20 @@ class Violation(AssertionError):  # noqa: N818 - that is the word
     def __init__(self, invariant: str, what: str) -> None:
         super().__init__(f"{invariant}: {what}")
         self.invariant = invariant
+
+
+@dataclass
+class Patience:
+    """When requests about an execution went out since it last made progress. `claims` are the tickets among them.
+
+    An accepted claim is not progress yet, since a service could accept one after the other; but the request that
+    follows it, `is_claimed`, is not counted.
+    """
+
+    asked_at: list[float] = field(default_factory=list)
+    claims: set[int] = field(default_factory=set)
+    met_silence: bool = False
+    is_claimed: bool = False
 
 
 @dataclass
@@ -57,6 +82,8 @@ class Oracle:
     secrets: set[str] = field(default_factory=set)
     asked_at: deque[float] = field(default_factory=deque)
     is_throttled: bool = False
+    was_refused: bool = False
+    without_progress: dict[ExecutionId, Patience] = field(default_factory=lambda: defaultdict(Patience))
     round_trips: int = 0
 
     def violated(self, invariant: str, what: str) -> None:
@@ -118,6 +145,7 @@ class Oracle:
 
     def decided(self, event: Any, effects: Sequence[Effect]) -> None:
         world = self.world
+        self._note_progress(event)
         if world.story is not None:
             world.tell(f"  heard {brief(event)}")
             for effect in effects:
@@ -139,12 +167,48 @@ class Oracle:
         if isinstance(request, Fetch):
             waiting = [r for r in daemon.asked.values() if isinstance(r, Update) and r.status.is_terminal]
             self.require(not waiting, "F", "a list is asked for while a report is not answered")
+        if isinstance(request, Describe | Update):
+            self._patient(request)
         if isinstance(request, Update):
             self._journalled(request)
             if request.status.is_terminal:
                 self._terminal(request)
             if request.status is S.SUCCEEDED:
                 self._success(request)
+
+    def _note_progress(self, event: Any) -> None:
+        """Note what ends an execution's patience, and what makes the rules for refusals not apply."""
+        match event:
+            case JournalOpened() | Connected():
+                self.without_progress.clear()
+            case AttemptStarted(attempt) | AttemptEnded(attempt) | AttemptNeverStarted(attempt):
+                self.without_progress.pop(attempt.execution, None)
+            case UpdateAccepted(execution, ticket):
+                patience = self.without_progress[execution]
+                patience.is_claimed = ticket in patience.claims
+                if not patience.is_claimed:
+                    self.without_progress.pop(execution, None)
+            case DescribeFailed(execution=execution, code=code) | UpdateFailed(execution=execution, code=code):
+                self.was_refused |= bool(code)
+                self.without_progress[execution].met_silence |= code in {"", "RequestThrottled"}
+            case Described():
+                self.was_refused |= bool(self.world.luck.rates)  # it may be outdated, which counts as a refusal
+
+    def _patient(self, request: Describe | Update) -> None:
+        """Count the requests about one execution."""
+        now, patience = self.world.now, self.without_progress[request.execution]
+        if patience.is_claimed:
+            patience.is_claimed = False
+            return
+        asked_at = patience.asked_at
+        asked_at.append(now)
+        if isinstance(request, Update) and request.expected_version and not request.status.is_terminal:
+            patience.claims.add(request.ticket)
+        recent = sum(at > now - BURST_S for at in asked_at)
+        self.require(recent <= BURST, "B", str(recent), "requests within 10 s about", request.execution)
+        budget = BURST + 2 * ceil((now - asked_at[0] - BURST_S) / TWO_IN_S)
+        is_slow = len(asked_at) <= max(BURST, budget)
+        self.require(is_slow or patience.met_silence, "B", "more than two requests a minute about", request.execution)
 
     def _bounded(self) -> None:
         now = self.world.now
@@ -159,13 +223,16 @@ class Oracle:
         if request.status.is_terminal:
             is_there = isinstance(phase, Reporting) and phase.outcome.status is request.status
         else:
-            is_there = isinstance(phase, Claiming if request.expected_version else Running | Delayed | Rebooting)
+            is_there = isinstance(
+                phase, Claiming | Reporting if request.expected_version else Running | Delayed | Rebooting
+            )
         self.require(is_there, "D", request, "is said while the journal holds", phase)
 
     def _terminal(self, request: Update) -> None:
         key = self.key(request.execution)
         is_guarded = request.expected_version > 0  # from QUEUED: another one, made again under its id
-        self.require(key not in self.over or is_guarded, "T", request, "is sent after the service ended it")
+        is_excused = is_guarded or self.world.is_restored  # what was over may go on; what we told must stay the same
+        self.require(key not in self.over or is_excused, "T", request, "is sent after the service ended it")
         said = (request.status, (request.details or {}).get("reason", ""))
         before = self.told.setdefault(key, said)
         may_fail = before[0] is S.REJECTED and said[0] is S.FAILED
@@ -194,6 +261,7 @@ class Oracle:
             effect,
             "not journalled",
         )
+        self.without_progress.pop(attempt.execution, None)
         key = self.key(attempt.execution)
         self.require(attempt not in self.ledger[key], "O", effect, "was started before")
         self.require(

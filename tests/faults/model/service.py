@@ -3,6 +3,7 @@
 What it answers may be as old as `lag_s` says: lists and descriptions are eventually consistent.
 """
 
+import copy
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ class Seen:
     status: ExecutionStatus
     version: int
     agent_id: str
+    queued_at: int
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ class Service:
     looks: dict[ExecutionId, list[tuple[float, Seen]]] = field(default_factory=lambda: defaultdict(list))
     records: dict[tuple[ExecutionId, int], Record] = field(default_factory=dict)
     namespaces: tuple[str, ...] = ("", "team-a")
+    created: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.store = JobStore(settings=self.settings)
@@ -131,7 +134,10 @@ class Service:
             self._changed("us")
 
     def create(self, job_id: str, namespace: str, timeout_minutes: int, retries: int) -> None:
-        """An operator creates a job, unless its id is in use."""
+        """An operator creates a job, unless its id is in use or was in this second: no device could tell."""
+        if self.created.get(job_id) == int(self.now):
+            return
+        self.created[job_id] = int(self.now)
         request = JobRequest(
             job_id,
             (arn(f"thing/{THING}"),),
@@ -173,6 +179,16 @@ class Service:
         if latest is not None and latest.status.is_pending:
             lifecycle.end(self.store, latest, ServiceStatus.REMOVED, self.now)
             self._changed("service")
+
+    def back_up(self) -> JobStore:
+        """Return a copy of all jobs, to be restored later."""
+        return copy.deepcopy(self.store)
+
+    def restore(self, backup: JobStore) -> None:
+        """Take the state of a backup: jobs, numbers and times are as they were, and what came later is forgotten."""
+        backup._sequence = self.store._sequence  # what is created from now on is new to the oracle
+        self.store = backup
+        self._changed("service")
 
     def claim_for_other(self, job_id: str) -> None:
         """Another agent of the thing takes an execution that is queued."""
@@ -243,4 +259,4 @@ def execution_id(execution: JobExecution) -> ExecutionId:
 
 def _seen(execution: JobExecution) -> Seen:
     agent_id = (execution.status_details or {}).get("agent", "")
-    return Seen(ExecutionStatus(execution.status.value), execution.version, agent_id)
+    return Seen(ExecutionStatus(execution.status.value), execution.version, agent_id, int(execution.queued_at))

@@ -82,6 +82,8 @@ class World:
     starts: int = 0
     events: int = 0
     is_rebooting: bool = False
+    is_backed_up: bool = False
+    is_restored: bool = False
     queue: list[tuple[float, int, Callable[[], object], Daemon | None]] = field(default_factory=list)
     counter: Any = field(default_factory=itertools.count)
     nonces: Any = field(default_factory=itertools.count)

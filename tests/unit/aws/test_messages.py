@@ -183,7 +183,16 @@ class TestAnswers:
     def test_a_description_is_taken_as_far_as_it_goes(self) -> None:
         execution = {"jobId": "job-1", "status": "QUEUED", "queuedAt": 1767225600000, "somethingNew": []}
         found = messages.parse_execution({"execution": execution}, "")
-        assert found == messages.ServiceExecution(JOB, ExecutionStatus.QUEUED, 0, "")
+        assert found == messages.ServiceExecution(JOB, ExecutionStatus.QUEUED, 0, "", 1767225600000)
+
+    @pytest.mark.parametrize(
+        ("queued_at", "known"), [(1767225600.123, 1767225600), ("now", 0), (None, 0), (-1, 0), (True, 0), (1e300, 0)]
+    )
+    def test_a_time_is_taken_in_whole_seconds_and_only_if_it_is_one(self, queued_at: Any, known: int) -> None:
+        execution = {"jobId": "job-1", "status": "QUEUED", "queuedAt": queued_at}
+        found = messages.parse_execution({"execution": execution}, "")
+        assert found is not None
+        assert found.queued_at == known
 
     def test_a_description_that_leaves_out_its_number_is_of_what_was_asked_for(self) -> None:
         found = messages.parse_execution({"execution": {"jobId": "job-1", "status": "QUEUED"}}, "", 3)

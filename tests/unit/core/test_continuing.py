@@ -154,7 +154,7 @@ class TestRetry:
         agent.hears(AttemptEnded(number(1), wishes("retry")))
         agent.hears(Notified("", (), is_complete=True))
         agent.hears(Disconnected())
-        agent.hears(DescribeFailed(JOB, agent.phase().updates.probe.ticket, "", 0.5))
+        agent.hears(DescribeFailed(JOB, agent.phase().updates.probe, "", 0.5))
         assert [e for e in agent.hears(Connected()) if isinstance(e, Describe)]
         described(agent, "IN_PROGRESS", plan())
         assert agent.phase().updates.probe is None

@@ -3,10 +3,10 @@
 from typing import Any
 
 import pytest
-from tests.support.playbook import ATTEMPT, JOB, TWO_STEPS, WELL, ours, report_recovered, run_recovered, sent
+from tests.support.playbook import ATTEMPT, JOB, OTHER, TWO_STEPS, WELL, ours, report_recovered, run_recovered, sent
 
-from iot_jobs_agent.core.backoff import STALE_ANSWERS, delay_s
-from iot_jobs_agent.core.decide import is_idle
+from iot_jobs_agent.core.backoff import STALE_ANSWERS
+from iot_jobs_agent.core.decide import is_idle, untaken
 from iot_jobs_agent.core.effects import (
     Describe,
     Fetch,
@@ -50,25 +50,22 @@ class TestAServiceThatContradictsItself:
                 effects = agent.hears(Tick(), at=agent.deadline)
         assert asked < 100
 
-    def test_the_backoff_ends_as_soon_as_something_that_was_named_is_there(self, agent: Any, plan: Plan) -> None:
+    def test_what_is_listed_but_denied_is_looked_at_again_after_others_and_meanwhile_not_done(self, agent: Any) -> None:
         agent.hears(Connected())
-        for _ in range(2):
-            agent.hears(Listed("", agent.ticket, (JOB,), is_complete=True))
-            agent.hears(DescribeFailed(JOB, agent.ticket, "ResourceNotFound"))
-        assert agent.deadline == agent.now + delay_s(1, 0.0)
-        agent.hears(Notified("", (JOB,), is_complete=True))
-        agent.hears(ours(agent, ExecutionStatus.QUEUED, plan, ""))
-        assert agent.state.queues[""].misses == 0
-
-    def test_what_cannot_be_looked_at_is_not_done(self, agent: Any) -> None:
-        agent.hears(Connected())
-        for _ in range(2):
-            agent.hears(Listed("", agent.ticket, (JOB,), is_complete=True))
-            agent.hears(DescribeFailed(JOB, agent.ticket, "ResourceNotFound"))
+        agent.hears(Listed("", agent.ticket, (JOB, OTHER), is_complete=True))
+        assert agent.hears(DescribeFailed(JOB, agent.ticket, "ResourceNotFound"))[0] == Describe(
+            OTHER, agent.ticket - 1
+        )
+        agent.hears(DescribeFailed(OTHER, agent.ticket - 1, "ResourceNotFound"))
+        agent.hears(Listed("", agent.ticket, (JOB,), is_complete=True))
         assert not is_idle(agent.state)
+        assert agent.hears(Tick(), at=agent.deadline) == [Describe(JOB, agent.ticket)]
+        agent.hears(DescribeFailed(JOB, agent.ticket, "ResourceNotFound"))
+        assert is_idle(agent.state)
+        assert untaken(agent.state) == [JOB]
         agent.hears(Tick(), at=agent.deadline)
         agent.hears(Listed("", agent.ticket, (), is_complete=True))
-        assert is_idle(agent.state)
+        assert untaken(agent.state) == []
 
     def test_a_list_that_could_not_be_had_again_may_have_named_more(self, agent: Any) -> None:
         report_recovered(agent)
@@ -90,6 +87,7 @@ class TestAServiceThatContradictsItself:
         agent.hears(ours(agent, ExecutionStatus.CANCELED, plan))
         agent.hears(AttemptEnded(ATTEMPT, WELL))
         agent.hears(Notified("", (JOB,), is_complete=True))
+        assert agent.hears(Tick(), at=agent.deadline) == [Describe(JOB, agent.ticket)]
         assert agent.hears(ours(agent, ExecutionStatus.IN_PROGRESS, plan)) == []
         assert agent.notes == ["left alone"]
 

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from iot_jobs_agent.core import backoff
 from iot_jobs_agent.core.decide import decide, next_deadline
 from iot_jobs_agent.core.effects import (
     JOURNAL,
@@ -165,16 +166,17 @@ class World:
             if isinstance(phase, Running | Stopping):
                 assert execution.attempt in self.started
             elif isinstance(phase, Rebooting):
-                assert phase.is_ordered or self.alive or phase.updates.request.ticket
+                assert phase.is_ordered or self.alive or phase.updates.ticket
             elif isinstance(phase, Delayed):
                 is_held = not may_go_on(self.state, execution, self.now)
                 assert is_held or phase.due_at > self.now or len(self.taken) >= self.state.settings.max_concurrent
-            elif not phase.request.ticket and not may_go_on(self.state, execution, self.now):
+            elif not phase.ticket and not may_go_on(self.state, execution, self.now):
                 assert len(self.state.executions) > 1
-            elif not phase.request.ticket:
-                assert phase.request.retry_at > self.now
+            elif not phase.ticket:
+                until = backoff.of(self.state, execution.id).until
+                assert until > self.now
                 assert deadline is not None
-                assert deadline <= phase.request.retry_at
+                assert deadline <= until
 
 
 def verdicts() -> st.SearchStrategy[Any]:

@@ -64,7 +64,7 @@ def test_progress_and_the_question_after_it_are_both_waited_for(agent: Any, plan
     [progress] = sent(agent.hears(AttemptProgressed(ATTEMPT, 5)))
     [probe] = sent(agent.hears(Notified("", (), is_complete=True)))
     agent.hears(UpdateAccepted(JOB, progress.ticket))
-    assert agent.phase().updates.probe.ticket == probe.ticket
+    assert agent.phase().updates.probe == probe.ticket
     agent.hears(Disconnected())
     agent.hears(DescribeFailed(JOB, probe.ticket, ""))
     [again, _] = agent.hears(Connected())

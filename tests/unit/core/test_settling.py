@@ -24,6 +24,7 @@ from tests.support.playbook import (
     sent,
 )
 
+from iot_jobs_agent.core import backoff
 from iot_jobs_agent.core.effects import (
     Describe,
     Fetch,
@@ -110,7 +111,7 @@ class TestReporting:
         assert (bare_status.status, bare_status.details) == (SUCCEEDED, None)
         assert agent.hears(UpdateFailed(JOB, agent.ticket, "InvalidRequest")) == []
         assert agent.notes == ["outcome cannot be reported"]
-        assert agent.phase().request.retry_at == 3600
+        assert backoff.of(agent.state, JOB).until == 3600
         assert not agent.state.executions[JOB].holds_a_slot
 
     def test_what_cannot_be_reported_is_tried_again_at_each_connect(self, agent: Any, plan: Plan) -> None:
@@ -211,7 +212,7 @@ class TestAnswersOlderThanTheEnd:
         agent.hears(Tick(), at=agent.deadline)
         assert prepares(agent, plan) == []
         agent.hears(Tick(), at=agent.deadline)
-        agent.hears(DescribeFailed(JOB, agent.phase().request.ticket, "TerminalStateReached"))
+        agent.hears(DescribeFailed(JOB, agent.phase().ticket, "TerminalStateReached"))
         assert JOB not in agent.state.executions
 
     def test_it_is_not_started_even_if_all_answers_say_that_it_is_ours(self, agent: Any, plan: Plan) -> None:

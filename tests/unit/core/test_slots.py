@@ -231,11 +231,11 @@ def test_an_exclusive_retry_and_a_claim_that_has_the_only_slot_do_not_wait_for_e
     prepares(agent, alone)
     agent.hears(AttemptEnded(AttemptId(JOB, 0, 1), replace(WELL, handler_result={"outcome": "retry"})))
     agent.hears(Notified("", (JOB, other), is_complete=True))
-    ticket = agent.phase(other).request.ticket
+    ticket = agent.phase(other).ticket
     [claim] = agent.hears(
         Described(other, ticket, ExecutionStatus.QUEUED, 1, "", Plan((replace(alone.steps[0], exclusive=False),)))
     )
     agent.hears(UpdateFailed(other, claim.ticket, ""), at=60)
     assert isinstance(agent.phase(), Delayed)
     agent.hears(Tick(), at=agent.deadline)
-    assert agent.phase(other).request.ticket > 0
+    assert agent.phase(other).ticket > 0

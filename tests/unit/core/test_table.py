@@ -19,6 +19,7 @@ from iot_jobs_agent.core.events import (
     Event,
     JournalOpened,
     Listed,
+    RebootFailed,
     Tick,
     UpdateAccepted,
     UpdateFailed,
@@ -98,12 +99,20 @@ def end_what_is_delayed(agent: Any, plan: Plan) -> None:
     agent.hears(UpdateFailed(JOB, agent.ticket, "TerminalStateReached"))
 
 
+def refuse_to_reboot(agent: Any, plan: Plan) -> None:
+    plan = Plan(tuple(replace(step, may_reboot=True) for step in plan.steps))
+    claims(agent, plan)
+    prepares(agent, plan)
+    agent.hears(AttemptEnded(ATTEMPT, replace(WELL, handler_result={"outcome": "reboot"})))
+    agent.hears(RebootFailed("systemctl ended with 1"))
+
+
 def test_every_execution_goes_where_the_table_says_and_everywhere_it_says(
     recorder: Recorder, states: ModuleType, agent: Any, plan: Plan
 ) -> None:
     """Random lives of the model, and stories of what is too rare for them."""
     told = {(phase, following) for phase, _, following in states.rows() if phase != following}
-    for story in (refuse_late, insist_on_what_is_settled, end_what_is_delayed):
+    for story in (refuse_late, insist_on_what_is_settled, end_what_is_delayed, refuse_to_reboot):
         agent.state = State(Settings())
         agent.hears(JournalOpened("me"), at=0.0)
         story(agent, plan)

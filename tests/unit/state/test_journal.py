@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.faults.crash.older_schemas import rewrite
 
 from iot_jobs_agent.core.effects import Forget, Save, Settle
 from iot_jobs_agent.core.job import (
@@ -39,7 +38,8 @@ from iot_jobs_agent.core.state import (
 )
 from iot_jobs_agent.errors import JournalDamagedError, JournalError
 from iot_jobs_agent.state.encoding import decode_phase, encode_phase
-from iot_jobs_agent.state.journal import FILE_NAME, Journal, _checksum, read_history
+from iot_jobs_agent.state.journal import FILE_NAME, Journal, read_history
+from iot_jobs_agent.state.schema import checksum
 
 JOB = ExecutionId("team-a", "job-1", 2)
 STEP = Step("one", "greet", StepKind.COMMAND, 1.5, 2.5, 3.5, OnInterrupt.RESUME, ignore_failure=True, allow_stderr=3)
@@ -92,7 +92,7 @@ def settle(number: int, *, service_accepted: bool = True) -> Settle:
 
 @pytest.mark.parametrize("phase", PHASES, ids=lambda phase: type(phase).__name__)
 def test_a_phase_comes_back_equal_down_to_its_types(phase: Phase, open_journal: Open) -> None:
-    execution = Execution(JOB, phase, "greet", 1767225600.123456)
+    execution = Execution(JOB, phase, "greet", 1767225600.123456, 1767225600)
     written(open_journal, Save(execution))
     [found] = open_journal().open().executions
     assert found == execution
@@ -113,10 +113,20 @@ def test_what_is_settled_is_history_whoever_had_the_last_word(open_journal: Open
     recovered = open_journal().open()
     assert recovered.executions == ()
     assert [e.service_accepted for e in recovered.history] == [True, False]
-    assert {k: (v.status, v.reason, v.code) for k, v in recovered.settled.items()} == {
+    assert {k: (v.outcome.status, v.outcome.reason, v.outcome.code) for k, v in recovered.settled.items()} == {
         JOB: (FAILED.status, FAILED.reason, FAILED.code),
         ExecutionId("", "job-2", 1): (FAILED.status, FAILED.reason, FAILED.code),
     }
+
+
+def test_an_execution_that_is_settled_again_has_one_entry_and_another_of_its_id_its_own(open_journal: Open) -> None:
+    first = replace(settle(1, service_accepted=False), queued_at=1767225600)
+    later = replace(first, queued_at=1767225601)
+    written(open_journal, first, later, replace(first, service_accepted=True))
+    recovered = open_journal().open()
+    assert [(e.queued_at, e.service_accepted) for e in recovered.history] == [(1767225601, False), (1767225600, True)]
+    written(open_journal, settle(2), settle(2))  # of a service that does not say when: whether it is one is not known
+    assert len(open_journal().open().history) == 4
 
 
 def test_only_the_last_of_the_history_are_kept(open_journal: Open) -> None:
@@ -193,25 +203,6 @@ def test_what_cannot_be_used_is_not_set_aside(kind: str, open_journal: Open, tmp
     assert not isinstance(caught.value, JournalDamagedError)
 
 
-@pytest.mark.parametrize("schema", [1, 2])
-def test_a_journal_of_an_earlier_schema_is_taken_over(open_journal: Open, schema: int) -> None:
-    phases = [phase for phase in PHASES if schema > 1 or not isinstance(phase, Delayed | Rebooting)]
-    if schema == 1:
-        work = Work(PLAN, 1, 2, RESULTS)
-        phases = [Claiming(PLAN), Preparing(work), Running(work), Stopping(work, FAILED), Reporting(FAILED)]
-    before = [Execution(replace(JOB, job_id=f"job-{n}"), phase, "greet") for n, phase in enumerate(phases)]
-    left = replace(settle(1), outcome=replace(FAILED, code="processes-left"))
-    written(open_journal, *map(Save, before), settle(2), left)
-    rewrite(open_journal().path, schema)
-    assert [entry.outcome.code for entry in read_history(open_journal().path.parent)] == ["unswept", "exit-code"]
-    for _ in range(2):
-        journal = open_journal()
-        recovered = journal.open()
-        journal.close()
-        assert list(recovered.executions) == before
-        assert [entry.outcome.code for entry in recovered.history] == ["exit-code", "processes-left"]
-
-
 def test_a_new_journal_has_its_name_on_the_disk_before_it_is_used(
     open_journal: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -284,9 +275,9 @@ class TestDamage:
             decode_phase(phase, text)
         database = sqlite3.connect(open_journal().path)
         [fields] = database.execute("SELECT * FROM execution").fetchall()
-        row = [*fields[:5], phase, text]
+        row = [*fields[:6], phase, text]
         with database:
-            database.execute("REPLACE INTO execution VALUES (?, ?, ?, ?, ?, ?, ?, ?)", [*row, _checksum(row)])
+            database.execute("REPLACE INTO execution VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", [*row, checksum(row)])
         database.close()
         with pytest.raises(JournalDamagedError, match="no phase"):
             open_journal().open()
@@ -295,6 +286,18 @@ class TestDamage:
         written(open_journal, settle(1), settle(2))
         self.change(open_journal, "UPDATE history SET reason = 'other' WHERE job_id = 'job-1'")
         assert [e.execution.job_id for e in open_journal().open().history] == ["job-2"]
+
+    def test_field_c3_a_memory_of_an_unknown_status_is_left_out(self, open_journal: Open, tmp_path: Path) -> None:
+        written(open_journal, settle(1), settle(2))
+        database = sqlite3.connect(open_journal().path)
+        with database:
+            [(entry, *fields, _), _] = database.execute("SELECT * FROM history").fetchall()
+            fields[5] = "VANISHED"
+            statement = "UPDATE history SET status = ?, checksum = ? WHERE entry = ?"
+            database.execute(statement, [fields[5], checksum(fields), entry])
+        database.close()
+        assert [e.execution.job_id for e in open_journal().open().history] == ["job-2"]
+        assert [e.execution.job_id for e in read_history(tmp_path)] == ["job-2"]
 
     def test_a_log_without_its_journal_is_damage_and_never_becomes_part_of_the_next_one(
         self, open_journal: Open, tmp_path: Path
