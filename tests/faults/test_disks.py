@@ -48,13 +48,13 @@ async def test_d1_d3_a_disk_that_is_full_or_read_only_at_boot_degrades_the_agent
 
 
 async def full_at_boot(pi: Rig, watchdog: Any) -> None:
-    with mounted(pi, "-t", "tmpfs", "-o", "size=512k", "tmpfs") as state:
+    with mounted(pi, "-t", "tmpfs", "-o", "mode=700,size=512k", "tmpfs") as state:
         filler = fill(state)
         await degraded_until(pi, watchdog, filler.unlink)
 
 
 async def read_only_at_boot(pi: Rig, watchdog: Any) -> None:
-    with mounted(pi, "-t", "tmpfs", "-o", "size=8m", "tmpfs") as state:
+    with mounted(pi, "-t", "tmpfs", "-o", "mode=700,size=8m", "tmpfs") as state:
         await stopped(await pi.start())
         subprocess.run(["mount", "-o", "remount,ro", state], check=True)
         await degraded_until(pi, watchdog, lambda: subprocess.run(["mount", "-o", "remount,rw", state], check=True))
@@ -73,7 +73,7 @@ async def degraded_until(pi: Rig, watchdog: Any, mend: Callable[[], Any]) -> Non
 
 async def test_d1_a_disk_that_fills_up_while_a_job_runs_costs_no_truth(rig: Rig) -> None:
     """D1, D, O, S, R: the agent ends rather than lie; the next one, with room again, tells what is known."""
-    with mounted(rig, "-t", "tmpfs", "-o", "size=2m", "tmpfs") as state:
+    with mounted(rig, "-t", "tmpfs", "-o", "mode=700,size=2m", "tmpfs") as state:
         agent = await rig.start()
         rig.create("job-1", "gated")
         await rig.hears("job-1 begun")

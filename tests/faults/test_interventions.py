@@ -149,5 +149,7 @@ async def unreported(pi: Rig, agent: AgentProcess, how: str, job: str) -> int:
 
 # To add a moment: a coroutine like those above, named here.
 MOMENTS: tuple[Callable[..., Any], ...] = (queued, claimed, running, stopping, waiting, unreported)
-# A job's own timer does not run while it is QUEUED; without `force` only what is QUEUED can be cancelled.
-IMPOSSIBLE = {("time-out", "queued")} | {("cancel", each.__name__) for each in MOMENTS[1:]}
+# A job's own timer does not run while it is QUEUED. Only what is QUEUED is cancelled without `force`, or removed with
+# its thing from a group.
+IMPOSSIBLE = {("time-out", "queued")}
+IMPOSSIBLE |= {(how, each.__name__) for how in ("cancel", "group-removal") for each in MOMENTS[1:]}

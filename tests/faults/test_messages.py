@@ -122,10 +122,10 @@ def busy(rig: Rig) -> Rig:
 
 
 async def test_n5_every_refusal_of_a_look_and_of_a_claim(busy: Rig) -> None:
-    """N5, O, T, L: refused, unanswered or broken twice; what the service calls our fault once, and left alone."""
+    """N5, O, T, L: refused, unanswered or broken twice; called our fault once, and left alone; called over once."""
     agent = await busy.start()
     for kind in KINDS:
-        times = 1 if kind in WRONG else 2
+        times = 1 if kind in WRONG | CLOSED else 2
         busy.sim.faults.add(refusal(kind, operation="DescribeJobExecution", job=f"look-{kind}", times=2))
         busy.sim.faults.add(refusal(kind, operation="UpdateJobExecution", job=f"claim-{kind}", times=times))
         for request in ("look", "claim"):
@@ -159,7 +159,7 @@ async def test_n5_every_refusal_of_a_report(busy: Rig) -> None:
     """N5, O, T, L: told again until it is believed; if the execution is said to be gone, never again."""
     agent = await busy.start()
     for kind in KINDS:
-        times = 1 if kind in WRONG else 2
+        times = 1 if kind in WRONG | CLOSED else 2
         busy.sim.faults.add(refusal(kind, operation="UpdateJobExecution", job=kind, skip=1, times=times))
         busy.create(kind, "quiet")
     for kind in WRONG - {"InvalidRequest"}:

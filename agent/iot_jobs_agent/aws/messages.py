@@ -36,8 +36,8 @@ class ServiceExecution:
     status: ExecutionStatus
     version: int
     agent_id: str
+    document: Any = field(repr=False)
     queued_at: int = 0
-    document: Any = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

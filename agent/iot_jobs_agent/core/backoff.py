@@ -6,6 +6,7 @@ work on it, an outcome that it takes. So a service that goes on refusing gets at
 seconds, and two a minute from then on.
 """
 
+from collections.abc import Collection
 from dataclasses import replace
 
 from iot_jobs_agent.core.effects import Effect, Note
@@ -102,7 +103,16 @@ def end(state: State, execution: ExecutionId) -> State:
 def end_silence(state: State, *executions: ExecutionId) -> State:
     """End the executions' waits, but not those after a refusal that came from where things stand."""
     curable = (HOPELESS | {UNANSWERED, THROTTLED}) - {"VersionMismatch"}
-    lifted = {k: replace(v, until=0.0) for k, v in state.back_offs.items() if k in executions and v.code in curable}
+    return _lift(state, [k for k in executions if of(state, k).code in curable])
+
+
+def end_wait(state: State, execution: ExecutionId) -> State:
+    """End the execution's wait, whatever it is for."""
+    return _lift(state, [execution])
+
+
+def _lift(state: State, executions: Collection[ExecutionId]) -> State:
+    lifted = {k: replace(v, until=0.0) for k, v in state.back_offs.items() if k in executions}
     return replace(state, back_offs={**state.back_offs, **lifted})
 
 

@@ -63,6 +63,7 @@ def make_due(state: State) -> State:
     for execution in state.executions.values():
         match execution.phase:
             case Reporting() as phase:
+                state = backoff.end_wait(state, execution.id) if phase.is_unreportable else state
                 state = state.with_phase(execution, replace(phase, asks_first=not phase.version))
             case (Running() | Delayed() | Rebooting()) as phase if not phase.updates.probe:
                 state = progress.with_updates(state, execution, phase, replace(phase.updates, probe=0))

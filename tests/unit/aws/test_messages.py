@@ -183,7 +183,7 @@ class TestAnswers:
     def test_a_description_is_taken_as_far_as_it_goes(self) -> None:
         execution = {"jobId": "job-1", "status": "QUEUED", "queuedAt": 1767225600000, "somethingNew": []}
         found = messages.parse_execution({"execution": execution}, "")
-        assert found == messages.ServiceExecution(JOB, ExecutionStatus.QUEUED, 0, "", 1767225600000)
+        assert found == messages.ServiceExecution(JOB, ExecutionStatus.QUEUED, 0, "", None, queued_at=1767225600000)
 
     @pytest.mark.parametrize(
         ("queued_at", "known"), [(1767225600.123, 1767225600), ("now", 0), (None, 0), (-1, 0), (True, 0), (1e300, 0)]
