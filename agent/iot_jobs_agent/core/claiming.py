@@ -113,10 +113,16 @@ def on_claimed(state: State, execution: Execution, phase: Claiming) -> Turn:
 
 
 def on_claim_failed(state: State, execution: Execution, phase: Claiming, event: UpdateFailed, now: float) -> Turn:
-    """Drop the execution if it is closed, leave it alone if our claim was malformed; otherwise ask or claim again."""
+    """Drop the execution if it is closed, leave it alone if our claim was malformed; otherwise ask or claim again.
+
+    Remember one that is known to be closed, because a stale answer may still call it ours.
+    """
     notes = backoff.note_refusal(state, execution.id, "claim refused", event.code)
-    is_closed = event.current is not None and event.current.is_terminal
-    if event.code in backoff.CLOSED or is_closed:
+    if event.current is not None and event.current.is_terminal:
+        ended = Outcome(event.current, "the service ended it")
+        after, effects = close(state, execution, ended, now, jitter=event.jitter)
+        return after, [*notes, *effects]
+    if event.code in backoff.CLOSED:
         return drop_refused(state, execution.id, now, event.jitter, event.code), notes
     if event.code in backoff.HOPELESS and event.code != "VersionMismatch":
         return leave_alone(state, execution.id), notes
