@@ -11,6 +11,7 @@ is done before it is written down, and no rule can forget to write it down.
     (pending)  | a slot is free      | Judging    | Describe
     Judging    | QUEUED, plan        | Claiming   | Update IN_PROGRESS, expectedVersion, agent id, step timer
     Judging    | QUEUED, refusal     | Reporting  | Update REJECTED, expectedVersion
+    Judging    | QUEUED, ended before| Reporting  | the known outcome again, after a claim; see `Execution.queued_at`
     Judging    | IN_PROGRESS, not us | -          | left alone while listed
     Judging    | IN_PROGRESS, us     | Reporting  | the known outcome again, or FAILED journal-lost
     Judging    | closed              | -          | Fetch
@@ -30,7 +31,7 @@ is done before it is written down, and no rule can forget to write it down.
     Running    | interrupted         | Preparing  | Describe; on_interrupt "rerun" or "resume", twice at most
     Running    | last step, failure  | Reporting  | Update SUCCEEDED or FAILED
     Running    | no longer listed    | Running    | Describe (probe)
-    Running    | a new connection    | Running    | Describe (probe); QUEUED, six times: closed, another one is there
+    Running    | a new connection    | Running    | Describe (probe); QUEUED later than ours: closed, it is another one
     Running    | closed              | Stopping   | StopAttempt
     Running    | never started       | Preparing  | Describe (after a restart of the agent)
     Running    | first, never started| Claiming   | Describe (after a restart of the agent)
@@ -41,7 +42,8 @@ is done before it is written down, and no rule can forget to write it down.
     Stopping   | ended               | -          | Settle, ForgetAttempts, Fetch; nothing is reported
     Reporting  | accepted, closed    | -          | Settle, ForgetAttempts, Fetch
     Reporting  | silence, throttled  | Reporting  | Update again after a back-off
-    Reporting  | a new connection    | Reporting  | Describe, then Update; QUEUED, six times: closed, unreported
+    Reporting  | a new connection    | Reporting  | Describe, then Update; QUEUED later than ours: closed, unreported
+    Reporting  | refused otherwise   | Reporting  | Update again after a back-off; five times: the slot is freed
     Reporting  | InvalidRequest      | Reporting  | Update with the bare status; refused again: hourly, slot freed
 
 "Closed" is a terminal status, ResourceNotFound, TerminalStateReached or InvalidStateTransition. An answer to a request

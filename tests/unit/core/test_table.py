@@ -25,6 +25,7 @@ from iot_jobs_agent.core.events import (
     UpdateFailed,
 )
 from iot_jobs_agent.core.job import Plan, Refusal
+from iot_jobs_agent.core.settling import REFUSALS
 from iot_jobs_agent.core.state import Claiming, Phase, Settings, State
 
 ROOT = Path(__file__).parents[3]
@@ -126,7 +127,7 @@ def test_the_table_counts_as_the_rules_do() -> None:
     table = str(core.__doc__)
     words = ["no time", "once", "twice", "three times", "four times", "five times", "six times", "seven times"]
     assert f"Describe, {words[STALE_ANSWERS]}; then Update FAILED journal-lost" in table
-    assert table.count(f"QUEUED, {words[STALE_ANSWERS + 1]}: closed") == 2
+    assert f"{words[REFUSALS]}: the slot is freed" in table
     assert f'on_interrupt "rerun" or "resume", {words[INTERRUPTIONS - 1]} at most' in table
 
 
