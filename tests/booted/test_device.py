@@ -51,6 +51,17 @@ async def test_a_handler_outlives_a_restart_and_a_violent_death_of_its_agent(dev
     assert device.details("long")["stdout"] == "opened"
 
 
+async def test_field_c2_a_stray_sigterm_does_not_take_the_device_offline(device: Device) -> None:
+    before = await device.shows("MainPID")
+    await device.machine.run("systemctl kill --kill-whom=main --signal=TERM iot-jobs-agent")
+    device.create("after", {"operation": "run-command", "params": {"command": "/bin/echo hi"}})
+    await device.ends("after", "SUCCEEDED")
+    assert await device.shows("MainPID") != before
+    await device.machine.run("systemctl stop iot-jobs-agent")
+    assert await device.shows("ActiveState") == "inactive"
+    await device.machine.run("systemctl start iot-jobs-agent")
+
+
 async def test_an_upgrade_disturbs_no_handler(device: Device) -> None:
     device.create("meanwhile", {"operation": "patient"})
     await device.is_up("meanwhile")

@@ -70,7 +70,8 @@ def test_the_exposure_notices_one_line_less(unit: Path) -> None:
     [
         ("KillMode", "process", "stop and restart leave handlers alone"),
         ("OOMPolicy", "continue", "one handler out of memory does not stop the rest"),
-        ("Restart", "on-failure", "a crash is not the end"),
+        ("Restart", "always", "neither a crash nor a stray SIGTERM is the end"),
+        ("OOMScoreAdjust", "-600", "handlers are killed before the agent"),
         ("RestartPreventExitStatus", "78", "a wrong configuration is"),
         ("StartLimitIntervalSec", "0", "it never gives up"),
         ("Type", "notify", "READY=1 says when it is up"),

@@ -8,9 +8,11 @@ thread, in order, so that a sweep never meets a shim that was just started.
 
 import asyncio
 import contextlib
+import errno
 import os
 import re
 import signal
+import stat
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -21,10 +23,11 @@ import structlog
 
 from iot_jobs_agent.attempts import directory as attempt_directory
 from iot_jobs_agent.attempts import orphans, trash
-from iot_jobs_agent.attempts.directory import Facts, Position
+from iot_jobs_agent.attempts.directory import Facts
 from iot_jobs_agent.attempts.launchers import Launcher
 from iot_jobs_agent.attempts.results import Results
-from iot_jobs_agent.core.events import AttemptEnded, AttemptEvent, AttemptStarted
+from iot_jobs_agent.attempts.watch import DeviceFaultError, Watch, attempt_named, what_failed
+from iot_jobs_agent.core.events import AttemptEnded, AttemptEvent, AttemptNeverStarted, AttemptStarted
 from iot_jobs_agent.core.job import AttemptId, AttemptResult, Ending, ExecutionId, StartReason, Step
 from iot_jobs_agent.shim import files
 from iot_jobs_agent.shim.processes import PR_SET_CHILD_SUBREAPER, prctl, ticks_now
@@ -33,43 +36,19 @@ from iot_jobs_agent.state.durable import sync_directory
 __all__ = ["Attempts", "Facts"]
 
 PLAIN_NAME = re.compile(r"[a-zA-Z0-9_-]*\.[a-zA-Z0-9_-]+\.[0-9]+")
-NUMBERS = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+")
 LOOK_AGAIN_S = 0.02
+LOOKS = 500
+# What the device lacks, for any attempt.
+LACKS = frozenset(
+    (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EIO, errno.EROFS)
+)
+# What is wrong with this attempt, and not with the device: a name too long for the file system, a directory in its way.
+ITS_OWN_FAULTS = frozenset({errno.ENAMETOOLONG, errno.EEXIST})
 HUNG_S = 60.0  # after time-out and grace, a shim sweeps for 10 s and syncs; one that takes this long has hung
 
 LOG = structlog.get_logger(__name__)
 
 T = TypeVar("T")
-
-
-class Watch:
-    """An attempt that has not ended, as far as we know. `longest_s` is how long its handler may run."""
-
-    __slots__ = (
-        "attempt",
-        "control",
-        "directory",
-        "grace_s",
-        "limit",
-        "longest_s",
-        "pid",
-        "pidfd",
-        "position",
-        "since",
-        "stops",
-    )
-
-    def __init__(self, attempt: AttemptId, directory: Path, limits_s: tuple[float, float]) -> None:
-        self.attempt = attempt
-        self.directory = directory
-        self.longest_s, self.grace_s = limits_s
-        self.position = Position()
-        self.since = 0  # when it was launched, if by this agent: not from a file, which its handler could change
-        self.pid = 0
-        self.pidfd: int | None = None
-        self.control: int | None = None
-        self.stops = False  # whether a stop was asked for
-        self.limit: asyncio.TimerHandle | None = None  # fires when we must assume that the shim has hung
 
 
 class Attempts:
@@ -101,9 +80,11 @@ class Attempts:
         """Create the directories and the wake-up FIFO, durably. Blocks; may run on any thread. Raises OSError."""
         for directory in (self._state, self._attempts, self._jobs, self._trash):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if directory.stat().st_mode & stat.S_IRWXU != stat.S_IRWXU:  # ours, whatever somebody did to them
+                directory.chmod(0o700)
         sync_directory(self._state)  # an attempt's directory is only as durable as the names above it
         wake = self._state / files.WAKE
-        wake.unlink(missing_ok=True)  # the shims of an earlier agent open it by name each time
+        trash.throw_away(wake, self._trash)  # the shims of an earlier agent open it by name each time
         os.mkfifo(wake, 0o600)
 
     def open(self) -> None:
@@ -129,7 +110,7 @@ class Attempts:
         """Start an attempt, at most once: if its directory exists, find it again instead, as `reattach` does.
 
         Posts AttemptStarted, AttemptProgressed whenever the handler reports something, and AttemptEnded; only the last
-        one if the attempt cannot be started.
+        one if the attempt can never be started; only AttemptNeverStarted if the device cannot start any now.
         """
         directory = self._attempts / attempt.directory_name
         if not PLAIN_NAME.fullmatch(attempt.execution.directory_name):
@@ -169,7 +150,7 @@ class Attempts:
         Nobody will report what they did: the journal that knew them is lost, or they were settled already. Posts
         AttemptEnded for each. Also removes every JOB_DIR that belongs to none of `known`.
         """
-        found = [attempt for path in self._attempts.iterdir() if (attempt := _attempt_named(path.name)) is not None]
+        found = [attempt for path in self._attempts.iterdir() if (attempt := attempt_named(path.name)) is not None]
         others = [attempt for attempt in found if attempt.execution not in known and self._find(attempt)]
         for attempt in others:
             self.stop(attempt)
@@ -221,19 +202,49 @@ class Attempts:
         if lock is not None:
             return self._finish(watch, lock)
         pid = attempt_directory.read_shim_pid(watch.directory)
-        try:
-            pidfd = os.pidfd_open(pid)
-        except (OSError, ValueError):  # the shim has just begun, or has just ended
-            self._loop.call_later(LOOK_AGAIN_S, self._inspect, watch)
-            return None
+        pidfd = attempt_directory.open_shim(watch.directory, pid)
+        if pidfd is None:  # the shim has just begun, or has just ended
+            return self._look_again(watch)
         lock = attempt_directory.lock(watch.directory)
         if lock is not None:  # the shim ended before we opened its pid, which may belong to another process now
             os.close(pidfd)
             return self._finish(watch, lock)
         return self._follow(watch, pid, pidfd)
 
+    def _look_again(self, watch: Watch) -> None:
+        """Look again soon. Give up on a shim that nobody sees, although its lock is held: its handler may hold it."""
+        watch.looks += 1
+        if watch.looks < LOOKS:
+            self._loop.call_later(LOOK_AGAIN_S, self._inspect, watch)
+            return
+        name = watch.attempt.directory_name
+        LOG.error("an attempt's lock is held, but not by its supervisor: taken for lost", attempt=name)
+        self._finish(watch, None)
+
     def _launch(self, watch: Watch, step: Step, facts: Facts) -> int:
-        """Make everything ready and durable, then start the shim and return its pid. Runs in the thread."""
+        """Make everything ready and durable, then start the shim and return its pid. Runs in the thread.
+
+        Raises:
+            DeviceFaultError: the device cannot do that now. The attempt has no directory, so it has not started.
+            OSError: the attempt itself cannot be made, or its directory cannot be removed again.
+        """
+        try:
+            return self._launch_once(watch, step, facts)
+        except OSError as error:
+            if error.errno not in LACKS and (error.errno in ITS_OWN_FAULTS or self._is_of_a_job(error)):
+                raise
+            trash.throw_away(watch.directory, self._trash)
+            if self._attempts.is_dir():
+                sync_directory(self._attempts)
+            raise DeviceFaultError(what_failed(error)) from error
+
+    def _is_of_a_job(self, error: OSError) -> bool:
+        """Tell whether it is about files that the job's own handlers can have changed."""
+        return isinstance(error.filename, str | Path) and Path(error.filename).is_relative_to(self._jobs)
+
+    def _launch_once(self, watch: Watch, step: Step, facts: Facts) -> int:
+        for directory in (self._attempts, self._jobs, self._trash):
+            directory.mkdir(mode=0o700, exist_ok=True)  # somebody may have removed them
         job_directory = self._jobs / watch.attempt.execution.directory_name
         if facts.phase == "run" and facts.reason not in {StartReason.FIRST, StartReason.RETRY}:
             trash.throw_away(job_directory, self._trash)  # a rerun must not find files of the interrupted attempt
@@ -254,12 +265,22 @@ class Attempts:
         error = future.exception()
         if self._watches.get(watch.attempt) is not watch:  # closed meanwhile
             return None
+        if isinstance(error, DeviceFaultError):
+            del self._watches[watch.attempt]
+            return self._post(AttemptNeverStarted(watch.attempt, str(error)))
         if isinstance(error, OSError):
             del self._watches[watch.attempt]
             attempt_directory.discard(watch.directory)
             return self._cannot_start(watch.attempt, error.strerror or str(error))
-        pid = future.result()
-        return self._follow(watch, pid, os.pidfd_open(pid))
+        return self._follow_child(watch, future.result())
+
+    def _follow_child(self, watch: Watch, pid: int) -> None:
+        try:
+            pidfd = os.pidfd_open(pid)
+        except OSError:  # no descriptor is free; it cannot vanish, because we have not reaped it
+            self._loop.call_later(LOOK_AGAIN_S, self._follow_child, watch, pid)
+        else:
+            self._follow(watch, pid, pidfd)
 
     def _follow(self, watch: Watch, pid: int, pidfd: int) -> None:
         watch.pid, watch.pidfd = pid, pidfd
@@ -300,23 +321,28 @@ class Attempts:
     def _on_shim_exited(self, watch: Watch) -> None:
         self._release(watch)
         with contextlib.suppress(ChildProcessError):  # a shim that an earlier agent started is not our child
-            os.waitpid(watch.pid, 0)
+            _, watch.status = os.waitpid(watch.pid, 0)
         self._shims.discard(watch.pid)
         self._finish(watch, attempt_directory.lock(watch.directory))
 
     def _finish(self, watch: Watch, lock: int | None) -> None:
-        """Post the end of an attempt that no shim supervises any more. `lock` keeps a late shim from starting it."""
-        self._read(watch)
-        result = attempt_directory.read_result(watch.directory)
-        if result is None:
-            self._in_thread(partial(self._sweep, watch), partial(self._on_swept, watch, lock))
-        else:
-            self._end(watch, lock, result)
+        """Post the end of an attempt that no shim supervises any more. `lock` keeps a late shim from starting it.
 
-    def _sweep(self, watch: Watch) -> AttemptResult:
-        """Kill every process that is left of a lost attempt. Runs in the thread."""
+        A result is believed at once only if our own child left it and exited with 0: its handler could write one too.
+        """
+        self._read(watch)
+        result = attempt_directory.read_result(watch.directory) if not watch.status else None
+        if result is not None and watch.status == 0:
+            self._end(watch, lock, result)
+        else:
+            self._in_thread(partial(self._sweep, watch, result), partial(self._on_swept, watch, lock))
+
+    def _sweep(self, watch: Watch, result: AttemptResult | None) -> AttemptResult:
+        """Kill every process that is left of the attempt. Runs in the thread. A shim that left a result leaves none."""
         token = attempt_directory.read_token(watch.directory)
         leftovers_killed, leftovers_alive = orphans.sweep(token, self._shims.__contains__, watch.since)
+        if result is not None and not (leftovers_killed or leftovers_alive):
+            return result
         reason = "interrupted: its supervisor ended without a result"
         return attempt_directory.lost_result(watch.directory, reason, leftovers_killed, leftovers_alive)
 
@@ -353,14 +379,3 @@ class Attempts:
 
     def _in_thread(self, job: Callable[[], T], then: Callable[["asyncio.Future[T]"], None]) -> None:
         self._loop.run_in_executor(self._thread, job).add_done_callback(then)
-
-
-def _attempt_named(name: str) -> AttemptId | None:
-    """Return the attempt whose `directory_name` this is, or None."""
-    match name.split("."):
-        case [namespace, job_id, execution_number, step, number] if NUMBERS.fullmatch(
-            f"{execution_number}.{step}.{number}"
-        ):
-            return AttemptId(ExecutionId(namespace, job_id, int(execution_number)), int(step), int(number))
-        case _:
-            return None

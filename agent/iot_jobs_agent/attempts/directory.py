@@ -4,25 +4,23 @@ Reading never raises because of what a file contains: a torn or forged file is n
 """
 
 import contextlib
-import errno
 import fcntl
 import json
 import math
 import os
 import secrets
-import stat
 import sys
 import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from iot_jobs_agent.attempts.reading import SaidLine, parse_object, parse_result, parse_said_line
 from iot_jobs_agent.core.events import AttemptProgressed
 from iot_jobs_agent.core.job import AttemptId, AttemptResult, Ending, StartReason, Step, StepKind
 from iot_jobs_agent.shim import files, protocol
-from iot_jobs_agent.state.durable import sync_directory
+from iot_jobs_agent.state.durable import open_regular, sync_directory
 
 EVENTS_BYTES = 1 << 20
 LONGEST_S = (604800.0, 600.0)  # the longest time-out and grace that a manifest may declare
@@ -144,15 +142,6 @@ def lock(directory: Path) -> int | None:
     return fd
 
 
-def open_regular(path: Path) -> BinaryIO:
-    """Open a regular file, but nothing else that a handler may have put in its place. Raises OSError."""
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
-        raise OSError(errno.EINVAL, "not a regular file")
-    return os.fdopen(fd, "rb")
-
-
 def read_start(path: Path) -> bytes:
     """Read the first SMALL_BYTES of a file, which is all of a proper one. Raises OSError."""
     with open_regular(path) as file:
@@ -165,6 +154,19 @@ def read_shim_pid(directory: Path) -> int:
         return int(read_start(directory / files.LOCK).split()[0])
     except (OSError, ValueError, IndexError):
         return 0
+
+
+def open_shim(directory: Path, pid: int) -> int | None:
+    """Open a pidfd of the attempt's shim; None if the process `pid` is gone, or is not the shim of this directory."""
+    try:
+        pidfd = os.pidfd_open(pid)
+    except (OSError, ValueError):
+        return None
+    with contextlib.suppress(OSError):
+        if os.fsencode(directory) in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
+            return pidfd
+    os.close(pidfd)
+    return None
 
 
 def read_age_s(directory: Path) -> float:

@@ -20,6 +20,9 @@ def throw_away(path: Path, trash: Path) -> None:
 def empty(trash: Path) -> None:
     """Delete the trash, including what a handler made unreadable. What cannot be deleted is tried again next time."""
     for path in trash.iterdir():
+        if path.is_symlink() or not path.is_dir():  # `rmtree` would open it, and a FIFO would block us
+            path.unlink(missing_ok=True)
+            continue
         _open_up(path)
         for directory, below, _ in os.walk(path):
             for name in below:  # before os.walk descends into them

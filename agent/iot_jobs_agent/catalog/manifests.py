@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from iot_jobs_agent.catalog.asking import LARGEST_BYTES, ask
 from iot_jobs_agent.catalog.sources import manifest_file
-from iot_jobs_agent.state.durable import replace_at_once
+from iot_jobs_agent.state.durable import open_regular, replace_at_once
 from iot_jobs_agent.state.owner import is_owner
 from iot_jobs_agent.trust import trust_problem
 
@@ -173,7 +173,8 @@ def _parse(output: bytes) -> object:
 def _load(file: Path) -> dict[str, tuple[str, DeclaredManifest]]:
     """Read the usable answers of an earlier run; none if the file does not exist or is not as we wrote it."""
     try:
-        kept = json.loads(file.read_bytes())
+        with open_regular(file) as opened:
+            kept = json.loads(opened.read())
         return {
             str(name): (str(entry["fingerprint"]), DeclaredManifest(dict(entry["declared"])))
             for name, entry in kept.items()

@@ -33,7 +33,7 @@ is done before it is written down, and no rule can forget to write it down.
     Running    | no longer listed    | Running    | Describe (probe)
     Running    | a new connection    | Running    | Describe (probe); QUEUED later than ours: closed, it is another one
     Running    | closed              | Stopping   | StopAttempt
-    Running    | never started       | Preparing  | Describe (after a restart of the agent)
+    Running    | never started       | Preparing  | Describe (after a restart, or once the device can start handlers)
     Running    | first, never started| Claiming   | Describe (after a restart of the agent)
     Delayed    | its time, a slot    | Preparing  | Describe
     Rebooting  | another boot        | Preparing  | Describe
@@ -110,7 +110,7 @@ def decide(state: State, event: Event, now: float) -> tuple[State, tuple[Effect,
 
 def next_deadline(state: State, now: float) -> float | None:
     """Return when the next `Tick` is needed (monotonic seconds), or None. Work already due waits for another event."""
-    times = continuing.deadlines(state)
+    times = [*continuing.deadlines(state), state.device_fault_until]
     if state.is_connected:
         times += [queue.fetch_at for queue in state.queues.values() if queue.fetch_at is not None and not queue.ticket]
         for execution in state.executions.values():
@@ -229,7 +229,7 @@ def _on_attempt(state: State, event: AttemptEvent, now: float) -> Turn:
         case Stopping() as phase, AttemptEnded():
             return running.on_stopped(state, execution, phase, now)
         case (Running() | Stopping()) as phase, AttemptNeverStarted():
-            return running.on_never_started(state, execution, phase, now)
+            return running.on_never_started(state, execution, phase, event, now)
         case _:
             return state, []
 

@@ -123,9 +123,13 @@ class AttemptStarted:
 
 @dataclass(frozen=True, slots=True)
 class AttemptNeverStarted:
-    """After a restart of the agent, an attempt that was about to start has no directory, so it never started."""
+    """An attempt that was about to start has no directory, so it never started and may be started again.
+
+    After a restart of the agent, `why` is empty. Otherwise it says what the device lacks to start any attempt now.
+    """
 
     attempt: AttemptId
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)

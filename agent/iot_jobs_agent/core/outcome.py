@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, assert_never
 
+from iot_jobs_agent.core.details import LIMIT, cut
 from iot_jobs_agent.core.job import AttemptResult, Ending, ExecutionStatus, Outcome
 
 KNOWN_OUTCOMES = ("succeeded", "failed", "rejected", "retry", "reboot")
@@ -84,7 +85,7 @@ def _ending(result: AttemptResult) -> str:
         case Ending.DEADLINE:
             return "stopped at its deadline"
         case Ending.STOPPED:
-            return "stopped on request"
+            return "stopped on a request that was not the agent's"
         case Ending.QUOTA:
             return "stopped over its disk quota"
         case Ending.CANNOT_START:
@@ -136,7 +137,7 @@ def _result_problem(said: Mapping[str, Any] | None) -> str:
 
 def _text(said: Mapping[str, Any] | None, member: str) -> str:
     value = (said or {}).get(member)
-    return _writable(value).strip() if isinstance(value, str) else ""
+    return cut(_writable(value).strip(), LIMIT) if isinstance(value, str) else ""
 
 
 def _details(said: Mapping[str, Any] | None) -> dict[str, str]:
@@ -144,7 +145,8 @@ def _details(said: Mapping[str, Any] | None) -> dict[str, str]:
     if not isinstance(details, dict):
         return {}
     return {
-        _writable(key): _writable(value) if isinstance(value, str) else _json(value) for key, value in details.items()
+        cut(_writable(key), LIMIT): cut(_writable(value) if isinstance(value, str) else _json(value), LIMIT)
+        for key, value in details.items()
     }
 
 
@@ -162,7 +164,7 @@ def _json(value: Any) -> str:
 
 def _last_line(output: str) -> str:
     lines = [line.strip() for line in output.splitlines()]
-    return next((line for line in reversed(lines) if line), "")
+    return cut(next((line for line in reversed(lines) if line), ""), LIMIT)
 
 
 def _processes(count: int) -> str:

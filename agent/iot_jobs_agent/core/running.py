@@ -5,17 +5,20 @@ from typing import assert_never
 
 from iot_jobs_agent.core import continuing
 from iot_jobs_agent.core.details import StatusFacts, status_details
-from iot_jobs_agent.core.effects import Note, Turn
-from iot_jobs_agent.core.events import AttemptEnded, AttemptProgressed
+from iot_jobs_agent.core.effects import Effect, Note, Turn
+from iot_jobs_agent.core.events import AttemptEnded, AttemptNeverStarted, AttemptProgressed
 from iot_jobs_agent.core.job import AttemptResult, Ending, ExecutionStatus, Outcome
 from iot_jobs_agent.core.outcome import Followup, ending_in_words, followup_of, outcome_of, reason_given
 from iot_jobs_agent.core.progress import status_facts
 from iot_jobs_agent.core.settling import begin_report, close
 from iot_jobs_agent.core.state import Claiming, Execution, Preparing, Running, State, Stopping, Work
 
+DEVICE_FAULT_S = 30.0  # how long to wait before the next try to start a handler, if the device could not
+
 
 def on_started(state: State, execution: Execution, phase: Running, now: float) -> Turn:
-    """Let the step's deadline count from now, because its process exists."""
+    """Let the step's deadline count from now, because its process exists. So the device can start handlers again."""
+    state = replace(state, device_fault="", device_fault_until=0.0)
     if phase.started_at is not None:
         return state, []
     work = phase.work
@@ -104,13 +107,20 @@ def on_stopped(state: State, execution: Execution, phase: Stopping, now: float) 
     return close(state, execution, phase.outcome, now)
 
 
-def on_never_started(state: State, execution: Execution, phase: Running | Stopping, now: float) -> Turn:
-    """Start now, with a fresh document: the agent ended between the decision to start the attempt and the start."""
+def on_never_started(
+    state: State, execution: Execution, phase: Running | Stopping, event: AttemptNeverStarted, now: float
+) -> Turn:
+    """Start it with a fresh document: at once if the agent ended before the start, later if the device is at fault."""
+    notes: list[Effect] = []
+    if event.why:
+        if event.why != state.device_fault:
+            notes = [Note(execution.id, "cannot start handlers, trying again", event.why, is_problem=True)]
+        state = replace(state, device_fault=event.why, device_fault_until=now + DEVICE_FAULT_S)
     match phase:
         case Running(work=Work(is_untouched=True, plan=plan)):
-            return state.with_phase(execution, Claiming(plan)), []  # as after a restart before the decision
+            return state.with_phase(execution, Claiming(plan)), notes  # as after a restart before the decision
         case Running(work=work):
-            return state.with_phase(execution, Preparing(work)), []
+            return state.with_phase(execution, Preparing(work)), notes
         case Stopping():
             return on_stopped(state, execution, phase, now)
     assert_never(phase)

@@ -9,6 +9,7 @@ def may_take_on(state: State, now: float) -> bool:
     slots_free = state.settings.max_concurrent - sum(e.holds_a_slot for e in executions)
     return slots_free > 0 and not (
         state.is_paused
+        or (state.device_fault and (now < state.device_fault_until or any(map(_waits_to_start, executions))))
         or wants_reboot(state)
         or any(_is_exclusive(e) and _wants_to_run(state, e, now) for e in executions)
     )
@@ -27,11 +28,11 @@ def is_quiet(state: State) -> bool:
 def may_go_on(state: State, execution: Execution, now: float) -> bool:
     """Return whether `execution` may be claimed, or make its next attempt, now.
 
-    It waits for an earlier execution of the same job, which may still be stopping. An exclusive execution waits for
-    those that were claimed before it. The others wait while an exclusive one runs and, before their claim, also while
-    an exclusive one waits to run, so that it does not starve.
+    It waits while the device cannot start attempts, and for an earlier execution of the same job, which may still be
+    stopping. An exclusive execution waits for those that were claimed before it. The others wait while an exclusive one
+    runs and, before their claim, also while an exclusive one waits to run, so that it does not starve.
     """
-    if wants_reboot(state):
+    if wants_reboot(state) or now < state.device_fault_until:
         return False
     others = [e for e in state.executions.values() if e.id != execution.id]
     if any(e.id.job == execution.id.job and _is_active(e) for e in others):
@@ -67,6 +68,14 @@ def _wants_to_run(state: State, execution: Execution, now: float) -> bool:
     """Return whether others must wait for this exclusive execution: not if it waits for a slot that they hold."""
     phase = execution.phase
     return not isinstance(phase, Delayed) or (phase.due_at <= now and has_slot(state))
+
+
+def _waits_to_start(execution: Execution) -> bool:
+    match execution.phase:
+        case Claiming() | Preparing() | Running(started_at=None):
+            return True
+        case _:
+            return False
 
 
 def _is_claimed(execution: Execution) -> bool:

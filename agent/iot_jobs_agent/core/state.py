@@ -347,7 +347,8 @@ class State:
     `back_offs` also holds executions that are not tracked now, so that one which comes back goes on waiting.
 
     `agent_id` marks what this installation claims; it is known once the journal can be used. `is_paused`: somebody
-    asked the agent to take on nothing new.
+    asked the agent to take on nothing new. `device_fault` says why the device cannot start an attempt now, "" if it
+    can; until `device_fault_until` (monotonic), no attempt is tried.
     """
 
     settings: Settings
@@ -355,6 +356,8 @@ class State:
     is_journal_usable: bool = False
     agent_id: str = ""
     is_paused: bool = False
+    device_fault: str = ""
+    device_fault_until: float = 0.0
     queues: Mapping[str, Queue] = field(default_factory=dict)
     executions: Mapping[ExecutionId, Execution] = field(default_factory=dict)
     settled: Mapping[ExecutionId, Settled] = field(default_factory=dict)

@@ -30,7 +30,7 @@ from iot_jobs_agent.core.events import (
     AttemptProgressed,
     AttemptStarted,
 )
-from iot_jobs_agent.core.job import AttemptId, AttemptResult, ExecutionId, ExecutionStatus, Outcome, Step
+from iot_jobs_agent.core.job import AttemptId, AttemptResult, Ending, ExecutionId, ExecutionStatus, Outcome, Step
 from iot_jobs_agent.core.outcome import Followup, followup_of, outcome_of, reason_given
 from iot_jobs_agent.documents.document import plan
 from iot_jobs_agent.documents.enabled_handler import EnabledHandler, Namespace, Rules
@@ -211,10 +211,9 @@ class Stage:
                 this.message = event.message or this.message
                 this.details |= event.details
                 this.spoke.set()
-            case AttemptNeverStarted():  # never posted by `Attempts` itself
-                return
-            case AttemptEnded():
-                this.result = event.result
+            case AttemptNeverStarted() | AttemptEnded():
+                cannot_start = AttemptResult(Ending.CANNOT_START, reason=getattr(event, "why", ""))
+                this.result = getattr(event, "result", cannot_start)
                 for fact in (this.started, this.spoke, this.over):
                     fact.set()
         if this.listen is not None:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+OOM_SCORE_ADJ = 200  # of a handler; others have 0, and the agent in its unit less
+
+
 def reason_of(error: OSError, program: str) -> str:
     """Return why a program could not be started, in words that lead to the fix."""
     words = error.strerror or str(error)
@@ -27,12 +30,31 @@ def reason_of(error: OSError, program: str) -> str:
     return f"cannot start {program}: {words}"
 
 
+def give_up_protection() -> None:
+    """Let the kernel kill this process rather than the agent or the supervisor when memory runs out.
+
+    Everybody may raise their own score (proc(5), "oom_score_adj"). The unit lowers those of the other two.
+    """
+    try:
+        fd = os.open("/proc/self/oom_score_adj", os.O_RDWR | os.O_CLOEXEC)
+    except OSError:  # no /proc: then nothing can be read there about the agent either
+        return
+    try:
+        if int(os.read(fd, 16)) < OOM_SCORE_ADJ:
+            os.pwrite(fd, b"%d" % OOM_SCORE_ADJ, 0)
+    except (OSError, ValueError):
+        return
+    finally:
+        os.close(fd)
+
+
 def become(spec: Mapping[str, Any], descriptors: Mapping[int, int], shim: int) -> None:
     """Become the handler; called in the forked child. Does not return unless it fails (OSError, ValueError)."""
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != shim:
         os._exit(1)
     os.setsid()
+    give_up_protection()
     for target, fd in descriptors.items():
         os.dup2(fd, target)
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:  # the agent or we may have ignored some

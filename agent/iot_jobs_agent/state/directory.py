@@ -15,13 +15,14 @@ from typing import Any
 
 from iot_jobs_agent.errors import StateDirectoryError
 from iot_jobs_agent.shim.files import WAKE
-from iot_jobs_agent.state.durable import replace_at_once, replace_durably, sync_directory
+from iot_jobs_agent.state.durable import open_regular, replace_at_once, replace_durably, sync_directory
 from iot_jobs_agent.state.owner import refuse_of_others
 
 LOCK = "agent.lock"
 LOCK_TRIES, LOCK_PAUSE_S = 10, 0.05
 AGENT_ID = "agent-id"
 AGENT_ID_FORM = re.compile(r"[a-zA-Z0-9_-]{1,64}")  # anything else is a damaged file
+AGENT_ID_BYTES = 256
 STATUS = "status.json"
 PAUSED = "paused"
 
@@ -101,11 +102,14 @@ def agent_id(directory: Path) -> str:
     """
     path = directory / AGENT_ID
     try:
-        known = path.read_bytes().decode("ascii", "replace").strip()
+        with open_regular(path) as file:
+            known = file.read(AGENT_ID_BYTES).decode("ascii", "replace").strip()
     except FileNotFoundError:
         known = ""
-    except OSError:
-        raise StateDirectoryError(f"{path} cannot be read: let the agent's user read it") from None
+    except OSError as error:
+        raise StateDirectoryError(
+            f"{path} cannot be read ({error.strerror}): let the agent's user read it, or move it away"
+        ) from None
     if AGENT_ID_FORM.fullmatch(known):
         return known
     made = secrets.token_hex(8)

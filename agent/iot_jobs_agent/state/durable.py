@@ -1,7 +1,22 @@
-"""Writes files durably. The shim has its own copy of this (`shim.files`), because it may not import this package."""
+"""Opens regular files only, and writes files durably.
 
+The shim has its own copy of the latter (`shim.files`), because it may not import this package.
+"""
+
+import errno
 import os
+import stat
 from pathlib import Path
+from typing import BinaryIO
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a regular file, but nothing that was put in its place: a FIFO would block. Raises OSError."""
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.EINVAL, "not a regular file")
+    return os.fdopen(fd, "rb")
 
 
 def sync_directory(directory: Path) -> None:

@@ -6,6 +6,7 @@ agent exits, and the next one recovers.
 """
 
 import contextlib
+import os
 import secrets
 import sqlite3
 import time
@@ -71,6 +72,7 @@ class Journal:
         self.path = state_directory / FILE_NAME
         self.thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
         self._database: sqlite3.Connection | None = None
+        self._files: list[tuple[int, int]] = []
 
     def open(self) -> Recovered:
         """Open or create the journal and return its contents.
@@ -80,6 +82,8 @@ class Journal:
             JournalError: it cannot be read or written now.
         """
         with _as_journal_error(self.path):
+            if os.path.lexists(self.path) and not self.path.is_file():
+                raise JournalError(f"{self.path} is not a file: move it away")
             if not self.path.exists() and any(path.exists() for path in self._companions):
                 raise JournalDamagedError(f"{self.path} is gone, but its write-ahead log is there")
             database = sqlite3.connect(self.path, self._busy_timeout_s, isolation_level=None, check_same_thread=False)
@@ -90,6 +94,7 @@ class Journal:
                 database.close()
                 raise
             sync_directory(self.path.parent)
+            self._files = self._identities()
         self._database = database
         return recovered
 
@@ -107,6 +112,11 @@ class Journal:
     def _companions(self) -> list[Path]:
         return [self.path.with_name(FILE_NAME + suffix) for suffix in COMPANIONS]
 
+    def _identities(self) -> list[tuple[int, int]]:
+        """Return device and inode of the journal and its write-ahead log. Raises OSError."""
+        found = [path.stat() for path in (self.path, self.path.with_name(f"{FILE_NAME}-wal"))]
+        return [(each.st_dev, each.st_ino) for each in found]
+
     def write(self, effects: Sequence[JournalEffect]) -> None:
         """Make all of `effects` durable, or none of them. When this returns, they are on disk.
 
@@ -115,6 +125,9 @@ class Journal:
         """
         if self._database is None:
             raise JournalError(f"{self.path} is not open")
+        with _as_journal_error(self.path):
+            if self._identities() != self._files:  # SQLite would go on writing to files that nobody will find
+                raise JournalError(f"{self.path} was replaced or removed while the agent was running")
         with _as_journal_error(self.path), _transaction(self._database) as database:
             for effect in effects:
                 _apply(database, effect)

@@ -42,11 +42,16 @@ class StatusBoard:
 
     def line(self, state: State) -> str:
         """Return the status line for `systemctl status`."""
-        if self.degraded:
-            return f"degraded: {self.degraded}"
+        if degraded := self._degraded(state):
+            return f"degraded: {degraded}"
         connection = "connected" if state.is_connected else "not connected"
         connection = f"paused, {connection}" if state.is_paused else connection
         return f"{connection}, {len(state.executions)} executions under way"
+
+    def _degraded(self, state: State) -> str:
+        if self.degraded or not state.device_fault:
+            return self.degraded
+        return f"no handler can be started ({state.device_fault}); nothing is claimed until one can"
 
     def content(self, state: State) -> dict[str, Any]:
         """Return the contents of the status file. The file outlives the agent, so readers must check the lock first."""
@@ -60,7 +65,7 @@ class StatusBoard:
             "started_at": round(self._started_at, 3),
             "written_at": round(time.time(), 3),
             "connection": {"is_connected": state.is_connected, "since": self._connected_since},
-            "degraded": self.degraded,
+            "degraded": self._degraded(state),
             "is_paused": state.is_paused,
             "namespaces": [
                 {

@@ -27,7 +27,7 @@ from iot_jobs_agent.core.events import AttemptNeverStarted
 from iot_jobs_agent.core.state import Delayed, Rebooting, Running
 from iot_jobs_agent.errors import JournalDamagedError
 from iot_jobs_agent.state import directory as state_directory
-from iot_jobs_agent.state import journal
+from iot_jobs_agent.state import schema
 from iot_jobs_agent.state.journal import Journal, Recovered
 
 STATE = "var/lib/agent"  # the state directory below the root; `prepare` makes all of it
@@ -209,19 +209,19 @@ def _early_start(root: Path, mark: Mark) -> None:
 
 def _migrated_in_steps(root: Path, mark: Mark) -> None:
     """The real journal, but each row is taken over in a transaction of its own."""
-    keep, migrate = journal._keep, journal._migrate
+    insert, migrate = schema.insert_execution, schema.migrate
 
-    def kept(database: sqlite3.Connection, fields: Sequence[Any]) -> None:
-        keep(database, fields)
+    def inserted(database: sqlite3.Connection, fields: Sequence[Any]) -> None:
+        insert(database, fields)
         database.execute("COMMIT")
         database.execute("BEGIN IMMEDIATE")
 
-    def in_steps(database: sqlite3.Connection, schema: int) -> None:
-        journal._keep = kept
-        migrate(database, schema)
-        journal._keep = keep
+    def in_steps(database: sqlite3.Connection, number: int) -> None:
+        schema.insert_execution = inserted
+        migrate(database, number)
+        schema.insert_execution = insert
 
-    journal._migrate = in_steps
+    schema.migrate = in_steps
     migrated(root, mark)
 
 

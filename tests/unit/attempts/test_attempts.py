@@ -1,7 +1,6 @@
 """The agent's side of attempts: stories of starting, stopping, dying and coming back."""
 
 import contextlib
-import errno
 import os
 import signal
 from dataclasses import replace
@@ -115,23 +114,6 @@ async def test_what_may_hold_secrets_goes_when_the_attempt_is_over(story: "Story
     await story.run("exit 0", input='{"url": "canary"}')
     kept = [p.name for p in story.directory().iterdir()]
     assert sorted(kept) == ["lock", "result.json", "shim.log"]
-
-
-async def test_a_directory_that_cannot_be_made_is_told_as_one_that_cannot_start(story: "Story") -> None:
-    (story.state / "attempts").rmdir()
-    result = await story.run("exit 0")
-    assert result.ending is Ending.CANNOT_START
-    assert "No such file or directory" in result.reason
-
-
-async def test_a_shim_that_cannot_be_started_is_told_as_one_that_cannot_start(
-    new_story: "Callable[..., Story]",
-) -> None:
-    def launcher(_: Path) -> int:
-        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
-
-    result = await new_story(launcher).run("exit 0")
-    assert (result.ending, "temporarily unavailable" in result.reason) == (Ending.CANNOT_START, True)
 
 
 async def test_a_job_id_that_leads_elsewhere_makes_no_directory(story: "Story") -> None:

@@ -33,7 +33,7 @@ PLAYBOOK = [
     (AttemptResult(Ending.SIGNALED, signal=40, stderr="x"), "FAILED", "signal", "killed by signal 40"),
     (AttemptResult(Ending.SIGNALED), "FAILED", "signal", "killed by signal 0"),
     (AttemptResult(Ending.DEADLINE), "FAILED", "deadline", "stopped at its deadline"),
-    (AttemptResult(Ending.STOPPED), "FAILED", "stopped", "stopped on request"),
+    (AttemptResult(Ending.STOPPED), "FAILED", "stopped", "stopped on a request that was not the agent's"),
     (AttemptResult(Ending.CANNOT_START, reason="no file"), "FAILED", "cannot-start", "could not be started: no file"),
     (AttemptResult(Ending.LOST), "FAILED", "lost", "interrupted"),
     (exited(bad_result="not JSON"), "FAILED", "bad-result", "not JSON"),
@@ -153,3 +153,16 @@ def test_only_an_exit_with_0_and_nothing_left_alive_succeeds(result: AttemptResu
 )  # fmt: skip
 def test_an_ending_is_told_in_words(result: AttemptResult, words: str) -> None:
     assert ending_in_words(result) == words
+
+
+@pytest.mark.parametrize("word", ["succeeded", "failed", "rejected", "retry", "reboot"])
+def test_field_d5_what_a_handler_says_is_cut_to_what_can_be_told(word: str) -> None:
+    said = {"outcome": word, "reason": "x" * 64_000, "details": {"k" * 2_000: "v" * 64_000, "n": ["v" * 64_000]}}
+    outcome = outcome_of(AttemptResult(Ending.EXITED, code=0, handler_result=said, stderr="y" * 64_000))
+    assert len(outcome.reason) <= 1200
+    assert sum(len(key) + len(value) for key, value in outcome.details.items()) <= 4 * 1024
+
+
+def test_field_d5_the_last_line_on_stderr_is_cut_as_well() -> None:
+    outcome = outcome_of(AttemptResult(Ending.EXITED, code=3, stderr="y" * 64_000))
+    assert len(outcome.reason) <= 1200

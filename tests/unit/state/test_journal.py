@@ -1,6 +1,7 @@
 """The journal on a real disk: what was written is there again, and what is damaged is set aside, never believed."""
 
 import json
+import os
 import random
 import sqlite3
 import stat
@@ -221,6 +222,29 @@ def test_a_journal_that_somebody_else_holds_is_not_usable_and_not_damaged(open_j
         with pytest.raises(JournalError, match="locked"):
             Journal(journal.path.parent, busy_timeout_s=0.1).open()
     database.close()
+
+
+@pytest.mark.parametrize("name", ["journal.sqlite", "journal.sqlite-wal"])
+@pytest.mark.parametrize("is_replaced", [True, False], ids=["replaced", "removed"])
+def test_field_c5_a_file_that_is_gone_is_noticed_before_the_next_commit(
+    open_journal: Open, tmp_path: Path, name: str, is_replaced: bool
+) -> None:
+    journal = open_journal()
+    journal.open()
+    content = (tmp_path / name).read_bytes()
+    (tmp_path / name).unlink()
+    if is_replaced:
+        (tmp_path / "another").touch()  # so that the inode is not used again
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(JournalError, match=r"replaced or removed|No such file"):
+        journal.write([Forget(JOB)])
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
+def test_field_c3_what_is_not_a_file_is_no_journal(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    make(tmp_path / "journal.sqlite")
+    with pytest.raises(JournalError, match=r"journal\.sqlite is not a file: move it away"):
+        Journal(tmp_path).open()
 
 
 class TestDamage:

@@ -116,6 +116,13 @@ def test_a_status_that_is_not_there_or_damaged_is_named(tmp_path: Path) -> None:
         state_directory.read_status(tmp_path)
 
 
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
+def test_field_c3_an_agent_id_that_is_not_a_file_is_named(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    make(tmp_path / "agent-id")
+    with pytest.raises(StateDirectoryError, match=r"agent-id cannot be read .* or move it away"):
+        state_directory.agent_id(tmp_path)
+
+
 def test_a_user_who_may_not_see_whether_an_agent_runs_is_told_so(tmp_path: Path, as_nobody: Callable[..., Any]) -> None:
     held = state_directory.lock(tmp_path)
     with as_nobody(), pytest.raises(StateDirectoryError, match="run this as the agent's user or as root"):

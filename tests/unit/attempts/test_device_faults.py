@@ -1,0 +1,156 @@
+"""What the device lacks, or what somebody did to the agent's own files, is not told as a failure of the job."""
+
+import contextlib
+import errno
+import fcntl
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from iot_jobs_agent.attempts import attempts as attempts_module
+from iot_jobs_agent.attempts.attempts import Attempts
+from iot_jobs_agent.attempts.launchers import plain
+from iot_jobs_agent.core.events import AttemptEnded, AttemptNeverStarted
+from iot_jobs_agent.core.job import AttemptId, Ending, ExecutionId
+from iot_jobs_agent.core.outcome import ending_in_words
+
+if TYPE_CHECKING:
+    from conftest import Story
+
+ATTEMPT = AttemptId(ExecutionId("", "job-1", 1), 0, 1)
+
+
+async def never_started(story: "Story") -> AttemptNeverStarted:
+    await story.until(lambda: any(isinstance(e, AttemptNeverStarted) for e in story.events))
+    assert not any(isinstance(e, AttemptEnded) for e in story.events)
+    assert not story.directory().exists()
+    [event] = [e for e in story.events if isinstance(e, AttemptNeverStarted)]
+    story.events.remove(event)
+    return event
+
+
+@pytest.mark.parametrize("number", [errno.EAGAIN, errno.EMFILE, errno.ENOMEM, errno.ENOSPC])
+async def test_field_c1_what_the_device_lacks_is_said_and_the_attempt_can_start_later(
+    new_story: "Callable[..., Story]", number: int
+) -> None:
+    lacks = [number]
+
+    def launcher(directory: Path) -> int:
+        if lacks:
+            raise OSError(lacks.pop(), os.strerror(number))
+        return plain(directory)
+
+    story = new_story(launcher)
+    story.start("exit 0")
+    assert (await never_started(story)).why == os.strerror(number)
+    assert (await story.run("echo once >> ledger")).ending is Ending.EXITED
+    assert (story.job_directory() / "ledger").read_text() == "once\n"
+
+
+async def test_field_c1_no_inodes_for_the_attempts_files(story: "Story", monkeypatch: pytest.MonkeyPatch) -> None:
+    def fill(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(story.directory() / "spec.json"))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(attempts_module.attempt_directory, "fill", fill)
+        story.start("exit 0")
+        assert "No space left on device" in (await never_started(story)).why
+    assert (await story.run("exit 0")).code == 0
+
+
+@pytest.mark.parametrize("name", ["attempts", "jobs", "trash"])
+async def test_field_c1_a_directory_that_was_removed_is_made_again(story: "Story", name: str) -> None:
+    shutil.rmtree(story.state / name)
+    assert (await story.run("exit 0")).code == 0
+
+
+@pytest.mark.parametrize("name", ["attempts", "jobs"])
+def test_field_c3_a_directory_that_nobody_may_read_is_opened_again(tmp_path: Path, ordinary: None, name: str) -> None:
+    (tmp_path / name).mkdir(mode=0)
+    Attempts(tmp_path, plain, lambda _: None).prepare()
+    assert list((tmp_path / name).iterdir()) == []
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, Path.touch])
+def test_field_c3_whatever_stands_in_the_place_of_the_wake_up_fifo_is_put_away(
+    tmp_path: Path, make: Callable[[Path], None]
+) -> None:
+    make(tmp_path / "wake")
+    Attempts(tmp_path, plain, lambda _: None).prepare()
+    assert (tmp_path / "wake").is_fifo()
+
+
+async def test_field_c3_a_fifo_in_the_place_of_a_jobs_directory_blocks_nothing(story: "Story") -> None:
+    await story.run('rm -rf "$JOB_DIR"/.tmp; cd /; rmdir "$JOB_DIR" || rm -rf "$JOB_DIR"; mkfifo "$JOB_DIR"')
+    story.attempts.forget(ATTEMPT.execution)
+    story.attempts._thread.submit(int).result(timeout=10)
+    assert list((story.state / "trash").iterdir()) == []
+
+
+@pytest.mark.parametrize("is_of_another", [True, False], ids=["another's pid", "no pid"])
+async def test_field_c4_a_lock_that_the_handler_holds_keeps_recovery_waiting_for_a_while_only(
+    new_story: "Callable[..., Story]", monkeypatch: pytest.MonkeyPatch, is_of_another: bool
+) -> None:
+    """What holds it here is this very process, which must not be taken for the shim, and not be ended."""
+    monkeypatch.setattr(attempts_module, "LOOKS", 3)
+    first = new_story(lambda _: -1)
+    directory = first.directory()
+    directory.mkdir()
+    lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT)
+    os.write(lock, b"%d 1.0" % os.getppid() if is_of_another else b"")
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    later = new_story()
+    assert later.attempts.reattach([ATTEMPT]) == set()
+    assert (await later.ended()).ending is Ending.LOST
+    os.close(lock)
+
+
+async def test_field_c6_a_handler_is_killed_before_its_supervisor_when_memory_runs_out(story: "Story") -> None:
+    result = await story.run("cat /proc/self/oom_score_adj /proc/$PPID/oom_score_adj")
+    ours = int(Path("/proc/self/oom_score_adj").read_text())
+    assert result.stdout.split() == [str(max(200, ours)), str(ours)]
+
+
+FORGED = """printf '%s' '{"ending": "exited", "code": 0, "duration_s": 1.0}' > ../../attempts/.job-1.1.0.1/result.json
+setsid sleep 1000 & echo '{"message": "up"}' >&3; """
+
+
+async def test_field_d2_a_supervisor_that_was_killed_has_no_result(story: "Story") -> None:
+    story.start(FORGED + "kill -9 $PPID; sleep 1000")
+    result = await story.ended()
+    assert result.ending is Ending.LOST
+    assert not story.alive()
+
+
+async def test_field_d2_a_result_beside_living_processes_is_not_believed_after_a_restart(
+    new_story: "Callable[..., Story]",
+) -> None:
+    first = new_story()
+    first.start("mkfifo go; " + FORGED + "read word < go; kill -9 $PPID; sleep 1000")
+    await first.said("up")
+    first.attempts.close()
+    later = new_story()
+    later.attempts.reattach([ATTEMPT])
+    later.go()
+    result = await later.ended()
+    assert result.ending is Ending.LOST
+    assert result.leftovers_killed
+    assert not later.alive()
+
+
+async def test_field_d4_a_stop_that_the_agent_did_not_ask_for_is_said_to_be_none_of_its(story: "Story") -> None:
+    result = await story.run("printf s > ../../attempts/.job-1.1.0.1/control; sleep 1000")
+    assert result.ending is Ending.STOPPED
+    assert ending_in_words(result).startswith("stopped on a request that was not the agent's after ")
+
+
+@pytest.fixture(autouse=True)
+def own_children() -> None:
+    """Reap what earlier tests of this process have left, so that their pids cannot be found here."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
