@@ -32,6 +32,7 @@ is done before it is written down, and no rule can forget to write it down.
     Running    | last step, failure  | Reporting  | Update SUCCEEDED or FAILED
     Running    | no longer listed    | Running    | Describe (probe)
     Running    | a new connection    | Running    | Describe (probe); QUEUED later than ours: closed, it is another one
+    Running    | closed somehow      | Running    | Update: its refusal says how
     Running    | closed              | Stopping   | StopAttempt
     Running    | never started       | Preparing  | Describe (after a restart, or once the device can start handlers)
     Running    | first, never started| Claiming   | Describe (after a restart of the agent)

@@ -68,15 +68,23 @@ def on_update_accepted(state: State, execution: Execution, phase: Underway) -> T
 def on_update_failed(state: State, execution: Execution, phase: Underway, event: UpdateFailed, now: float) -> Turn:
     """End the execution if the refusal says that it is closed; send the update again later if that can help."""
     if event.code in backoff.CLOSED and (event.current is None or event.current.is_terminal):
-        status = event.current or ExecutionStatus.REMOVED
-        return end(
-            state, execution, phase, Outcome(status, f"the service answered {event.code}"), now, jitter=event.jitter
-        )
+        outcome = _outcome_by_refusal(event)
+        return end(state, execution, phase, outcome, now, jitter=event.jitter)
     notes = backoff.note_refusal(state, execution.id, "progress refused", event.code)
     state = backoff.back_off(state, execution.id, now, event.jitter, event.code)
     updates = replace(phase.updates, report_at=None if event.code in backoff.HOPELESS else now)
     updates = replace(updates, probe=0) if event.code in backoff.CLOSED else updates
     return with_updates(state, execution, phase, updates), notes
+
+
+def _outcome_by_refusal(event: UpdateFailed) -> Outcome:
+    """Return how the service ended the execution, as far as its refusal tells."""
+    if event.current is not None:
+        return Outcome(event.current, f"the service answered {event.code}")
+    if event.code == "ResourceNotFound":
+        return Outcome(ExecutionStatus.REMOVED, f"the service answered {event.code}: deleted")
+    how = "cancelled, timed out or ended by somebody else"
+    return Outcome(ExecutionStatus.CANCELED, f"the service answered {event.code}: {how}")
 
 
 def on_probed(state: State, execution: Execution, phase: Underway, event: Described, now: float) -> Turn:
@@ -108,18 +116,15 @@ def on_probed(state: State, execution: Execution, phase: Underway, event: Descri
 
 
 def on_probe_failed(state: State, execution: Execution, phase: Underway, event: DescribeFailed, now: float) -> Turn:
-    """End the execution if the refusal says that it is closed; otherwise probe again after a back-off."""
+    """End the execution if it is gone; probe again after a back-off if that is not known.
+
+    If it is closed, the service does not describe it. So send an update, whose refusal says how it was closed.
+    """
+    if event.code == "ResourceNotFound":
+        outcome = Outcome(ExecutionStatus.REMOVED, f"the service answered {event.code}: deleted")
+        return end(state, execution, phase, outcome, now, jitter=event.jitter)
     if event.code in backoff.CLOSED:
-        status = ExecutionStatus.REMOVED if event.code == "ResourceNotFound" else ExecutionStatus.CANCELED
-        how = "deleted" if event.code == "ResourceNotFound" else "cancelled, timed out or ended by somebody else"
-        return end(
-            state,
-            execution,
-            phase,
-            Outcome(status, f"the service answered {event.code}: {how}"),
-            now,
-            jitter=event.jitter,
-        )
+        return with_updates(state, execution, phase, replace(phase.updates, probe=None, report_at=now)), []
     state = backoff.back_off(state, execution.id, now, event.jitter, event.code)
     return with_updates(state, execution, phase, replace(phase.updates, probe=0)), []
 

@@ -4,7 +4,20 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.support.playbook import ATTEMPT, CANCELED, IN_PROGRESS, JOB, WELL, claim, claims, described, prepares, run
+from tests.support.playbook import (
+    ATTEMPT,
+    CANCELED,
+    IN_PROGRESS,
+    JOB,
+    SUCCEEDED,
+    TIMED_OUT,
+    WELL,
+    claim,
+    claims,
+    described,
+    prepares,
+    run,
+)
 
 from iot_jobs_agent.core.effects import (
     Describe,
@@ -101,15 +114,22 @@ class TestTheServiceChangesItsMind:
         assert agent.hears(described(agent, IN_PROGRESS, plan, "me")) == []
         assert agent.phase().updates.probe is None
 
-    @pytest.mark.parametrize(
-        ("code", "status"), [("ResourceNotFound", ExecutionStatus.REMOVED), ("TerminalStateReached", CANCELED)]
-    )
-    def test_it_is_stopped_if_the_service_does_not_know_it(
+    def test_it_is_stopped_if_the_service_does_not_know_it(self, agent: Any, plan: Plan) -> None:
+        run(agent, plan)
+        agent.hears(Notified("", (), is_complete=True))
+        assert agent.hears(DescribeFailed(JOB, agent.ticket, "ResourceNotFound")) == [StopAttempt(ATTEMPT)]
+        assert agent.phase().outcome.status is ExecutionStatus.REMOVED
+
+    @pytest.mark.parametrize("status", [CANCELED, TIMED_OUT, ExecutionStatus.REMOVED, SUCCEEDED])
+    @pytest.mark.parametrize("code", ["TerminalStateReached", "InvalidStateTransition"])
+    def test_field_d3_if_the_service_does_not_describe_it_an_update_finds_out_how_it_ended(
         self, agent: Any, plan: Plan, code: str, status: ExecutionStatus
     ) -> None:
         run(agent, plan)
         agent.hears(Notified("", (), is_complete=True))
-        assert agent.hears(DescribeFailed(JOB, agent.ticket, code)) == [StopAttempt(ATTEMPT)]
+        [asking] = agent.hears(DescribeFailed(JOB, agent.ticket, code))
+        assert asking.status is IN_PROGRESS
+        assert agent.hears(UpdateFailed(JOB, asking.ticket, code, status)) == [StopAttempt(ATTEMPT)]
         assert agent.phase().outcome.status is status
 
     def test_asking_after_it_is_repeated_until_answered(self, agent: Any, plan: Plan) -> None:

@@ -229,5 +229,6 @@ class TestAnswersOlderThanTheEnd:
 def test_what_is_over_for_a_reason_that_the_service_does_not_tell_is_told_as_such(agent: Any, plan: Plan) -> None:
     run_recovered(agent, plan)
     [probe] = sent(agent.hears(Notified("", (), is_complete=True)))
-    agent.hears(DescribeFailed(JOB, probe.ticket, "TerminalStateReached"))
+    [asking] = sent(agent.hears(DescribeFailed(JOB, probe.ticket, "TerminalStateReached")))
+    agent.hears(UpdateFailed(JOB, asking.ticket, "TerminalStateReached"))
     assert "cancelled, timed out or ended by somebody else" in agent.phase().outcome.reason
