@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, Field
 
 from iot_jobs_agent.handler import Handler, HandlerError, Job, Outcome
 from iot_jobs_handlers import https
-from iot_jobs_handlers.partial import Partial
+from iot_jobs_handlers.partial import Partial, drop_old
 from iot_jobs_handlers.roots import Outside, entry
 
 NAME = "download-file"
@@ -85,6 +85,7 @@ def provide(order: Order, directory: int, name: str, job: Job) -> Outcome:
     if present is not None:
         return Outcome.succeeded(size_bytes=present, fetched_bytes=0)
     with Partial(directory, name, order.source) as partial:
+        drop_old(directory, partial.name, order.limit_mb * MIB)
         resumed_bytes = partial.size_bytes
         try:
             fetched = fetch(order, partial, job)
@@ -165,24 +166,38 @@ def receive(order: Order, partial: Partial, job: Job) -> int:
 
 def accept_response_head(order: Order, partial: Partial, answer: HTTPResponse) -> int | None:
     """Check the response head and adapt the partial file to it. Return the total size, None if the server omits it."""
+    encoding = answer.getheader("Content-Encoding", "identity")
+    if encoding.lower() not in {"", "identity"}:
+        raise HandlerError("the server sent the file in a Content-Encoding that it was not asked for")
     said = answer.getheader("Content-Length", "")
     length = int(said) if re.fullmatch(r"[0-9]{1,18}", said) else None
     match answer.status:
         case 200:
             etag = answer.getheader("ETag", "")
-            partial.restart(etag if re.fullmatch(r'"[!#-~]*"', etag) else "")  # If-Range does not take a weak one
+            strong = etag if re.fullmatch(r'"[!#-~]*"', etag) else ""  # If-Range does not take a weak one
+            partial.restart(strong, length)
             total = length
         case 206 if partial.size_bytes:
             total = end_of_range(partial, answer.getheader("Content-Range", ""))
+            if answer.getheader("ETag", "") != partial.etag or total != partial.total_bytes:
+                raise another_version(partial)
         case 416 if partial.size_bytes:
-            partial.restart("")
-            raise https.NotNow("the server has another version of the file by now")
+            raise another_version(partial)
         case _:
             raise https.refusal(answer)
     if total is None and not answer.chunked and order.params.sha256 is None:
         raise HandlerError("the server does not say how long the file is, so its end cannot be told; give sha256")
     check_size(total or 0, order.limit_mb)
     return total
+
+
+def another_version(partial: Partial) -> https.NotNow:
+    """Forget what is there, and return the exception. Parts may only be combined if validator and total are the same.
+
+    Source: RFC 9110, 15.3.7.3.
+    """
+    partial.restart("")
+    return https.NotNow("the server has another version of the file by now")
 
 
 def end_of_range(partial: Partial, said: str) -> int:

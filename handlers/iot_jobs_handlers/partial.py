@@ -8,6 +8,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import stat
 from typing import Any, Self
 
@@ -16,10 +17,14 @@ from iot_jobs_handlers.https import NotNow
 from iot_jobs_handlers.roots import publish, replace
 
 SYNC_BYTES = 16 * 1024 * 1024
+NAME = re.compile(r"\..{1,40}\.[0-9a-f]{8}\.part", re.DOTALL)
 
 
 class Partial:
-    """The partial file for one target. It is locked while it is open; `size_bytes` is its size so far."""
+    """The partial file for one target. It is locked while it is open; `size_bytes` is its size so far.
+
+    `etag` and `total_bytes` (None: unknown) are those of the version that it is a part of.
+    """
 
     def __init__(self, directory: int, target: str, source: str) -> None:
         """`source` identifies what is downloaded; a partial file of another source starts over.
@@ -38,6 +43,8 @@ class Partial:
             self._take()
             note = self._read_note()
             self.etag = str(note.get("etag", ""))
+            total = note.get("total_bytes")
+            self.total_bytes = total if isinstance(total, int) else None
             self.size_bytes = self._synced_bytes = min(int(note.get("size_bytes", 0)), os.fstat(self._file).st_size)
             os.ftruncate(self._file, self.size_bytes)
             os.lseek(self._file, self.size_bytes, os.SEEK_SET)
@@ -75,9 +82,9 @@ class Partial:
         except (OSError, ValueError, KeyError, TypeError):
             return {}
 
-    def restart(self, etag: str) -> None:
+    def restart(self, etag: str, total_bytes: int | None = None) -> None:
         """Start over, with another version of the source. Raises OSError."""
-        self.etag, self.size_bytes, self._synced_bytes = etag, 0, 0
+        self.etag, self.total_bytes, self.size_bytes, self._synced_bytes = etag, total_bytes, 0, 0
         os.ftruncate(self._file, 0)
         os.lseek(self._file, 0, os.SEEK_SET)
         self.keep()
@@ -95,6 +102,7 @@ class Partial:
         """Make the whole file durable. After a power cut, everything since the last call is fetched again. OSError."""
         os.fsync(self._file)
         note = {"source": self._source, "etag": self.etag, "size_bytes": self.size_bytes}
+        note |= {"total_bytes": self.total_bytes}
         replace(self._directory, f"{self.name}.json", json.dumps(note).encode(), 0o600)
         self._synced_bytes = self.size_bytes
 
@@ -117,3 +125,34 @@ class Partial:
     def _unlink(self, name: str) -> None:
         with contextlib.suppress(OSError):
             os.unlink(name, dir_fd=self._directory)
+
+
+def drop_old(directory: int, current: str, limit_bytes: int) -> None:
+    """Remove the oldest partial files of other targets until the rest has at most `limit_bytes`.
+
+    They are what failed downloads have left, for a later job that asks for the same file. One that is in use stays.
+    """
+    found = []
+    with os.scandir(directory) as entries:
+        for each in entries:
+            if NAME.fullmatch(each.name) and each.name != current and each.is_file(follow_symlinks=False):
+                with contextlib.suppress(FileNotFoundError):
+                    status = each.stat(follow_symlinks=False)
+                    found.append((status.st_mtime, each.name, status.st_size))
+    kept_bytes = 0
+    for _, name, size_bytes in sorted(found, reverse=True):
+        kept_bytes += size_bytes
+        if kept_bytes > limit_bytes:
+            _drop(directory, name)
+
+
+def _drop(directory: int, name: str) -> None:
+    with contextlib.suppress(OSError):
+        file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for each in (f"{name}.json", name):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(each, dir_fd=directory)
+        finally:
+            os.close(file)

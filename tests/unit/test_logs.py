@@ -4,6 +4,7 @@ import logging
 import os
 import subprocess
 import sys
+import timeit
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
@@ -152,3 +153,14 @@ def test_another_stream_than_the_journal_gets_no_priority() -> None:
 def test_importing_the_module_does_not_import_structlog() -> None:
     program = "import sys, iot_jobs_agent.logs, iot_jobs_agent.systemd; sys.exit('structlog' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("piece", ["a.", "a://", "-----BEGIN ", "X-Amz-Signature", "a://b?", "?#"])
+def test_field_d6_redaction_takes_time_in_proportion_to_the_length(piece: str) -> None:
+    """Ratios, because machines differ: 16 times the text may take 16 times as long, not 256 times."""
+
+    def least_s(length: int) -> float:
+        text = piece * (length // len(piece))
+        return min(timeit.repeat(lambda: redact(text), number=1, repeat=5))
+
+    assert least_s(1 << 18) < 60 * least_s(1 << 14) + 0.01

@@ -391,7 +391,7 @@ def test_its_note_names_no_query(tmp_path: Path) -> None:
         partial.keep()
     os.close(directory)
     (note,) = tmp_path.glob("*.json")
-    assert json.loads(note.read_text()) == {"source": "digest", "etag": '"v1"', "size_bytes": 3}
+    assert json.loads(note.read_text()) == {"source": "digest", "etag": '"v1"', "size_bytes": 3, "total_bytes": None}
 
 
 def test_it_says_what_it_is() -> None:
