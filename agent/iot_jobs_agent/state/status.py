@@ -37,8 +37,16 @@ class StatusBoard:
         self.degraded = ""
 
     def add_error(self, what: str, facts: Mapping[str, Any]) -> None:
-        """Remember a problem; only the last ERRORS_KEPT are kept."""
-        self._errors.append({"at": round(time.time(), 3), "what": what, **facts})
+        """Remember a problem; only the last ERRORS_KEPT are kept. One that comes again is kept once, with `times`."""
+        told = {"what": what, **facts}
+        times = 1
+        for error in self._errors:
+            if {key: value for key, value in error.items() if key not in {"at", "times"}} == told:
+                times = error.get("times", 1) + 1
+                self._errors.remove(error)
+                break
+        again = {"times": times} if times > 1 else {}
+        self._errors.append({"at": round(time.time(), 3), **told, **again})
 
     def line(self, state: State) -> str:
         """Return the status line for `systemctl status`."""

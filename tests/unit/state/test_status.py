@@ -158,3 +158,12 @@ def test_a_handler_cannot_command_the_terminal_or_forge_a_line(board: StatusBoar
         "execution",
     ]
     assert shown.replace("\n", "").isprintable()
+
+
+def test_field_b4_a_problem_that_comes_again_is_kept_once_with_its_number(board: StatusBoard) -> None:
+    board.add_error("other", {})
+    for _ in range(12):
+        board.add_error("cannot get the pending job executions", {"why": "Thing pi-1 not found"})
+    other, again = board.content(state())["errors"]
+    assert (other["what"], "times" in other) == ("other", False)
+    assert (again["why"], again["times"]) == ("Thing pi-1 not found", 12)
