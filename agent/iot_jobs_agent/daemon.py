@@ -54,6 +54,7 @@ from iot_jobs_agent.judge import Judge
 from iot_jobs_agent.state import directory as state_directory
 from iot_jobs_agent.state.journal import Journal, Recovered
 from iot_jobs_agent.state.status import StatusBoard
+from iot_jobs_agent.state.volatile import why_volatile
 from iot_jobs_agent.systemd import Notifier
 from iot_jobs_agent.tally import Tally, left
 
@@ -82,7 +83,7 @@ class Daemon:
         self._idle = asyncio.Event()
         self._stop = asyncio.Event()
         self._journal = Journal(directory)
-        self._board = StatusBoard(config.aws.thing_name)
+        self._board = StatusBoard(config.aws.thing_name, why_volatile(directory))
         self._connection = Connection(
             config.aws, config.namespaces_served, self._inbox.put_nowait, self._log.info, self._warn
         )

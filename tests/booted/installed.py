@@ -32,6 +32,8 @@ private_key = "${{CREDENTIALS_DIRECTORY}}/private.key"
 root_ca = "${{CREDENTIALS_DIRECTORY}}/root-ca.pem"
 [agent]
 max_concurrent = 3
+# What the container writes is on a tmpfs of this machine, and outlives the container's reboots.
+reboots_without_state = true
 [handlers]
 enabled = ["run-command", "reboot", "restart-services", "collect-logs", "patient", "again", "onward"]
 directories = ["/etc/iot-jobs-agent/handlers"]

@@ -99,3 +99,26 @@ async def test_a_refusal_never_repeats_the_query_of_an_address(judge: Judge, mem
         verdict, operation = await judge.verdict(found(document))
         assert isinstance(verdict, Refusal)
         assert "canary" not in f"{verdict} {operation}", document
+
+
+@pytest.mark.parametrize("is_allowed", [True, False])
+async def test_field_c7_what_may_reboot_is_refused_if_the_agents_state_would_be_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_allowed: bool
+) -> None:
+    monkeypatch.setattr("iot_jobs_agent.judge.why_volatile", lambda _: "/ is a tmpfs")
+    config = config_of(
+        tmp_path,
+        agent={"reboots_without_state": is_allowed},
+        handlers={"enabled": ["reboot", "run-command"]},
+        handler={"reboot": {"may_reboot": True}, "run-command": {"programs": ["/bin/echo"]}},
+    )
+    judge = Judge(config, Catalog(config))
+    verdict, operation = await judge.verdict(found({"operation": "reboot"}))
+    assert operation == "reboot"
+    if is_allowed:
+        assert isinstance(verdict, Plan)
+    else:
+        assert isinstance(verdict, Refusal)
+        assert "/ is a tmpfs, so the agent's state would be lost" in verdict.reason
+    other, _ = await judge.verdict(found({"operation": "run-command", "params": {"command": "echo hi"}}))
+    assert isinstance(other, Plan)

@@ -11,6 +11,7 @@ from iot_jobs_agent.config.config import load, problems
 from iot_jobs_agent.config.values import Config
 from iot_jobs_agent.errors import StateDirectoryError
 from iot_jobs_agent.state.owner import become_owner, refuse_of_others
+from iot_jobs_agent.state.volatile import why_volatile
 
 EARLIEST = datetime(2026, 1, 1, tzinfo=UTC)  # a clock that shows an earlier time than this code's cannot be right
 
@@ -31,13 +32,14 @@ def main(arguments: Sequence[str]) -> int:
     print(f"ok     configuration {chosen.config}")
     network = [] if chosen.offline else asyncio.run(_network(settings))  # with a key that root alone may read
     become_owner(settings.agent.state_directory)
-    findings = [_state_directory(settings.agent.state_directory), _clock(), *asyncio.run(_handlers(settings)), *network]
+    findings = [_state_directory(settings), _clock(), *asyncio.run(_handlers(settings)), *network]
     for is_ok, line in findings:
         print(f"{'ok    ' if is_ok else 'wrong '} {line}")
     return 0 if all(is_ok for is_ok, _ in findings) else 1
 
 
-def _state_directory(directory: Path) -> tuple[bool, str]:
+def _state_directory(settings: Config) -> tuple[bool, str]:
+    directory = settings.agent.state_directory
     nearest = next(path for path in (directory, *directory.parents) if path.exists())
     if not os.access(nearest, os.W_OK | os.X_OK):
         return False, f"agent.state_directory: {nearest} cannot be written by this user; make it the agent's user's."
@@ -46,6 +48,9 @@ def _state_directory(directory: Path) -> tuple[bool, str]:
             refuse_of_others(directory)
     except StateDirectoryError as error:
         return False, f"{error}."
+    if why := why_volatile(directory):
+        said = f"agent.state_directory: {why}, so nothing there survives a reboot; see docs/install.md."
+        return settings.agent.reboots_without_state, said
     return True, f"state directory {directory}"
 
 

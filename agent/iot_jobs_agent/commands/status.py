@@ -40,6 +40,8 @@ def _text(status: dict[str, Any]) -> str:
         lines.append("paused     takes no new executions until `iot-jobs-agent resume`")
     if status["degraded"]:
         lines.append(f"degraded   {status['degraded']}")
+    if status.get("volatile"):
+        lines.append(f"state      does not survive a reboot: {status['volatile']}")
     for queue in status["namespaces"]:
         name = queue["namespace"] or "(default)"
         lines.append(f"namespace  {name}: {_queue(queue)}")

@@ -125,6 +125,7 @@ class AgentTable(_Table):
     only: str = Field(default="*", min_length=1, max_length=256)
     unknown: Literal["reject", "ignore"] = "reject"
     reboot_command: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] = ("systemctl", "reboot")
+    reboots_without_state: bool = False
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "json", "console"] = "auto"
 

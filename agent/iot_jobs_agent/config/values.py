@@ -60,6 +60,7 @@ class Agent(NamedTuple):
     only: str
     unknown: str
     reboot_command: tuple[str, ...]
+    reboots_without_state: bool
     log_level: str
     log_format: str
 

@@ -29,8 +29,10 @@ _FORM: dict[str, Any] = {
 class StatusBoard:
     """Gathers the contents of the status file. Times are in epoch seconds."""
 
-    def __init__(self, thing_name: str) -> None:
+    def __init__(self, thing_name: str, volatile: str = "") -> None:
+        """`volatile` says why the state directory does not survive a reboot, "" if it does."""
         self._thing_name = thing_name
+        self._volatile = volatile
         self._errors: deque[dict[str, Any]] = deque(maxlen=ERRORS_KEPT)
         self._started_at = time.time()
         self._connected_since: float | None = None
@@ -74,6 +76,7 @@ class StatusBoard:
             "written_at": round(time.time(), 3),
             "connection": {"is_connected": state.is_connected, "since": self._connected_since},
             "degraded": self._degraded(state),
+            "volatile": self._volatile,
             "is_paused": state.is_paused,
             "namespaces": [
                 {
