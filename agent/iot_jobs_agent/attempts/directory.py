@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, NamedTuple
 
-from iot_jobs_agent.attempts.reading import SaidLine, parse_object, parse_result, parse_said_line
+from iot_jobs_agent.attempts.reading import SaidLine, parse_json_object, parse_result, parse_said_line
 from iot_jobs_agent.core.events import AttemptProgressed
 from iot_jobs_agent.core.job import AttemptId, AttemptResult, Ending, StartReason, Step, StepKind
 from iot_jobs_agent.shim import files, protocol
@@ -185,7 +185,7 @@ def read_token(directory: Path) -> str:
 
 
 def _read_spec(directory: Path) -> Mapping[str, Any]:
-    return parse_object(read_start(directory / files.SPEC))
+    return parse_json_object(read_start(directory / files.SPEC))
 
 
 def read_limits(directory: Path) -> tuple[float, float]:
