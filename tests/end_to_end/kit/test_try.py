@@ -97,6 +97,13 @@ def test_what_cannot_be_run_is_rejected_with_the_reason(author: Any, handler: st
     assert reason in told["reason"]
 
 
+def test_a_link_that_leads_nowhere_hides_a_script_as_it_does_on_a_device(author: Any) -> None:
+    author.write("count.sh", COUNT).with_name("count").symlink_to("nowhere")
+    told = author.attempt("./count.sh", {})
+    assert told["status"] == "REJECTED"
+    assert "count.sh is hidden by " in told["reason"]
+
+
 def test_a_failure_exits_with_1_and_shows_its_last_words(author: Any) -> None:
     author.write("bad", "#!/bin/sh\necho 'no space' >&2\nexit 3\n")
     done = author.run("try", "./bad", "-", params={})

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.support.handlers import enabled_handler
 
 from iot_jobs_agent.core.job import OnInterrupt, Plan, StepKind
 from iot_jobs_agent.documents.document import LARGEST_BYTES, plan
@@ -25,7 +26,7 @@ def handler(
     name: str, *, directory: str = "", unavailable: str = "", settings: str = "{}", **declared: Any
 ) -> EnabledHandler:
     argv = (f"{directory}/{name}.sh",) if directory else ("python", "-m", "iot_jobs_agent.worker", name)
-    return EnabledHandler(name, argv, settings=settings, directory=directory, unavailable=unavailable, **declared)
+    return enabled_handler(name, argv, settings=settings, directory=directory, unavailable=unavailable, **declared)
 
 
 ENABLED = {
