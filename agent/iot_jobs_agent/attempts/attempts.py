@@ -317,7 +317,7 @@ class Attempts:
         """Kill every process that is left of a lost attempt. Runs in the thread."""
         token = attempt_directory.read_token(watch.directory)
         leftovers_killed, leftovers_alive = orphans.sweep(token, self._shims.__contains__, watch.since)
-        reason = "interrupted: its supervisor ended without a result"
+        reason = "interrupted: its shim ended without a result"
         return attempt_directory.lost_result(watch.directory, reason, leftovers_killed, leftovers_alive)
 
     def _on_swept(self, watch: Watch, lock: int | None, future: "asyncio.Future[AttemptResult]") -> None:

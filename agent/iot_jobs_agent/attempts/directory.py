@@ -212,7 +212,7 @@ def read_tail(path: Path) -> str:
 
 
 def take_traceback(job_directory: Path) -> str:
-    """Read and remove the traceback that our worker left of an internal error. It is only for the device's log."""
+    """Read and remove the traceback of an internal error, which the worker leaves there for the device's log only."""
     path = job_directory / protocol.TRACEBACK
     try:
         with open_regular(path) as file:

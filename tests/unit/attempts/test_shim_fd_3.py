@@ -91,7 +91,7 @@ async def test_a_flood_on_fd_3_fills_no_disk_and_loses_no_last_word(story: "Stor
     assert len({k for e in story.progressed for k in e.details}) == 30
 
 
-async def test_events_are_started_anew_before_they_fill_the_disk_and_nothing_of_them_is_lost(
+async def test_the_events_file_starts_over_before_it_fills_the_disk_and_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
