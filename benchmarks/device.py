@@ -82,7 +82,7 @@ async def running_agent(device: Environment, config: Path) -> AsyncIterator[asyn
     file = config.with_name("agent.log")
     with file.open("ab") as log:
         process = await asyncio.create_subprocess_exec(device.agent, "run", "--config", str(config), stderr=log)
-    async with _ended(process):
+    async with _terminate_on_exit(process):
         try:
             yield process
         except Exception as error:
@@ -99,7 +99,7 @@ async def running_floor(
         device.python, str(FLOOR), "localhost", str(simulator.mqtts_port), thing, str(simulator.certificates),
         stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
-    async with _ended(process):
+    async with _terminate_on_exit(process):
         assert process.stdout is not None
         async with asyncio.timeout(WITHIN_S):
             while (line := await process.stdout.readline()) != b"connected\n":
@@ -108,7 +108,7 @@ async def running_floor(
 
 
 @contextlib.asynccontextmanager
-async def _ended(process: asyncio.subprocess.Process) -> AsyncIterator[None]:
+async def _terminate_on_exit(process: asyncio.subprocess.Process) -> AsyncIterator[None]:
     try:
         yield
     finally:

@@ -24,7 +24,7 @@ IMPORTED = (
 )  # fmt: skip
 
 
-async def connected_and_idle(endpoint: str, port: int, thing: str, certificates: str) -> None:
+async def connect_and_wait(endpoint: str, port: int, thing: str, certificates: str) -> None:
     """Connect as the agent does, then wait for SIGTERM."""
     loop = asyncio.get_running_loop()
     stopped = asyncio.Event()
@@ -56,4 +56,4 @@ if __name__ == "__main__":
     print("imported", flush=True)
     if sys.argv[1:] != ["--imports"]:
         where, number, name, directory = sys.argv[1:]
-        asyncio.run(connected_and_idle(where, int(number), name, directory))
+        asyncio.run(connect_and_wait(where, int(number), name, directory))

@@ -38,10 +38,10 @@ async def measure(
         simulator.operate("CreateThing", thingName=thing)
         async with running_agent(device, config) as process:
             await simulator.wait_until(partial(has_fetched, simulator, thing), within_s=30)
-            agents.append(await _observed(process.pid, window_s))
+            agents.append(await _observe(process.pid, window_s))
         simulator.operate("CreateThing", thingName=f"idle-floor-{number}")
         async with running_floor(device, simulator, f"idle-floor-{number}") as process:
-            floors.append(await _observed(process.pid, window_s))
+            floors.append(await _observe(process.pid, window_s))
     return _of_median_rss(agents), _of_median_rss(floors)
 
 
@@ -54,7 +54,7 @@ def has_fetched(simulator: RunningSimulator, thing: str) -> bool:
     return any(topic == f"$aws/things/{thing}/jobs/get" for topic, _ in simulator.received)
 
 
-async def _observed(pid: int, window_s: float) -> Idle:
+async def _observe(pid: int, window_s: float) -> Idle:
     await asyncio.sleep(SETTLE_S)
     before = _switches(pid)
     await asyncio.sleep(window_s)

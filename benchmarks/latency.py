@@ -21,11 +21,11 @@ from iot_jobs_simulator.server import RunningSimulator
 
 PAUSE_S = 0.3  # between two jobs: the report is answered, the next fetch done, the status file soon written
 WARM_UPS = 2  # the first job of each kind asks the handler to describe itself
-# The processes that a job of the kind cannot do without, with the imports that they cannot do without: a supervisor,
+# The processes that a job of the kind cannot do without, with the imports that they cannot do without: a shim,
 # and for a Python handler also a Python with one pydantic model.
-_SUPERVISOR = ("-I", "-S", "-c", "import ctypes, fcntl, json, select, signal")
+_SHIM = ("-I", "-S", "-c", "import ctypes, fcntl, json, select, signal")
 _HANDLER = ("-I", "-c", "from pydantic import create_model; create_model('Params', x=int)")
-FLOORS = {"executable": (_SUPERVISOR,), "python": (_SUPERVISOR, _HANDLER)}
+FLOORS = {"executable": (_SHIM,), "python": (_SHIM, _HANDLER)}
 
 
 @dataclass(frozen=True)

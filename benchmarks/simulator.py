@@ -28,7 +28,7 @@ def median_ms(durations_s: list[float]) -> str:
     return f"{1000 * statistics.median(durations_s):7.2f} ms   slowest {1000 * max(durations_s):7.2f} ms"
 
 
-def timed(call: Callable[[], Any], repeats: int) -> list[float]:
+def time_calls(call: Callable[[], Any], repeats: int) -> list[float]:
     """How long each call takes."""
     durations_s = []
     for _ in range(repeats):
@@ -51,7 +51,7 @@ async def fill(simulator: RunningSimulator, jobs: int) -> None:
     print(f"{jobs} jobs created in {time.perf_counter() - started:.1f} s")
 
 
-async def notified(simulator: RunningSimulator, iot: Any, thing_name: str) -> list[float]:
+async def measure_notifications(simulator: RunningSimulator, iot: Any, thing_name: str) -> list[float]:
     """From the call of CreateJob until the device has its notification."""
     arn = simulator.operate("DescribeThing", thingName=thing_name)["thingArn"]
     heard: asyncio.Queue[float] = asyncio.Queue()
@@ -98,12 +98,12 @@ async def measure(jobs: int) -> None:
             ("ListJobExecutionsForThing, 250", lambda: iot.list_job_executions_for_thing(thingName="busy")),
             ("GetPendingJobExecutions, all pending", lambda: data.get_pending_job_executions(thingName="busy")),
         ):
-            print(f"{what:40}{median_ms(await asyncio.to_thread(timed, call, REPEATS))}")
+            print(f"{what:40}{median_ms(await asyncio.to_thread(time_calls, call, REPEATS))}")
         pages = iot.get_paginator("list_jobs").paginate
-        everything = await asyncio.to_thread(timed, lambda: sum(len(page["jobs"]) for page in pages()), 3)
+        everything = await asyncio.to_thread(time_calls, lambda: sum(len(page["jobs"]) for page in pages()), 3)
         print(f"{'ListJobs, every page':40}{median_ms(everything)}")
         for thing_name, what in (("idle", "a thing with no other job"), ("busy", f"a thing with {jobs} pending")):
-            durations_s = await notified(simulator, iot, thing_name)
+            durations_s = await measure_notifications(simulator, iot, thing_name)
             print(f"{f'CreateJob to notify, {what}':40}  {median_ms(durations_s)}")
         iot.close()
         data.close()

@@ -21,12 +21,9 @@ if TYPE_CHECKING:
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
-# A machine that is busy is not a failure, and what an example takes says nothing about the next one.
-hypothesis.settings.register_profile(
-    "project",
-    deadline=None,
-    suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.data_too_large],
-)
+# A machine that is busy is not a failure, and what an example takes says nothing about the next one. A test whose data
+# are large on purpose suppresses the health check for that by itself, with its reason.
+hypothesis.settings.register_profile("project", deadline=None)
 hypothesis.settings.load_profile("project")
 
 

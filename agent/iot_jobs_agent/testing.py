@@ -128,7 +128,7 @@ def jobs_agent(
     and so do their handlers.
     """
     agents: list[JobsAgent] = []
-    with _all_ended(agents):
+    with _end_on_exit(agents):
 
         def make(*handlers: str | Path, settings: Mapping[str, Mapping[str, Any]] | None = None) -> JobsAgent:
             directory = tmp_path_factory.mktemp("iot-jobs-agent")
@@ -283,7 +283,7 @@ def _running(command: Sequence[str], *, stdout: int | IO[str] | None = None) -> 
 
 
 @contextmanager
-def _all_ended(agents: list[JobsAgent]) -> Iterator[None]:
+def _end_on_exit(agents: list[JobsAgent]) -> Iterator[None]:
     """End the agents, then the handlers that would otherwise outlive them."""
     try:
         yield

@@ -49,7 +49,7 @@ def call_guarded(foreign: Callable[[], T]) -> T:
         raise Surprise(error) from error
 
 
-def load(spec: str) -> Handler[Any]:
+def load_handler(spec: str) -> Handler[Any]:
     """Import the handler that `module:attribute` names. HandlerError if it is not a handler."""
     module, _, attribute = spec.partition(":")
     found = getattr(importlib.import_module(module), attribute, None)
@@ -61,7 +61,7 @@ def load(spec: str) -> Handler[Any]:
 def describe_one(spec: str) -> dict[str, Any]:
     """Return the manifest of one handler, or the reason why there is none."""
     try:
-        return call_guarded(lambda: load(spec).manifest.model_dump(mode="json"))
+        return call_guarded(lambda: load_handler(spec).manifest.model_dump(mode="json"))
     except HandlerError as error:
         return {"error": str(error)}
     except Surprise as error:
@@ -105,7 +105,7 @@ def result_text(outcome: Outcome, code: str = "") -> str:
 
 def run_handler(spec: str) -> Outcome | None:
     """Validate the params and run the handler."""
-    handler = load(spec)
+    handler = load_handler(spec)
     try:
         params = handler.params.model_validate_json(sys.stdin.buffer.read())
     except ValidationError as error:
@@ -114,13 +114,13 @@ def run_handler(spec: str) -> Outcome | None:
     signal.signal(signal.SIGTERM, lambda *_: setattr(job, "cancelled", True))
     answer = handler.run(params, job)
     if inspect.isawaitable(answer):
-        answer = wait_for(answer, job)
+        answer = run_coroutine(answer, job)
     if answer is not None and not isinstance(answer, Outcome):
         raise TypeError(f"the handler returned {type(answer).__name__} instead of an Outcome")
     return answer
 
 
-def wait_for(answer: Any, job: Job) -> Any:
+def run_coroutine(answer: Any, job: Job) -> Any:
     """Run the coroutine of an `async def` handler and return its answer; SIGTERM cancels it."""
     import asyncio  # noqa: PLC0415 - a tenth of the start-up time, and most handlers are plain functions
 

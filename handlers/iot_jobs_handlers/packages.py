@@ -16,6 +16,7 @@ NAME = r"[a-z0-9][a-z0-9+.-]*[a-z0-9+]"  # Debian policy 5.6.1; to apt-get, a tr
 VERSION = r"[A-Za-z0-9][A-Za-z0-9.+~:-]*"
 DPKG = Path("/var/lib/dpkg")
 _INSTALLED = "ii "
+_LOCKED = re.compile(r"(could not get|unable to (lock|acquire)|is locked by) .*", re.IGNORECASE)
 
 Wanted = Annotated[str, Field(max_length=256, pattern=rf"^{NAME}(={VERSION})?$")]
 Unwanted = Annotated[str, Field(max_length=256, pattern=rf"^{NAME}$")]
@@ -45,12 +46,12 @@ def install(params: Install, job: Job) -> Outcome:
         mend()
         if params.update:
             job.progress(5, "updating the lists of packages")
-            raise_for_failure(programs.run([*apt, "update"]))
+            run_or_raise([*apt, "update"])
         unknown = [name for name in names(params.packages) if not is_known(name)]
         if unknown:
             raise HandlerError(f"no source has a package named {', '.join(unknown)}")
         job.progress(20, "installing")
-        raise_for_failure(programs.run([*apt, "install", "--no-remove", "--allow-downgrades", "--", *params.packages]))
+        run_or_raise([*apt, "install", "--no-remove", "--allow-downgrades", "--", *params.packages])
     except Locked as error:
         return Outcome.retry(str(error))
     there = versions(names(params.packages))
@@ -73,7 +74,7 @@ def remove(params: Remove, job: Job) -> Outcome:
         there = versions(params.packages, status="")
         if there:
             job.progress(20, "removing")
-            raise_for_failure(programs.run([*apt, "remove", "--", *there]))
+            run_or_raise([*apt, "remove", "--", *there])
     except Locked as error:
         return Outcome.retry(str(error))
     left = versions(params.packages, status="")
@@ -116,17 +117,13 @@ def apt_get(job: Job) -> list[str]:
 def mend() -> None:
     """Finish what an interrupted dpkg left half done, because apt-get refuses to work before. HandlerError, Locked."""
     if any(path.name.isdigit() for path in (DPKG / "updates").glob("*")):
-        raise_for_failure(programs.run(["dpkg", "--force-confdef", "--force-confold", "--configure", "--pending"]))
+        run_or_raise(["dpkg", "--force-confdef", "--force-confold", "--configure", "--pending"])
 
 
-def raise_for_failure(finished: programs.Finished) -> None:
-    """Raise Locked if another program holds the lock, HandlerError for any other failure."""
-    if finished.code == 0:
-        return
-    if re.search(r"(could not get|unable to (lock|acquire)|is locked by) .*", finished.err, re.IGNORECASE):
-        raise Locked("another program holds the lock of apt or dpkg")
-    errors = [line.removeprefix("E: ") for line in finished.err.splitlines() if line.startswith("E: ")]
-    raise HandlerError(": ".join([finished.ending, *errors[:1]]))
+def run_or_raise(argv: Sequence[str]) -> None:
+    """Run apt-get or dpkg. Locked if another program holds the lock, HandlerError for any other failure."""
+    held = programs.Cause(_LOCKED, Locked, "another program holds the lock of apt or dpkg")
+    programs.raise_for_failure(programs.run(argv), [held], prefix="E: ")
 
 
 def names(packages: Iterable[str]) -> list[str]:

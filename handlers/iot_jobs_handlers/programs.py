@@ -1,10 +1,12 @@
 """Runs system tools for a built-in: their output becomes the job's, and the end of stderr is kept for judging it."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from iot_jobs_agent.handler import HandlerError
 
@@ -25,6 +27,30 @@ class Finished:
         """How the program ended, in words."""
         how = f"was killed by signal {-self.code}" if self.code < 0 else f"exited with code {self.code}"
         return f"{self.program} {how}"
+
+
+class Cause(NamedTuple):
+    """A known cause of a failure: what stderr then says, and the error to raise, which says it to people."""
+
+    pattern: re.Pattern[str]
+    error: type[Exception]
+    message: str
+
+
+def raise_for_failure(finished: Finished, causes: Sequence[Cause], prefix: str = "") -> None:
+    """Raise the error of the first known cause that stderr shows, if the program failed.
+
+    Raises:
+        HandlerError: the cause is unknown. The message is how the program ended, and the first line of stderr that has
+            the prefix.
+    """
+    if finished.code == 0:
+        return
+    for cause in causes:
+        if cause.pattern.search(finished.err):
+            raise cause.error(cause.message)
+    lines = [line.removeprefix(prefix).strip() for line in finished.err.splitlines() if line.startswith(prefix)]
+    raise HandlerError(": ".join([finished.ending, *[line for line in lines if line][:1]]))
 
 
 def run(argv: Sequence[str], *, out: bool = False) -> Finished:

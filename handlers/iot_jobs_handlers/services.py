@@ -11,8 +11,18 @@ from iot_jobs_handlers import programs
 
 SETTLE_S = 2.0
 _TYPED = re.compile(r".\.(service|socket|timer|path|target|mount)$")
-_DENIED = re.compile(r"interactive authentication required|access denied|not authorized", re.IGNORECASE)
-_UNREACHABLE = re.compile(r"failed to connect to bus|not been booted with systemd", re.IGNORECASE)
+_CAUSES = (
+    programs.Cause(
+        re.compile(r"interactive authentication required|access denied|not authorized", re.IGNORECASE),
+        HandlerError,
+        "polkit does not allow it; list the unit in iot-jobs-agent.rules, see docs/install.md",
+    ),
+    programs.Cause(
+        re.compile(r"failed to connect to bus|not been booted with systemd", re.IGNORECASE),
+        HandlerError,
+        "systemd cannot be reached here",
+    ),
+)
 
 Verb = Literal["start", "stop", "restart"]
 Unit = Annotated[str, Field(max_length=255, pattern=r"^[A-Za-z0-9_][A-Za-z0-9:_.@\\-]*$")]  # systemd.unit(5)
@@ -38,7 +48,8 @@ def change(verb: Verb, params: Params, job: Job) -> Outcome:
         if unit not in allowed:
             return Outcome.rejected(f"{unit} is not one of `units` in [handler.{handler}]")
     job.progress(10, f"{verb} {', '.join(units)}")
-    raise_for_failure(programs.run(["systemctl", "--no-ask-password", "--no-pager", verb, "--", *units]))
+    finished = programs.run(["systemctl", "--no-ask-password", "--no-pager", verb, "--", *units])
+    programs.raise_for_failure(finished, _CAUSES)
     if verb != "stop":
         select.select(
             [], [], [], settle_s
@@ -62,18 +73,6 @@ def allowed_units(job: Job, handler: str) -> set[str]:
 def full(unit: str) -> str:
     """Return the unit's name with its type, as systemctl would complete it."""
     return unit if _TYPED.search(unit) else f"{unit}.service"
-
-
-def raise_for_failure(finished: programs.Finished) -> None:
-    """Raise HandlerError if systemctl failed, with a hint if there is one."""
-    if finished.code == 0:
-        return
-    if _DENIED.search(finished.err):
-        raise HandlerError("polkit does not allow it; list the unit in iot-jobs-agent.rules, see docs/install.md")
-    if _UNREACHABLE.search(finished.err):
-        raise HandlerError("systemd cannot be reached here")
-    lines = [line.strip() for line in finished.err.splitlines() if line.strip()]
-    raise HandlerError(": ".join([finished.ending, *lines[:1]]))
 
 
 def state(unit: str) -> str:

@@ -1,7 +1,7 @@
 """Soak: thousands of jobs through one agent, with trouble all the while. Nothing lost, nothing twice, nothing grows.
 
 A kind of job in ten ways: what its handler does is in its id, and so is what must become of it. Operators cancel,
-supervisors are killed, messages are lost, doubled, late and refused, the broker goes and comes.
+shims are killed, messages are lost, doubled, late and refused, the broker goes and comes.
 """
 
 import asyncio

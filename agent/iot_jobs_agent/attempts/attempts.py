@@ -343,7 +343,7 @@ class Attempts:
         leftovers_killed, leftovers_alive = orphans.sweep(token, self._shims.__contains__, watch.since)
         if result is not None and not (leftovers_killed or leftovers_alive):
             return result
-        reason = "interrupted: its supervisor ended without a result"
+        reason = "interrupted: its shim ended without a result"
         return attempt_directory.lost_result(watch.directory, reason, leftovers_killed, leftovers_alive)
 
     def _on_swept(self, watch: Watch, lock: int | None, future: "asyncio.Future[AttemptResult]") -> None:

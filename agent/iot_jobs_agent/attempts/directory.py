@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from iot_jobs_agent.attempts.reading import SaidLine, parse_object, parse_result, parse_said_line
+from iot_jobs_agent.attempts.reading import SaidLine, parse_json_object, parse_result, parse_said_line
 from iot_jobs_agent.core.events import AttemptProgressed
 from iot_jobs_agent.core.job import AttemptId, AttemptResult, Ending, StartReason, Step, StepKind
 from iot_jobs_agent.shim import files, protocol
@@ -187,7 +187,7 @@ def read_token(directory: Path) -> str:
 
 
 def _read_spec(directory: Path) -> Mapping[str, Any]:
-    return parse_object(read_start(directory / files.SPEC))
+    return parse_json_object(read_start(directory / files.SPEC))
 
 
 def read_limits(directory: Path) -> tuple[float, float]:
@@ -214,7 +214,7 @@ def read_tail(path: Path) -> str:
 
 
 def take_traceback(job_directory: Path) -> str:
-    """Read and remove the traceback that our worker left of an internal error. It is only for the device's log."""
+    """Read and remove the traceback of an internal error, which the worker leaves there for the device's log only."""
     path = job_directory / protocol.TRACEBACK
     try:
         with open_regular(path) as file:

@@ -41,7 +41,7 @@ def parse_said_line(line: bytes) -> SaidLine:
     Raises:
         ValueError: the line is not an object, or a member is invalid.
     """
-    members = parse_object(line)
+    members = parse_json_object(line)
     details = members.get("details", {})
     if not isinstance(details, dict):
         raise ValueError("details")  # noqa: TRY004 - one kind of error for every bad line
@@ -62,7 +62,7 @@ def parse_result(text: bytes) -> AttemptResult:
     Raises:
         ValueError: the text is not an object, a member is invalid, or the members contradict each other.
     """
-    members = {_OLD_MEMBERS.get(name, name): value for name, value in parse_object(text).items()}
+    members = {_OLD_MEMBERS.get(name, name): value for name, value in parse_json_object(text).items()}
     word = _text(members, "ending") or ""
     ending = Ending(_OLD_ENDINGS.get(word, word))
     code, signal = _whole(members, "code", 0, 255), _whole(members, "signal", 1, 64)
@@ -101,7 +101,7 @@ def parse_handler_result(text: str | None) -> tuple[Mapping[str, Any] | None, st
     return (parsed, "") if isinstance(parsed, dict) else (None, "the result file is not a JSON object")
 
 
-def parse_object(text: bytes) -> dict[str, Any]:
+def parse_json_object(text: bytes) -> dict[str, Any]:
     """Return the JSON object that `text` is.
 
     Raises:

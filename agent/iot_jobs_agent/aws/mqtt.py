@@ -19,6 +19,10 @@ GRACE_S = 5.0  # for an orderly DISCONNECT
 Hear: TypeAlias = Callable[[str, bytes], None]  # takes topic and payload, on an SDK thread
 
 
+class SubscriptionRefusedError(SdkError):
+    """The broker refused a subscription in its SUBACK."""
+
+
 class MqttConnection:
     """A connection that can be opened once. After `lost` is set, it cannot be used any more.
 
@@ -65,7 +69,7 @@ class MqttConnection:
             self._connection.publish(topic, text, mqtt.QoS.AT_LEAST_ONCE)
 
     async def subscribe(self, topic_filter: str) -> None:
-        """Subscribe at QoS 1. Raises SdkError, also if the broker refuses the subscription."""
+        """Subscribe at QoS 1. Raises SdkError: SubscriptionRefusedError if the broker refuses the subscription."""
         hear = self._hear
         self.unanswered[topic_filter] = topic_filter
         try:
@@ -74,6 +78,10 @@ class MqttConnection:
                     topic_filter, mqtt.QoS.AT_LEAST_ONCE, lambda topic, payload, **_: hear(topic, payload)
                 )
             await wait_for(future, self._timeout_s)
+        except SdkError as error:
+            if isinstance(error.cause, mqtt.SubscribeError):
+                raise SubscriptionRefusedError(error.cause) from None
+            raise
         finally:
             self.unanswered.pop(topic_filter, None)
 

@@ -14,9 +14,10 @@ from iot_jobs_agent.errors import AgentError
 
 
 class SdkError(AgentError):
-    """The SDK failed. `name` is the SDK's own name for the error, or the class name of the exception that it raised."""
+    """The SDK failed and raised `cause`. `name` is the SDK's own name for the error, or the class name of `cause`."""
 
     def __init__(self, error: Any) -> None:
+        self.cause: Exception = error
         is_named = isinstance(error, exceptions.AwsCrtError)
         self.name: str = error.name if is_named else type(error).__name__
         super().__init__(f"{error.name}: {error.message}" if is_named else str(error) or self.name)

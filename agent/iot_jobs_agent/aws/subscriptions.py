@@ -9,7 +9,7 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from iot_jobs_agent.aws.mqtt import MqttConnection
+from iot_jobs_agent.aws.mqtt import MqttConnection, SubscriptionRefusedError
 from iot_jobs_agent.aws.sdk import SdkError
 from iot_jobs_agent.core.backoff import delay_s
 
@@ -79,6 +79,8 @@ async def _subscribe(connection: MqttConnection, topic_filter: str) -> str:
     """Try to subscribe once; return why it failed, or ""."""
     try:
         await connection.subscribe(topic_filter)
+    except SubscriptionRefusedError:
+        return "the broker refused it"
     except SdkError as error:
-        return "the broker refused it" if error.name == "SubscribeError" else str(error)
+        return str(error)
     return ""

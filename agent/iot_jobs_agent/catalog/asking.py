@@ -26,10 +26,8 @@ _START_S = 30.0  # for a Python to start on the smallest of boards
 async def ask(argv: Sequence[str], timeout_s: float) -> tuple[int, bytes, str]:
     """Run `argv`; return its exit code, its standard output, and what went wrong ("" if nothing did).
 
-    Whatever it started has ended by then.
-
-    Afterwards, whatever is left of its process group is killed. We use our own pipe rather than asyncio's, because
-    with that, waiting for the process also waits for every other process that still has its output open.
+    By then, nothing is left of its process group. We use our own pipe rather than asyncio's, because with that,
+    waiting for the process also waits for every other process that still has its output open.
     """
     read_fd, write_fd = os.pipe()
     report_fd, their_report_fd = os.pipe()

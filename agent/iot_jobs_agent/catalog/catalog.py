@@ -17,7 +17,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from iot_jobs_agent.built_ins import BUILT_INS, RUN_COMMAND
-from iot_jobs_agent.catalog.manifests import DeclaredManifest, ManifestQuery, Manifests
+from iot_jobs_agent.catalog.manifests import EXECUTABLE_TIMEOUT_S, DeclaredManifest, ManifestQuery, Manifests
 from iot_jobs_agent.catalog.sources import (
     BUILT_IN,
     WORKER,
@@ -38,7 +38,9 @@ from iot_jobs_agent.trust import trust_problem
 class Catalog:
     """The handlers of this device. Empty until the first `refresh`. For one event loop only."""
 
-    def __init__(self, config: Config, *, worker: Sequence[str] = WORKER, describe_timeout_s: float = 10.0) -> None:
+    def __init__(
+        self, config: Config, *, worker: Sequence[str] = WORKER, describe_timeout_s: float = EXECUTABLE_TIMEOUT_S
+    ) -> None:
         """`worker` runs and describes Python handlers; an executable gets `describe_timeout_s` seconds to answer."""
         self._config = config
         self._worker = tuple(worker)
@@ -132,7 +134,7 @@ class Catalog:
         unavailable = unavailable or self._settings_problem(name)
         return EnabledHandler(
             argv=source.argv,
-            settings=json.dumps(self._config.handler_settings(name)),
+            settings=json.dumps(dict(self._config.handler_settings(name))),
             directory=source.directory,
             unavailable=unavailable,
             **dict(manifest),

@@ -18,7 +18,7 @@ from iot_jobs_agent.state.durable import open_regular, replace_at_once
 from iot_jobs_agent.state.owner import is_owner
 from iot_jobs_agent.trust import trust_problem
 
-_EXECUTABLE_TIMEOUT_S = 10.0
+EXECUTABLE_TIMEOUT_S = 10.0  # for an executable to describe itself, if nobody says otherwise
 _PYTHON_TIMEOUT_S = 30.0  # starting Python and importing modules takes seconds on the smallest boards
 _LONGEST_PROBLEM = 300
 DESCRIBE_LINE = "# iot-jobs-agent: describe"
@@ -52,7 +52,7 @@ class DeclaredManifest(NamedTuple):
 class Manifests:
     """The answers so far. The usable ones are also kept in `file`, so that the agent need not ask when it starts."""
 
-    def __init__(self, file: Path, *, worker: Sequence[str], timeout_s: float = _EXECUTABLE_TIMEOUT_S) -> None:
+    def __init__(self, file: Path, *, worker: Sequence[str], timeout_s: float = EXECUTABLE_TIMEOUT_S) -> None:
         """`worker` describes Python handlers; an executable gets `timeout_s` seconds to answer."""
         self._file = file
         self._worker = tuple(worker)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -29,7 +30,7 @@ def main(arguments: Sequence[str]) -> int:
         answer = asyncio.run(list_over_https(settings.aws, chosen.namespace))
     except (RequestRefused, RequestUnanswered) as error:
         print(f"iot-jobs-agent: cannot get the pending job executions: {printable(str(error))}", file=sys.stderr)
-        return 69
+        return os.EX_UNAVAILABLE
     print(json.dumps(answer, indent=2) if chosen.json else _text(answer))
     return 0
 

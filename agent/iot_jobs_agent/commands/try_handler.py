@@ -80,7 +80,7 @@ async def _try(chosen: argparse.Namespace, config: Config, params: dict[str, Any
         try:
             handler = await find_tried_handler(chosen.handler, config)
             problem = handler.device_problem
-            show.line("remark", f"a device would refuse it as it is: {problem}" if problem else "")
+            show.line("warning", f"a device would refuse it as it is: {problem}" if problem else "")
             if chosen.conform:
                 return await _conforms(made, handler, params, as_json=chosen.json)
             outcome, result = await _attempt(made, handler, params, show)

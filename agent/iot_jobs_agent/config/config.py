@@ -236,8 +236,8 @@ def _root_problems(config: Config, path: Path) -> Iterator[str]:
         key = built_in.writes_below
         roots = config.handler_settings(name).get(key, []) if key else []
         for root in map(Path, roots if _is_path_list(roots) else []):
-            if what := _overlap(root.resolve(), config, path):
-                yield f"handler.{name}.{key}: {root} overlaps {what}; choose a directory apart from it."
+            if problem := _overlap_problem(root.resolve(), config, path):
+                yield f"handler.{name}.{key}: {root} {problem}; choose a directory apart from it."
 
 
 def _believed(config: Config, path: Path) -> Iterator[tuple[str, Path]]:
@@ -264,14 +264,15 @@ def _on_the_way(file: Path) -> Iterator[Path]:
         yield from (entry for entry, _ in way_to(file))
 
 
-def _overlap(root: Path, config: Config, path: Path) -> str:
+def _overlap_problem(root: Path, config: Config, path: Path) -> str:
+    """Return which file or directory that jobs must not change a root overlaps, "" if none. Blocks: follows links."""
     for what, file in _believed(config, path):
         if file.is_relative_to(root) or any(entry.is_relative_to(root) for entry in _on_the_way(file)):
-            return f"{what} ({file})"
+            return f"overlaps {what} ({file})"
     trees = [("a handler directory", directory) for directory in config.handlers.directories]
     trees.append(("agent.state_directory", config.agent.state_directory))
     trees += [("the installation", directory) for directory in installation()]
     for what, tree in trees:
         if tree.resolve().is_relative_to(root) or root.is_relative_to(tree.resolve()):
-            return f"{what} ({tree})"
+            return f"overlaps {what} ({tree})"
     return ""

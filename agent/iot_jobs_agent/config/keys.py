@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from datetime import date, time
 from ipaddress import ip_address
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -163,16 +164,15 @@ class ConfigFile(_Table):
             agent=Agent(**dict(self.agent)),
             handlers=Handlers(**dict(self.handlers)),
             namespaces=tuple(NamespaceEntry(**dict(entry)) for entry in self.namespaces),
-            handler={name: _handler_table(table) for name, table in self.handler.items()},
+            handler=MappingProxyType({name: _handler_table(table) for name, table in self.handler.items()}),
         )
 
 
 def _handler_table(table: Mapping[str, Any]) -> HandlerTable:
     """Separate the manifest's keys from the handler's own. A TOML date or time becomes its ISO text."""
     overrides = {key: value for key, value in table.items() if key in MANIFEST_KEYS}
-    return HandlerTable(
-        overrides, {key: _json_value(value) for key, value in table.items() if key not in MANIFEST_KEYS}
-    )
+    settings = {key: _json_value(value) for key, value in table.items() if key not in MANIFEST_KEYS}
+    return HandlerTable(MappingProxyType(overrides), MappingProxyType(settings))
 
 
 def _json_value(value: Any) -> Any:

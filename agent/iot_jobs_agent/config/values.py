@@ -7,12 +7,14 @@ each start to define a frozen slotted dataclass, and a tenth of that for a named
 from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 SUBSCRIPTIONS_PER_CONNECTION = 50  # AWS IoT Core quotas, "Subscriptions per connection"
 _DEFAULT_SUBSCRIPTIONS = 5  # P/get/+ P/+/get/+ P/+/update/+ P/notify P/notify-next
 _NAMESPACED_SUBSCRIPTIONS = 2  # P/+/+/get/+ P/+/+/update/+, shared by all namespaces
 _EACH_NAMESPACE = 2  # P/notify-namespace-NS P/notify-next-namespace-NS
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class Aws(NamedTuple):
@@ -76,8 +78,8 @@ class Handlers(NamedTuple):
 class HandlerTable(NamedTuple):
     """One `[handler.NAME]`: `overrides` replace members of the manifest, `settings` are the handler's own, as JSON."""
 
-    overrides: Mapping[str, Any] = {}
-    settings: Mapping[str, Any] = {}
+    overrides: Mapping[str, Any] = _NOTHING
+    settings: Mapping[str, Any] = _NOTHING
 
 
 class Config(NamedTuple):
@@ -87,7 +89,7 @@ class Config(NamedTuple):
     agent: Agent
     handlers: Handlers
     namespaces: tuple[NamespaceEntry, ...] = ()
-    handler: Mapping[str, HandlerTable] = {}
+    handler: Mapping[str, HandlerTable] = _NOTHING
 
     @property
     def namespaces_served(self) -> tuple[str, ...]:

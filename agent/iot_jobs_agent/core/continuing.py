@@ -42,7 +42,7 @@ def await_reboot(state: State, execution: Execution, phase: Running, details: St
 def after_interruption(state: State, phase: Running, result: AttemptResult, now: float) -> Work | Outcome:
     """Return the work to go on with, or the failure if there is none. The interruption is already counted."""
     has_rebooted = phase.boot_id != state.settings.boot_id
-    how = "by power loss or a reboot" if has_rebooted else "when its supervisor was killed"
+    how = "by power loss or a reboot" if has_rebooted else "when its shim was killed"
     work = phase.work
     if work.interruptions >= INTERRUPTIONS:
         reason = f"interrupted {INTERRUPTIONS} times, the last time {how}"

@@ -20,25 +20,26 @@ class EnabledHandler(NamedTuple):
     `argv` starts it, without the verb (`run` or `resume`). `settings` is the JSON text of its own settings.
     `directory` is the configured directory that contains an executable or script, "" for a Python handler.
     `unavailable` says why it cannot run now, "" if it can. The rest is its manifest (docs/handlers.md) with the
-    configuration's overrides: durations in seconds, `quota_mb` in MiB, `params` a JSON Schema for people and tools.
+    configuration's overrides: durations in seconds, `quota_mb` in MiB, `params` a JSON Schema for people and tools. Its
+    defaults are those of `handler.Manifest`.
     """
 
     name: str
+    summary: str
+    params: Mapping[str, Any]
+    timeout_s: float
+    max_timeout_s: float
+    grace_s: float
+    on_interrupt: OnInterrupt
+    exclusive: bool
+    may_reboot: bool
+    retry_limit: int
+    retry_delay_s: float
+    quota_mb: int
     argv: tuple[str, ...] = ()
     settings: str = "{}"
     directory: str = ""
     unavailable: str = ""
-    summary: str = ""
-    params: Mapping[str, Any] = {}
-    timeout_s: float = 3600.0
-    max_timeout_s: float = 3600.0
-    grace_s: float = 30.0
-    on_interrupt: OnInterrupt = OnInterrupt.FAIL
-    exclusive: bool = False
-    may_reboot: bool = False
-    retry_limit: int = 3
-    retry_delay_s: float = 60.0
-    quota_mb: int = 256
 
 
 class Namespace(NamedTuple):

@@ -81,7 +81,7 @@ async def find_tried_handler(asked: str, config: Config) -> TriedHandler:
     if not re.fullmatch(HANDLER_NAME, asked):
         raise DocumentError(f"{asked!r} cannot be a handler's name; use a-z, 0-9 and - only, and ./ before a file's")
     catalog = Catalog(config)
-    return await _tried(catalog, catalog.find(asked), config)
+    return await _describe(catalog, catalog.find(asked), config)
 
 
 async def _executable(path: Path, config: Config) -> TriedHandler:
@@ -89,12 +89,12 @@ async def _executable(path: Path, config: Config) -> TriedHandler:
     if not re.fullmatch(HANDLER_NAME, name):
         raise DocumentError(f"{path.name} cannot be a handler's name; use a-z, 0-9 and - only")
     hiding = path.with_name(name)  # as on a device, where NAME takes precedence over NAME.sh
-    if hiding != path and hiding.exists():
+    if hiding != path and file_source(name, path.parent, hiding, ()) is not None:
         raise DocumentError(f"{path} is hidden by {hiding}")
     source = file_source(name, path.parent, path, (Path(sys.prefix), path.parent))
     if source is None:
         raise DocumentError(f"{path} does not exist")
-    return await _tried(Catalog(config), source, config, trust_problem(path))
+    return await _describe(Catalog(config), source, config, trust_problem(path))
 
 
 async def _attribute(spec: str, config: Config) -> TriedHandler:
@@ -105,10 +105,10 @@ async def _attribute(spec: str, config: Config) -> TriedHandler:
     if answer.problem or not name:
         raise DocumentError(f"{spec} {answer.problem or 'declares no name'}")
     source = python_source(Source(name, spec, spec=spec), worker, installation())
-    return await _tried(Catalog(config, worker=worker), source, config)
+    return await _describe(Catalog(config, worker=worker), source, config)
 
 
-async def _tried(catalog: Catalog, source: Source, config: Config, device_problem: str = "") -> TriedHandler:
+async def _describe(catalog: Catalog, source: Source, config: Config, device_problem: str = "") -> TriedHandler:
     name = source.name
     if config.handlers.enabled and name not in config.handlers.enabled:
         device_problem = device_problem or f"{name} is not in handlers.enabled of the configuration"

@@ -87,19 +87,19 @@ class Said:
         if not self.fresh:
             return
         self.due_at = now + EVENTS_EVERY_S
-        is_anew = self.size >= EVENTS_BYTES
-        data = json.dumps(self.merged if is_anew else self.fresh).encode() + b"\n"
+        starts_over = self.size >= EVENTS_BYTES
+        data = json.dumps(self.merged if starts_over else self.fresh).encode() + b"\n"
         self.size = EVENTS_BYTES  # so that the file is started over if the write fails
         try:
-            flags = os.O_TRUNC if is_anew else os.O_APPEND
-            name = EVENTS + ".new" if is_anew else EVENTS
+            flags = os.O_TRUNC if starts_over else os.O_APPEND
+            name = EVENTS + ".new" if starts_over else EVENTS
             fd = os.open(name, os.O_WRONLY | os.O_CREAT | flags | os.O_CLOEXEC, 0o600)
             try:
                 write_all(fd, data)
                 self.size = os.fstat(fd).st_size
             finally:
                 os.close(fd)
-            if is_anew:
+            if starts_over:
                 os.rename(name, EVENTS)
         except OSError as error:
             self.note(f"progress could not be kept: {error.strerror}")

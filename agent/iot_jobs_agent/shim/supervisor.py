@@ -334,7 +334,7 @@ def supervise(memory_events: str) -> int:
 
 
 def main(directory: str, has_own_cgroup: bool = False) -> int:
-    """Supervise the attempt in `directory` and return the exit status. Without a result, the log file says why.
+    """Supervise the attempt in `directory`. Return the exit status: 0 with a result, 1 without; the log then says why.
 
     `has_own_cgroup` says that this process's cgroup (v2) contains nothing but the attempt.
     """

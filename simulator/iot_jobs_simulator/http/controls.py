@@ -93,7 +93,7 @@ class Controls:
             case "GET" if (found := self._objects.get(bucket, key)) is not None:
                 return web.Response(body=found)
             case _:
-                return _answer(404, {"message": f"There is not an object {bucket}/{key}"})
+                return _answer(404, {"message": f"The simulator has no object {bucket}/{key}"})
 
     async def _tell_time(self, _members: Json) -> Json:
         return {"now": self._clock.now()}

@@ -12,7 +12,7 @@ class ServiceSettings:
     TIMED_OUT (AWS: up to 60). `namespace_topic_of_api_text` adds, for namespaced jobs, notifications on the topics
     that the API reference prints. `next_is_judged_over_namespaces`: a pending job of any namespace keeps those of
     others from being announced as next, as one field report has it. `terminal_update_is_terminal_state_reached`
-    changes the refusal of an update to an execution that is over. `queued_may_end`: a device may report SUCCEEDED or
+    changes the refusal of an update to a terminal execution. `queued_may_end`: a device may report SUCCEEDED or
     FAILED of what it never reported IN_PROGRESS. `empty_snapshot_completes`: a snapshot job for no thing at all is
     COMPLETED. `list_cap` is how many executions notify and GetPendingJobExecutions show.
     """

@@ -164,7 +164,7 @@ def decoded(first: int, body: bytes) -> Packet:
 def _published_topic(flags: int, fields: _Fields) -> str:
     topic, qos = fields.text(), (flags >> 1) & 3
     if not topic or "+" in topic or "#" in topic or qos > _MAX_QOS:
-        raise Malformed("has no valid topic or quality of service")
+        raise Malformed("has no valid topic or QoS")
     if qos and not fields.number(2):
         raise Malformed("has the packet identifier 0")
     return topic
@@ -177,7 +177,7 @@ def _filters(kind: Kind, fields: _Fields) -> list[str]:
     while not fields.is_at_end:
         filters.append(fields.text())
         if kind is Kind.SUBSCRIBE and fields.number(1) > _MAX_QOS:
-            raise Malformed("has no valid quality of service")
+            raise Malformed("has no valid QoS")
     if not filters or "" in filters:
         raise Malformed("has no filter, or an empty one")
     return filters

@@ -76,7 +76,7 @@ async def test_a_job_that_waits_can_be_cancelled(device: Any, start_agent: Any, 
 
 
 @pytest.mark.parametrize("again", ["0.2 run killed", "0.2 resume killed kept"], ids=["rerun", "resume"])
-async def test_a_handler_whose_supervisor_was_killed_goes_on_as_it_wants(
+async def test_a_handler_whose_shim_was_killed_goes_on_as_it_wants(
     device: Any, start_agent: Any, operator: Any, ledger: Path, again: str
 ) -> None:
     told = device.directory / "told"

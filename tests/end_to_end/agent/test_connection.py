@@ -120,7 +120,7 @@ async def test_a_request_that_gets_the_connection_closed_twice_is_named_with_wha
 async def test_a_refused_subscription_is_named_and_asked_for_again_after_a_while(rude: Any, start_agent: Any) -> None:
     broker = await rude(refuses=f"{JOBS}/notify-next")
     agent = await start_agent()
-    await agent.says("subscription refused", topic=f"{JOBS}/notify-next")
+    await agent.says("subscription refused", topic=f"{JOBS}/notify-next", why="the broker refused it")
     await broker.is_asked_again.wait()
     first, second = (at for at, topic_filter in broker.asked if topic_filter == f"{JOBS}/notify-next")
     assert second - first > 0.4

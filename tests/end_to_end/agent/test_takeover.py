@@ -2,17 +2,29 @@
 
 `build_2026_11_22.tar.xz` was written by that build itself (journal of schema 2, attempt directories of its shim), less
 its FIFOs and the files that name paths. Its handler had ended and left a process behind while no agent ran.
+
+`live_2026_11_22.tar.xz` has what the first one lacks: `spec.json` and `manifests.json`, written by that build too, and
+the code of its shim, which needs only the standard library. The test puts its own paths into `spec.json`, makes the
+FIFOs again, and starts that shim as that build did, so the attempt is alive when this version's agent finds it. The
+fingerprint in `manifests.json` is of a file on the device of then, so the handler is asked again.
 """
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 from agents import THING
 
 STATE = Path(__file__).with_name("build_2026_11_22.tar.xz")
+LIVE = Path(__file__).with_name("live_2026_11_22.tar.xz")
+BOOT = "import sys; sys.path.append(sys.argv[1]); from agent.shim.supervisor import main; sys.exit(main(sys.argv[2]))"
 AGENT_ID = "0123456789abcdef"
 PLAIN = {"operation": "greet"}
 STEPS = {
@@ -58,6 +70,57 @@ async def test_an_execution_in_each_phase_comes_to_its_end(
         "unstartable": "cannot-start",
         "reporting": "processes-left",
     }
+
+
+@pytest.fixture
+def earlier_shim(device: Any) -> Iterator["subprocess.Popen[bytes]"]:
+    """Unpack the state directory with the live attempt, and start the earlier build's shim of it."""
+    with tarfile.open(LIVE) as archive:
+        archive.extractall(device.directory, filter="data")
+    os.mkfifo(device.directory / "gate")
+    ledger = f'echo "$JOB_ID $1" >> {device.directory}/ledger'
+    up = """echo '{"progress": 50, "message": "up"}' >&3"""
+    device.add_handler("waits", f'#!/bin/sh\n{ledger}\n{up}\nread -r word < {device.directory}/gate\necho "$word"\n')
+    attempt = device.state / "attempts" / ".live.1.0.1"
+    spec = (attempt / "spec.json").read_text()
+    spec = spec.replace("/earlier/state", str(device.state)).replace("/earlier", str(device.directory))
+    (attempt / "spec.json").write_text(spec)
+    os.mkfifo(attempt / "control", 0o600)
+    shim = [sys.executable, "-I", "-S", "-c", BOOT, str(device.directory / "shim-of-then"), str(attempt)]
+    with subprocess.Popen(shim, cwd="/", env={"LC_ALL": "C.UTF-8"}, start_new_session=True) as process:
+        yield process
+        process.terminate()
+
+
+@pytest.mark.parametrize("is_cancelled", [False, True])
+async def test_an_attempt_that_an_earlier_builds_shim_supervises_is_found_alive_and_comes_to_its_end(
+    earlier_shim: "subprocess.Popen[bytes]",
+    device: Any,
+    start_agent: Any,
+    operator: Any,
+    connect: Any,
+    *,
+    sim: Any,
+    is_cancelled: bool,
+) -> None:
+    gate = await asyncio.to_thread(os.open, device.directory / "gate", os.O_WRONLY)  # returns once the handler reads
+    earlier = await connect(sim, THING, client_id="earlier-build")
+    await operator.create("live", {"operation": "waits"})
+    await earlier.ask("live/update", status="IN_PROGRESS", statusDetails={"agent": AGENT_ID})
+    agent = await start_agent()
+    await sim.wait_until(lambda: "up" in str(sim.store.find_execution(THING, "live").status_details), within_s=15)
+    if is_cancelled:
+        await operator.cancel("live", force=True)
+    else:
+        os.write(gate, b"opened\n")
+    record = await operator.wait("live", "CANCELED" if is_cancelled else "SUCCEEDED")
+    await agent.says("settled", execution="live")
+    os.close(gate)
+    assert await asyncio.to_thread(earlier_shim.wait, 15) == 0
+    assert (device.directory / "ledger").read_text() == "live run\n"
+    assert is_cancelled or record["details"]["stdout"] == "opened"
+    manifests = json.loads((device.state / "manifests.json").read_text())
+    assert manifests["waits"]["fingerprint"].startswith(f"{device.directory}/handlers/waits|")
 
 
 async def _history(device: Any) -> dict[str, dict[str, Any]]:

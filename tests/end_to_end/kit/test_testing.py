@@ -76,7 +76,7 @@ def pytest_in(directory: Path, text: str, *arguments: str) -> "subprocess.Comple
     )
 
 
-def test_who_asks_for_nothing_gets_nothing_imported(tmp_path: Path) -> None:
+def test_a_project_that_uses_no_fixture_imports_none_of_it(tmp_path: Path) -> None:
     text = """
         import sys
 

@@ -97,6 +97,13 @@ def test_what_cannot_be_run_is_rejected_with_the_reason(author: Any, handler: st
     assert reason in told["reason"]
 
 
+def test_a_link_that_leads_nowhere_hides_a_script_as_it_does_on_a_device(author: Any) -> None:
+    author.write("count.sh", COUNT).with_name("count").symlink_to("nowhere")
+    told = author.attempt("./count.sh", {})
+    assert told["status"] == "REJECTED"
+    assert "count.sh is hidden by " in told["reason"]
+
+
 def test_a_failure_exits_with_1_and_shows_its_last_words(author: Any) -> None:
     author.write("bad", "#!/bin/sh\necho 'no space' >&2\nexit 3\n")
     done = author.run("try", "./bad", "-", params={})
@@ -104,18 +111,18 @@ def test_a_failure_exits_with_1_and_shows_its_last_words(author: Any) -> None:
     assert "outcome   FAILED  [exit-code]  exited with code 3: no space\n" in done.stdout
 
 
-def test_what_a_device_would_not_trust_is_remarked_and_run_all_the_same(author: Any) -> None:
+def test_what_a_device_would_not_trust_gets_a_warning_and_runs_all_the_same(author: Any) -> None:
     author.write("count", COUNT, mode=0o775)
     done = author.run("try", "./count", "-", params={})
     assert done.returncode == 0
-    assert "remark    a device would refuse it as it is: " in done.stdout
+    assert "warning   a device would refuse it as it is: " in done.stdout
     assert "is writable by others" in done.stdout
 
 
-def test_what_the_configuration_does_not_enable_is_remarked(author: Any) -> None:
+def test_what_the_configuration_does_not_enable_gets_a_warning(author: Any) -> None:
     config = author.write("config.toml", "handlers.enabled = ['write-file']\n")
     done = author.run("try", "run-command", "-", "--config", config, params={})
-    assert "remark    a device would refuse it as it is: run-command is not in handlers.enabled" in done.stdout
+    assert "warning   a device would refuse it as it is: run-command is not in handlers.enabled" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize(
-    "offence",
+    "violation",
     [
         pytest.param(wire.publish("a", b"x" * (128 * 1024 + 1)), id="a payload of more than 128 KiB"),
         pytest.param(wire.publish("a" * 257), id="a topic of more than 256 bytes"),
         pytest.param(wire.publish("/" * 8), id="more than 7 slashes"),
-        pytest.param(wire.publish("a", qos=2), id="quality of service 2"),
+        pytest.param(wire.publish("a", qos=2), id="QoS 2"),
         pytest.param(wire.publish("$aws/things/lamp/jobs/get", is_retained=True), id="retained on a reserved topic"),
         pytest.param(wire.subscribe(*"abcdefghi"), id="nine filters in a packet"),
         pytest.param(wire.publish("$aws/things/lamp/shadow/get"), id="a reserved topic that is not served"),
@@ -36,9 +36,9 @@ if TYPE_CHECKING:
         pytest.param(b"\x30\xff\xff\xff\x7f", id="a length of 256 MiB"),
     ],
 )
-async def test_an_offence_ends_the_connection(sim: RunningSimulator, offence: bytes) -> None:
+async def test_a_violation_ends_the_connection(sim: RunningSimulator, violation: bytes) -> None:
     device = await wire.connected(sim)
-    device.send(offence)
+    device.send(violation)
     assert await device.heard() == b""
     device.close()
 

@@ -1,4 +1,4 @@
-"""The MQTT front, heard by a plain MQTT client."""
+"""The MQTT listener, as a plain MQTT client sees it."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ from iot_jobs_agent.state.journal import HistoryEntry, Journal, Recovered
 
 BOOT = "boot-1"
 # What a handler of a real attempt does: what is to be there in the next attempt, on the disk before a word is said; a
-# checkpoint, an output and a result that name the attempt. "lost" kills its supervisor.
+# checkpoint, an output and a result that name the attempt. "lost" kills its shim.
 SCRIPT = """
 if [ "$2" != succeeded ]; then
     echo "$1" >> kept

@@ -119,7 +119,7 @@ def attempts_tried_again(root: Path, mark: Mark) -> None:
 
 
 def attempts_cut_short(root: Path, mark: Mark) -> None:
-    """Jobs whose supervisors are killed: one together with the agent, found in another boot, and one alone."""
+    """Jobs whose shims are killed: one together with the agent, found in another boot, and one alone."""
     with _agent(root, mark):
         mark(settled=True)
     service = _killed(root, mark, Service(), Job("a", "rerun"), until=(Running, 1), has_attempts=True)

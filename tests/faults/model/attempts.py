@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from iot_jobs_agent.core.effects import StartAttempt
 
 DONE = AttemptResult(Ending.EXITED, code=0, duration_s=1.0)
-LOST = AttemptResult(Ending.LOST, reason="interrupted: its supervisor ended without a result")
+LOST = AttemptResult(Ending.LOST, reason="interrupted: its shim ended without a result")
 
 
 @dataclass(frozen=True)

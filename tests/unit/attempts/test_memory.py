@@ -45,7 +45,7 @@ def count(events: Path, kills: int) -> str:
     return f"echo 'oom_kill {kills}' > {events}; "
 
 
-async def test_a_handler_that_the_kernel_killed_for_want_of_memory_is_told_so(story: "Story", cgroup: Cgroup) -> None:
+async def test_a_handler_that_the_out_of_memory_killer_ended_is_told_so(story: "Story", cgroup: Cgroup) -> None:
     result = await story.run(count(cgroup(), 4) + "kill -KILL $$")
     assert (result.ending, result.signal, result.notes) == (Ending.OOM, 9, ())
     outcome = outcome_of(result)
@@ -65,7 +65,7 @@ async def test_a_cgroup_that_is_shared_says_nothing(story: "Story", cgroup: Cgro
 
 
 @pytest.mark.parametrize("ending", ["exit 0", "exit 1", "kill -TERM $$"])
-async def test_a_handler_that_lost_a_child_for_want_of_memory_is_told_with_a_note(
+async def test_a_handler_that_lost_a_child_to_the_out_of_memory_killer_is_told_with_a_note(
     story: "Story", cgroup: Cgroup, ending: str
 ) -> None:
     result = await story.run(count(cgroup(), 5) + ending)

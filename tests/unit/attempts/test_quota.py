@@ -48,7 +48,10 @@ sys.path.append(sys.argv[1])
 from iot_jobs_agent.shim import quota, supervisor
 reader, writer = os.pipe()
 def hanging(directory, _):
-    return (0, True) if "ready" not in os.listdir(directory) else os.read(reader, 1)
+    if "gate" not in os.listdir(directory):
+        return 0, True
+    os.close(os.open(directory + "/gate", os.O_WRONLY))
+    return os.read(reader, 1)
 quota.measure_bytes = hanging
 sys.exit(supervisor.main(sys.argv[2]))
 """
@@ -109,9 +112,9 @@ async def test_a_disk_that_never_answers_keeps_the_shim_from_nothing(
 ) -> None:
     monkeypatch.setattr(launchers, "BOOT", HANGING)
     story = new_story(soon)
-    story.start(
-        "", argv=(sys.executable, "-I", "-c", MEASURED + "open('ready', 'w')\nmeasured(1)\ntold('up')\nmeasured(1)")
-    )
+    # The gate opens when the shim opens it too, from within the measurement that then hangs.
+    script = "import signal\nos.mkfifo('gate')\nopen('gate').close()\ntold('up')\nsignal.pause()"
+    story.start("", argv=(sys.executable, "-I", "-c", MEASURED + script))
     await story.said("up")
     story.attempts.stop(ATTEMPT)
     result = await story.ended()

@@ -1,4 +1,4 @@
-"""What becomes of a handler under the shim: real processes, seen through what the agent is told."""
+"""How a handler runs and ends under the shim: real processes, seen through what the agent is told."""
 
 import ast
 import json
@@ -12,19 +12,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 import iot_jobs_agent.shim
-from iot_jobs_agent.attempts.directory import Position, read_progress
 from iot_jobs_agent.attempts.launchers import plain
-from iot_jobs_agent.core.job import AttemptId, Ending, ExecutionId, StepKind
+from iot_jobs_agent.core.job import Ending, StepKind
 from iot_jobs_agent.shim.files import write_durably
-from iot_jobs_agent.shim.said import Said
 from iot_jobs_agent.shim.supervisor import Tail
 
 if TYPE_CHECKING:
     from conftest import Story
-
-ATTEMPT = AttemptId(ExecutionId("", "job-1", 1), 0, 1)
-ORPHAN = "setsid sh -c 'setsid sleep 1000 & echo $! > pid; exec sleep 1000' & while [ ! -s pid ]; do :; done; "
-STUBBORN = "trap '' TERM; echo '{\"message\": \"up\"}' >&3; while :; do sleep 1000; done"
 
 
 @pytest.mark.parametrize("code", [0, 1, 3, 100, 127, 255])
@@ -137,20 +131,6 @@ async def test_an_argument_that_no_program_can_have_keeps_it_from_starting(story
     assert (await story.run("", argv=("/bin/echo", "a\0b"))).ending is Ending.CANNOT_START
 
 
-async def test_what_a_handler_leaves_behind_is_swept_and_counted(story: "Story") -> None:
-    result = await story.run(ORPHAN + "exit 0")
-    assert (result.ending, result.code, result.leftovers_killed, result.leftovers_alive) == (Ending.EXITED, 0, 2, 0)
-    assert not story.alive()
-
-
-async def test_a_child_without_token_that_keeps_the_pipes_open_blocks_nothing(story: "Story") -> None:
-    result = await story.run(
-        "env -i setsid /bin/sh -c 'echo $$ >pid; exec sleep 1000' & while [ ! -s pid ]; do :; done; echo done"
-    )
-    assert (result.code, result.leftovers_killed, result.stdout) == (0, 1, "done\n")
-    assert not Path("/proc", (story.job_directory() / "pid").read_text().strip()).exists()
-
-
 @pytest.mark.parametrize(
     ("script", "lines"),
     [("true", 0), ("echo; echo", 2), ("printf 'a\nb'", 2), ("seq 100000", 100_000), ("head -c 100000 /dev/zero", 1)],
@@ -160,14 +140,6 @@ async def test_all_lines_on_stderr_are_counted_not_only_those_that_are_kept(
 ) -> None:
     result = await story.run(f"{{ {script}; }} >&2; echo out")
     assert (result.stderr_lines, result.stdout) == (lines, "out\n")
-
-
-async def test_the_end_is_noticed_at_once_whatever_keeps_the_pipes_open(
-    story: "Story", monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("iot_jobs_agent.attempts.directory.QUOTA_EVERY_S", 1000.0)  # all else is looked at in 30 s
-    result = await story.run("sleep 1000 &")
-    assert (result.leftovers_killed, result.duration_s < 20) == (1, True)
 
 
 async def test_a_lot_of_stderr_while_stdout_is_open_hangs_nothing(story: "Story") -> None:
@@ -185,191 +157,6 @@ async def test_ten_megabytes_of_output_cost_no_more_than_their_tail(story: "Stor
 async def test_output_that_is_no_text_is_no_reason_to_fail(story: "Story") -> None:
     result = await story.run(r"printf '\377\000a'; exit 0")
     assert (result.code, result.stdout) == (0, "\ufffd\0a")
-
-
-async def test_a_closed_fd_3_is_no_reason_to_fail(story: "Story") -> None:
-    assert (await story.run("exec 3>&- 1>&- 2>&-; exit 0")).code == 0
-
-
-async def test_what_is_said_on_fd_3_is_told(story: "Story") -> None:
-    line = '{"progress": 40, "message": "copying", "details": {"slot": "B", "n": 1, "o": {"p": null}}, "other": 1}'
-    await story.run(f"echo '{line}' >&3; printf '{{\"progress\": 41.5}}' >&3")
-    assert story.progressed[0].message == "copying"
-    assert story.progressed[-1].progress == 41.5
-    assert {k: v for e in story.progressed for k, v in e.details.items()} == {"slot": "B", "n": "1", "o": '{"p": null}'}
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        "nonsense",
-        "[1]",
-        '{"progress": "40"}',
-        '{"progress": true}',
-        '{"progress": 101}',
-        '{"progress": NaN}',
-        '{"extend_s": 1e400}',
-        '{"extend_s": -1}',
-        '{"message": 1}',
-        '{"details": []}',
-        '{"progress": ' + "9" * 4000 + "}",
-        '{"a": ' + "[" * 4000 + "}",
-        '{"message": "' + "a" * 4096 + '"}',
-    ],
-)
-async def test_a_malformed_line_is_noted_and_never_fatal(story: "Story", line: str) -> None:
-    result = await story.run(
-        'cat >&3; cat "$JOB_FILE" >&3; echo >&3; echo \'{"message": "after"}\' >&3', input=line + "\n"
-    )
-    assert result.code == 0
-    assert len(result.notes) == 1
-    assert "a line on fd 3 was ignored" in result.notes[0]
-    assert [e.message for e in story.progressed] == ["after"]
-
-
-@pytest.mark.parametrize("line", ['{"details": {"a": %s}}', '{"checkpoint": %s}'])
-async def test_a_value_too_deep_for_some_versions_of_python_is_noted_there_and_never_fatal(
-    story: "Story", line: str
-) -> None:
-    said = line % ("[" * 2000 + "]" * 2000)
-    result = await story.run(
-        'cat >&3; cat "$JOB_FILE" >&3; echo >&3; echo \'{"message": "after"}\' >&3', input=said + "\n"
-    )
-    assert result.code == 0
-    assert len(result.notes) == (sys.version_info < (3, 12))
-    assert [e.message for e in story.progressed if e.message] == ["after"]
-
-
-async def test_bytes_that_are_no_text_and_a_line_of_a_megabyte_are_two_bad_lines(story: "Story") -> None:
-    result = await story.python(
-        "import os\nos.write(3, b'\\xff\\n')\nwith open(3, 'wb', closefd=False) as f:\n"
-        " f.write(b'x' * 1048576 + b'\\n' + b'{\"message\": \"after\"}\\n')\n"
-    )
-    assert (result.code, len(result.notes)) == (0, 2)
-    assert story.progressed[-1].message == "after"
-
-
-async def test_a_flood_on_fd_3_fills_no_disk_and_loses_no_last_word(story: "Story") -> None:
-    result = await story.python(
-        "with open(3, 'w', closefd=False) as f:\n"
-        ' for i in range(100000): print(\'{"progress": %d, "details": {"k%d": "v"}}\' % (i % 100, i % 30), file=f)\n'
-        ' print(\'{"message": "last"}\', file=f)\n'
-    )
-    assert result.code == 0
-    assert (story.progressed[-1].message, story.progressed[-1].progress) == ("last", 99.0)
-    assert (story.directory() / "events.jsonl").stat().st_size < 262144 + 8192
-    assert len({k for e in story.progressed for k in e.details}) == 30
-
-
-async def test_events_are_started_anew_before_they_fill_the_disk_and_nothing_of_them_is_lost(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("iot_jobs_agent.shim.said.EVENTS_BYTES", 500)
-    said, position, details = Said(str(tmp_path / "nobody-listens")), Position(), {}
-    for number in range(100):
-        said.add({"progress": number, "details": {f"k{number % 9}": str(number)}})
-        said.flush(now=number)
-        assert (tmp_path / "events.jsonl").stat().st_size < 1000
-        if number % 7 == 0:  # a reader that comes now and then
-            event, position = read_progress(tmp_path, ATTEMPT, position)
-            assert event is not None
-            assert event.progress == number
-            details |= event.details
-    assert details == {f"k{n % 9}": str(n) for n in range(90, 99)}
-
-
-async def test_details_have_a_limit_that_is_said(story: "Story") -> None:
-    result = await story.python(
-        "with open(3, 'w', closefd=False) as f:\n"
-        ' for i in range(10): print(\'{"details": {"k%d": "%s"}}\' % (i, \'v\' * 2000), file=f)\n'
-    )
-    assert result.notes == ("details beyond 8192 bytes were dropped",)
-    assert len({k for e in story.progressed for k in e.details}) == 4
-
-
-async def test_half_a_surrogate_pair_on_fd_3_costs_nothing_else_that_was_said(story: "Story") -> None:
-    line = r'{"progress": 40, "message": "a\ud800", "details": {"\ud800": "\udcff"}}'
-    result = await story.python(f"import os; os.write(3, {line.encode()!r} + b'\\n')")
-    assert (result.code, result.notes) == (0, ())
-    (said,) = story.progressed
-    assert (said.progress, said.message, said.details) == (40, "a?", {"?": "?"})
-
-
-async def test_details_are_counted_in_bytes_of_utf_8(story: "Story") -> None:
-    result = await story.python(
-        "f = open(3, 'w', encoding='utf-8')\n"
-        'for i in range(4): print(\'{"details": {"k%d": "%s"}}\' % (i, \'\u20ac\' * 650), file=f)\n'
-    )
-    assert result.notes == ()
-    assert {k: len(v) for e in story.progressed for k, v in e.details.items()} == {f"k{n}": 650 for n in range(4)}
-
-
-async def test_a_checkpoint_lies_in_the_jobs_directory(story: "Story") -> None:
-    await story.run('echo \'{"checkpoint": {"copied": 3}}\' >&3; echo \'{"checkpoint": {"copied": 4}}\' >&3')
-    assert json.loads((story.job_directory() / "checkpoint.json").read_text()) == {"copied": 4}
-
-
-async def test_the_deadline_ends_a_handler_that_is_deaf_to_sigterm(story: "Story") -> None:
-    result = await story.run(ORPHAN + STUBBORN, timeout_s=0.3, grace_s=0.2)
-    assert (result.ending, result.code, result.leftovers_alive) == (Ending.DEADLINE, None, 0)
-    assert result.duration_s >= 0.5
-    assert not story.alive()
-
-
-async def test_an_exit_0_that_the_deadline_asked_for_is_no_success(story: "Story") -> None:
-    result = await story.run("trap 'exit 0' TERM; while :; do sleep 0.01; done", timeout_s=0.2)
-    assert (result.ending, result.code) == (Ending.DEADLINE, None)
-    assert result.duration_s < 4
-
-
-async def test_the_grace_is_for_the_whole_family(story: "Story") -> None:
-    up = 'echo \'{"message": "up"}\' >&3'
-    script = f"(trap 'sleep 0.2; echo saved; exit' TERM; {up}; while :; do sleep 0.01; done) & wait"
-    story.start(script, max_timeout_s=20)
-    await story.said("up")
-    story.attempts.stop(ATTEMPT)
-    assert (await story.ended()).stdout == "saved\n"
-
-
-async def test_a_stopped_process_meets_its_deadline_too(story: "Story") -> None:
-    result = await story.run("kill -STOP $$; exit 0", timeout_s=0.2)
-    assert result.ending is Ending.DEADLINE
-
-
-async def test_a_program_whose_first_thread_has_ended_is_alive_and_is_stopped(story: "Story") -> None:
-    threads = (
-        "import ctypes, os, threading; go_on = threading.Event()\n"
-        'threading.Thread(target=lambda: (os.write(3, b\'{"message": "up"}\\n\'), go_on.wait())).start()\n'
-        "ctypes.CDLL(None).pthread_exit(0)"
-    )
-    story.start("", argv=(sys.executable, "-I", "-c", threads), grace_s=0.0)
-    await story.said("up")
-    story.attempts.stop(ATTEMPT)
-    result = await story.ended()
-    assert (result.ending, result.leftovers_alive, story.alive()) == (Ending.STOPPED, 0, [])
-
-
-async def test_a_zombie_that_its_parent_left_costs_no_grace(story: "Story") -> None:
-    parent = (
-        "import os, signal\n"
-        "if os.fork() == 0: os._exit(0)\n"
-        'os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT); os.write(3, b\'{"message": "up"}\\n\'); signal.pause()'
-    )
-    story.start("", argv=(sys.executable, "-I", "-c", parent), grace_s=600.0)
-    await story.said("up")
-    story.attempts.stop(ATTEMPT)
-    result = await story.ended()
-    assert (result.ending, result.leftovers_killed, result.leftovers_alive) == (Ending.STOPPED, 0, 0)
-
-
-async def test_an_extension_moves_the_deadline_up_to_the_longest_allowed(story: "Story") -> None:
-    result = await story.run("echo '{\"extend_s\": 600}' >&3; sleep 1000", timeout_s=0.4, max_timeout_s=0.8)
-    assert result.ending is Ending.DEADLINE
-    assert 0.8 <= result.duration_s < 4
-    (event,) = story.progressed
-    assert event.extend_s is not None
-    assert 0 < event.extend_s <= 0.8
 
 
 @pytest.mark.parametrize(

@@ -158,7 +158,7 @@ async def test_no_exception_and_no_answer_ends_the_worker(run: Run, leaves: str)
     assert "canary" not in repr(result)
 
 
-async def test_what_is_no_json_is_told_as_text_or_not_at_all_but_never_raises(run: Run, story: "Story") -> None:
+async def test_a_value_that_is_not_json_becomes_text_or_nothing_but_never_raises(run: Run, story: "Story") -> None:
     body = """
 def run(params, job):
     job.details(path=job.dir, no={(1, 2): 3})

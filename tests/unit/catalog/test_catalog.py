@@ -7,6 +7,8 @@ from tests.support.catalog import Device, describing
 
 from iot_jobs_agent.built_ins import BUILT_INS
 from iot_jobs_agent.core.job import OnInterrupt
+from iot_jobs_agent.documents.enabled_handler import EnabledHandler
+from iot_jobs_agent.handler import Manifest
 
 
 async def test_only_enabled_handlers_are_found_and_asked(device: Device) -> None:
@@ -198,6 +200,11 @@ async def test_field_a3_a_program_is_held_to_the_rule_of_handlers(
     assert (words in unavailable, bool(words)) == (True, bool(unavailable))
     if words:
         assert str(tool) in unavailable
+
+
+def test_only_the_manifest_has_defaults_for_what_a_manifest_declares() -> None:
+    assert set(Manifest.model_fields) < set(EnabledHandler._fields)
+    assert set(Manifest.model_fields) & set(EnabledHandler._field_defaults) == set()
 
 
 def test_known_names_are_legal_ones_only(device: Device) -> None:

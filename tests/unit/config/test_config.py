@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from iot_jobs_agent.config.config import load, problems
 from iot_jobs_agent.config.keys import AgentTable, AwsTable, ConfigFile, HandlersTable, NamespaceTable
+from iot_jobs_agent.config.values import HandlerTable
 from iot_jobs_agent.errors import ConfigError
 from iot_jobs_agent.handler import Manifest
 
@@ -262,6 +263,16 @@ def test_settings_and_manifest_overrides_of_a_handler_are_told_apart(directory: 
         "name-server": "x",
     }
     assert config.handler_settings("other") == config.manifest_overrides("other") == {}
+
+
+def test_nobody_can_change_a_handlers_table_after_it_was_checked(directory: Path) -> None:
+    config = load(write(directory, rest="[handler.copy]\ntimeout_s = 5\nsize = 3\n"), {})
+    defaults = HandlerTable()
+    tables = (config.handler, *config.handler["copy"], *defaults)
+    for table in tables:
+        with pytest.raises(TypeError):
+            table["size"] = 4
+    assert config.handler_settings("copy") == {"size": 3}
 
 
 @pytest.mark.parametrize(

@@ -205,7 +205,7 @@ class TestInterruption:
         assert (started.attempt, started.reason, started.is_resumed) == (number(2), reason, is_resumed)
         assert started.step.timeout_s == (50 if is_resumed else 60)
 
-    @pytest.mark.parametrize(("boot_id", "words"), [("boot-1", "supervisor was killed"), ("boot-2", "power loss")])
+    @pytest.mark.parametrize(("boot_id", "words"), [("boot-1", "shim was killed"), ("boot-2", "power loss")])
     def test_by_default_it_has_failed(self, agent: Any, boot_id: str, words: str) -> None:
         runs(agent, plan())
         restarted(agent, boot_id).hears(AttemptEnded(number(1), LOST))

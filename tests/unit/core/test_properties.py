@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.support.examples import LARGE
 
 from iot_jobs_agent.core import backoff
 from iot_jobs_agent.core.decide import decide, next_deadline
@@ -258,7 +259,7 @@ def event(draw: Any, world: World) -> Any:
 
 
 @pytest.mark.timeout(120)  # many lives, and the machine may be busy
-@settings(max_examples=60)
+@settings(LARGE, max_examples=60)
 @given(st.data(), st.integers(1, 3), st.integers(20, 120))
 def test_the_promises_hold_whatever_happens(data: Any, max_concurrent: int, length: int) -> None:
     config = Settings(NAMESPACES, max_concurrent, boot_id="boot-1")
@@ -295,7 +296,7 @@ def restart(world: World, config: Settings, *, is_reboot: bool) -> None:
 
 
 @pytest.mark.timeout(120)  # as above
-@settings(max_examples=60)
+@settings(LARGE, max_examples=60)
 @given(st.data())
 def test_once_the_service_answers_everything_pending_is_settled(data: Any) -> None:
     """Liveness: after any prelude, a service that answers rightly brings the agent to rest with every outcome told."""

@@ -59,7 +59,7 @@ class TestLists:
         assert agent.deadline == 1800 * 0.9
         assert agent.hears(Tick(), at=agent.deadline) == [Fetch("", agent.ticket, is_complete=True)]
 
-    def test_a_list_that_cannot_be_had_is_asked_for_again(self, agent: Any) -> None:
+    def test_a_list_that_the_agent_cannot_get_is_requested_again(self, agent: Any) -> None:
         agent.hears(Connected())
         assert agent.hears(FetchFailed("", agent.ticket, "")) == []
         assert agent.hears(Tick(), at=agent.deadline) == [Fetch("", agent.ticket, is_complete=True)]

@@ -1,24 +1,25 @@
-"""AWS's documents, member by member, as far as tests/unit/test_document.py does not have them."""
+"""AWS's documents, member by member, as far as tests/unit/documents/test_document.py does not have them."""
 
 import os
 import platform
 from typing import Any
 
 import pytest
+from tests.support.handlers import enabled_handler
 
 from iot_jobs_agent.core.job import Plan, StepKind
 from iot_jobs_agent.device import device_facts
 from iot_jobs_agent.documents.document import plan
-from iot_jobs_agent.documents.enabled_handler import EnabledHandler, Namespace, Rules
+from iot_jobs_agent.documents.enabled_handler import Namespace, Rules
 from iot_jobs_agent.errors import DocumentError
 
 SCRIPTS = "/opt/scripts"
 DEBIAN = {"operatingSystem": "debian", "osVersion": "12", "architecture": "aarch64"}
 RULES = Rules(directories=(SCRIPTS,), programs=("/bin/echo",), device=DEBIAN)
 ENABLED = {
-    "run-command": EnabledHandler("run-command", ("worker", "run-command")),
-    "download-file": EnabledHandler("download-file", ("worker", "download-file")),
-    "greet": EnabledHandler("greet", (f"{SCRIPTS}/greet.sh",), directory=SCRIPTS),
+    "run-command": enabled_handler("run-command", ("worker", "run-command")),
+    "download-file": enabled_handler("download-file", ("worker", "download-file")),
+    "greet": enabled_handler("greet", (f"{SCRIPTS}/greet.sh",), directory=SCRIPTS),
 }
 HOLDS = {"key": "operatingSystem", "value": ["ubuntu", "debian"], "type": "stringEqual"}
 FAILS = {"key": "osVersion", "value": ["11", "13"], "type": "stringEqual"}

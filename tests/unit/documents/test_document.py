@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.support.examples import LARGE
+from tests.support.handlers import enabled_handler
 
 from iot_jobs_agent.core.job import OnInterrupt, Plan, StepKind
 from iot_jobs_agent.documents.document import LARGEST_BYTES, plan
@@ -25,7 +27,7 @@ def handler(
     name: str, *, directory: str = "", unavailable: str = "", settings: str = "{}", **declared: Any
 ) -> EnabledHandler:
     argv = (f"{directory}/{name}.sh",) if directory else ("python", "-m", "iot_jobs_agent.worker", name)
-    return EnabledHandler(name, argv, settings=settings, directory=directory, unavailable=unavailable, **declared)
+    return enabled_handler(name, argv, settings=settings, directory=directory, unavailable=unavailable, **declared)
 
 
 ENABLED = {
@@ -361,6 +363,7 @@ actions = st.fixed_dictionaries({"action": st.dictionaries(action_members, leave
 documents = st.dictionaries(member_names, leaves | st.lists(actions | leaves) | actions) | json_values
 
 
+@LARGE
 @given(document=documents, bound=st.sampled_from(["", "write-file", "copy"]))
 def test_any_json_becomes_a_plan_or_is_refused_in_printable_words(document: object, bound: str) -> None:
     try:

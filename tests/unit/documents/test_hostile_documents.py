@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.configs import config_of
+from tests.support.examples import LARGE
 
 from iot_jobs_agent.aws import messages
 from iot_jobs_agent.catalog.catalog import Catalog
@@ -182,7 +183,7 @@ def test_any_document_becomes_a_plan_of_what_is_allowed_or_a_refusal_without_sec
 ) -> None:
     seen: Counter[type] = Counter()
 
-    @settings(max_examples=400)
+    @settings(LARGE, max_examples=400)
     @given(document=documents, namespace=st.sampled_from(["", "", "", "files"]))
     def judged(document: object, namespace: str) -> None:
         found = verdict(json.dumps(document), namespace)
@@ -200,7 +201,7 @@ def test_any_document_becomes_a_plan_of_what_is_allowed_or_a_refusal_without_sec
         ["", "NaN", "1e400", "-1e400", "Infinity", "\ufeff", "\0", "\ud800", '"', "}", '"a":1,', "9" * 5000]
     ),
 )
-@settings(max_examples=200)
+@settings(LARGE, max_examples=200)
 def test_any_text_is_judged_too(verdict: Verdict, scripts: Path, document: object, cut: int, put: str) -> None:
     text = json.dumps(document)
     check(verdict(text[:cut] + put + text[cut:]), scripts)

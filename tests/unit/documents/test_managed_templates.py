@@ -25,7 +25,7 @@ def built_in(name: str) -> Handler[Any]:
     return found
 
 
-ENABLED = {name: EnabledHandler(name, ("worker", name)) for name in BUILT_INS}
+ENABLED = {name: EnabledHandler(argv=("worker", name), **dict(built_in(name).manifest)) for name in BUILT_INS}
 
 
 def template(name: str, handler: str, args: list[str], optional: str | None) -> dict[str, Any]:
@@ -67,6 +67,9 @@ def test_a_managed_template_becomes_a_plan_that_its_built_in_takes(
     assert (step.name, step.handler, step.kind) == (name, script.removesuffix(".sh"), StepKind.HANDLER)
     assert json.loads(step.input) == params
     built_in(step.handler).params.model_validate_json(step.input)
+    declared = built_in(step.handler).manifest
+    for limit in ("timeout_s", "max_timeout_s", "grace_s", "on_interrupt", "exclusive", "may_reboot", "quota_mb"):
+        assert getattr(step, limit) == getattr(declared, limit), limit
 
 
 @pytest.mark.parametrize("optional", [{"runAsUser": ""}, {}])

@@ -1,25 +1,15 @@
 """Pages exist where they are mentioned, links lead somewhere, and the front page stays one."""
 
 import re
-import subprocess
 from pathlib import Path
 
-ROOT = Path(__file__).parents[3]
+from tests.support.files import ROOT, tracked
+
 TEXTS = {".py", ".md", ".toml", ".service", ".conf", ".sh", ".yml", ".yaml"}
 MENTION = re.compile(r"\bdocs/[\w./-]*\w\.md\b")
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+ +(.+)$", re.MULTILINE)
 FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
-
-
-def tracked() -> list[Path]:
-    """List the project's own files: in a checkout what git knows or would take, elsewhere all there is."""
-    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
-    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    if listed.returncode == 0:
-        return [path for name in listed.stdout.splitlines() if (path := ROOT / name).is_file()]
-    hidden = re.compile(r"/(\.|__pycache__|dist|build)")
-    return [path for path in ROOT.rglob("*") if path.is_file() and not hidden.search(f"/{path.relative_to(ROOT)}")]
 
 
 def texts() -> list[Path]:

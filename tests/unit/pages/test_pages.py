@@ -6,10 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.support.files import ROOT
+from tests.support.programs import bare_options_on, commands_on, every_option, known_commands, options_of
 
-from iot_jobs_agent.commands.table import COMMANDS
-
-ROOT = Path(__file__).parents[3]
 AGENT = ROOT / "agent" / "iot_jobs_agent"
 PAGES = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "benchmarks/README.md")),
@@ -18,15 +17,18 @@ PAGES = [
 HISTORY = {"decisions.md", "CHANGELOG.md"}  # they name what there was
 FILE = re.compile(
     r"`((?:[\w.-]+/)*[\w-]+\.(?:py|toml|md|service|sh|conf|rules|svg))`|`((?:[\w.-]+/)+)`|`((?:tests|docs)/[\w/-]+)`"
+    r"|(?<![\w/.-])(\.ci/\w+)"
 )
-COMMAND = re.compile(r"(?<![/\w-])(?:bin/)?iot-jobs-agent ([a-z][a-z-]*)(?![\w./])")
 PYTHON = re.compile(r"\bpython (?:-m ([\w.]+)|([\w./-]+\.py))")
 OF_THE_READER = {  # what the reader makes, or another program has
     *("config.toml", "greet.sh", "NAME.sh", "iot-jobs-agent.service", "keep_newest_python.py", "install-rule.sh"),
     *("download-file.sh", "install-packages.sh", "reboot.sh", "test_it.py", "Foo.py", "my_script.sh", "handlers.py"),
     *("simulator.py", "agent/", "handlers/", "results/", "attempts/", "trash/"),
+    # in the state directory
+    *("attempts/NAMESPACE.JOB.NUMBER.STEP.ATTEMPT/", "jobs/NAMESPACE.JOB.NUMBER/"),
+    "results/COUNT.NAMESPACE.JOB.NUMBER/STEP.ATTEMPT/",
 }
-IN_CAPITALS = re.compile("[A-Z]{4}")  # stands for something else
+OF_OTHER_PROGRAMS = {"--pdb"}
 pytestmark = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
 
@@ -43,14 +45,14 @@ def test_the_paths_on_the_page_exist(page: Path) -> None:
     if page.name in HISTORY:
         pytest.skip("it names what there was")
     named = {next(filter(None, found.groups())) for found in FILE.finditer(text_of(page))}
-    assert {
-        name for name in named - OF_THE_READER if not re.search("[A-Z]{4}", name) and not exists(page, name)
-    } == set()
+    assert {name for name in named - OF_THE_READER if not exists(page, name)} == set()
 
 
-def test_the_commands_on_the_page_exist(page: Path) -> None:
-    in_code = " ".join(re.findall(r"```.*?```|`[^`\n]+`", text_of(page), re.DOTALL))
-    assert set(COMMAND.findall(in_code)) <= {*COMMANDS, "demo"}
+def test_the_commands_on_the_page_exist_and_take_their_options(page: Path) -> None:
+    for shown in commands_on(text_of(page)):
+        assert shown.command in known_commands(shown.program), shown
+        assert shown.options - options_of(shown.program, shown.command) == set(), shown
+    assert bare_options_on(text_of(page)) - every_option() - OF_OTHER_PROGRAMS == set()
 
 
 def test_the_programs_on_the_page_can_be_started(page: Path) -> None:

@@ -67,7 +67,7 @@ class TestCreate:
         assert refused.members == {"resourceId": "J1", "resourceArn": "arn:aws:iot:us-east-1:123456789012:job/J1"}
 
     @pytest.mark.parametrize("document", ["", "{", "{} {}", "NaN", "[Infinity]", "[" * 100_000, "'x'"])
-    def test_a_document_that_is_no_json_is_invalid(self, cloud: Cloud, document: str) -> None:
+    def test_a_document_that_is_not_json_is_invalid(self, cloud: Cloud, document: str) -> None:
         assert (
             refusal(cloud, "CreateJob", jobId="J", targets=[THING_ARN + "lamp"], document=document).code
             == "InvalidRequest"

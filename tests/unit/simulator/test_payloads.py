@@ -16,6 +16,6 @@ def test_verbatim_text_goes_in_wherever_it_stands() -> None:
     )
 
 
-def test_what_is_no_json_is_our_own_mistake() -> None:
+def test_a_value_that_is_not_json_is_our_own_mistake() -> None:
     with pytest.raises(TypeError):
         payloads.encode({"a": object()})

@@ -114,7 +114,7 @@ def test_retries_can_be_switched_off_but_not_on_or_changed(cloud: Cloud) -> None
     assert cloud.history() == [("lamp", 1, "FAILED", 0)]
 
 
-def test_rejoining_a_group_begins_the_count_anew(cloud: Cloud) -> None:
+def test_rejoining_a_group_restarts_the_count(cloud: Cloud) -> None:
     group = cloud.create_group("all", "lamp")
     cloud.operate(
         "CreateJob",

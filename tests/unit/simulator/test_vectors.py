@@ -301,7 +301,7 @@ def test_vector_24_status_details_out_of_bounds_are_refused_and_change_nothing(s
 @pytest.mark.parametrize(
     "request_topic", ["get", "start-next", "J1/get", "J1/update", "$next/get", "J1/namespace-n/get"]
 )
-def test_vector_25_a_payload_that_is_no_json_object_is_refused_on_the_operations_topic(
+def test_vector_25_a_payload_that_is_not_a_json_object_is_refused_on_the_operations_topic(
     started: Cloud, request_topic: str, payload: bytes
 ) -> None:
     verdict, answer = started.send(f"$aws/things/lamp/jobs/{request_topic}", payload)

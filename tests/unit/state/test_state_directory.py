@@ -81,7 +81,7 @@ def test_two_installations_have_two_ids(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"\xff\xfe", b"two\nlines", b"x" * 65, b"\0" * 16])
-def test_a_damaged_id_is_made_anew_and_kept(tmp_path: Path, content: bytes) -> None:
+def test_a_damaged_id_is_replaced_and_the_new_one_kept(tmp_path: Path, content: bytes) -> None:
     (tmp_path / state_directory.AGENT_ID).write_bytes(content)
     made = state_directory.agent_id(tmp_path)
     assert len(made) == 16

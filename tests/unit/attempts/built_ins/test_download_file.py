@@ -147,7 +147,7 @@ def test_bytes_after_those_that_were_kept_are_not_relied_on(download: Download, 
 
 
 @pytest.mark.parametrize("note", ["", "[]", "{}", '{"source": 1}', '{"source": "x", "etag": "y", "size_bytes": -1}'])
-def test_a_damaged_note_means_to_begin_anew(download: Download, web: "Web", root: Path, note: str) -> None:
+def test_a_damaged_note_starts_the_download_over(download: Download, web: "Web", root: Path, note: str) -> None:
     web.trouble(cut_after=1_000_000)
     web.trouble(status=503)
     download()
