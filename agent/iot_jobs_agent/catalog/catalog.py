@@ -24,6 +24,7 @@ from iot_jobs_agent.catalog.sources import (
     InstalledHandlers,
     Source,
     file_source,
+    misnamed_in,
     names_in,
     python_source,
 )
@@ -64,11 +65,17 @@ class Catalog:
         )
 
     def known(self) -> Mapping[str, Source]:
-        """Return every handler that could be enabled, by name. Blocks: reads directories and package metadata."""
+        """Return every handler that could be enabled, by name, and every file whose name prevents that.
+
+        Blocks: reads directories and package metadata.
+        """
         names = [*self._installed.find(), *BUILT_INS, *self._config.handlers.enabled]
         for directory in self._config.handlers.directories:
             names += names_in(directory)
-        return {name: self.find(name) for name in sorted(set(names))}
+        found = {name: self.find(name) for name in names}
+        for directory in self._config.handlers.directories:
+            found |= {source.name: source for source in misnamed_in(directory)}
+        return dict(sorted(found.items()))
 
     async def refresh(self, *, again: bool = False) -> None:
         """Look again, so that the next execution sees what was installed or changed since. Never raises.

@@ -23,7 +23,7 @@ from pydantic import (
 )
 
 from iot_jobs_agent.config.values import Agent, Aws, Config, Handlers, HandlerTable, NamespaceEntry
-from iot_jobs_agent.handler import HANDLER_NAME, Manifest
+from iot_jobs_agent.handler import Manifest, valid_handler_name
 
 _HOST_LABEL = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)")
 _USER_NAME = r"^[a-z_][a-z0-9_-]{0,31}$"
@@ -73,7 +73,7 @@ def _client_id(value: str) -> str:
 ConfigPath = Annotated[Path, Field(strict=False), BeforeValidator(_expanded), AfterValidator(_absolute)]
 Host = Annotated[str, AfterValidator(_host)]
 Port = Annotated[int, Field(ge=1, le=65535)]
-HandlerName = Annotated[str, Field(pattern=HANDLER_NAME)]
+HandlerName = Annotated[str, AfterValidator(valid_handler_name)]
 
 
 class _Table(BaseModel):

@@ -201,6 +201,26 @@ async def test_field_a3_a_program_is_held_to_the_rule_of_handlers(
 
 
 def test_known_names_are_legal_ones_only(device: Device) -> None:
-    for name in ("copy.sh", "README.md", "Copy", ".hidden"):
+    for name in ("copy.sh", "Copy", ".hidden", "Foo.py", "my_script"):
         device.install(name, "#!/bin/sh\n")
-    assert set(device.catalog().known()) == {"copy", *BUILT_INS}
+    device.install("README.md", "text\n", mode=0o644)  # data beside the handlers
+    assert set(device.catalog().known()) == {"copy", "Copy", "Foo.py", "my_script", *BUILT_INS}
+
+
+def test_field_e1_a_file_whose_name_no_handler_can_have_is_listed_with_the_fix(device: Device) -> None:
+    fixes = {
+        "my script.sh": "my-script.sh",
+        "_deploy": "deploy",
+        "deploy.sh.sh": "deploy.sh",
+        "\u00fc.sh": "handler.sh",
+        "x" * 70: "x" * 64,
+    }
+    for name in fixes:
+        device.install(name, "#!/bin/sh\n")
+    for name in (".hidden file", "my notes.txt", "copy.manifest.json"):
+        device.install(name, "#!/bin/sh\n", mode=0o644)
+    known = device.catalog().known()
+    assert set(known) == {*fixes, *BUILT_INS}
+    for name, fix in fixes.items():
+        assert known[name].unavailable == f"its name cannot be that of a handler; rename it, for example to {fix}"
+        assert known[name].origin == str(device.handlers / name)
