@@ -30,7 +30,7 @@ from iot_jobs_agent.catalog.sources import (
 )
 from iot_jobs_agent.config.values import Config
 from iot_jobs_agent.device import device_facts
-from iot_jobs_agent.documents.enabled_handler import EnabledHandler, Rules
+from iot_jobs_agent.documents.enabled_handler import DocumentRule, EnabledHandler, Rules
 from iot_jobs_agent.handler import Manifest
 from iot_jobs_agent.installation import installation
 from iot_jobs_agent.trust import trust_problem
@@ -62,6 +62,8 @@ class Catalog:
             own_user=_own_user(),
             programs=tuple(self._config.handler_settings(RUN_COMMAND).get("programs", ())),
             device=device_facts(),
+            operations=self._config.operations,
+            documents=tuple(DocumentRule(*entry) for entry in self._config.documents),
         )
 
     def known(self) -> Mapping[str, Source]:

@@ -22,7 +22,7 @@ from pydantic import (
     field_validator,
 )
 
-from iot_jobs_agent.config.values import Agent, Aws, Config, Handlers, HandlerTable, NamespaceEntry
+from iot_jobs_agent.config.values import Agent, Aws, Config, DocumentEntry, Handlers, HandlerTable, NamespaceEntry
 from iot_jobs_agent.handler import Manifest, valid_handler_name
 
 _HOST_LABEL = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)")
@@ -146,11 +146,20 @@ class HandlersTable(_Table):
         return values
 
 
+class DocumentTable(_Table):
+    """One `[[documents]]`: `handler` gets documents of no known form, if they have the member `has` where it is set."""
+
+    handler: HandlerName
+    has: str | None = Field(default=None, min_length=1)
+
+
 class ConfigFile(_Table):
     """The whole file. `config.config` checks the rules that involve more than one key."""
 
     aws: AwsTable
     namespaces: Annotated[tuple[NamespaceTable, ...], Field(strict=False)] = ()
+    documents: Annotated[tuple[DocumentTable, ...], Field(strict=False)] = ()
+    operations: dict[Annotated[str, Field(min_length=1)], HandlerName] = Field(default_factory=dict)
     agent: AgentTable = AgentTable()
     handlers: HandlersTable = HandlersTable()
     handler: dict[HandlerName, dict[str, Any]] = Field(default_factory=dict)
@@ -163,6 +172,8 @@ class ConfigFile(_Table):
             handlers=Handlers(**dict(self.handlers)),
             namespaces=tuple(NamespaceEntry(**dict(entry)) for entry in self.namespaces),
             handler={name: _handler_table(table) for name, table in self.handler.items()},
+            operations=dict(self.operations),
+            documents=tuple(DocumentEntry(entry.handler, entry.has or "") for entry in self.documents),
         )
 
 

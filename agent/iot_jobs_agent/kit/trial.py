@@ -115,7 +115,7 @@ async def _tried(catalog: Catalog, source: Source, config: Config, device_proble
     handler = (await catalog.describe([source]))[name]
     if handler.unavailable:
         raise DocumentError(f"handler {name} is unavailable: {handler.unavailable}")
-    return TriedHandler(handler, catalog.rules(), device_problem)
+    return TriedHandler(handler, catalog.rules()._replace(operations={}), device_problem)
 
 
 def _absolute(asked: str) -> Path:

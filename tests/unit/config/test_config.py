@@ -7,12 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iot_jobs_agent.config.config import load, problems
-from iot_jobs_agent.config.keys import AgentTable, AwsTable, ConfigFile, HandlersTable, NamespaceTable
+from iot_jobs_agent.config.keys import AgentTable, AwsTable, ConfigFile, DocumentTable, HandlersTable, NamespaceTable
 from iot_jobs_agent.errors import ConfigError
 from iot_jobs_agent.handler import Manifest
 
 EXAMPLE = Path(__file__).parents[3] / "config.example.toml"
 CERTIFICATE = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
+ENABLE_AB = '[handlers]\nenabled = ["a", "b"]\n'
+TAKES_ALL = '[[documents]]\nhandler = "a"\n'
+TAKES_X = f'{TAKES_ALL}has = "x"\n'
 PRIVATE_KEY = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"
 
 
@@ -144,6 +147,16 @@ def test_a_missing_key_is_named(directory: Path, key: str) -> None:
         ('[[namespaces]]\nid = "a"\n[[namespaces]]\nid = "a"', "namespaces", "keep one"),
         ('[[namespaces]]\nid = "a"\nhandler = "copy"', "namespaces[0].handler", "add it to handlers.enabled"),
         ('[handlers]\nenabled = ["../x"]', "handlers.enabled[0]", "use such a name"),
+        ('[operations]\n"Do it" = "run-command"', 'operations."Do it"', "add it to handlers.enabled"),
+        ('[operations]\n"Do it" = "a b"', "operations.Do it", "use such a name"),
+        ('[operations]\n"" = "a"', "operations.", "it should have at least 1 character"),
+        (f'{ENABLE_AB}[operations]\na = "b"', 'operations."a"', "remove this key"),
+        ('[[documents]]\nhandler = "a"', "documents[0].handler", "add it to handlers.enabled"),
+        ('[[documents]]\nhas = "x"', "documents[0].handler", "is missing; add it"),
+        (f'{ENABLE_AB}[[documents]]\nhandler = "a"\nhas = ""', "documents[0].has", "at least 1 character"),
+        (f'{ENABLE_AB}[[documents]]\nhandler = "a"\nhad = "x"', "documents[0].had", "did you mean has"),
+        (f'{ENABLE_AB}{TAKES_ALL}[[documents]]\nhandler = "b"\nhas = "x"', "documents[1]", "put it first"),
+        (f"{ENABLE_AB}{TAKES_X}{TAKES_X}", "documents[1].has", '"x" occurs before; keep one'),
         ('[handlers]\nenabled = ["a", "a"]', "handlers.enabled", "name it once"),
         ('[handlers]\ndirectories = ["handlers"]', "handlers.directories[0]", "begin it with /"),
         ('[handlers]\ndirectories = ["/a\\u0000b"]', "handlers.directories[0]", "begin it with /"),
@@ -356,7 +369,7 @@ def test_the_example_loads_as_it_is(directory: Path) -> None:
 
 def test_the_example_shows_every_key_with_its_default() -> None:
     text = EXAMPLE.read_text()
-    for model in (AwsTable, AgentTable, HandlersTable, NamespaceTable):
+    for model in (AwsTable, AgentTable, HandlersTable, NamespaceTable, DocumentTable):
         for key, field in model.model_fields.items():
             shown = re.search(rf"^(?:# )?{key} = (.+)$", text, re.MULTILINE)
             assert shown, f"{key} is missing in config.example.toml"

@@ -24,7 +24,7 @@ PYTHON = re.compile(r"\bpython (?:-m ([\w.]+)|([\w./-]+\.py))")
 OF_THE_READER = {  # what the reader makes, or another program has
     *("config.toml", "greet.sh", "NAME.sh", "iot-jobs-agent.service", "keep_newest_python.py", "install-rule.sh"),
     *("download-file.sh", "install-packages.sh", "reboot.sh", "test_it.py", "Foo.py", "my_script.sh", "handlers.py"),
-    *("simulator.py", "agent/", "handlers/", "results/", "attempts/", "trash/"),
+    *("simulator.py", "deploy.sh", "update_app.py", "agent/", "handlers/", "results/", "attempts/", "trash/"),
 }
 IN_CAPITALS = re.compile("[A-Z]{4}")  # stands for something else
 pytestmark = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
