@@ -31,6 +31,7 @@ from iot_jobs_agent.catalog.sources import (
 from iot_jobs_agent.config.values import Config
 from iot_jobs_agent.device import device_facts
 from iot_jobs_agent.documents.enabled_handler import DocumentRule, EnabledHandler, Rules
+from iot_jobs_agent.documents.params import schema_problem
 from iot_jobs_agent.handler import Manifest
 from iot_jobs_agent.installation import installation
 from iot_jobs_agent.trust import trust_problem
@@ -138,6 +139,10 @@ class Catalog:
             manifest = Manifest(name=name)
         if answer.members.get("name", name) != name:
             unavailable = "its manifest has another name than its file or entry point; make them equal"
+        if source.directory and manifest.params and (problem := schema_problem(manifest.params)):
+            unavailable = (
+                unavailable or f"its manifest is wrong at params, which is not a usable JSON Schema: {problem}"
+            )
         unavailable = unavailable or self._settings_problem(name)
         return EnabledHandler(
             argv=source.argv,

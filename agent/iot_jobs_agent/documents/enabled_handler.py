@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from iot_jobs_agent.core.job import OnInterrupt, Step, StepKind
-from iot_jobs_agent.errors import UnavailableHandlerError, UnknownHandlerError
+from iot_jobs_agent.documents.params import params_problem
+from iot_jobs_agent.errors import DocumentError, UnavailableHandlerError, UnknownHandlerError
 from iot_jobs_agent.handler import handler_name_problem
 
 _LONGEST_SHOWN = 64
@@ -23,7 +24,7 @@ class EnabledHandler(NamedTuple):
     `argv` starts it, without the verb (`run` or `resume`). `settings` is the JSON text of its own settings.
     `directory` is the configured directory that contains an executable or script, "" for a Python handler.
     `unavailable` says why it cannot run now, "" if it can. The rest is its manifest (docs/handlers.md) with the
-    configuration's overrides: durations in seconds, `quota_mb` in MiB, `params` a JSON Schema for people and tools.
+    configuration's overrides: durations in seconds, `quota_mb` in MiB, `params` the JSON Schema of its params.
     """
 
     name: str
@@ -124,7 +125,13 @@ def _how_to_enable(asked: str, name: str) -> str:
 
 
 def handler_step(handler: EnabledHandler, params: Mapping[str, Any], *, name: str = "") -> Step:
-    """Return a step that runs `handler` under protocol 1."""
+    """Return a step that runs `handler` under protocol 1.
+
+    Raises:
+        DocumentError: the params do not fit the schema that an executable declares. Python handlers check their own.
+    """
+    if handler.directory and handler.params and (problem := params_problem(handler.params, params)):
+        raise DocumentError(f"handler {shown(handler.name)} cannot take these params: {problem}")
     return Step(
         name=name or handler.name,
         handler=handler.name,

@@ -70,3 +70,25 @@ def test_field_e1_the_list_of_handlers_has_the_files_with_unusable_names(device:
     listed = re.search(r"^my script\.sh +no +- +/.*\n    unavailable: (.*)$", done.stdout, re.MULTILINE)
     assert listed is not None
     assert listed[1] == "its name cannot be that of a handler; rename it, for example to my-script.sh"
+
+
+async def test_field_e8_params_that_the_schema_forbids_are_rejected_before_the_handler_starts(
+    device: Any, start_agent: Any, operator: Any
+) -> None:
+    schema = {"type": "object", "properties": {"mb": {"type": "integer"}}, "required": ["mb"]}
+    ledger = device.directory / "ledger"
+    device.add_handler("free-space", f"#!/bin/sh\necho started >> {ledger}\ncat\n")
+    beside = device.directory / "handlers" / "free-space.manifest.json"
+    beside.write_text(json.dumps({"name": "free-space", "params": schema}))
+    beside.chmod(0o644)
+    await start_agent()
+    await operator.create("wrong", {"operation": "free-space", "params": {"mb": "100"}})
+    record = await operator.wait("wrong", "REJECTED")
+    assert record["details"]["reason"] == (
+        'handler "free-space" cannot take these params: mb: is a string, not of type integer; write it so'
+    )
+    assert not ledger.exists()
+    await operator.create("right", {"operation": "free-space", "params": {"mb": 100}})
+    record = await operator.wait("right", "SUCCEEDED")
+    assert record["details"]["stdout"] == '{"mb": 100}'
+    assert ledger.read_text() == "started\n"

@@ -224,3 +224,22 @@ def test_field_e1_a_file_whose_name_no_handler_can_have_is_listed_with_the_fix(d
     for name, fix in fixes.items():
         assert known[name].unavailable == f"its name cannot be that of a handler; rename it, for example to {fix}"
         assert known[name].origin == str(device.handlers / name)
+
+
+async def test_field_e8_a_schema_that_cannot_be_used_makes_the_executable_unavailable(device: Device) -> None:
+    device.install("copy", describing(params={"type": "objekt"}))
+    device.install("fine", describing(params={"type": "object"}))
+    device.tell(params={"type": "objekt"})  # a Python handler's: its own model checks its params
+    catalog = device.catalog("copy", "fine", "write-file")
+    await catalog.refresh()
+    unavailable = {name: handler.unavailable for name, handler in catalog.enabled().items()}
+    assert unavailable["copy"].startswith("its manifest is wrong at params, which is not a usable JSON Schema: ")
+    assert (unavailable["fine"], unavailable["write-file"]) == ("", "")
+
+
+async def test_field_e8_a_schema_in_the_configuration_counts_as_the_manifests(device: Device) -> None:
+    device.install("copy", describing())
+    settings = {"copy": {"params": {"required": ["mb"]}}}
+    catalog = device.catalog("copy", handler=settings)
+    await catalog.refresh()
+    assert dict(catalog.enabled()["copy"].params) == {"required": ["mb"]}
