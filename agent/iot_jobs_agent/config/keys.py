@@ -23,10 +23,10 @@ from pydantic import (
 )
 
 from iot_jobs_agent.config.values import Agent, Aws, Config, DocumentEntry, Handlers, HandlerTable, NamespaceEntry
+from iot_jobs_agent.device import USER_NAME
 from iot_jobs_agent.handler import Manifest, valid_handler_name
 
 _HOST_LABEL = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)")
-_USER_NAME = r"^[a-z_][a-z0-9_-]{0,31}$"
 MANIFEST_KEYS = frozenset(Manifest.model_fields) - {"name"}
 
 
@@ -134,7 +134,7 @@ class HandlersTable(_Table):
 
     enabled: Annotated[tuple[HandlerName, ...], Field(strict=False)] = ()
     directories: Annotated[tuple[ConfigPath, ...], Field(strict=False)] = ()
-    run_as_users: Annotated[tuple[Annotated[str, Field(pattern=_USER_NAME)], ...], Field(strict=False)] = ()
+    run_as_users: Annotated[tuple[Annotated[str, Field(pattern=USER_NAME)], ...], Field(strict=False)] = ()
 
     @field_validator("enabled", "directories")
     @classmethod

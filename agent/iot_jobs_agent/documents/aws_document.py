@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from iot_jobs_agent.built_ins import BUILT_INS, RUN_COMMAND, BuiltIn
 from iot_jobs_agent.core.job import Plan, Step
+from iot_jobs_agent.device import USER_NAME
 from iot_jobs_agent.documents.enabled_handler import (
     EnabledHandler,
     Rules,
@@ -207,6 +208,8 @@ def _handler(
 def _check_path(path: str, handler: EnabledHandler, where: str, rules: Rules) -> None:
     if path in {"", _ANY_DIRECTORY}:
         return
+    if not path.startswith("/"):
+        raise DocumentError(f"{where}: is not an absolute path; leave it out, or give one of handlers.directories")
     wanted = path.rstrip("/") or "/"
     if wanted not in rules.directories:
         raise DocumentError(f"{where}: is none of handlers.directories of this device; leave it out or add it there")
@@ -280,10 +283,10 @@ def _allowed(program: str, where: str, rules: Rules) -> str:
 def _user(outer: _Place, rules: Rules) -> str:
     user = text_of(outer.table, "runAsUser", outer.where)
     if user and user != rules.own_user and user not in rules.run_as_users:
-        raise DocumentError(
-            f"{member_path(outer.where, 'runAsUser')}: is not allowed on this device; leave it out or add that user to "
-            "handlers.run_as_users in its configuration"
-        )
+        fix = "leave it out"
+        if re.fullmatch(USER_NAME, user):
+            fix += " or add that user to handlers.run_as_users in its configuration"
+        raise DocumentError(f"{member_path(outer.where, 'runAsUser')}: is not allowed on this device; {fix}")
     return user
 
 

@@ -64,8 +64,10 @@ def _is_new_schema(document: dict[str, Any]) -> bool:
 def _plan_of_operation(document: dict[str, Any], enabled: Mapping[str, EnabledHandler], rules: Rules) -> Plan:
     """Return the plan of AWS's older form, or of ours: `operation` with `params`, or with the params beside it."""
     operation = document["operation"]
-    if not isinstance(operation, str) or not operation:
-        raise DocumentError("`operation` is not the name of a handler; give it as a string")
+    if not isinstance(operation, str):
+        raise ForeignDocumentError("`operation` is not the name of a handler; give it as a string")
+    if not operation:
+        raise DocumentError("`operation` is not the name of a handler, but empty; name the handler to run")
     if _is_older_form(document, operation, enabled, rules):
         return plan_of_operation(document, enabled, rules)
     handler = find_handler(enabled, operation, where="operation", operations=rules.operations)

@@ -7,11 +7,13 @@ ignored, as AWS's own agent does, with two exceptions: misspelt ones, and those 
 import json
 import re
 from collections.abc import Collection, Mapping
+from functools import lru_cache
 from typing import Any
 
 from iot_jobs_agent.errors import DocumentError
 
 _LONGEST_KEY = 64
+_MOST_LETTERS = 2  # by which a misspelt name is longer or shorter
 _COMMENTS = frozenset({"comment", "description"})
 _DEVICE_TIMEOUT = "leave it out, and set timeout_s in [handler.NAME] on the device"
 _LEAVE_OUT = "leave it out"
@@ -30,7 +32,7 @@ _CHANGES_WHAT_RUNS: Mapping[str, str] = {
 
 
 def check_members(
-    table: Mapping[str, Any], known: Collection[str], where: str, *, arguments: str, is_strict: bool = False
+    table: Mapping[str, Any], known: frozenset[str], where: str, *, arguments: str, is_strict: bool = False
 ) -> None:
     """Refuse an unknown member that would change what runs, or is a misspelling of one of `known`.
 
@@ -145,10 +147,22 @@ def _plain(key: str) -> str:
     return re.sub(r"[^a-z0-9]", "", key.lower())
 
 
-def _meant(plain: str, known: Collection[str]) -> str:
-    """Return the known member of which `plain` is probably a misspelling, or ""."""
-    from difflib import get_close_matches  # noqa: PLC0415 - takes 0.2 MB, and only an unknown member needs it
+@lru_cache(maxsize=16)
+def _spellings(known: frozenset[str]) -> tuple[tuple[str, frozenset[str], str], ...]:
+    return tuple((spelling := _plain(name), frozenset(spelling), name) for name in sorted(known))
 
-    spellings = {_plain(name): name for name in sorted(known)}
-    close = get_close_matches(plain, spellings, n=1, cutoff=0.8)
-    return spellings[close[0]] if close else ""
+
+def _meant(plain: str, known: frozenset[str]) -> str:
+    """Return the known member of which `plain` is probably a misspelling, or ""."""
+    letters = set(plain)
+    similar = {
+        spelling: name
+        for spelling, its_letters, name in _spellings(known)
+        if abs(len(plain) - len(spelling)) <= _MOST_LETTERS and len(letters ^ its_letters) <= _MOST_LETTERS + 1
+    }
+    if not similar:  # which is quick: a document may have thousands of members
+        return ""
+    from difflib import get_close_matches  # noqa: PLC0415 - takes 0.2 MB, and only a member that is nearly known needs it
+
+    close = get_close_matches(plain, similar, n=1, cutoff=0.8)
+    return similar[close[0]] if close else ""

@@ -107,6 +107,28 @@ def test_field_e1_no_reason_advises_what_the_configuration_refuses(asked: str) -
         assert judge({"operation": asked}, rules).steps[0].handler == "deploy"
 
 
+@pytest.mark.parametrize(("user", "is_listable"), [("pi", True), ("Pi", False), ("a user", False), ("-x", False)])
+def test_field_e1_a_user_that_cannot_be_listed_is_not_to_be_listed(
+    user: str, is_listable: bool, tmp_path: Path
+) -> None:
+    reason = refusal({"operation": "deploy", "args": [], "runAsUser": user})
+    assert ("handlers.run_as_users" in reason) is is_listable
+    path = tmp_path / "config.toml"
+    path.write_text(f"[handlers]\nrun_as_users = [{json.dumps(user)}]\n")
+    if is_listable:
+        assert load_handlers(path).handlers.run_as_users == (user,)
+    else:
+        with pytest.raises(ConfigError):
+            load_handlers(path)
+
+
+def test_field_e1_a_relative_path_is_not_to_be_listed() -> None:
+    reason = refusal(steps("runHandler", {"handler": "deploy", "path": "path to handler"}))
+    assert reason == (
+        "steps[0].action.input.path: is not an absolute path; leave it out, or give one of handlers.directories"
+    )
+
+
 @pytest.mark.parametrize("shell", ["sh", "bash", "/bin/sh", "/usr/bin/busybox"])
 def test_field_e1_a_shell_is_no_handler_and_the_reason_says_how_to_allow_a_program(shell: str) -> None:
     reason = refusal({"operation": shell, "args": ["-c", "id"]})
@@ -252,6 +274,7 @@ def test_field_e4_comments_and_unset_members_of_input_are_ignored() -> None:
         {"operation": "fly", "args": ["a"], "runAsUser": "root", "env": {"A": "b"}},
         steps("runHandler", {"handler": "fly", "arguments": []}, runAsUser="root"),
         {"afr_ota": {}},
+        {"operation": {"type": "reboot"}},
     ],
 )
 def test_field_e5_what_is_not_ours_can_be_left_alone(document: object) -> None:
