@@ -17,6 +17,7 @@ from iot_jobs_agent.documents.document import LARGEST_BYTES, plan
 from iot_jobs_agent.documents.enabled_handler import DocumentRule, EnabledHandler, Namespace, Rules
 from iot_jobs_agent.errors import ConfigError, DocumentError, ForeignDocumentError
 from iot_jobs_agent.handler import handler_name_problem
+from iot_jobs_agent.kit.trial import find_tried_handler
 
 SCRIPTS = "/opt/scripts"
 PAGE = Path(__file__).parents[3] / "docs" / "documents.md"
@@ -81,12 +82,22 @@ def test_field_e1_names_are_told_apart_to_the_letter() -> None:
         ({"operation": "Firmware Update", "url": "x"}, ("handler", "ota_update", "ota")),
         ({"operation": "Run it", "args": ["a"]}, ("command", "deploy", "", "a")),
         ({"operation": "/home/pi/deploy.sh"}, ("command", "deploy", "")),
+        ({"operation": "Run it.sh"}, ("command", "deploy", "")),
         (steps("runHandler", {"handler": "/home/pi/deploy.sh"}), ("command", "deploy", "")),
     ],
 )
 def test_field_e1_any_text_can_be_mapped_to_a_handler(document: dict[str, Any], run: tuple[str, ...]) -> None:
     assert runs(judge(document)) == [run]
     assert "[operations]" in refusal(document, RULES._replace(operations={}))
+
+
+async def test_field_e1_a_trial_is_of_the_handler_that_is_named_whatever_maps_its_name(tmp_path: Path) -> None:
+    (tmp_path / "deploy").write_text("#!/bin/sh\n")
+    (tmp_path / "deploy").chmod(0o755)
+    handlers = {"enabled": ["run-command"], "directories": [str(tmp_path)]}
+    config = config_of(tmp_path, handlers=handlers, operations={"deploy": "run-command"})
+    tried = await find_tried_handler("deploy", config)
+    assert tried.step({}).handler == "deploy"
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=80))
@@ -240,6 +251,13 @@ def test_field_e4_a_member_of_input_that_would_change_what_runs_is_refused_by_na
     kind: str, given: dict[str, Any], where: str
 ) -> None:
     assert refusal(steps(kind, given)).startswith(f"steps[0].action.input.{where}")
+
+
+def test_field_e4_a_member_that_may_be_a_value_is_refused_without_being_repeated() -> None:
+    reason = refusal(steps("runHandler", {"handler": "deploy", "canary-77d0": 1}))
+    assert reason == (
+        "steps[0].action.input: has a member that is not known here and might change what runs; leave it out"
+    )
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -110,6 +111,11 @@ def test_a_schema_that_cannot_be_used_has_one_printable_line(schema: dict[str, A
     assert part in problem
     assert problem.isprintable()
     assert len(problem) <= 200
+
+
+def test_a_schema_cannot_read_files(tmp_path: Path) -> None:
+    (tmp_path / "secret.json").write_text('{"type": "integer"}')
+    assert "Retrieval is disabled" in schema_problem({"$ref": f"file://{tmp_path}/secret.json"})
 
 
 def test_a_schema_nested_without_end_is_a_problem_and_not_a_crash() -> None:
