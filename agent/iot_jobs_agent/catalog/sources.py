@@ -134,6 +134,8 @@ class InstalledHandlers:
                 if other.spec != source.spec:
                     both = f"{other.origin} and {source.origin}"
                     source = source._replace(unavailable=f"both {both} provide it; uninstall one")
+                if problem := handler_name_problem(point.name):
+                    source = source._replace(unavailable=f"the name of its entry point {problem}")
                 sources[point.name] = source
             self._seen, self._sources = seen, sources
         return self._sources

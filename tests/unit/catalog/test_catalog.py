@@ -226,6 +226,15 @@ def test_field_e1_a_file_whose_name_no_handler_can_have_is_listed_with_the_fix(d
         assert known[name].origin == str(device.handlers / name)
 
 
+def test_field_e1_an_entry_point_whose_name_no_handler_can_have_is_listed_with_the_fix(
+    device: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package(tmp_path / "site", "acme-jobs", entry="flash it", spec="acme_flash:HANDLER")
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    source = device.catalog().known()["flash it"]
+    assert source.unavailable.startswith("the name of its entry point cannot be the name of a handler; use such a name")
+
+
 async def test_field_e8_a_schema_that_cannot_be_used_makes_the_executable_unavailable(device: Device) -> None:
     device.install("copy", describing(params={"type": "objekt"}))
     device.install("fine", describing(params={"type": "object"}))
