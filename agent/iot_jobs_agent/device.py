@@ -1,14 +1,15 @@
-"""The facts about this device that the `conditions` of a job document may name. Blocks: reads a file the first time."""
+"""What a job document may name of this device: the facts for its `conditions`, and the form of a user's name."""
 
 import os
 import platform
 from collections.abc import Mapping
 
+USER_NAME = r"^[a-z_][a-z0-9_-]{0,31}$"  # as useradd(8) makes them
 _KEYS = {"operatingSystem": "ID", "osVersion": "VERSION_ID"}  # os-release(5)
 
 
 def device_facts() -> Mapping[str, str]:
-    """Return every fact by its key in `conditions`; "" for a fact that is not known."""
+    """Return every fact by its key in `conditions`; "" for a fact that is not known. Blocks: reads a file at first."""
     try:
         release = platform.freedesktop_os_release()
     except (OSError, ValueError):

@@ -42,8 +42,12 @@ class DocumentError(AgentError):
     """The job document cannot be run here. That is the operator's fault: REJECTED, with this message as the reason."""
 
 
-class UnknownHandlerError(DocumentError):
-    """No enabled handler knows the document. Perhaps it is meant for another agent of the same thing."""
+class ForeignDocumentError(DocumentError):
+    """Nothing here knows this kind of document. Perhaps it is meant for another agent of the same thing."""
+
+
+class UnknownHandlerError(ForeignDocumentError):
+    """The document asks for a handler that is not enabled here."""
 
 
 class UnavailableHandlerError(DocumentError):

@@ -6,6 +6,7 @@ an error class, the numbers of the protocol), so that importing it costs hardly 
 
 import json
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -13,9 +14,9 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, Literal, Self, TypeVar
+from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from iot_jobs_agent.core.job import OnInterrupt
 from iot_jobs_agent.errors import HandlerError
@@ -23,9 +24,30 @@ from iot_jobs_agent.shim.protocol import CHECKPOINT, LINE_BYTES
 
 __all__ = ["HANDLER_NAME", "Handler", "HandlerError", "Job", "Manifest", "Outcome"]
 
-HANDLER_NAME = r"^[a-z0-9][a-z0-9-]{0,63}$"
+HANDLER_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
+_SUFFIXES = {".sh": "NAME.sh is the file of the handler NAME", ".manifest.json": "such a file is a manifest"}
 
 P = TypeVar("P", bound=BaseModel)
+
+
+def handler_name_problem(name: str) -> str:
+    """Return why `name` cannot be the name of a handler, and what to do; "" if it can."""
+    for suffix, why in _SUFFIXES.items():
+        if name.endswith(suffix):
+            return f"cannot be the name of a handler, since {why}; leave {suffix} out"
+    if re.fullmatch(HANDLER_NAME, name):
+        return ""
+    return (
+        "cannot be the name of a handler; use such a name as deploy, ota_update or Foo.py: "
+        "at most 64 of A-Z a-z 0-9 _ . -, with a letter or digit first"
+    )
+
+
+def valid_handler_name(name: str) -> str:
+    """Return `name`. Raises ValueError, with the fix, if it cannot be the name of a handler."""
+    if problem := handler_name_problem(name):
+        raise ValueError(problem)
+    return name
 
 
 class Manifest(BaseModel):
@@ -36,7 +58,7 @@ class Manifest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    name: str = Field(pattern=HANDLER_NAME)
+    name: Annotated[str, AfterValidator(valid_handler_name)]
     summary: str = ""
     params: dict[str, Any] = Field(default_factory=dict)
     timeout_s: float = Field(default=3600.0, gt=0, le=604800)

@@ -11,7 +11,7 @@ from iot_jobs_agent.config.values import Config
 from iot_jobs_agent.core.job import Plan, Refusal
 from iot_jobs_agent.documents.document import plan
 from iot_jobs_agent.documents.enabled_handler import Namespace
-from iot_jobs_agent.errors import DocumentError, UnavailableHandlerError, UnknownHandlerError
+from iot_jobs_agent.errors import DocumentError, ForeignDocumentError, UnavailableHandlerError
 from iot_jobs_agent.state.volatile import why_volatile
 
 UNREADABLE = Refusal("the job document cannot be read: it must be a JSON object, nested at most 100 deep")
@@ -37,7 +37,7 @@ class Judge:
                 await self._catalog.refresh(again=True)
                 judged = self._plan(found)
         except DocumentError as error:
-            return Refusal(str(error), isinstance(error, UnknownHandlerError)), _operation_named(found.document)
+            return Refusal(str(error), isinstance(error, ForeignDocumentError)), _operation_named(found.document)
         except (ValueError, RecursionError):  # an unpaired surrogate, or an integer of more digits than Python writes
             return UNREADABLE, ""
         if self._why_no_reboot and any(step.may_reboot for step in judged.steps):

@@ -79,7 +79,7 @@ def readable(error: ValidationError) -> str:
 def _should(wrong: "ErrorDetails") -> str:
     """Return what a field should be. For a wrong tag, pydantic's own message would repeat the value."""
     tags = wrong.get("ctx", {}).get("expected_tags")
-    return f"Input should be tagged as one of {tags}" if tags else wrong["msg"]
+    return f"Input should be tagged as one of {tags}" if tags else wrong["msg"].removeprefix("Value error, ")
 
 
 def run_to_result(spec: str) -> str:

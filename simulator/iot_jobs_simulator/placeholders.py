@@ -17,7 +17,7 @@ from iot_jobs_simulator.refusals import invalid
 _PRESIGNED: Final = "${aws:iot:s3-presigned-url"
 _DEFAULT_LIFE_S: Final = 3600
 _MAX_USES: Final = 2
-MAX_SOURCE_BYTES: Final = 32768  # AWS IoT Device Management quotas, "Job document size"
+MAX_DOCUMENT_BYTES: Final = 32768  # AWS IoT Device Management quotas, "Job document size"
 # One placeholder; the key of an upload may hold placeholders of its own, no other may.
 _PLACEHOLDER: Final = re.compile(
     r"\$\{aws:iot:s3-presigned-url(?P<form>-v1|-v2|-upload)?:?(?P<url>(?:[^${}\"]|\$\{[a-zA-Z]+\})*)\}"
@@ -52,8 +52,8 @@ class PresignedDocuments(Documents):
         content = self._objects.get(place.bucket, place.key)
         if content is None:
             raise invalid(f"The object {url} does not exist")
-        if len(content) > MAX_SOURCE_BYTES:
-            raise invalid(f"The object {url} has more than {MAX_SOURCE_BYTES} bytes")
+        if len(content) > MAX_DOCUMENT_BYTES:
+            raise invalid(f"The object {url} has more than {MAX_DOCUMENT_BYTES} bytes")
         try:
             return content.decode()
         except UnicodeDecodeError:

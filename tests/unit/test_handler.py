@@ -41,7 +41,7 @@ def test_a_handler_declares_its_params_as_a_schema() -> None:
     assert (manifest.timeout_s, manifest.max_timeout_s, manifest.on_interrupt) == (120, 120, OnInterrupt.RESUME)
 
 
-@pytest.mark.parametrize("name", ["", "A", "-a", "a/b", "../a", "a" * 65, "a\n"])
+@pytest.mark.parametrize("name", ["", "_a", "a.sh", "a.manifest.json", "a b", "-a", "a/b", "../a", "a" * 65, "a\n"])
 def test_a_name_is_plain(name: str) -> None:
     with pytest.raises(ValidationError):
         Manifest(name=name)

@@ -68,7 +68,7 @@ async def test_a_handler_that_does_not_answer_is_asked_again_for_its_own_documen
         ({"operation": 7}, ""),
         ([1], ""),
         (None, ""),
-        ({"operation": "run-command", "params": {"a": "x" * 40_000}}, "run-command"),
+        ({"operation": "run-command", "params": {"a": "x" * 140_000}}, "run-command"),
     ],
 )
 async def test_a_document_that_is_not_is_refused_under_the_name_that_it_gave(

@@ -12,6 +12,8 @@ from iot_jobs_agent.core import details
 from iot_jobs_agent.core.claiming import STEP_TIMER_LONGEST_MINUTES, step_timeout_minutes
 from iot_jobs_agent.core.job import ExecutionStatus, Step, StepKind
 from iot_jobs_agent.documents.document import LARGEST_BYTES
+from iot_jobs_simulator.mqtt.limits import Limits
+from iot_jobs_simulator.placeholders import MAX_DOCUMENT_BYTES
 
 
 @pytest.fixture(scope="module")
@@ -63,5 +65,6 @@ def test_details_are_legal(data_plane: ServiceModel) -> None:
     assert details.LIMIT == 1024
 
 
-def test_a_document_is_as_large_as_the_service_allows(control_plane: ServiceModel) -> None:
-    assert control_plane.shape_for("JobDocument").metadata["max"] == LARGEST_BYTES
+def test_a_document_may_be_longer_than_it_was_created_but_not_than_a_message(control_plane: ServiceModel) -> None:
+    as_created = control_plane.shape_for("JobDocument").metadata["max"]
+    assert as_created == MAX_DOCUMENT_BYTES < LARGEST_BYTES == Limits().max_payload_bytes

@@ -24,12 +24,14 @@ from iot_jobs_agent.catalog.sources import (
     InstalledHandlers,
     Source,
     file_source,
+    misnamed_in,
     names_in,
     python_source,
 )
 from iot_jobs_agent.config.values import Config
 from iot_jobs_agent.device import device_facts
-from iot_jobs_agent.documents.enabled_handler import EnabledHandler, Rules
+from iot_jobs_agent.documents.enabled_handler import DocumentRule, EnabledHandler, Rules
+from iot_jobs_agent.documents.params import schema_problem
 from iot_jobs_agent.handler import Manifest
 from iot_jobs_agent.installation import installation
 from iot_jobs_agent.trust import trust_problem
@@ -63,14 +65,22 @@ class Catalog:
             own_user=_own_user(),
             programs=tuple(self._config.handler_settings(RUN_COMMAND).get("programs", ())),
             device=device_facts(),
+            operations=self._config.operations,
+            documents=tuple(DocumentRule(*entry) for entry in self._config.documents),
         )
 
     def known(self) -> Mapping[str, Source]:
-        """Return every handler that could be enabled, by name. Blocks: reads directories and package metadata."""
+        """Return every handler that could be enabled, by name, and every file whose name prevents that.
+
+        Blocks: reads directories and package metadata.
+        """
         names = [*self._installed.find(), *BUILT_INS, *self._config.handlers.enabled]
         for directory in self._config.handlers.directories:
             names += names_in(directory)
-        return {name: self.find(name) for name in sorted(set(names))}
+        found = {name: self.find(name) for name in names}
+        for directory in self._config.handlers.directories:
+            found |= {source.name: source for source in misnamed_in(directory)}
+        return dict(sorted(found.items()))
 
     async def refresh(self, *, again: bool = False) -> None:
         """Look again, so that the next execution sees what was installed or changed since. Never raises.
@@ -131,6 +141,10 @@ class Catalog:
             manifest = Manifest(name=name)
         if answer.members.get("name", name) != name:
             unavailable = "its manifest has another name than its file or entry point; make them equal"
+        if source.directory and manifest.params and (problem := schema_problem(manifest.params)):
+            unavailable = (
+                unavailable or f"its manifest is wrong at params, which is not a usable JSON Schema: {problem}"
+            )
         unavailable = unavailable or self._settings_problem(name)
         return EnabledHandler(
             argv=source.argv,

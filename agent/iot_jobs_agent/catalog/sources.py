@@ -5,14 +5,13 @@ Only looks, and imports none of them. Blocks: reads directories and package meta
 
 import importlib.util
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from pydantic import ValidationError
-
-from iot_jobs_agent.handler import Manifest
+from iot_jobs_agent.handler import handler_name_problem
 from iot_jobs_agent.trust import trust_problem
 
 if TYPE_CHECKING:
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
 
 BUILT_IN = "built in"
 MANIFEST_SUFFIX = ".manifest.json"
+_LONGEST_NAME = 64
 ENTRY_POINTS = "iot_jobs_agent.handlers"
 WORKER = (sys.executable, "-I", "-m", "iot_jobs_agent.worker")
 
@@ -77,18 +77,42 @@ def python_source(source: Source, worker: Sequence[str], trusted: Sequence[Path]
 
 
 def names_in(directory: Path) -> Iterator[str]:
-    """List the handler names that the files in a directory stand for; none if it cannot be read."""
+    """List the handler names that the files in a directory stand for; none if it cannot be read.
+
+    A name with a dot counts only if the file can be executed: others are data that lie beside the handlers.
+    """
+    for path in _files_in(directory):
+        name = path.name.removesuffix(".sh")
+        if not handler_name_problem(name) and ("." not in name or os.access(path, os.X_OK)):
+            yield name
+
+
+def misnamed_in(directory: Path) -> Iterator[Source]:
+    """List the programs and scripts in a directory whose names no handler can have, with the fix; none is usable."""
+    for path in _files_in(directory):
+        looks_like_a_handler = path.suffix == ".sh" or os.access(path, os.X_OK)
+        if looks_like_a_handler and handler_name_problem(path.name.removesuffix(".sh")):
+            fix = f"rename it, for example to {_usable(path.name)}"
+            yield Source(path.name, str(path), path=path, unavailable=f"its name cannot be that of a handler; {fix}")
+
+
+def _files_in(directory: Path) -> Iterator[Path]:
     try:
-        found = sorted(entry.name.removesuffix(".sh") for entry in directory.iterdir())
+        found = sorted(directory.iterdir())
     except OSError:
         return
-    for name in found:
-        if name.endswith(MANIFEST_SUFFIX):
-            continue
-        try:
-            yield Manifest(name=name).name
-        except ValidationError:
-            continue
+    for path in found:
+        if not path.name.startswith(".") and not path.name.endswith(MANIFEST_SUFFIX) and not path.is_dir():
+            yield path
+
+
+def _usable(file: str) -> str:
+    """Return the name that is most like that of a file, and that a handler's file can have."""
+    stem = re.sub(r"[^A-Za-z0-9_.-]+", "-", file)
+    while stem.endswith(".sh"):
+        stem = stem.removesuffix(".sh")
+    stem = stem.strip("-_.")[:_LONGEST_NAME] or "handler"
+    return f"{stem}.sh" if file.endswith(".sh") else stem
 
 
 class InstalledHandlers:
@@ -110,6 +134,8 @@ class InstalledHandlers:
                 if other.spec != source.spec:
                     both = f"{other.origin} and {source.origin}"
                     source = source._replace(unavailable=f"both {both} provide it; uninstall one")
+                if problem := handler_name_problem(point.name):
+                    source = source._replace(unavailable=f"the name of its entry point {problem}")
                 sources[point.name] = source
             self._seen, self._sources = seen, sources
         return self._sources

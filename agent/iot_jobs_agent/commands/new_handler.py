@@ -11,7 +11,7 @@ from pathlib import Path
 from iot_jobs_agent.built_ins import BUILT_INS
 from iot_jobs_agent.commands import options
 from iot_jobs_agent.errors import AgentError
-from iot_jobs_agent.handler import HANDLER_NAME
+from iot_jobs_agent.handler import handler_name_problem
 
 SKELETONS = Path(__file__).parents[1] / "skeletons"
 NEXT: Mapping[str, str] = {
@@ -31,16 +31,16 @@ def main(arguments: Sequence[str]) -> int:
         SkeletonError: the directory is not empty or cannot be written; the exit status is then 1.
     """
     parser = options.parser("new-handler")
-    parser.add_argument("name", metavar="NAME", help="what documents call it: a-z, 0-9 and -, at most 64")
+    parser.add_argument("name", metavar="NAME", help="what documents call it: A-Z a-z 0-9 _ . -, at most 64")
     parser.add_argument("directory", metavar="DIR", nargs="?", type=Path, help="default: ./NAME; must be new or empty")
     parser.add_argument("--language", choices=sorted(NEXT), default="python", help="default: %(default)s")
     chosen = parser.parse_intermixed_args(arguments)  # NAME --language shell DIR
-    if not re.fullmatch(HANDLER_NAME, chosen.name):
-        parser.error(f"{chosen.name!r} cannot be a handler's name: use a-z, 0-9 and -, at most 64, first no -")
+    if problem := handler_name_problem(chosen.name):
+        parser.error(f"{chosen.name!r} {problem}")
     if chosen.name in BUILT_INS:
         parser.error(f"{chosen.name} is built in: choose another name")
     directory = chosen.directory or Path(chosen.name)
-    module = "handler_" + chosen.name.replace("-", "_")
+    module = "handler_" + re.sub(r"[.-]", "_", chosen.name)
     try:
         written = _write(directory, SKELETONS / chosen.language, {"@NAME@": chosen.name, "@MODULE@": module})
     except OSError as error:

@@ -4,6 +4,7 @@ Owns reading the file, the rules across keys, and the form of every problem: `KE
 sentence each. The keys themselves are in `config.keys`, the rules about PEM files in `config.credentials`.
 """
 
+import json
 import math
 import os
 import re
@@ -18,7 +19,7 @@ from pydantic import BaseModel, ValidationError
 
 from iot_jobs_agent.built_ins import BUILT_INS
 from iot_jobs_agent.config.credentials import file_problem
-from iot_jobs_agent.config.keys import AgentTable, AwsTable, ConfigFile, HandlersTable, NamespaceTable
+from iot_jobs_agent.config.keys import AgentTable, AwsTable, ConfigFile, DocumentTable, HandlersTable, NamespaceTable
 from iot_jobs_agent.config.values import SUBSCRIPTIONS_PER_CONNECTION, Config
 from iot_jobs_agent.errors import ConfigError
 from iot_jobs_agent.handler import Manifest
@@ -37,6 +38,7 @@ _TABLES: Mapping[str, type[BaseModel]] = {
     "agent": AgentTable,
     "handlers": HandlersTable,
     "namespaces": NamespaceTable,
+    "documents": DocumentTable,
 }
 _NOWHERE = {  # stands in for [aws] where nothing connects
     "endpoint": "localhost",
@@ -159,6 +161,8 @@ def _trust_problems(config: Config, path: Path) -> Iterator[str]:
 def _handler_checks(config: Config, path: Path) -> Iterator[str]:
     for name in config.handler:
         yield from _handler_problems(config, name)
+    yield from _operation_problems(config)
+    yield from _document_problems(config)
     yield from _path_list_problems(config)
     yield from _root_problems(config, path)
 
@@ -194,6 +198,28 @@ def _namespace_problems(config: Config) -> Iterator[str]:
     for index, entry in enumerate(config.namespaces):
         if entry.handler and entry.handler not in config.handlers.enabled:
             yield f"namespaces[{index}].handler: {entry.handler} is not enabled; add it to handlers.enabled."
+
+
+def _operation_problems(config: Config) -> Iterator[str]:
+    for asked, name in config.operations.items():
+        key = f"operations.{json.dumps(asked)}"
+        if name not in config.handlers.enabled:
+            yield f"{key}: {name} is not enabled; add it to handlers.enabled."
+        if asked != name and asked in config.handlers.enabled:
+            yield f"{key}: is itself an enabled handler; remove this key, or that name from handlers.enabled."
+
+
+def _document_problems(config: Config) -> Iterator[str]:
+    seen: set[str] = set()
+    for index, entry in enumerate(config.documents):
+        key = f"documents[{index}]"
+        if entry.handler not in config.handlers.enabled:
+            yield f"{key}.handler: {entry.handler} is not enabled; add it to handlers.enabled."
+        if "" in seen:
+            yield f"{key}: is never reached, as an entry without `has` before it takes every document; put it first."
+        elif entry.has in seen:
+            yield f"{key}.has: {json.dumps(entry.has)} occurs before; keep one."
+        seen.add(entry.has)
 
 
 def _handler_problems(config: Config, name: str) -> Iterator[str]:

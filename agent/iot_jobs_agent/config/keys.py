@@ -23,11 +23,11 @@ from pydantic import (
     field_validator,
 )
 
-from iot_jobs_agent.config.values import Agent, Aws, Config, Handlers, HandlerTable, NamespaceEntry
-from iot_jobs_agent.handler import HANDLER_NAME, Manifest
+from iot_jobs_agent.config.values import Agent, Aws, Config, DocumentEntry, Handlers, HandlerTable, NamespaceEntry
+from iot_jobs_agent.device import USER_NAME
+from iot_jobs_agent.handler import Manifest, valid_handler_name
 
 _HOST_LABEL = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)")
-_USER_NAME = r"^[a-z_][a-z0-9_-]{0,31}$"
 MANIFEST_KEYS = frozenset(Manifest.model_fields) - {"name"}
 
 
@@ -74,7 +74,7 @@ def _client_id(value: str) -> str:
 ConfigPath = Annotated[Path, Field(strict=False), BeforeValidator(_expanded), AfterValidator(_absolute)]
 Host = Annotated[str, AfterValidator(_host)]
 Port = Annotated[int, Field(ge=1, le=65535)]
-HandlerName = Annotated[str, Field(pattern=HANDLER_NAME)]
+HandlerName = Annotated[str, AfterValidator(valid_handler_name)]
 
 
 class _Table(BaseModel):
@@ -136,7 +136,7 @@ class HandlersTable(_Table):
 
     enabled: Annotated[tuple[HandlerName, ...], Field(strict=False)] = ()
     directories: Annotated[tuple[ConfigPath, ...], Field(strict=False)] = ()
-    run_as_users: Annotated[tuple[Annotated[str, Field(pattern=_USER_NAME)], ...], Field(strict=False)] = ()
+    run_as_users: Annotated[tuple[Annotated[str, Field(pattern=USER_NAME)], ...], Field(strict=False)] = ()
 
     @field_validator("enabled", "directories")
     @classmethod
@@ -148,11 +148,20 @@ class HandlersTable(_Table):
         return values
 
 
+class DocumentTable(_Table):
+    """One `[[documents]]`: `handler` gets documents of no known form, if they have the member `has` where it is set."""
+
+    handler: HandlerName
+    has: str | None = Field(default=None, min_length=1)
+
+
 class ConfigFile(_Table):
     """The whole file. `config.config` checks the rules that involve more than one key."""
 
     aws: AwsTable
     namespaces: Annotated[tuple[NamespaceTable, ...], Field(strict=False)] = ()
+    documents: Annotated[tuple[DocumentTable, ...], Field(strict=False)] = ()
+    operations: dict[Annotated[str, Field(min_length=1)], HandlerName] = Field(default_factory=dict)
     agent: AgentTable = AgentTable()
     handlers: HandlersTable = HandlersTable()
     handler: dict[HandlerName, dict[str, Any]] = Field(default_factory=dict)
@@ -165,6 +174,8 @@ class ConfigFile(_Table):
             handlers=Handlers(**dict(self.handlers)),
             namespaces=tuple(NamespaceEntry(**dict(entry)) for entry in self.namespaces),
             handler=MappingProxyType({name: _handler_table(table) for name, table in self.handler.items()}),
+            operations=MappingProxyType(dict(self.operations)),
+            documents=tuple(DocumentEntry(entry.handler, entry.has or "") for entry in self.documents),
         )
 
 

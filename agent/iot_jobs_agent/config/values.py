@@ -52,6 +52,13 @@ class NamespaceEntry(NamedTuple):
     handler: str | None = None
 
 
+class DocumentEntry(NamedTuple):
+    """One `[[documents]]`: `handler` gets documents of no known form that have the member `has`; "" is any."""
+
+    handler: str
+    has: str = ""
+
+
 class Agent(NamedTuple):
     """`[agent]`: how this process works. Durations are in seconds."""
 
@@ -83,13 +90,15 @@ class HandlerTable(NamedTuple):
 
 
 class Config(NamedTuple):
-    """The whole file."""
+    """The whole file. `operations` maps what documents call a handler to the name of an enabled one."""
 
     aws: Aws
     agent: Agent
     handlers: Handlers
     namespaces: tuple[NamespaceEntry, ...] = ()
     handler: Mapping[str, HandlerTable] = _NOTHING
+    operations: Mapping[str, str] = _NOTHING
+    documents: tuple[DocumentEntry, ...] = ()
 
     @property
     def namespaces_served(self) -> tuple[str, ...]:

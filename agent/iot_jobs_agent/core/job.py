@@ -154,7 +154,7 @@ class Plan:
 class Refusal:
     """Why a document does not become a plan. The execution is REJECTED with this reason, which a person can act on.
 
-    `is_unknown`: no enabled handler knows the document, so it may be meant for another agent.
+    `is_unknown`: nothing here knows this kind of document, so it may be meant for another agent.
     """
 
     reason: str

@@ -1,18 +1,19 @@
 """AWS's two forms of job document: schema 1.0 with `steps`, and the older one with `operation` and `args`.
 
 Source: AWS IoT developer guide, "Managed job templates", and the schema of the AWS IoT Device Client. The console
-produces such documents from templates. A member that a template leaves unset arrives as "" or not at all, so both mean
-that it is absent. Pure.
+produces such documents from templates. Which members are read as what, and which unknown ones are refused, is in
+`documents.members`. Pure.
 """
 
 import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from iot_jobs_agent.built_ins import BUILT_INS, RUN_COMMAND, BuiltIn
 from iot_jobs_agent.core.job import Plan, Step
+from iot_jobs_agent.device import USER_NAME
 from iot_jobs_agent.documents.enabled_handler import (
     EnabledHandler,
     Rules,
@@ -21,24 +22,55 @@ from iot_jobs_agent.documents.enabled_handler import (
     handler_step,
     shown,
 )
-from iot_jobs_agent.errors import DocumentError
+from iot_jobs_agent.documents.members import (
+    args_of,
+    check_arguments,
+    check_members,
+    flag_of,
+    is_word,
+    kind_of,
+    line_count_of,
+    member_path,
+    object_of,
+    text_of,
+)
+from iot_jobs_agent.errors import DocumentError, ForeignDocumentError
 
+OLDER_FORM = frozenset({"operation", "args", "path", "allowStdErr", "includeStdOut", "runAsUser"})
+_VERSION = "1.0"
 _LONGEST_NAME = 64
+_MOST_NAMED = 3  # unknown members in one reason
 _ANY_DIRECTORY = "default"  # as a `path`: the usual directory of handlers
+_STEPS_FORM = frozenset({"version", "steps", "finalStep", "includeStdOut", "conditions", "operation"})
+_ACTION = frozenset({"name", "type", "input", "runAsUser", "allowStdErr", "ignoreStepFailure"})
+_HANDLER_INPUT = frozenset({"handler", "args", "path"})
+_COMMAND_INPUT = frozenset({"command"})
+_AS_ARGS = "write the arguments as `args`, an array of strings"
+_IN_COMMAND = "write the arguments into `command`, separated by commas"
+_IN_INPUT = "write the arguments into the `input` of each action"
+_ARGS_OR_PARAMS = "give either `args`, or `params` beside an `operation` without .sh and without `args`"
+
+
+class _Place(NamedTuple):
+    """An object of a document, and the path by which reasons call its members, "" for the whole document."""
+
+    table: Mapping[str, Any]
+    where: str
 
 
 def plan_of_steps(document: Mapping[str, Any], enabled: Mapping[str, EnabledHandler], rules: Rules) -> Plan:
     """Return the plan of a document of schema 1.0, with every step judged.
 
     Raises:
+        ForeignDocumentError: its steps are those of another schema or version.
         DocumentError: it names the first member that cannot be accepted.
     """
-    if document.get("version") != "1.0":
-        raise DocumentError('version: is not "1.0", the one that is known here; write a document of that version')
+    _check_version(document)
     if not document["steps"]:
         raise DocumentError("steps: is empty; give at least one step")
+    check_members(document, _STEPS_FORM, "", arguments=_IN_INPUT)
     _check_conditions(document, rules.device)
-    include_stdout = _flag(document, "includeStdOut", "includeStdOut", default=True)
+    include_stdout = flag_of(document, "includeStdOut", "", default=True)
     steps = [
         _read_step(item, f"steps[{index}]", enabled, rules, name=f"step-{index + 1}")
         for index, item in enumerate(document["steps"])
@@ -58,16 +90,35 @@ def plan_of_operation(document: Mapping[str, Any], enabled: Mapping[str, Enabled
     Raises:
         DocumentError: it names the member that cannot be accepted.
     """
-    step = _handler(document, "operation", "", enabled, rules, user="", name="")
+    whole = _Place(document, "")
+    step = _handler(whole, "operation", whole, enabled, rules, name="")
     return Plan(
         steps=(
             replace(
                 step,
-                allow_stderr=_line_count(document, "allowStdErr", "allowStdErr") or 0,
-                include_stdout=_flag(document, "includeStdOut", "includeStdOut", default=True),
+                allow_stderr=line_count_of(document, "allowStdErr", "") or 0,
+                include_stdout=flag_of(document, "includeStdOut", "", default=True),
             ),
         )
     )
+
+
+def _check_version(document: Mapping[str, Any]) -> None:
+    """Refuse every version but "1.0". A document that does not say a version may be another agent's."""
+    version = document.get("version")
+    if version in (None, ""):
+        raise ForeignDocumentError(f'version: is missing; write "version": "{_VERSION}"')
+    if not isinstance(version, str):
+        refused = DocumentError if any(map(_is_action, document["steps"])) else ForeignDocumentError
+        raise refused(f'version: is {kind_of(version)} where a string belongs; write "version": "{_VERSION}"')
+    if version != _VERSION:
+        raise ForeignDocumentError(f'version: is not "{_VERSION}", the one that is known here; write that version')
+
+
+def _is_action(step: object) -> bool:
+    """Tell whether this is a step of AWS's schema, right or wrong."""
+    action = step.get("action") if isinstance(step, dict) else None
+    return isinstance(action, dict) and ("type" in action or "input" in action)
 
 
 def _check_conditions(document: Mapping[str, Any], device: Mapping[str, str]) -> None:
@@ -79,10 +130,10 @@ def _check_conditions(document: Mapping[str, Any], device: Mapping[str, str]) ->
         raise DocumentError("conditions: is not an array; write one of objects with `key`, `value` and `type`")
     for index, item in enumerate(conditions):
         where = f"conditions[{index}]"
-        condition = _object(item, where)
-        if (kind := _text(condition, "type", where)) not in {"", "stringEqual"}:
+        condition = object_of(item, where)
+        if (kind := text_of(condition, "type", where)) not in {"", "stringEqual"}:
             raise DocumentError(f'{where}.type: {shown(kind)} is not known here; use "stringEqual"')
-        if (key := _text(condition, "key", where)) not in device:
+        if (key := text_of(condition, "key", where)) not in device:
             raise DocumentError(f"{where}.key: {shown(key)} is not known here; use one of {', '.join(device)}")
         values = condition.get("value")
         if not isinstance(values, list) or not values or not all(isinstance(value, str) and value for value in values):
@@ -95,53 +146,70 @@ def _check_conditions(document: Mapping[str, Any], device: Mapping[str, str]) ->
 
 
 def _read_step(item: object, where: str, enabled: Mapping[str, EnabledHandler], rules: Rules, *, name: str) -> Step:
+    action = _action(item, f"{where}.action")
     where = f"{where}.action"
-    action = _object(item.get("action") if isinstance(item, dict) else None, where)
-    given = re.sub(r"[^\w .:-]", "-", _text(action, "name", where), flags=re.ASCII)[:_LONGEST_NAME]
-    user = _user(action, where, rules)
-    arguments = _object(action.get("input"), f"{where}.input")
+    name = re.sub(r"[^\w .:-]", "-", text_of(action, "name", where), flags=re.ASCII)[:_LONGEST_NAME] or name
+    outer = _Place(action, where)
+    given = _Place(object_of(action.get("input"), f"{where}.input"), f"{where}.input")
     match action.get("type"):
         case "runHandler":
-            step = _handler(arguments, "handler", f"{where}.input.", enabled, rules, user=user, name=given or name)
+            step = _handler(given, "handler", outer, enabled, rules, name=name)
         case "runCommand":
-            _must_be_own(user, where, rules)
-            step = _command(arguments, f"{where}.input", enabled, rules, name=given or name)
-        case _:
-            raise DocumentError(f'{where}.type: is neither "runHandler" nor "runCommand"; use one of them')
+            step = _command(given, outer, enabled, rules, name=name)
+        case other:
+            refused = ForeignDocumentError if isinstance(other, str) and other else DocumentError
+            raise refused(f'{where}.type: is neither "runHandler" nor "runCommand"; use one of them')
+    check_members(action, _ACTION, where, arguments=_IN_INPUT)
     return replace(
         step,
-        allow_stderr=_line_count(action, "allowStdErr", f"{where}.allowStdErr"),
-        ignore_failure=_flag(action, "ignoreStepFailure", f"{where}.ignoreStepFailure", default=False),
+        allow_stderr=line_count_of(action, "allowStdErr", where),
+        ignore_failure=flag_of(action, "ignoreStepFailure", where, default=False),
     )
 
 
+def _action(item: object, where: str) -> dict[str, Any]:
+    found = item.get("action") if isinstance(item, dict) else None
+    if found is None:
+        raise ForeignDocumentError(f"{where}: is missing; add it as an object, with `type` and `input` inside it")
+    action = object_of(found, where)
+    if not _is_action(item):
+        unknown = [key for key in action if key not in _ACTION and is_word(key)]
+        named = " and ".join(unknown[:_MOST_NAMED])
+        instead = f" in place of {named}" if named else ""
+        raise ForeignDocumentError(f"{where}: has neither `type` nor `input`; write both{instead}")
+    return action
+
+
 def _handler(
-    table: Mapping[str, Any],
-    member: str,
-    prefix: str,
-    enabled: Mapping[str, EnabledHandler],
-    rules: Rules,
-    *,
-    user: str,
-    name: str,
+    given: _Place, member: str, outer: _Place, enabled: Mapping[str, EnabledHandler], rules: Rules, *, name: str
 ) -> Step:
-    """Return the step for a handler: a script as a plain command, or a Python handler with its args as params."""
-    asked = _text(table, member, prefix.removesuffix("."))
+    """Return the step for a handler: a script as a plain command, or a Python handler with its args as params.
+
+    `given` has the handler's name, as `member`, and its args; `outer` has `runAsUser`.
+    """
+    table, where = given
+    asked = text_of(table, member, where)
     if not asked:
-        raise DocumentError(f"{prefix}{member}: is missing; name the handler to run")
-    handler = find_handler(enabled, asked.removesuffix(".sh"), where=f"{prefix}{member}")
-    args = _args(table, f"{prefix}args")
-    path = _text(table, "path", prefix.removesuffix("."))
-    _check_path(path, handler, f"{prefix}path", rules)
+        raise DocumentError(f"{member_path(where, member)}: is missing; name the handler to run")
+    handler = find_handler(enabled, asked, where=member_path(where, member), operations=rules.operations)
+    if given is outer:
+        check_members(table, OLDER_FORM, where, arguments=_ARGS_OR_PARAMS)
+    else:
+        check_members(table, _HANDLER_INPUT, where, arguments=_AS_ARGS, is_strict=True)
+    user = _user(outer, rules)
+    args = args_of(table, where)
+    _check_path(text_of(table, "path", where), handler, member_path(where, "path"), rules)
     if handler.directory:
         return command_step(handler, (*handler.argv, user, *args), name=name)
-    _must_be_own(user, prefix.removesuffix(".input."), rules)
-    return handler_step(handler, _params(handler.name, args, f"{prefix}args"), name=name)
+    _must_be_own(user, outer.where, rules)
+    return handler_step(handler, _params(handler.name, args, member_path(where, "args")), name=name)
 
 
 def _check_path(path: str, handler: EnabledHandler, where: str, rules: Rules) -> None:
     if path in {"", _ANY_DIRECTORY}:
         return
+    if not path.startswith("/"):
+        raise DocumentError(f"{where}: is not an absolute path; leave it out, or give one of handlers.directories")
     wanted = path.rstrip("/") or "/"
     if wanted not in rules.directories:
         raise DocumentError(f"{where}: is none of handlers.directories of this device; leave it out or add it there")
@@ -164,16 +232,25 @@ def _params(handler: str, args: tuple[str, ...], where: str) -> dict[str, Any]:
     return params
 
 
-def _command(
-    table: Mapping[str, Any], where: str, enabled: Mapping[str, EnabledHandler], rules: Rules, *, name: str
-) -> Step:
-    handler = find_handler(enabled, RUN_COMMAND, where=where.removesuffix(".input") + ".type")
-    where = f"{where}.command"
-    argv = _split(_text(table, "command", where.removesuffix(".command")), where)
+def _command(given: _Place, outer: _Place, enabled: Mapping[str, EnabledHandler], rules: Rules, *, name: str) -> Step:
+    handler = find_handler(enabled, RUN_COMMAND, where=f"{outer.where}.type")
+    check_members(given.table, _COMMAND_INPUT, given.where, arguments=_IN_COMMAND, is_strict=True)
+    _must_be_own(_user(outer, rules), outer.where, rules)
+    argv = _argv(*given)
+    where = f"{given.where}.command"
     if not argv or not argv[0]:
         raise DocumentError(f"{where}: is empty; give a program and its arguments, separated by commas")
-    _check_arguments(argv, where)
+    check_arguments(argv, where)
     return command_step(handler, (_allowed(argv[0], where, rules), *argv[1:]), name=name)
+
+
+def _argv(table: Mapping[str, Any], where: str) -> tuple[str, ...]:
+    if isinstance(table.get("command"), list):
+        raise DocumentError(
+            f"{where}.command: is not a string but an array; write the program and its arguments into one string, "
+            "separated by commas"
+        )
+    return _split(text_of(table, "command", where), f"{where}.command")
 
 
 def _split(command: str, where: str) -> tuple[str, ...]:
@@ -188,82 +265,34 @@ def _split(command: str, where: str) -> tuple[str, ...]:
 
 
 def _allowed(program: str, where: str, rules: Rules) -> str:
-    """Return the full path of a program in `[handler.run-command] programs`; `program` may be only its last part."""
+    """Return the full path of a program in `[handler.run-command] programs`; `program` may be only its last part.
+
+    The reason for refusing names nothing beyond the first white space: what follows may be arguments with a secret.
+    """
     for listed in rules.programs:
         if program in {listed, listed.rpartition("/")[2]}:
             return listed
+    first, *more = program.split(maxsplit=1) or [""]
+    comma = "; if it is listed, put a comma between it and its first argument" if more else ""
     raise DocumentError(
-        f"{where}: program {shown(program)} is not allowed on this device; "
-        "add its path to handler.run-command.programs in its configuration"
+        f"{where}: program {shown(first)} is not allowed on this device; "
+        f"add its path to handler.run-command.programs in its configuration{comma}"
     )
 
 
-def _user(action: Mapping[str, Any], where: str, rules: Rules) -> str:
-    user = _text(action, "runAsUser", where)
+def _user(outer: _Place, rules: Rules) -> str:
+    user = text_of(outer.table, "runAsUser", outer.where)
     if user and user != rules.own_user and user not in rules.run_as_users:
-        raise DocumentError(
-            f"{where}.runAsUser: is not allowed on this device; leave it out or add that user to "
-            "handlers.run_as_users in its configuration"
-        )
+        fix = "leave it out"
+        if re.fullmatch(USER_NAME, user):
+            fix += " or add that user to handlers.run_as_users in its configuration"
+        raise DocumentError(f"{member_path(outer.where, 'runAsUser')}: is not allowed on this device; {fix}")
     return user
 
 
 def _must_be_own(user: str, where: str, rules: Rules) -> None:
     if user and user != rules.own_user:
         raise DocumentError(
-            f"{where}.runAsUser: another user needs a privileged unit, as this step is not a script; leave it out"
+            f"{member_path(where, 'runAsUser')}: another user needs a privileged unit, as this step is not a script; "
+            "leave it out"
         )
-
-
-def _args(table: Mapping[str, Any], where: str) -> tuple[str, ...]:
-    args = table.get("args")
-    if args in (None, ""):
-        return ()
-    if not isinstance(args, list) or not all(isinstance(arg, str) for arg in args):
-        raise DocumentError(f"{where}: is not an array of strings; write each argument as a string")
-    _check_arguments(args, where)
-    return tuple(args)
-
-
-def _check_arguments(args: "tuple[str, ...] | list[str]", where: str) -> None:
-    if any("\0" in arg for arg in args):
-        raise DocumentError(f"{where}: holds a NUL character, which no program can be given; remove it")
-
-
-def _object(value: object, where: str) -> dict[str, Any]:
-    if value is None:
-        raise DocumentError(f"{where}: is missing; add it")
-    if not isinstance(value, dict):
-        raise DocumentError(f"{where}: is not an object; write it as one")
-    return value
-
-
-def _text(table: Mapping[str, Any], key: str, where: str) -> str:
-    value = table.get(key)
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        raise DocumentError(f"{where}.{key}: is not a string; write it as one".removeprefix("."))
-    return value
-
-
-def _flag(table: Mapping[str, Any], key: str, where: str, *, default: bool) -> bool:
-    value = table.get(key)
-    if value in (None, ""):
-        return default
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, str) and value.lower() in {"true", "false"}:
-        return value.lower() == "true"
-    raise DocumentError(f"{where}: is neither true nor false; write one of them")
-
-
-def _line_count(table: Mapping[str, Any], key: str, where: str) -> int | None:
-    value = table.get(key)
-    if value in (None, ""):
-        return None
-    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}", value):
-        return int(value)
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        return value
-    raise DocumentError(f"{where}: is not a number of lines; write a whole number, 0 or more")

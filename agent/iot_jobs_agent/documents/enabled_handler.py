@@ -9,9 +9,13 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from iot_jobs_agent.core.job import OnInterrupt, Step, StepKind
-from iot_jobs_agent.errors import UnavailableHandlerError, UnknownHandlerError
+from iot_jobs_agent.documents.params import params_problem
+from iot_jobs_agent.errors import DocumentError, UnavailableHandlerError, UnknownHandlerError
+from iot_jobs_agent.handler import handler_name_problem
 
 _LONGEST_SHOWN = 64
+_NOTHING: Mapping[str, str] = {}
+_SHELLS = frozenset({"ash", "bash", "busybox", "csh", "dash", "fish", "ksh", "sh", "tcsh", "zsh"})
 
 
 class EnabledHandler(NamedTuple):
@@ -20,7 +24,7 @@ class EnabledHandler(NamedTuple):
     `argv` starts it, without the verb (`run` or `resume`). `settings` is the JSON text of its own settings.
     `directory` is the configured directory that contains an executable or script, "" for a Python handler.
     `unavailable` says why it cannot run now, "" if it can. The rest is its manifest (docs/handlers.md) with the
-    configuration's overrides: durations in seconds, `quota_mb` in MiB, `params` a JSON Schema for people and tools. Its
+    configuration's overrides: durations in seconds, `quota_mb` in MiB, `params` the JSON Schema of its params. Its
     defaults are those of `handler.Manifest`.
     """
 
@@ -49,10 +53,19 @@ class Namespace(NamedTuple):
     handler: str = ""
 
 
+class DocumentRule(NamedTuple):
+    """`[[documents]]`: which handler gets documents of no known form, if they have the member `has`; "" is any."""
+
+    handler: str
+    has: str = ""
+
+
 class Rules(NamedTuple):
     """What the configuration allows in AWS's forms of document: paths, users, programs. `own_user` is the agent's.
 
-    `device` has the facts that a document's `conditions` may name, "" for a fact that is not known.
+    `device` has the facts that a document's `conditions` may name, "" for a fact that is not known. `operations` maps
+    what documents call a handler to the handler's name; the first of `documents` that fits takes a document of no
+    known form.
     """
 
     directories: tuple[str, ...] = ()
@@ -60,6 +73,8 @@ class Rules(NamedTuple):
     own_user: str = ""
     programs: tuple[str, ...] = ()
     device: Mapping[str, str] = {}
+    operations: Mapping[str, str] = {}
+    documents: tuple[DocumentRule, ...] = ()
 
 
 def shown(name: str) -> str:
@@ -68,26 +83,56 @@ def shown(name: str) -> str:
     return json.dumps(bare if len(bare) <= _LONGEST_SHOWN else f"{bare[:_LONGEST_SHOWN]}...")
 
 
-def find_handler(enabled: Mapping[str, EnabledHandler], name: str, *, where: str) -> EnabledHandler:
-    """Return the handler `name`; `where` is the member of the document that asked for it.
+def resolved_name(asked: str, operations: Mapping[str, str]) -> str:
+    """Return the name of the handler that a document calls `asked`: as `operations` maps it, or without .sh."""
+    bare = asked.removesuffix(".sh")
+    return operations.get(asked) or operations.get(bare, bare)
+
+
+def find_handler(
+    enabled: Mapping[str, EnabledHandler], asked: str, *, where: str, operations: Mapping[str, str] = _NOTHING
+) -> EnabledHandler:
+    """Return the handler that a document calls `asked`, in its member `where`.
 
     Raises:
-        UnknownHandlerError: it is not enabled here.
+        UnknownHandlerError: it is not enabled here. The reason advises only what the configuration accepts.
         UnavailableHandlerError: it is enabled, but cannot run.
     """
+    name = resolved_name(asked, operations)
     handler = enabled.get(name)
     if handler is None:
-        raise UnknownHandlerError(
-            f"{where}: handler {shown(name)} is not enabled on this device; "
-            "install it there and add it to handlers.enabled in its configuration"
-        )
+        raise UnknownHandlerError(f"{where}: {_how_to_enable(asked, name)}")
     if handler.unavailable:
         raise UnavailableHandlerError(f"{where}: handler {shown(name)} is unavailable: {handler.unavailable}")
     return handler
 
 
+def _how_to_enable(asked: str, name: str) -> str:
+    head = f"handler {shown(name or asked)} is not enabled on this device"
+    if asked.rpartition("/")[2] in _SHELLS:
+        return (
+            f"{head}, and a shell is not a handler; to allow a program, list it in handler.run-command.programs in the "
+            "device's configuration and run it with runCommand; for a script, put it into one of handlers.directories"
+        )
+    if handler_name_problem(name):
+        return (
+            f"{head}, and its text cannot be the name of a handler; map that text to an enabled handler in "
+            "[operations] in the device's configuration"
+        )
+    return (
+        f"{head}; install it there and add it to handlers.enabled in its configuration, or map it to an enabled "
+        "handler in [operations]"
+    )
+
+
 def handler_step(handler: EnabledHandler, params: Mapping[str, Any], *, name: str = "") -> Step:
-    """Return a step that runs `handler` under protocol 1."""
+    """Return a step that runs `handler` under protocol 1.
+
+    Raises:
+        DocumentError: the params do not fit the schema that an executable declares. Python handlers check their own.
+    """
+    if handler.directory and handler.params and (problem := params_problem(handler.params, params)):
+        raise DocumentError(f"handler {shown(handler.name)} cannot take these params: {problem}")
     return Step(
         name=name or handler.name,
         handler=handler.name,

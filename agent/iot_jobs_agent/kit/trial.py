@@ -35,7 +35,7 @@ from iot_jobs_agent.core.outcome import Followup, followup_of, outcome_of, reaso
 from iot_jobs_agent.documents.document import plan
 from iot_jobs_agent.documents.enabled_handler import EnabledHandler, Namespace, Rules
 from iot_jobs_agent.errors import DocumentError
-from iot_jobs_agent.handler import HANDLER_NAME
+from iot_jobs_agent.handler import handler_name_problem
 from iot_jobs_agent.installation import installation
 from iot_jobs_agent.trust import trust_problem
 
@@ -78,16 +78,16 @@ async def find_tried_handler(asked: str, config: Config) -> TriedHandler:
         return await _executable(_absolute(asked), config)
     if _SPEC.fullmatch(asked):
         return await _attribute(asked, config)
-    if not re.fullmatch(HANDLER_NAME, asked):
-        raise DocumentError(f"{asked!r} cannot be a handler's name; use a-z, 0-9 and - only, and ./ before a file's")
+    if problem := handler_name_problem(asked):
+        raise DocumentError(f"{asked!r} {problem}; write ./ before the name of a file")
     catalog = Catalog(config)
     return await _describe(catalog, catalog.find(asked), config)
 
 
 async def _executable(path: Path, config: Config) -> TriedHandler:
     name = path.name.removesuffix(".sh")
-    if not re.fullmatch(HANDLER_NAME, name):
-        raise DocumentError(f"{path.name} cannot be a handler's name; use a-z, 0-9 and - only")
+    if problem := handler_name_problem(name):
+        raise DocumentError(f"{path.name} {problem}")
     hiding = path.with_name(name)  # as on a device, where NAME takes precedence over NAME.sh
     if hiding != path and file_source(name, path.parent, hiding, ()) is not None:
         raise DocumentError(f"{path} is hidden by {hiding}")
@@ -115,7 +115,7 @@ async def _describe(catalog: Catalog, source: Source, config: Config, device_pro
     handler = (await catalog.describe([source]))[name]
     if handler.unavailable:
         raise DocumentError(f"handler {name} is unavailable: {handler.unavailable}")
-    return TriedHandler(handler, catalog.rules(), device_problem)
+    return TriedHandler(handler, catalog.rules()._replace(operations={}), device_problem)
 
 
 def _absolute(asked: str) -> Path:

@@ -122,11 +122,19 @@ def _job_request(store: JobStore, members: Json) -> JobRequest:
 
 
 def _document(store: JobStore, members: Json) -> str:
-    """The text of the document; one in S3 is read now and never again (developer guide, page manage-job-cli)."""
+    """The text of the document; one in S3 is read now and never again (developer guide, page manage-job-cli).
+
+    The quota counts it as it is created, placeholders and all, and never as it is delivered.
+    """
     if ("document" in members) == ("documentSource" in members):
         raise invalid("A job needs a document or a documentSource, and not both")
     if "document" in members:
-        return str(members["document"])
+        document = str(members["document"])
+        if (size_bytes := len(document.encode(errors="surrogatepass"))) > placeholders.MAX_DOCUMENT_BYTES:
+            raise invalid(
+                f"The job document has {size_bytes} bytes, at most {placeholders.MAX_DOCUMENT_BYTES} are allowed"
+            )
+        return document
     return store.documents.read_source(members["documentSource"])
 
 

@@ -135,9 +135,15 @@ async def test_conditions_are_evaluated(device: Any, start_agent: Any, ends: Any
 
 async def test_a_version_that_is_not_known_is_not_taken_for_1_0(start_agent: Any, ends: Any) -> None:
     await start_agent()
-    for number, version in enumerate(("2.0", "", "newest", 1.0)):
+    wrong = {
+        "2.0": 'is not "1.0"',
+        "": "is missing",
+        "newest": 'is not "1.0"',
+        1.0: "is a number where a string belongs",
+    }
+    for number, (version, problem) in enumerate(wrong.items()):
         record = await ends(f"job-{number}", "REJECTED", {**command("echo,hi"), "version": version})
-        assert record["details"]["reason"].startswith('version: is not "1.0"')
+        assert record["details"]["reason"].startswith(f"version: {problem}")
 
 
 async def test_percent_signs_and_other_alphabets_stay_in_the_output_and_steps_have_names(

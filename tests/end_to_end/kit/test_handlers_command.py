@@ -10,7 +10,7 @@ import pytest
 COPY = """#!/bin/sh
 [ "$1" = describe ] && cat <<END
 {"name": "copy", "summary": "Copies.", "params": {"properties": {"from": {"type": "string", "description": "what"},
- "n": {"anyOf": [{"type": "integer"}, {"type": "null"}], "default": null}, "x": {}, "odd": 5}, "required": ["from"]}}
+ "n": {"anyOf": [{"type": "integer"}, {"type": "null"}], "default": null}, "x": {}, "odd": true}, "required": ["from"]}}
 END
 """
 

@@ -155,7 +155,8 @@ def test_a_project_with_modules_named_like_our_wings_runs_beside_us(environment:
 
 
 @pytest.mark.parametrize(
-    ("name", "why"), [("Up", "'Up' cannot be a handler's name: use a-z"), ("write-file", "write-file is built in")]
+    ("name", "why"),
+    [("_up", "'_up' cannot be the name of a handler; use such a name as "), ("write-file", "write-file is built in")],
 )
 def test_a_name_that_cannot_be_a_new_handlers_is_wrong_usage(author: Any, capfd: Any, name: str, why: str) -> None:
     with pytest.raises(SystemExit, match="2"):

@@ -77,9 +77,9 @@ def test_a_module_of_the_current_directory_is_found_by_its_attribute(author: Any
     ("handler", "reason"),
     [
         ("./none", "/none does not exist"),
-        ("./Up", "Up cannot be a handler's name; use a-z, 0-9 and - only"),
-        ("count.sh", "'count.sh' cannot be a handler's name; use a-z, 0-9 and - only, and ./ before a file's"),
-        ("", "'' cannot be a handler's name; use a-z, 0-9 and - only, and ./ before a file's"),
+        ("./_up", "_up cannot be the name of a handler; use such a name as "),
+        ("count.sh", "leave .sh out; write ./ before the name of a file"),
+        ("", "'' cannot be the name of a handler; use such a name as "),
         ("./plain", "is not executable by the agent; run `chmod 755 "),
         ("./count.sh", "count.sh is hidden by "),
         ("unheard-of", "no built-in, no installed package and no file"),

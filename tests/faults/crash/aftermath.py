@@ -51,7 +51,7 @@ def aftermath(
     after.events += [AttemptNeverStarted(attempt) for attempt in never_started]
     after.events += [*attempts, Connected()]
     after.go_on()
-    known = {str(execution): outcome.status.value for execution, outcome in after.state.settled.items()}
+    known = {str(execution): settled.outcome.status.value for execution, settled in after.state.settled.items()}
     told = {execution: frozenset(words) for execution, words in after.told.items()}
     return Aftermath(frozenset(after.started), told, known, after.service)
 

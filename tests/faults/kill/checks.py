@@ -75,7 +75,7 @@ def _check_history(world: World) -> None:
     except JournalError as error:
         world.seen.append(f"D the journal cannot be read: {error}")
         return
-    known = {execution.job_id: outcome.status.value for execution, outcome in recovered.settled.items()}
+    known = {execution.job_id: settled.outcome.status.value for execution, settled in recovered.settled.items()}
     for job in world.jobs:
         status = world.status(job)
         if world.is_over(job) and (status is None or known.get(job) != status.value):
@@ -118,9 +118,9 @@ def check_told(world: World) -> None:
 
 
 def _stands_in(recovered: Recovered, job: str, status: str) -> bool:
-    for execution, outcome in recovered.settled.items():
+    for execution, settled in recovered.settled.items():
         if execution.job_id == job:
-            return status not in TERMINAL or outcome.status.value == status
+            return status not in TERMINAL or settled.outcome.status.value == status
     for execution in recovered.executions:
         if execution.id.job_id == job:
             phase = execution.phase

@@ -18,6 +18,7 @@ from iot_jobs_agent.core.job import AttemptId, Ending, ExecutionId, Outcome, Ste
 from iot_jobs_agent.core.outcome import outcome_of
 from iot_jobs_agent.documents.document import plan
 from iot_jobs_agent.documents.enabled_handler import Namespace
+from iot_jobs_agent.errors import DocumentError
 from iot_jobs_agent.handler import Job, Manifest
 from iot_jobs_agent.jobctl import OUTCOMES, parser
 from iot_jobs_agent.shim.protocol import LINE_BYTES
@@ -109,6 +110,15 @@ async def test_the_short_form_fails_with_its_last_words(run: Run) -> None:
     outcome = await run("free-space", {"mb": 10**12})
     assert (outcome.status, outcome.code) == ("FAILED", "exit-code")
     assert outcome.reason.endswith("MiB free, 1000000000000 wanted")
+
+
+async def test_field_e8_the_schema_on_the_page_refuses_what_the_page_says(prepared: Prepare, tmp_path: Path) -> None:
+    beside = tmp_path / "handlers" / "free-space.manifest.json"
+    beside.write_text(EXAMPLES["manifest"][1])
+    beside.chmod(0o644)
+    with pytest.raises(DocumentError) as caught:
+        await prepared("free-space", {"operation": "free-space", "params": {"mb": "100"}})
+    assert f"`{caught.value}`" in " ".join(DOC.split())
 
 
 async def test_the_one_that_cleans_up_does_so_and_is_no_success(story: "Story", prepared: Prepare) -> None:

@@ -296,7 +296,8 @@ def test_handlers_are_described_in_one_go_whatever_they_do(argv: Callable[[str],
 def test_a_wrong_manifest_is_told_by_field(argv: Callable[[str], tuple[str, ...]]) -> None:
     command = argv("def run(params, job): ...\nHANDLER = 1\nX = Handler(name='X!', params=Params, run=run)\n")[:-1]
     done = subprocess.run([*command, "--describe", "sample:X"], capture_output=True, check=True, text=True)
-    assert json.loads(done.stdout)["sample:X"]["error"].startswith("its manifest is wrong: name: String should match")
+    told = json.loads(done.stdout)["sample:X"]["error"]
+    assert told.startswith("its manifest is wrong: name: cannot be the name of a handler; use such a name as ")
 
 
 def test_a_wrong_command_line_is_told() -> None:

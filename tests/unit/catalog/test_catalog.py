@@ -208,6 +208,54 @@ def test_only_the_manifest_has_defaults_for_what_a_manifest_declares() -> None:
 
 
 def test_known_names_are_legal_ones_only(device: Device) -> None:
-    for name in ("copy.sh", "README.md", "Copy", ".hidden"):
+    for name in ("copy.sh", "Copy", ".hidden", "Foo.py", "my_script"):
         device.install(name, "#!/bin/sh\n")
-    assert set(device.catalog().known()) == {"copy", *BUILT_INS}
+    device.install("README.md", "text\n", mode=0o644)  # data beside the handlers
+    assert set(device.catalog().known()) == {"copy", "Copy", "Foo.py", "my_script", *BUILT_INS}
+
+
+def test_field_e1_a_file_whose_name_no_handler_can_have_is_listed_with_the_fix(device: Device) -> None:
+    fixes = {
+        "my script.sh": "my-script.sh",
+        "_deploy": "deploy",
+        "deploy.sh.sh": "deploy.sh",
+        "\u00fc.sh": "handler.sh",
+        "x" * 70: "x" * 64,
+    }
+    for name in fixes:
+        device.install(name, "#!/bin/sh\n")
+    for name in (".hidden file", "my notes.txt", "copy.manifest.json"):
+        device.install(name, "#!/bin/sh\n", mode=0o644)
+    known = device.catalog().known()
+    assert set(known) == {*fixes, *BUILT_INS}
+    for name, fix in fixes.items():
+        assert known[name].unavailable == f"its name cannot be that of a handler; rename it, for example to {fix}"
+        assert known[name].origin == str(device.handlers / name)
+
+
+def test_field_e1_an_entry_point_whose_name_no_handler_can_have_is_listed_with_the_fix(
+    device: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package(tmp_path / "site", "acme-jobs", entry="flash it", spec="acme_flash:HANDLER")
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    source = device.catalog().known()["flash it"]
+    assert source.unavailable.startswith("the name of its entry point cannot be the name of a handler; use such a name")
+
+
+async def test_field_e8_a_schema_that_cannot_be_used_makes_the_executable_unavailable(device: Device) -> None:
+    device.install("copy", describing(params={"type": "objekt"}))
+    device.install("fine", describing(params={"type": "object"}))
+    device.tell(params={"type": "objekt"})  # a Python handler's: its own model checks its params
+    catalog = device.catalog("copy", "fine", "write-file")
+    await catalog.refresh()
+    unavailable = {name: handler.unavailable for name, handler in catalog.enabled().items()}
+    assert unavailable["copy"].startswith("its manifest is wrong at params, which is not a usable JSON Schema: ")
+    assert (unavailable["fine"], unavailable["write-file"]) == ("", "")
+
+
+async def test_field_e8_a_schema_in_the_configuration_counts_as_the_manifests(device: Device) -> None:
+    device.install("copy", describing())
+    settings = {"copy": {"params": {"required": ["mb"]}}}
+    catalog = device.catalog("copy", handler=settings)
+    await catalog.refresh()
+    assert dict(catalog.enabled()["copy"].params) == {"required": ["mb"]}

@@ -1,5 +1,4 @@
 import re
-import stat
 from pathlib import Path
 
 import pytest
@@ -7,24 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iot_jobs_agent.config.config import load, problems
-from iot_jobs_agent.config.keys import AgentTable, AwsTable, ConfigFile, HandlersTable, NamespaceTable
 from iot_jobs_agent.config.values import HandlerTable
 from iot_jobs_agent.errors import ConfigError
-from iot_jobs_agent.handler import Manifest
 
-EXAMPLE = Path(__file__).parents[3] / "config.example.toml"
-CERTIFICATE = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
-PRIVATE_KEY = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"
-
-
-@pytest.fixture
-def directory(tmp_path: Path) -> Path:
-    """A device's /etc: three PEM files, and a state directory not yet made."""
-    (tmp_path / "certificate.pem").write_text(CERTIFICATE)
-    (tmp_path / "root-ca.pem").write_text(CERTIFICATE)
-    (tmp_path / "private.key").write_text(PRIVATE_KEY)
-    (tmp_path / "private.key").chmod(0o600)
-    return tmp_path
+ENABLE_AB = '[handlers]\nenabled = ["a", "b"]\n'
+TAKES_ALL = '[[documents]]\nhandler = "a"\n'
+TAKES_X = f'{TAKES_ALL}has = "x"\n'
 
 
 def write(directory: Path, *, aws: str = "", rest: str = "", drop: str = "") -> Path:
@@ -145,6 +132,16 @@ def test_a_missing_key_is_named(directory: Path, key: str) -> None:
         ('[[namespaces]]\nid = "a"\n[[namespaces]]\nid = "a"', "namespaces", "keep one"),
         ('[[namespaces]]\nid = "a"\nhandler = "copy"', "namespaces[0].handler", "add it to handlers.enabled"),
         ('[handlers]\nenabled = ["../x"]', "handlers.enabled[0]", "use such a name"),
+        ('[operations]\n"Do it" = "run-command"', 'operations."Do it"', "add it to handlers.enabled"),
+        ('[operations]\n"Do it" = "a b"', "operations.Do it", "use such a name"),
+        ('[operations]\n"" = "a"', "operations.", "it should have at least 1 character"),
+        (f'{ENABLE_AB}[operations]\na = "b"', 'operations."a"', "remove this key"),
+        ('[[documents]]\nhandler = "a"', "documents[0].handler", "add it to handlers.enabled"),
+        ('[[documents]]\nhas = "x"', "documents[0].handler", "is missing; add it"),
+        (f'{ENABLE_AB}[[documents]]\nhandler = "a"\nhas = ""', "documents[0].has", "at least 1 character"),
+        (f'{ENABLE_AB}[[documents]]\nhandler = "a"\nhad = "x"', "documents[0].had", "did you mean has"),
+        (f'{ENABLE_AB}{TAKES_ALL}[[documents]]\nhandler = "b"\nhas = "x"', "documents[1]", "put it first"),
+        (f"{ENABLE_AB}{TAKES_X}{TAKES_X}", "documents[1].has", '"x" occurs before; keep one'),
         ('[handlers]\nenabled = ["a", "a"]', "handlers.enabled", "name it once"),
         ('[handlers]\ndirectories = ["handlers"]', "handlers.directories[0]", "begin it with /"),
         ('[handlers]\ndirectories = ["/a\\u0000b"]', "handlers.directories[0]", "begin it with /"),
@@ -355,35 +352,3 @@ def test_no_file_content_gets_past_a_configuration_error(tmp_path_factory: pytes
     path.write_bytes(junk)
     with pytest.raises(ConfigError):
         load(path, {})
-
-
-def test_the_example_loads_as_it_is(directory: Path) -> None:
-    path = directory / "config.toml"
-    path.write_text(EXAMPLE.read_text())
-    config = load(path, {"CREDENTIALS_DIRECTORY": str(directory)})
-    assert config.handlers.enabled == ("run-command", "write-file")
-    assert stat.S_IMODE(config.aws.private_key.stat().st_mode) == 0o600
-
-
-def test_the_example_shows_every_key_with_its_default() -> None:
-    text = EXAMPLE.read_text()
-    for model in (AwsTable, AgentTable, HandlersTable, NamespaceTable):
-        for key, field in model.model_fields.items():
-            shown = re.search(rf"^(?:# )?{key} = (.+)$", text, re.MULTILINE)
-            assert shown, f"{key} is missing in config.example.toml"
-            if isinstance(field.default, bool | int | float):
-                assert shown[1] == str(field.default).lower(), key
-    assert set(ConfigFile.model_fields) <= set(re.findall(r"\[+([a-z]+)", text))
-    assert all(key in text for key in Manifest.model_fields)
-
-
-def test_the_defaults_that_the_example_comments_out_are_the_defaults(directory: Path) -> None:
-    path = directory / "config.toml"
-    uncommented = re.sub(r"^# (?=[a-z_]+ = |\[\[)", "", EXAMPLE.read_text(), flags=re.MULTILINE)
-    path.write_text(uncommented)
-    environ = {"CREDENTIALS_DIRECTORY": str(directory)}
-    config = load(path, environ)
-    path.write_text(EXAMPLE.read_text())
-    bare = load(path, environ)
-    assert (config.aws, config.agent, config.handlers) == (bare.aws, bare.agent, bare.handlers)
-    assert config.bound_handler("team-a") == "write-file"

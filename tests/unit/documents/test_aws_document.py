@@ -141,6 +141,6 @@ def test_steps_of_one_name_stay_two_steps() -> None:
     assert [one.name for one in made.steps] == ["Say", "Say", "----", "Say", "Say"]
 
 
-@pytest.mark.parametrize("version", ["1.1", "1", "", None, 1, 1.0, ["1.0"], "1.0 "])
+@pytest.mark.parametrize("version", ["1.1", "1", "1.0 "])
 def test_another_version_is_refused(version: object) -> None:
     assert refusal({**aws(), "version": version}).startswith('version: is not "1.0"')

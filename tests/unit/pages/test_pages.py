@@ -27,6 +27,7 @@ OF_THE_READER = {  # what the reader makes, or another program has
     # in the state directory
     *("attempts/NAMESPACE.JOB.NUMBER.STEP.ATTEMPT/", "jobs/NAMESPACE.JOB.NUMBER/"),
     "results/COUNT.NAMESPACE.JOB.NUMBER/STEP.ATTEMPT/",
+    *("deploy.sh", "update_app.py"),
 }
 OF_OTHER_PROGRAMS = {"--pdb"}
 pytestmark = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -92,6 +92,11 @@ class TestCreate:
             ({"document": '"${aws:iot:s3-presigned-url:https://s3.x/b/k}"'}, "InvalidRequest", "roleArn"),
             ({"timeoutConfig": {"inProgressTimeoutInMinutes": 0}}, "InvalidRequest", "inProgressTimeoutInMinutes"),
             ({"tags": [{"Key": "aws:x"}]}, "InvalidRequest", "aws:x"),
+            (
+                {"document": '"' + "\u00fc" * 16384 + '"'},
+                "InvalidRequest",
+                "has 32770 bytes, at most 32768 are allowed",
+            ),
             ({"abortConfig": {"criteriaList": []}}, "InvalidRequest", "abortConfig"),
         ],
     )

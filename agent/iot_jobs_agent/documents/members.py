@@ -1,0 +1,168 @@
+"""Reads the members of AWS's documents, each by its type, and refuses members that must not be dropped.
+
+A member that a template leaves unset arrives as "" or not at all, so both mean that it is absent. Unknown members are
+ignored, as AWS's own agent does, with two exceptions: misspelt ones, and those that would change what runs. Pure.
+"""
+
+import json
+import re
+from collections.abc import Collection, Mapping
+from functools import lru_cache
+from typing import Any
+
+from iot_jobs_agent.errors import DocumentError
+
+_LONGEST_KEY = 64
+_MOST_LETTERS = 2  # by which a misspelt name is longer or shorter
+_COMMENTS = frozenset({"comment", "description"})
+_DEVICE_TIMEOUT = "leave it out, and set timeout_s in [handler.NAME] on the device"
+_LEAVE_OUT = "leave it out"
+# Members that other agents know, or that people expect to work, spelt without case, `_` and `-`.
+_CHANGES_WHAT_RUNS: Mapping[str, str] = {
+    **dict.fromkeys(("arg", "args", "argument", "arguments", "argv", "param", "parameter"), ""),
+    **dict.fromkeys(("parameters", "params"), ""),
+    **dict.fromkeys(("timeout", "timeouts", "timeoutinseconds", "timeoutms", "timeoutseconds"), _DEVICE_TIMEOUT),
+    **dict.fromkeys(("env", "environment", "environmentvariables", "envvars", "variables"), _LEAVE_OUT),
+    **dict.fromkeys(("chdir", "cwd", "directory", "dir", "workdir", "workingdir", "workingdirectory"), _LEAVE_OUT),
+    **dict.fromkeys(("group", "runas", "sudo", "user", "username", "umask"), _LEAVE_OUT),
+    **dict.fromkeys(("cmd", "command", "exec", "handler", "interpreter", "program", "script", "shell"), _LEAVE_OUT),
+    **dict.fromkeys(("input", "retries", "retry", "stdin"), _LEAVE_OUT),
+    **dict.fromkeys(("conditions", "finalstep", "steps"), "leave it out, or write a document with `steps`"),
+}
+
+
+def check_members(
+    table: Mapping[str, Any], known: frozenset[str], where: str, *, arguments: str, is_strict: bool = False
+) -> None:
+    """Refuse an unknown member that would change what runs, or is a misspelling of one of `known`.
+
+    `arguments` says what to do about one that holds arguments. With `is_strict`, every unknown member is refused
+    except comments.
+
+    Raises:
+        DocumentError: it names the member and the fix.
+    """
+    for key, value in table.items():
+        if key in known or key.startswith("_") or value in (None, ""):
+            continue
+        plain = _plain(key)
+        member = member_path(where, key)
+        if close := _meant(plain, known):
+            raise DocumentError(f"{member}: is not known here; if it means `{close}`, spell it so, else leave it out")
+        if plain in _CHANGES_WHAT_RUNS:
+            fix = _CHANGES_WHAT_RUNS[plain] or arguments
+            raise DocumentError(f"{member}: would change what runs, but this form does not have it; {fix}")
+        if is_strict and plain not in _COMMENTS:
+            named = f"{member}: is" if is_word(key) else f"{where}: has a member that is"
+            raise DocumentError(f"{named} not known here and might change what runs; leave it out")
+
+
+def is_word(key: str) -> bool:
+    """Tell whether a member's name is safe to show. Some documents have values where names belong, even secret ones."""
+    return re.fullmatch(r"[A-Za-z][A-Za-z_]{0,31}", key) is not None
+
+
+def member_path(where: str, key: str) -> str:
+    """Return the path of a member, made safe to show: ASCII, printable, short."""
+    shown = json.dumps(key if len(key) <= _LONGEST_KEY else f"{key[:_LONGEST_KEY]}...")[1:-1]
+    return f"{where}.{shown}" if where else shown
+
+
+def object_of(value: object, where: str) -> dict[str, Any]:
+    """Return a member that must be an object. DocumentError if it is missing or something else."""
+    if value is None:
+        raise DocumentError(f"{where}: is missing; add it")
+    if not isinstance(value, dict):
+        raise DocumentError(f"{where}: is not an object; write it as one")
+    return value
+
+
+def text_of(table: Mapping[str, Any], key: str, where: str) -> str:
+    """Return a member that must be a string, "" if it is absent. DocumentError if it is something else."""
+    value = table.get(key)
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise DocumentError(f"{member_path(where, key)}: is not a string; write it as one")
+    return value
+
+
+def flag_of(table: Mapping[str, Any], key: str, where: str, *, default: bool) -> bool:
+    """Return a member that is true or false, as a boolean or as a string. DocumentError if it is something else."""
+    value = table.get(key)
+    if value in (None, ""):
+        return default
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.lower() in {"true", "false"}:
+        return value.lower() == "true"
+    raise DocumentError(f"{member_path(where, key)}: is neither true nor false; write one of them")
+
+
+def line_count_of(table: Mapping[str, Any], key: str, where: str) -> int | None:
+    """Return a member that is a number of lines, None if it is absent. DocumentError if it is something else."""
+    value = table.get(key)
+    if value in (None, ""):
+        return None
+    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}", value):
+        return int(value)
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    raise DocumentError(f"{member_path(where, key)}: is not a number of lines; write a whole number, 0 or more")
+
+
+def args_of(table: Mapping[str, Any], where: str) -> tuple[str, ...]:
+    """Return the member `args`, () if it is absent. DocumentError if it is not an array of strings."""
+    args = table.get("args")
+    member = member_path(where, "args")
+    if args in (None, ""):
+        return ()
+    if not isinstance(args, list):
+        raise DocumentError(f"{member}: is not an array of strings; write each argument as a string in an array")
+    for index, arg in enumerate(args):
+        if not isinstance(arg, str):
+            raise DocumentError(
+                f"{member}: is not an array of strings, since args[{index}] is {kind_of(arg)}; "
+                "put it in quotation marks"
+            )
+    check_arguments(args, member)
+    return tuple(args)
+
+
+def check_arguments(args: Collection[str], where: str) -> None:
+    """Refuse an argument that no program can be given."""
+    if any("\0" in arg for arg in args):
+        raise DocumentError(f"{where}: holds a NUL character, which no program can be given; remove it")
+
+
+def kind_of(value: object) -> str:
+    """Return what kind of JSON value this is, with its article."""
+    if isinstance(value, bool):
+        return "a boolean"
+    kinds: Mapping[type, str] = {int: "a number", float: "a number", str: "a string", list: "an array"}
+    return "null" if value is None else kinds.get(type(value), "an object")
+
+
+def _plain(key: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", key.lower())
+
+
+@lru_cache(maxsize=16)
+def _spellings(known: frozenset[str]) -> tuple[tuple[str, frozenset[str], str], ...]:
+    return tuple((spelling := _plain(name), frozenset(spelling), name) for name in sorted(known))
+
+
+def _meant(plain: str, known: frozenset[str]) -> str:
+    """Return the known member of which `plain` is probably a misspelling, or ""."""
+    letters = set(plain)
+    similar = {
+        spelling: name
+        for spelling, its_letters, name in _spellings(known)
+        if abs(len(plain) - len(spelling)) <= _MOST_LETTERS and len(letters ^ its_letters) <= _MOST_LETTERS + 1
+    }
+    if not similar:  # which is quick: a document may have thousands of members
+        return ""
+    from difflib import get_close_matches  # noqa: PLC0415 - takes 0.2 MB, and only a member that is nearly known needs it
+
+    close = get_close_matches(plain, similar, n=1, cutoff=0.8)
+    return similar[close[0]] if close else ""
