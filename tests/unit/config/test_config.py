@@ -198,7 +198,7 @@ def test_no_other_variable_is_expanded(directory: Path) -> None:
 
 def test_a_certificate_in_the_place_of_the_key_is_refused(directory: Path) -> None:
     path = write(directory)
-    (directory / "private.key").write_text(CERTIFICATE)
+    (directory / "private.key").write_text((directory / "certificate.pem").read_text())
     assert "holds no PEM private key; put" in refusal(path)
 
 
