@@ -19,6 +19,7 @@ from iot_jobs_agent.aws.nodelay import set_tcp_nodelay
 from iot_jobs_agent.aws.requests import Requests
 from iot_jobs_agent.aws.sdk import SdkError, hand_over, new_bootstrap
 from iot_jobs_agent.aws.subscriptions import LOG_EVERY, Subscriptions
+from iot_jobs_agent.aws.tls import TlsContexts
 from iot_jobs_agent.config.values import Aws
 from iot_jobs_agent.core.backoff import delay_s
 from iot_jobs_agent.core.events import Connected, Disconnected, Notified
@@ -34,6 +35,7 @@ CONNECT_HINTS = {
     "AWS_IO_SOCKET_CLOSED": "is the certificate active, and does its policy allow iot:Connect with this client id?",
     "AWS_ERROR_MQTT_UNEXPECTED_HANGUP": "does the certificate's policy allow iot:Connect with this client id?",
     "AWS_IO_TLS_ERROR_NEGOTIATION_FAILURE": "is root_ca the authority of this endpoint, and is the clock right?",
+    "CredentialsError": "the agent looks at the files again each time it tries to connect",
     "AWS_IO_DNS_INVALID_NAME": "check aws.endpoint and the device's DNS",
     # The SDK takes 10 to 30 s to report a server certificate that it does not trust.
     "TimeoutError": "is that port open, is root_ca the authority of this endpoint, and is the clock right?",
@@ -63,7 +65,8 @@ class Connection:
         self._warn = warn
         self._topics = messages.Topics(aws.thing_name)
         self._bootstrap = new_bootstrap()
-        self.requests = Requests(aws, self._bootstrap, warn)
+        self._tls = TlsContexts(aws, warn)
+        self.requests = Requests(aws, self._bootstrap, self._tls, warn)
         filters = self._topics.answers(namespaces)
         filters += self._topics.notifications(namespaces, with_api_text_form=aws.api_text_topics)
         self._subscriptions = Subscriptions(filters, warn)
@@ -94,7 +97,7 @@ class Connection:
     async def _connect(self, failures: int) -> MqttConnection | None:
         """Connect and return the connection; None if that failed."""
         try:
-            connection = MqttConnection(self._aws, self._bootstrap, self._hear)
+            connection = MqttConnection(self._aws, self._bootstrap, self._tls, self._hear)
             await connection.open(self._aws.connect_timeout_s)
         except SdkError as error:
             if failures % LOG_EVERY == 0:

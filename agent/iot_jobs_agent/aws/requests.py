@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from iot_jobs_agent.aws import messages
 from iot_jobs_agent.aws.https import list_over_https
 from iot_jobs_agent.aws.sdk import SdkError
+from iot_jobs_agent.aws.tls import TlsContexts
 from iot_jobs_agent.config.values import Aws
 from iot_jobs_agent.core.effects import Update
 from iot_jobs_agent.core.job import ExecutionId
@@ -21,10 +22,11 @@ if TYPE_CHECKING:
 class Requests:
     """The requests of one thing. `connection` is the connection to send on, or None while there is none."""
 
-    def __init__(self, aws: Aws, client_bootstrap: Any, warn: Callable[..., Any]) -> None:
+    def __init__(self, aws: Aws, client_bootstrap: Any, tls: TlsContexts, warn: Callable[..., Any]) -> None:
         self.connection: MqttConnection | None = None
         self._aws = aws
         self._bootstrap = client_bootstrap
+        self._tls = tls
         self._warn = warn
         self._topics = messages.Topics(aws.thing_name)
         self._awaiting: dict[str, tuple[str, asyncio.Future[tuple[str, messages.Json]]]] = {}  # topic, answer
@@ -95,7 +97,7 @@ class Requests:
         return messages.parse_execution(message, namespace, body.get("executionNumber", 1))
 
     async def _list_over_https(self, namespace: str) -> tuple[ExecutionId, ...]:
-        message = await list_over_https(self._aws, namespace, self._bootstrap)
+        message = await list_over_https(self._aws, namespace, self._bootstrap, self._tls)
         return messages.parse_pending(message, namespace)
 
     async def _send(self, topic: str, body: dict[str, Any]) -> messages.Json:

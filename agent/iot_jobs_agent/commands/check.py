@@ -29,7 +29,9 @@ def main(arguments: Sequence[str]) -> int:
         return os.EX_CONFIG
     settings = load(chosen.config)
     print(f"ok     configuration {chosen.config}")
-    network = [] if chosen.offline else asyncio.run(_network(settings))  # with a key that root alone may read
+    network = _credentials(settings)  # all of it with a key that root alone may read
+    if all(is_ok for is_ok, _ in network) and not chosen.offline:
+        network += asyncio.run(_network(settings))
     become_owner(settings.agent.state_directory)
     findings = [_state_directory(settings.agent.state_directory), _clock(), *asyncio.run(_handlers(settings)), *network]
     for is_ok, line in findings:
@@ -54,6 +56,13 @@ def _clock() -> tuple[bool, str]:
     if now >= EARLIEST:
         return True, f"clock {now:%Y-%m-%d %H:%M:%S} UTC"
     return False, f"the clock says {now:%Y-%m-%d}: certificates will not be valid yet; let it synchronise first."
+
+
+def _credentials(settings: Config) -> list[tuple[bool, str]]:
+    from iot_jobs_agent.aws.tls import credentials_problem  # noqa: PLC0415 - not needed to report a wrong configuration
+
+    problem = credentials_problem(settings.aws)
+    return [(False, f"{problem}.") if problem else (True, f"certificate {settings.aws.certificate} and its key")]
 
 
 async def _network(settings: Config) -> list[tuple[bool, str]]:

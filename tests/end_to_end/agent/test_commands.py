@@ -1,6 +1,5 @@
 """The commands, as people run them."""
 
-import asyncio
 import json
 import os
 import shlex
@@ -11,25 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from agents import command, run
 
 ROOT = Path(__file__).parents[3]
 ECHO = {"operation": "run-command", "params": {"command": "echo hi"}}
-
-
-def command(*arguments: str, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
-    """Run `iot-jobs-agent` and return what it printed."""
-    return subprocess.run(
-        [sys.executable, "-m", "iot_jobs_agent", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=55,
-        check=False,
-        cwd=cwd,
-    )
-
-
-async def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    return await asyncio.to_thread(command, *arguments)
 
 
 async def test_run_once_handles_what_is_pending_and_exits_with_0_if_all_succeeded(
