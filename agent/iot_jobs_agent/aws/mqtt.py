@@ -5,6 +5,7 @@ loop. All methods belong to the loop's thread.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -56,13 +57,15 @@ class MqttConnection:
         try:
             await wait_for(opening, timeout_s)
         except SdkError:
-            opening.add_done_callback(lambda late: late.exception() or connection.disconnect())
+            opening.add_done_callback(lambda late: None if late.exception() else _disconnect(connection))
             raise
 
     def publish(self, topic: str, text: str) -> None:
-        """Send a message at QoS 1. Raises SdkError."""
+        """Send a message at QoS 1. Raises SdkError if it cannot even be sent."""
         with sdk_errors():
-            self._connection.publish(topic, text, mqtt.QoS.AT_LEAST_ONCE)
+            future, _ = self._connection.publish(topic, text, mqtt.QoS.AT_LEAST_ONCE)
+            if future.done():
+                future.result()
 
     async def subscribe(self, topic_filter: str) -> None:
         """Subscribe at QoS 1. Raises SdkError, also if the broker refuses the subscription."""
@@ -79,24 +82,24 @@ class MqttConnection:
 
     async def close(self) -> None:
         """Disconnect. The broker keeps the session, so that it queues notifications for us. Never raises."""
-        try:
+        with contextlib.suppress(SdkError):
             with sdk_errors():
                 closing = self._connection.disconnect()
             await wait_for(closing, GRACE_S)
-        except SdkError:
-            pass
 
     def abandon(self) -> None:
         """Let go of a lost connection without waiting, so that it does not reconnect by itself. Never raises."""
-        try:
-            with sdk_errors():
-                self._connection.disconnect()
-        except SdkError:
-            pass
+        _disconnect(self._connection)
 
     def _on_lost(self, why: str) -> None:
         self.why_lost = why
         self.lost.set()
+
+
+def _disconnect(connection: Any) -> None:
+    """Disconnect without waiting; on any thread. Never raises."""
+    with contextlib.suppress(SdkError), sdk_errors():
+        connection.disconnect()
 
 
 def _sdk_connection(aws: Aws, client_bootstrap: Any, tls: TlsContexts, on_lost: Callable[..., None]) -> Any:
