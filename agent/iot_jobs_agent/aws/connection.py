@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from iot_jobs_agent.aws import messages
+from iot_jobs_agent.aws.handshake import handshake_problem, mqtt_server
 from iot_jobs_agent.aws.mqtt import MqttConnection
 from iot_jobs_agent.aws.nodelay import set_tcp_nodelay
 from iot_jobs_agent.aws.requests import Requests
@@ -34,11 +35,16 @@ CONNECT_HINT = "check the network and [aws] in the configuration with `iot-jobs-
 CONNECT_HINTS = {
     "AWS_IO_SOCKET_CLOSED": "is the certificate active, and does its policy allow iot:Connect with this client id?",
     "AWS_ERROR_MQTT_UNEXPECTED_HANGUP": "does the certificate's policy allow iot:Connect with this client id?",
-    "AWS_IO_TLS_ERROR_NEGOTIATION_FAILURE": "is root_ca the authority of this endpoint, and is the clock right?",
     "CredentialsError": "the agent looks at the files again each time it tries to connect",
     "AWS_IO_DNS_INVALID_NAME": "check aws.endpoint and the device's DNS",
-    # The SDK takes 10 to 30 s to report a server certificate that it does not trust.
-    "TimeoutError": "is that port open, is root_ca the authority of this endpoint, and is the clock right?",
+    "TimeoutError": "is that port open, and does it speak MQTT over TLS?",
+}
+SAY_LITTLE = {  # names of the SDK behind which TLS can be; it takes 10 to 30 s for a certificate that it does not trust
+    "AWS_ERROR_MQTT_UNEXPECTED_HANGUP",
+    "AWS_IO_SOCKET_CLOSED",
+    "AWS_IO_TLS_ERROR_NEGOTIATION_FAILURE",
+    "AWS_IO_TLS_ERROR_READ_FAILURE",
+    "TimeoutError",
 }
 
 Log: TypeAlias = Callable[..., Any]
@@ -107,12 +113,20 @@ class Connection:
                     port=self._aws.port,
                     attempt=failures + 1,
                     why=str(error),
-                    hint=CONNECT_HINTS.get(error.name, CONNECT_HINT),
+                    hint=await self._connect_hint(error),
                 )
             return None
         set_tcp_nodelay(self._aws.port)
         self.requests.connection = connection
         return connection
+
+    async def _connect_hint(self, error: SdkError) -> str:
+        """Return what to look at. If TLS may be the reason, this asks the server once more, with Python's `ssl`."""
+        if self._aws.tls and error.name in SAY_LITTLE:
+            problem = await handshake_problem(self._aws, mqtt_server(self._aws), error)
+            if problem:
+                return problem
+        return CONNECT_HINTS.get(error.name, CONNECT_HINT)
 
     async def _serve(self, connection: MqttConnection) -> None:
         """Announce the connection once every subscription has been tried, and wait until the connection is lost."""

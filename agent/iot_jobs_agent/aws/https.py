@@ -37,7 +37,7 @@ async def list_over_https(
             status, body = await _get(aws, path, client_bootstrap, tls or TlsContexts(aws))
     except (TimeoutError, SdkError) as error:
         where = f"https://{aws.https_endpoint}:{aws.https_port}"
-        raise RequestUnanswered(f"{where}: {str(error) or 'no answer in time'}") from None
+        raise RequestUnanswered(f"{where}: {str(error) or 'no answer in time'}") from error
     if status != 200:  # noqa: PLR2004 - OK
         raise RequestRefused(f"HTTP {status}", _message_of(body))
     return messages.parse_object(body)

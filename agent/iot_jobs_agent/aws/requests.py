@@ -48,7 +48,7 @@ class Requests:
                     return await self._list_over_https(namespace), True
                 except (RequestRefused, RequestUnanswered) as error:
                     self._warn("the list over HTTPS failed, asking for its head", namespace=namespace, why=str(error))
-            head = await self._describe(namespace, "$next", messages.describe_request(0, with_document=False))
+            head = await self.describe_next(namespace)
             return ((head.id,) if head else ()), False
         try:
             message = await self._send(self._topics.get, {})
@@ -68,6 +68,15 @@ class Requests:
         if found is None or found.id != execution:
             raise messages.MalformedMessageError(f"the answer about {execution} is about something else")
         return found
+
+    async def describe_next(self, namespace: str) -> messages.ServiceExecution | None:
+        """Return the execution that the service would give next, without its document; None if nothing is pending.
+
+        Raises:
+            RequestRefused, RequestUnanswered: the service refused to tell, or did not answer.
+            MalformedMessageError: the answer made no sense.
+        """
+        return await self._describe(namespace, "$next", messages.describe_request(0, with_document=False))
 
     async def update(self, update: Update) -> None:
         """Send an update of an execution.

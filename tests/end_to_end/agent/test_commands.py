@@ -122,7 +122,7 @@ async def test_check_says_which_root_is_not_there(device: Any, thing: str) -> No
 async def test_check_blames_the_network_for_what_the_network_does(device: Any, thing: str) -> None:
     device.sections["aws"]["https_port"] = 1
     checked = await run("check", "--config", str(device.write_config()))
-    assert "aws.https_endpoint: cannot be reached" in checked.stdout
+    assert "aws.https_endpoint: localhost port 1 cannot be reached" in checked.stdout
 
 
 @pytest.mark.parametrize("what", ["status", "jobs"])
