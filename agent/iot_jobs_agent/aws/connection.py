@@ -27,10 +27,13 @@ from iot_jobs_agent.core.events import Connected, Disconnected, Notified
 from iot_jobs_agent.errors import RequestUnanswered
 
 LASTING_S = 30.0  # after a connection that lasted this long, the back-off starts over
+TAKEN_OVER_WITHIN_S = 60.0  # two clients of one id each wait up to 30 s before they take the connection back
+TAKEN_OVER_IN_A_ROW = 3
 HEARD_KEPT = 500  # messages that may wait for the loop; losing one is safe: we poll, and repeat unanswered requests
 MALFORMED_KEPT = 1000  # how many topics of malformed messages we remember, to bound the memory
 
 PUBLISH_HINT = "twice in a row: does the certificate's policy allow iot:Publish on the first of these?"
+CLIENT_ID_HINT = "AWS IoT ends the older connection of the two; give each a client id of its own"
 CONNECT_HINT = "check the network and [aws] in the configuration with `iot-jobs-agent check`"
 CONNECT_HINTS = {
     "AWS_IO_SOCKET_CLOSED": "is the certificate active, and does its policy allow iot:Connect with this client id?",
@@ -81,6 +84,8 @@ class Connection:
         self._answers: deque[tuple[str, bytes]] = deque(maxlen=HEARD_KEPT)
         self._malformed: set[str] = set()
         self._lost_on = ""
+        self._connected_at = -TAKEN_OVER_WITHIN_S
+        self._idle_losses = 0
 
     async def run(self) -> None:
         """Stay connected until cancelled."""
@@ -136,6 +141,7 @@ class Connection:
             lost = group.create_task(_wait(connection.lost))
             await asyncio.wait({tried, lost}, return_when=asyncio.FIRST_COMPLETED)
             if not connection.lost.is_set():
+                self._connected_at = time.monotonic()
                 self._info("connected", endpoint=self._aws.endpoint, client_id=self._aws.client_id)
                 self._post(Connected(random.random()))  # noqa: S311 - jitter, no secret
             await lost
@@ -153,9 +159,23 @@ class Connection:
         first = unanswered[0] if unanswered else ""
         is_request_again = bool(first) and first == self._lost_on and not self._subscriptions.has(first)
         hint = {"hint": PUBLISH_HINT} if is_request_again else {}
+        if self._was_taken_over_again(unanswered):
+            hint = {"hint": f"does another client use the client id {self._aws.client_id}? {CLIENT_ID_HINT}"}
         self._lost_on = first
         self._warn("connection lost", why=connection.why_lost, unanswered=", ".join(unanswered[:3]), **hint)
         self._subscriptions.blame(connection)
+
+    def _was_taken_over_again(self, unanswered: list[str]) -> bool:
+        """Return whether several short connections in a row ended while nothing was unanswered.
+
+        That is how it looks if another client connects with our client id, because AWS IoT then ends ours
+        (AWS IoT developer guide, page mqtt).
+        """
+        if time.monotonic() - self._connected_at > TAKEN_OVER_WITHIN_S:
+            self._idle_losses = 0
+        elif not unanswered:
+            self._idle_losses += 1
+        return not unanswered and self._idle_losses >= TAKEN_OVER_IN_A_ROW
 
     def _hear(self, topic: str, payload: bytes) -> None:
         """Take a message, on an SDK thread. Refers to no MqttConnection, because the SDK keeps this method alive."""

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from iot_jobs_agent.aws.mqtt import MqttConnection
 
 
+SILENT_IN_A_ROW = 2  # AWS IoT drops what a policy does not let a client receive, and says nothing
+
+
 class Requests:
     """The requests of one thing. `connection` is the connection to send on, or None while there is none."""
 
@@ -29,6 +32,7 @@ class Requests:
         self._tls = tls
         self._warn = warn
         self._topics = messages.Topics(aws.thing_name)
+        self._silent_requests = 0  # in a row, without any answer in between
         self._awaiting: dict[str, tuple[str, asyncio.Future[tuple[str, messages.Json]]]] = {}  # topic, answer
 
     async def pending(self, namespace: str, *, is_complete: bool) -> tuple[tuple[ExecutionId, ...], bool]:
@@ -91,12 +95,15 @@ class Requests:
 
     def on_answer(self, topic: str, message: messages.Json) -> None:
         """Hand an answer to the request that waits for it. Ignore it if there is none, or its topic does not match."""
+        self._silent_requests = 0
         asked, awaiting = self._awaiting.get(str(message.get("clientToken", "")), ("", None))
         if awaiting is not None and not awaiting.done() and topic.rpartition("/")[0] == asked:
             awaiting.set_result((topic, message))
 
     def fail(self, error: AgentError, topic: str = "") -> None:
-        """Fail the requests that were sent on `topic`, or all of them if it is empty."""
+        """Fail the requests that were sent on `topic`, or all of them if it is empty, because the connection ended."""
+        if not topic:
+            self._silent_requests = 0
         for asked, awaiting in self._awaiting.values():
             if not awaiting.done() and topic in ("", asked):
                 awaiting.set_exception(error)
@@ -122,11 +129,23 @@ class Requests:
             connection.publish(topic, json.dumps({**body, "clientToken": token}))
             async with asyncio.timeout(self._aws.request_timeout_s):
                 answered, message = await awaiting
-        except (TimeoutError, SdkError) as error:
-            raise RequestUnanswered(f"{topic}: {str(error) or 'no answer in time'}") from None
+        except SdkError as error:
+            raise RequestUnanswered(f"{topic}: {error}") from None
+        except TimeoutError:
+            self._note_silence(connection, topic)
+            raise RequestUnanswered(f"{topic}: no answer in time") from None
         finally:
             self._awaiting.pop(token)
             connection.unanswered.pop(token)
         if answered.endswith("/rejected"):
             raise messages.refusal(message)
         return message
+
+    def _note_silence(self, connection: "MqttConnection", topic: str) -> None:
+        """Warn of the second request in a row without any answer, as long as the connection is the same and lives."""
+        if connection is not self.connection or connection.lost.is_set():
+            return
+        self._silent_requests += 1
+        if self._silent_requests == SILENT_IN_A_ROW:
+            receive = f"does the certificate's policy allow iot:Receive on {self._topics.root}/*?"
+            self._warn("requests stay unanswered on a connection that works", topic=topic, hint=receive)
