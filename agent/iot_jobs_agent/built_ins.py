@@ -11,7 +11,8 @@ class BuiltIn(NamedTuple):
     `template_list` names the param that takes all further args, as a list split at spaces. `path_lists` maps each
     setting that is a list of absolute paths to an example path for messages; `writes_below` is the setting among them
     that lists the directories below which the handler may write. `trusted_files` are the settings that name a file, or
-    a list of files, which the handler runs or trusts.
+    a list of files, which the handler runs or trusts. `uses_proxy` says that it sends HTTPS requests, and takes a
+    setting `proxy`.
     """
 
     spec: str
@@ -20,17 +21,19 @@ class BuiltIn(NamedTuple):
     path_lists: Mapping[str, str] = {}
     writes_below: str = ""
     trusted_files: tuple[str, ...] = ()
+    uses_proxy: bool = False
 
 
 RUN_COMMAND = "run-command"
 BUILT_INS: Mapping[str, BuiltIn] = {
-    "collect-logs": BuiltIn("iot_jobs_handlers.collect_logs:HANDLER", trusted_files=("ca_file",)),
+    "collect-logs": BuiltIn("iot_jobs_handlers.collect_logs:HANDLER", trusted_files=("ca_file",), uses_proxy=True),
     "download-file": BuiltIn(
         "iot_jobs_handlers.download_file:HANDLER",
         ("url", "path"),
         path_lists={"roots": "/srv/data"},
         writes_below="roots",
         trusted_files=("ca_file",),
+        uses_proxy=True,
     ),
     "install-packages": BuiltIn("iot_jobs_handlers.packages:INSTALL", template_list="packages"),
     "reboot": BuiltIn("iot_jobs_handlers.reboot:HANDLER"),

@@ -121,13 +121,13 @@ class Connection:
                     hint=await self._connect_hint(error),
                 )
             return None
-        set_tcp_nodelay(self._aws.port)
+        set_tcp_nodelay(self._aws.proxy.port if self._aws.proxy else self._aws.port)
         self.requests.connection = connection
         return connection
 
     async def _connect_hint(self, error: SdkError) -> str:
         """Return what to look at. If TLS may be the reason, this asks the server once more, with Python's `ssl`."""
-        if self._aws.tls and error.name in SAY_LITTLE:
+        if self._aws.tls and (error.name in SAY_LITTLE or self._aws.proxy):
             problem = await handshake_problem(self._aws, mqtt_server(self._aws), error)
             if problem:
                 return problem

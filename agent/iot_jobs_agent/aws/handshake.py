@@ -8,17 +8,18 @@ import contextlib
 import ssl
 from typing import NamedTuple
 
+from iot_jobs_agent.aws.proxy import open_through
 from iot_jobs_agent.aws.sdk import SdkError
 from iot_jobs_agent.aws.tls import (
     ALPN_HTTP,
     ALPN_MQTT,
     ALPN_PORT,
-    CredentialsError,
     credentials_problem,
     python_context,
     read_credentials,
 )
 from iot_jobs_agent.config.values import Aws
+from iot_jobs_agent.errors import AgentError
 
 HANDSHAKE_S = 5.0
 ALERT_S = (
@@ -79,7 +80,7 @@ async def speaks_http(aws: Aws, server: Server) -> bool:
             with contextlib.closing(writer):
                 writer.write(b"GET / HTTP/1.0\r\n\r\n")
                 return (await reader.read(5)).startswith(b"HTTP/")
-    except (OSError, TimeoutError, CredentialsError):
+    except (OSError, TimeoutError, AgentError):
         return False
 
 
@@ -92,7 +93,7 @@ async def _problem(aws: Aws, server: Server, *, with_certificate: bool) -> str:
             f"{server.host_key}: {server} does not answer; "
             f"check the network, a firewall on the way, and {server.port_key}"
         )
-    except (OSError, CredentialsError) as error:
+    except (OSError, AgentError) as error:
         return _sentence(aws, server, error)
     with contextlib.closing(writer):
         try:
@@ -113,11 +114,19 @@ async def _open(
     if server.port == ALPN_PORT:
         context.set_alpn_protocols([server.alpn])
     limit_s = min(HANDSHAKE_S, aws.connect_timeout_s / 2)
-    return await asyncio.open_connection(server.host, server.port, ssl=context, ssl_handshake_timeout=limit_s)
+    reader, writer = await open_through(aws.proxy, server.host, server.port)
+    try:
+        await writer.start_tls(context, server_hostname=server.host, ssl_handshake_timeout=limit_s)
+    except BaseException:
+        writer.transport.abort()
+        raise
+    return reader, writer
 
 
 def _sentence(aws: Aws, server: Server, error: Exception) -> str:
     match error:
+        case AgentError():
+            return str(error)
         case ssl.SSLCertVerificationError():
             return _distrust(aws, server, error)
         case ssl.SSLError() if "ALERT" in (error.reason or ""):

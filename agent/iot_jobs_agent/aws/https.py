@@ -7,6 +7,7 @@ from urllib.parse import quote
 from awscrt import http, io
 
 from iot_jobs_agent.aws import messages
+from iot_jobs_agent.aws.proxy import sdk_options
 from iot_jobs_agent.aws.sdk import SdkError, new_bootstrap, sdk_errors, wait_for
 from iot_jobs_agent.aws.tls import ALPN_HTTP, TlsContexts
 from iot_jobs_agent.config.values import Aws
@@ -49,7 +50,8 @@ async def _get(aws: Aws, path: str, client_bootstrap: Any, tls: TlsContexts) -> 
         options = tls.make(port, ALPN_HTTP).new_connection_options()
         options.set_server_name(host)
         bootstrap = client_bootstrap or new_bootstrap()
-        connecting = http.HttpClientConnection.new(host, port, bootstrap, io.SocketOptions(), options)
+        proxy = sdk_options(aws.proxy)
+        connecting = http.HttpClientConnection.new(host, port, bootstrap, io.SocketOptions(), options, proxy)
     connection = await wait_for(connecting)
     try:
         body = bytearray()

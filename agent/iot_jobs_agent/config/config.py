@@ -65,11 +65,14 @@ def problems(path: Path, environ: Mapping[str, str] = os.environ) -> list[str]:
 def load_handlers(path: Path | None) -> Config:
     """Read and check the file for a command that does not connect; None means the defaults. Blocks.
 
-    `[aws]` may be missing. It is ignored, and so are the files that it names. Raises ConfigError like `load`.
+    `[aws]` may be missing. Only its proxy counts; the files that it names are not looked at.
+    Raises ConfigError like `load`.
     """
     table, found = ({}, []) if path is None else _parse(path)
     if not found:
-        config, found = _validate(table | {"aws": _NOWHERE}, {})
+        aws = table.get("aws")
+        proxy = {"proxy": aws["proxy"]} if isinstance(aws, dict) and "proxy" in aws else {}  # handlers use it too
+        config, found = _validate(table | {"aws": _NOWHERE | proxy}, {})
         if config is not None:
             found = list(_handler_checks(config, path or Path("/nonexistent")))
             if not found:

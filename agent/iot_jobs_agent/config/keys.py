@@ -11,6 +11,7 @@ from datetime import date, time
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import unquote, urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -22,7 +23,8 @@ from pydantic import (
     field_validator,
 )
 
-from iot_jobs_agent.config.values import Agent, Aws, Config, Handlers, HandlerTable, NamespaceEntry
+from iot_jobs_agent.built_ins import BUILT_INS
+from iot_jobs_agent.config.values import Agent, Aws, Config, Handlers, HandlerTable, NamespaceEntry, Proxy
 from iot_jobs_agent.handler import HANDLER_NAME, Manifest
 
 _HOST_LABEL = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)")
@@ -70,6 +72,22 @@ def _client_id(value: str) -> str:
     return value
 
 
+def _proxy(url: str) -> str:
+    if url and not _is_proxy(url):
+        raise ValueError("is not the address of an HTTP proxy; write it like http://proxy.example:3128, with its port")
+    return url
+
+
+def _is_proxy(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        _host(parts.hostname or "")
+        is_address = parts.scheme == "http" and bool(parts.port) and parts.path in {"", "/"}
+        return is_address and not parts.query and not parts.fragment and url.isprintable()
+    except ValueError:
+        return False
+
+
 ConfigPath = Annotated[Path, Field(strict=False), BeforeValidator(_expanded), AfterValidator(_absolute)]
 Host = Annotated[str, AfterValidator(_host)]
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -92,6 +110,7 @@ class AwsTable(_Table):
     certificate: ConfigPath
     private_key: ConfigPath
     root_ca: ConfigPath
+    proxy: Annotated[str, AfterValidator(_proxy)] = ""
     tls: bool = True
     default_namespace: bool = True
     api_text_topics: bool = True
@@ -104,6 +123,7 @@ class AwsTable(_Table):
         followed = {
             "https_endpoint": self.https_endpoint or self.endpoint,
             "client_id": self.client_id or self.thing_name,
+            "proxy": _proxy_values(self.proxy) if self.proxy else None,
         }
         return Aws(**dict(self) | followed)
 
@@ -162,8 +182,22 @@ class ConfigFile(_Table):
             agent=Agent(**dict(self.agent)),
             handlers=Handlers(**dict(self.handlers)),
             namespaces=tuple(NamespaceEntry(**dict(entry)) for entry in self.namespaces),
-            handler={name: _handler_table(table) for name, table in self.handler.items()},
+            handler=self._handler_tables(),
         )
+
+    def _handler_tables(self) -> dict[str, HandlerTable]:
+        """Return the tables of all handlers. Built-ins that send HTTPS requests get the proxy of [aws] as a setting."""
+        tables: dict[str, Mapping[str, Any]] = dict(self.handler)
+        for name, built_in in BUILT_INS.items():
+            if self.aws.proxy and built_in.uses_proxy:
+                tables[name] = {"proxy": self.aws.proxy, **tables.get(name, {})}
+        return {name: _handler_table(table) for name, table in tables.items()}
+
+
+def _proxy_values(url: str) -> Proxy:
+    parts = urlsplit(url)
+    user, password = unquote(parts.username or ""), unquote(parts.password or "")
+    return Proxy(parts.hostname or "", parts.port or 0, user, password)
 
 
 def _handler_table(table: Mapping[str, Any]) -> HandlerTable:

@@ -71,6 +71,16 @@ def test_a_client_id_and_an_https_endpoint_of_their_own_are_kept(directory: Path
     assert (config.aws.client_id, config.aws.https_endpoint) == ("pi-agent", "localhost")
 
 
+def test_field_f7_the_proxy_of_aws_reaches_the_handlers_that_use_it(directory: Path) -> None:
+    proxy = "http://a%40b:c@proxy.example:3128"
+    config = load(write(directory, aws=f'proxy = "{proxy}"', rest="[handler.download-file]\nmax_mb = 3"), {})
+    assert config.aws.proxy == ("proxy.example", 3128, "a@b", "c")
+    assert repr(config.aws.proxy) == "proxy.example port 3128"
+    assert config.handler_settings("download-file") == {"proxy": proxy, "max_mb": 3}
+    assert config.handler_settings("collect-logs") == {"proxy": proxy}
+    assert config.handler_settings("write-file") == {}
+
+
 def test_the_configuration_cannot_be_changed_afterwards(directory: Path) -> None:
     config = load(write(directory), {})
     with pytest.raises(AttributeError):
@@ -107,6 +117,9 @@ def test_a_file_that_is_not_text_is_one_sentence(directory: Path) -> None:
         (f'thing_name = "{"x" * 129}"', "aws.thing_name", "use such a name"),
         ('client_id = "$pi"', "aws.client_id", "choose another"),
         (f'client_id = "{"ü" * 65}"', "aws.client_id", "choose another"),
+        ('proxy = "proxy.example:3128"', "aws.proxy", "write it like http://proxy.example:3128"),
+        ('proxy = "https://proxy.example:3128"', "aws.proxy", "write it like http://proxy.example:3128"),
+        ('proxy = "http://proxy.example"', "aws.proxy", "with its port"),
         ("port = 0", "aws.port", "it should be greater than or equal to 1"),
         ("https_port = 65536", "aws.https_port", "it should be less than or equal to 65535"),
         ('port = "8883"', "aws.port", "it should be a valid integer"),

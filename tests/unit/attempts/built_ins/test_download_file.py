@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from pydantic import ValidationError
+from tests.support.proxies import running_proxy
 
 from iot_jobs_handlers.download_file import HANDLER, Params
 
@@ -397,3 +398,13 @@ def test_its_note_names_no_query(tmp_path: Path) -> None:
 def test_it_says_what_it_is() -> None:
     declared: dict[str, Any] = HANDLER.manifest.model_dump()
     assert (declared["name"], declared["on_interrupt"]) == ("download-file", "rerun")
+
+
+def test_field_f7_a_download_goes_through_the_proxy(download: Download, root: Path) -> None:
+    with running_proxy("device:pass:word") as port:
+        ended = download({"proxy": f"http://device:pass%3Aword@127.0.0.1:{port}"})
+        assert (ended.word, (root / "file").read_bytes() == DATA) == ("succeeded", True)
+        (root / "file").unlink()
+        refused = download({"proxy": f"http://device:other@127.0.0.1:{port}"})
+    assert refused.word != "succeeded"
+    assert refused.reason == "the proxy does not let the connection through (it answered 407)"
