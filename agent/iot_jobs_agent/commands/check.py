@@ -1,6 +1,7 @@
 """`iot-jobs-agent check`: finds whatever can be found wrong before the first job, and says how to fix it."""
 
 import asyncio
+import contextlib
 import os
 import pwd
 from collections.abc import Sequence
@@ -8,9 +9,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeAlias
 
+from iot_jobs_agent.built_ins import RUN_COMMAND
 from iot_jobs_agent.commands import options
 from iot_jobs_agent.commands.terminal import printable
 from iot_jobs_agent.config.config import load, problems
+from iot_jobs_agent.config.spelling import advice
 from iot_jobs_agent.config.values import Config
 from iot_jobs_agent.errors import StateDirectoryError
 from iot_jobs_agent.state import directory as state_directory
@@ -109,8 +112,23 @@ async def _handlers(settings: Config) -> list[Finding]:
             findings.append((False, f"handlers.enabled: {name} is unavailable: {handler.unavailable}"))
         else:
             findings.append((True, f"handler {name}"))
-    findings += [*_roots(settings), *await _reboot(settings)]
+    findings += [*_programs(settings), *_roots(settings), *await _reboot(settings)]
     return findings or [(False, "handlers.enabled: is empty, every job will be REJECTED; name the handlers to allow.")]
+
+
+def _programs(settings: Config) -> list[Finding]:
+    """Find the `programs` of an enabled run-command that do not exist; each may be installed later."""
+    if RUN_COMMAND not in settings.handlers.enabled:
+        return []
+    programs = map(Path, settings.handler_settings(RUN_COMMAND).get("programs", []))
+    missing = [path for path in programs if not path.exists()]
+    return [(False, f"handler.{RUN_COMMAND}.programs: {path} is not there; {_neighbour(path)}.") for path in missing]
+
+
+def _neighbour(path: Path) -> str:
+    with contextlib.suppress(OSError):
+        return advice(path.name, [entry.name for entry in path.parent.iterdir()], "install it, or correct the path")
+    return "correct the path"
 
 
 def _roots(settings: Config) -> list[Finding]:

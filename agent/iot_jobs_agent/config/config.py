@@ -19,6 +19,7 @@ from pydantic import BaseModel, ValidationError
 from iot_jobs_agent.built_ins import BUILT_INS
 from iot_jobs_agent.config.credentials import file_problem
 from iot_jobs_agent.config.keys import AgentTable, AwsTable, ConfigFile, HandlersTable, NamespaceTable
+from iot_jobs_agent.config.spelling import advice, name_problems, nearest
 from iot_jobs_agent.config.values import SUBSCRIPTIONS_PER_CONNECTION, Config
 from iot_jobs_agent.errors import ConfigError
 from iot_jobs_agent.handler import Manifest
@@ -37,6 +38,11 @@ _TABLES: Mapping[str, type[BaseModel]] = {
     "agent": AgentTable,
     "handlers": HandlersTable,
     "namespaces": NamespaceTable,
+}
+_NAME_FORMS = {  # in words, what the patterns of config.keys ask for
+    "aws.thing_name": "1 to 128 of the characters a-z A-Z 0-9 : _ -",
+    "namespaces.id": "1 to 64 of the characters a-z A-Z 0-9 _ -",
+    "handlers.run_as_users": "1 to 32 of the characters a-z 0-9 _ -, and a letter or _ first",
 }
 _NOWHERE = {  # stands in for [aws] where nothing connects
     "endpoint": "localhost",
@@ -124,22 +130,32 @@ def _sentence(error: "ErrorDetails") -> str:
             return f"{key}: is missing; add it (config.example.toml shows it)."
         case "extra_forbidden":
             return f"{key}: is not a known key; {_spelling(location)}."
+        case "tuple_type":
+            return f'{key}: is not a list; write it in brackets, like {location[-1]} = ["…"].'
+        case "string_type":
+            return f'{key}: is not text; write it in quotation marks, like "…".'
         case "value_error":
             return f"{key}: {error['ctx']['error']}."
         case "model_type" | "dict_type":
             return f"{key}: is not a table; write it as [{key}]."
         case "string_pattern_mismatch":
-            return f"{key}: does not match {error['ctx']['pattern']}; use such a name."
+            return f"{key}: {_wrong_name(location, error)}."
         case _:
             return f"{key}: is not valid; {_SUBJECT.sub('it should', error['msg'], count=1)}."
 
 
 def _spelling(location: list[int | str]) -> str:
-    from difflib import get_close_matches  # noqa: PLC0415 - takes 0.2 MB, and only a misspelt key needs it
-
     table = _TABLES.get(str(location[0]), ConfigFile) if len(location) > 1 else ConfigFile
-    close = get_close_matches(str(location[-1]), table.model_fields, n=1)
-    return f"did you mean {close[0]}" if close else "remove it (config.example.toml has all keys)"
+    return advice(str(location[-1]), table.model_fields, "remove it (config.example.toml has all keys)")
+
+
+def _wrong_name(location: list[int | str], error: "ErrorDetails") -> str:
+    """Return what is wrong with a name, and never the name itself. A built-in that was probably meant is named."""
+    form = _NAME_FORMS.get(".".join(part for part in location if isinstance(part, str)))
+    is_handler = location[0] in {"handler", "handlers"} and location[1:2] != ["run_as_users"]
+    close = nearest(str(error["input"]), BUILT_INS) if is_handler else ""
+    form = form or ("the characters of a handler's name" if is_handler else str(error["ctx"]["pattern"]))
+    return f"does not consist of {form}; {f'did you mean {close}' if close else 'use such a name'}"
 
 
 def _cross_checks(config: Config, path: Path, environ: Mapping[str, str]) -> Iterator[str]:
@@ -162,6 +178,7 @@ def _trust_problems(config: Config, path: Path) -> Iterator[str]:
 def _handler_checks(config: Config, path: Path) -> Iterator[str]:
     for name in config.handler:
         yield from _handler_problems(config, name)
+    yield from name_problems(config)
     yield from _path_list_problems(config)
     yield from _root_problems(config, path)
 

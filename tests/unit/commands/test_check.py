@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tests.support.configs import config_of
 
-from iot_jobs_agent.commands.check import _reboot, _roots
+from iot_jobs_agent.commands.check import _programs, _reboot, _roots
 from iot_jobs_agent.state.owner import acting_as_owner
 
 AsNobody = Callable[[], AbstractContextManager[None]]
@@ -26,6 +26,18 @@ def test_field_f3_roots_are_judged_as_the_agents_user_sees_them(tmp_path: Path, 
         (_, closed), (_, not_seen) = _roots(settings)
     assert closed.startswith("handler.write-file.roots: /etc cannot be written by user nobody; ")
     assert not_seen.startswith(f"handler.write-file.roots: {hidden} is not there, or hidden from user nobody; ")
+
+
+def test_field_f9_a_program_that_is_not_there_is_named_with_its_neighbour(tmp_path: Path) -> None:
+    (tmp_path / "echo").touch()
+    programs = [str(tmp_path / name) for name in ("echo", "ecoh", "zzzzzz")] + ["/nowhere/at/all"]
+    tables = {"handlers": {"enabled": ["run-command"]}, "handler": {"run-command": {"programs": programs}}}
+    lines = [line for _, line in _programs(config_of(tmp_path, **tables))]
+    assert lines == [
+        f"handler.run-command.programs: {tmp_path}/ecoh is not there; did you mean echo.",
+        f"handler.run-command.programs: {tmp_path}/zzzzzz is not there; install it, or correct the path.",
+        "handler.run-command.programs: /nowhere/at/all is not there; correct the path.",
+    ]
 
 
 def test_field_f3_root_looks_into_another_users_state_directory_as_that_user(

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from iot_jobs_agent.built_ins import BUILT_INS
 from iot_jobs_agent.config.config import load, problems
 from iot_jobs_agent.config.keys import AgentTable, AwsTable, ConfigFile, HandlersTable, NamespaceTable
 from iot_jobs_agent.errors import ConfigError
@@ -71,6 +72,47 @@ def test_a_client_id_and_an_https_endpoint_of_their_own_are_kept(directory: Path
     assert (config.aws.client_id, config.aws.https_endpoint) == ("pi-agent", "localhost")
 
 
+@pytest.mark.parametrize(
+    ("rest", "key", "fix"),
+    [
+        ('[handler.run-command]\nprogram = ["/bin/echo"]', "handler.run-command.program", "did you mean programs"),
+        ("[handler.run-command]\ntimeout = 5", "handler.run-command.timeout", "did you mean timeout_s"),
+        ("[handler.write-file]\ncolour = 5", "handler.write-file.colour", "remove it"),
+        ('[handler.runcommand]\nprograms = ["/bin/echo"]', "handler.runcommand", "did you mean [handler.run-command]"),
+        ('[handlers]\nenabled = ["run_command"]', "handlers.enabled[0]", "did you mean run-command"),
+        ('[handlers]\nenabled = ["runcommand"]', "handlers.enabled[0]", "did you mean run-command"),
+        (
+            '[handlers]\nenabled = "run-command"',
+            "handlers.enabled",
+            "is not a list; write it in brackets, like enabled",
+        ),
+    ],
+)
+def test_field_f9_a_misspelt_name_is_refused_with_the_one_that_was_meant(
+    directory: Path, rest: str, key: str, fix: str
+) -> None:
+    sentence = refusal(write(directory, rest=rest))
+    assert sentence.startswith(f"{key}: ")
+    assert fix in sentence
+    assert "tuple" not in sentence
+    assert "^[" not in sentence
+
+
+def test_field_f9_a_handler_of_ones_own_may_be_called_almost_like_a_built_in(directory: Path) -> None:
+    (directory / "handlers").mkdir()
+    (directory / "handlers" / "runcommand").write_text("#!/bin/sh\n")
+    tables = f'[handlers]\ndirectories = ["{directory}/handlers"]\nenabled = ["runcommand"]\n'
+    assert problems(write(directory, rest=f"{tables}[handler.runcommand]\nmy_own = 1"), {}) == []
+
+
+def test_field_f9_every_setting_that_the_example_shows_is_known_for_its_built_in() -> None:
+    uncommented = re.sub(r"^# (?=[a-z_]+ = )", "", EXAMPLE.read_text(), flags=re.MULTILINE)
+    for name, built_in in BUILT_INS.items():
+        table = re.search(rf"^\[handler\.{name}\]\n((?:.+\n|\n)*?)(?=^\[|\Z)", uncommented, re.MULTILINE)
+        keys = set(re.findall(r"^([a-z_]+) = ", table[1], re.MULTILINE)) if table else set()
+        assert keys - set(Manifest.model_fields) <= built_in.known_settings, name
+
+
 def test_field_f7_the_proxy_of_aws_reaches_the_handlers_that_use_it(directory: Path) -> None:
     proxy = "http://a%40b:c@proxy.example:3128"
     config = load(write(directory, aws=f'proxy = "{proxy}"', rest="[handler.download-file]\nmax_mb = 3"), {})
@@ -117,6 +159,8 @@ def test_a_file_that_is_not_text_is_one_sentence(directory: Path) -> None:
         (f'thing_name = "{"x" * 129}"', "aws.thing_name", "use such a name"),
         ('client_id = "$pi"', "aws.client_id", "choose another"),
         (f'client_id = "{"ü" * 65}"', "aws.client_id", "choose another"),
+        ('thing_name = "pi kitchen"', "aws.thing_name", "a-z A-Z 0-9 : _ -"),
+        ("endpoint = 5", "aws.endpoint", "write it in quotation marks"),
         ('proxy = "proxy.example:3128"', "aws.proxy", "write it like http://proxy.example:3128"),
         ('proxy = "https://proxy.example:3128"', "aws.proxy", "write it like http://proxy.example:3128"),
         ('proxy = "http://proxy.example"', "aws.proxy", "with its port"),
