@@ -29,7 +29,7 @@ from iot_jobs_agent.trust import owner_of, trust_problem, way_to
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
-__all__ = ["Config", "load", "load_handlers", "problems"]
+__all__ = ["Config", "load", "load_handlers", "load_without_files", "problems"]
 
 _SUBJECT = re.compile(r"^\w+ should")  # "Input should", "String should", "Tuple should"
 _LARGEST_BYTES = 1024 * 1024
@@ -81,6 +81,24 @@ def load_handlers(path: Path | None) -> Config:
         config, found = _validate(table | {"aws": _NOWHERE | proxy}, {})
         if config is not None:
             found = list(_handler_checks(config, path or Path("/nonexistent")))
+            if not found:
+                return config
+    raise ConfigError(found[0])
+
+
+def load_without_files(path: Path) -> Config:
+    """Read and check the file for a command that needs no certificate, perhaps not on the device. Blocks.
+
+    `certificate`, `private_key` and `root_ca` do not count. Raises ConfigError like `load`.
+    """
+    table, found = _parse(path)
+    if not found:
+        aws = table.get("aws")
+        if isinstance(aws, dict):
+            table["aws"] = aws | dict.fromkeys(("certificate", "private_key", "root_ca"), "/nonexistent")
+        config, found = _validate(table, {})
+        if config is not None:
+            found = [*_connection_problems(config), *_namespace_problems(config)]
             if not found:
                 return config
     raise ConfigError(found[0])

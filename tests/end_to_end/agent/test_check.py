@@ -82,6 +82,15 @@ async def test_field_f3_a_wrong_root_ca_is_named_for_both_ports(device: Any, sim
         assert line.startswith(f"aws.root_ca: {root_ca} is not the authority of localhost port")
 
 
+async def test_field_f3_pending_names_a_wrong_root_ca(device: Any, thing: str) -> None:
+    root_ca = device.directory / "other-ca.pem"
+    trustme.CA().cert_pem.write_to_path(root_ca)
+    device.sections["aws"] |= {"root_ca": str(root_ca), "request_timeout_s": 1}
+    answer = await run("pending", "--config", str(device.write_config()))
+    assert answer.returncode == 69
+    assert f"aws.root_ca: {root_ca} is not the authority of localhost port" in answer.stderr
+
+
 async def test_field_f3_the_https_port_as_mqtt_port_is_told(device: Any, sim: Any, thing: str) -> None:
     device.sections["aws"] |= {"port": sim.https_port, "connect_timeout_s": 2}
     [line] = await wrong(device)
