@@ -20,7 +20,7 @@ from iot_jobs_agent.state import directory as state_directory
 from iot_jobs_agent.state import status
 from iot_jobs_agent.state.owner import acting_as_owner, become_owner, refuse_of_others
 
-Finding: TypeAlias = tuple[bool, str]  # whether it is all right, and one sentence
+CheckResult: TypeAlias = tuple[bool, str]  # whether it is all right, and one sentence
 
 LOGIND_S = 5.0
 _WRITABLE = "make it, writable by the agent's user (docs/install.md)"
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str]) -> int:
     return 0 if all(is_ok for is_ok, _ in findings) else 1
 
 
-def _state_directory(directory: Path) -> Finding:
+def _state_directory(directory: Path) -> CheckResult:
     nearest = next(path for path in (directory, *directory.parents) if path.exists())
     if not os.access(nearest, os.W_OK | os.X_OK):
         return False, f"agent.state_directory: {nearest} cannot be written by this user; make it the agent's user's."
@@ -64,14 +64,14 @@ def _state_directory(directory: Path) -> Finding:
     return True, f"state directory {directory}"
 
 
-def _clock() -> Finding:
+def _clock() -> CheckResult:
     now = datetime.now(UTC)
     if now >= EARLIEST:
         return True, f"clock {now:%Y-%m-%d %H:%M:%S} UTC"
     return False, f"the clock says {now:%Y-%m-%d}: certificates will not be valid yet; let it synchronise first."
 
 
-def _credentials(settings: Config) -> list[Finding]:
+def _credentials(settings: Config) -> list[CheckResult]:
     from iot_jobs_agent.aws.tls import credentials_problem  # noqa: PLC0415 - not needed to report a wrong configuration
 
     problem = credentials_problem(settings.aws)
@@ -87,7 +87,7 @@ def _is_connected(directory: Path) -> bool:
             return False
 
 
-async def _network(settings: Config, *, is_connected: bool) -> list[Finding]:
+async def _network(settings: Config, *, is_connected: bool) -> list[CheckResult]:
     from iot_jobs_agent.aws.probe import https_finding, mqtt_problem  # noqa: PLC0415 - the SDK is slow to import
 
     aws = settings.aws
@@ -101,7 +101,7 @@ async def _network(settings: Config, *, is_connected: bool) -> list[Finding]:
     return [mqtt, await https_finding(settings)]
 
 
-async def _handlers(settings: Config) -> list[Finding]:
+async def _handlers(settings: Config) -> list[CheckResult]:
     from iot_jobs_agent.catalog.catalog import Catalog  # noqa: PLC0415 - not needed to report a wrong configuration
 
     catalog = Catalog(settings)
@@ -116,7 +116,7 @@ async def _handlers(settings: Config) -> list[Finding]:
     return findings or [(False, "handlers.enabled: is empty, every job will be REJECTED; name the handlers to allow.")]
 
 
-def _programs(settings: Config) -> list[Finding]:
+def _programs(settings: Config) -> list[CheckResult]:
     """Find the `programs` of an enabled run-command that do not exist; each may be installed later."""
     if RUN_COMMAND not in settings.handlers.enabled:
         return []
@@ -131,7 +131,7 @@ def _neighbour(path: Path) -> str:
     return "correct the path"
 
 
-def _roots(settings: Config) -> list[Finding]:
+def _roots(settings: Config) -> list[CheckResult]:
     """Find the `roots` in the settings of enabled handlers that do not exist, or that this user cannot write to."""
     findings = []
     for name in settings.handlers.enabled:
@@ -151,7 +151,7 @@ def _user() -> str:
         return str(os.geteuid())
 
 
-async def _reboot(settings: Config) -> list[Finding]:
+async def _reboot(settings: Config) -> list[CheckResult]:
     """Ask logind whether this user may reboot the device, if systemd is to do it and a handler may want it."""
     wanting = [name for name in settings.handlers.enabled if settings.manifest_overrides(name).get("may_reboot")]
     if not wanting or Path(settings.agent.reboot_command[0]).name != "systemctl":
