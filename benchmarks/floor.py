@@ -16,7 +16,6 @@ import sys
 
 import structlog
 from awscrt import http, io, mqtt
-from awsiot import mqtt_connection_builder
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 IMPORTED = (
@@ -30,16 +29,18 @@ async def connect_and_wait(endpoint: str, port: int, thing: str, certificates: s
     stopped = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stopped.set)
     group = io.EventLoopGroup(1)
-    connection = mqtt_connection_builder.mtls_from_path(
-        f"{certificates}/client.pem",
-        f"{certificates}/client.key",
-        ca_filepath=f"{certificates}/ca.pem",
-        endpoint=endpoint,
+    options = io.TlsContextOptions.create_client_with_mtls_from_path(
+        f"{certificates}/client.pem", f"{certificates}/client.key"
+    )
+    options.override_default_trust_store_from_path(None, f"{certificates}/ca.pem")
+    bootstrap = io.ClientBootstrap(group, io.DefaultHostResolver(group))
+    connection = mqtt.Connection(
+        mqtt.Client(bootstrap, io.ClientTlsContext(options)),
+        host_name=endpoint,
         port=port,
         client_id=thing,
         clean_session=False,
         keep_alive_secs=60,
-        client_bootstrap=io.ClientBootstrap(group, io.DefaultHostResolver(group)),
     )
     await asyncio.wrap_future(connection.connect())
     for request in ("get/+", "+/get/+", "+/update/+", "notify", "notify-next"):

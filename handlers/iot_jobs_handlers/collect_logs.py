@@ -54,7 +54,7 @@ def collect_logs(params: Params, job: Job) -> Outcome:
     command = journalctl(params, job)
     if command is None:
         return Outcome.rejected(f"units: one is not among `units` in [handler.{NAME}]")
-    context = https.trust(job.settings, NAME)
+    context, proxy = https.trust(job.settings, NAME), https.proxy_of(job.settings, NAME)
     with tempfile.TemporaryFile(dir=job.dir) as file:
         job.progress(5, "collecting")
         is_whole = collect(command, file, params.max_mb * MIB, job)
@@ -66,9 +66,8 @@ def collect_logs(params: Params, job: Job) -> Outcome:
         file.seek(0)
         job.progress(50, f"uploading {size_bytes} bytes")
         try:
-            with https.request(
-                params.url, context, method="PUT", body=file, headers={"Content-Length": str(size_bytes)}
-            ) as answer:
+            headers = {"Content-Length": str(size_bytes)}
+            with https.request(params.url, context, method="PUT", body=file, headers=headers, proxy=proxy) as answer:
                 https.check_stored(answer)
         except https.NotNow as error:
             return Outcome.retry(str(error))

@@ -41,11 +41,12 @@ class Params(BaseModel, frozen=True, extra="forbid"):
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """The validated request: the params, the authorities to trust, and the size limit."""
+    """The validated request: the params, the authorities to trust, the size limit, and the proxy."""
 
     params: Params
     context: ssl.SSLContext
     limit_mb: int
+    proxy: str = ""
 
     @property
     def source(self) -> str:
@@ -63,11 +64,16 @@ class Order:
 
 
 def download_file(params: Params, job: Job) -> Outcome:
-    """Download the file, continuing where an earlier attempt was cut off. Settings: `roots`, `max_mb`, `ca_file`."""
+    """Download the file, continuing where an earlier attempt was cut off.
+
+    Settings: `roots`, `max_mb`, `ca_file`, `proxy`.
+    """
     limit = job.settings.get("max_mb", MAX_MB)
     if not isinstance(limit, int) or limit <= 0:
         raise HandlerError(f"`max_mb` of [handler.{NAME}] must be a whole number of MiB")
-    order = Order(params, https.trust(job.settings, NAME), min(limit, params.max_mb or limit))
+    order = Order(
+        params, https.trust(job.settings, NAME), min(limit, params.max_mb or limit), https.proxy_of(job.settings, NAME)
+    )
     try:
         with entry(params.path, job.settings, NAME) as (directory, name):
             return provide(order, directory, name, job)
@@ -148,7 +154,7 @@ def receive(order: Order, partial: Partial, job: Job) -> int:
         partial.restart("")
     if partial.size_bytes:
         headers |= {"Range": f"bytes={partial.size_bytes}-", "If-Range": partial.etag}
-    with https.request(order.params.url, order.context, headers=headers) as answer:
+    with https.request(order.params.url, order.context, headers=headers, proxy=order.proxy) as answer:
         total = accept_response_head(order, partial, answer)
         first = partial.size_bytes
         percent = -1.0

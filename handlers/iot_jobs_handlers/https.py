@@ -4,6 +4,7 @@ No message ever contains a URL, because the query of a presigned URL is a passwo
 than `curl`, because a minimal Debian has no `curl`, and it shows URLs in the process list and does not know If-Range.
 """
 
+import base64
 import contextlib
 import ipaddress
 import re
@@ -19,6 +20,7 @@ SILENCE_S = 20.0  # how long a server may send nothing
 REDIRECTS = 5
 _REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
 _HEAD_BYTES = 2048
+_REFUSED_BY_PROXY = re.compile(r"Tunnel connection failed: (\d+)")  # http.client's words
 
 
 class NotNow(Exception):  # noqa: N818 - it says what is the case
@@ -63,9 +65,23 @@ def trust(settings: Mapping[str, Any], handler: str) -> ssl.SSLContext:
         raise HandlerError(f"`ca_file` of [handler.{handler}] cannot be read as PEM certificates") from None
 
 
+def proxy_of(settings: Mapping[str, Any], handler: str) -> str:
+    """Return the setting `proxy`, which the agent copies from aws.proxy; "" without one. HandlerError if it is none."""
+    proxy = settings.get("proxy", "")
+    if not isinstance(proxy, str):
+        raise HandlerError(f"`proxy` of [handler.{handler}] must be like http://proxy.example:3128")
+    return proxy
+
+
 @contextlib.contextmanager
 def request(
-    url: str, context: ssl.SSLContext, *, headers: Mapping[str, str], method: str = "GET", body: IO[bytes] | None = None
+    url: str,
+    context: ssl.SSLContext,
+    *,
+    headers: Mapping[str, str],
+    method: str = "GET",
+    body: IO[bytes] | None = None,
+    proxy: str = "",
 ) -> Iterator[HTTPResponse]:
     """Send one request and yield the answer, whatever its status. A GET follows redirects, to https only. Blocks.
 
@@ -74,7 +90,7 @@ def request(
         HandlerError: the server redirects too often, or to something other than https.
     """
     for _ in range(REDIRECTS + 1):
-        with contextlib.closing(connection(url, context)) as line:
+        with contextlib.closing(connection(url, context, proxy)) as line:
             with translated_errors():
                 line.request(method, target(url), body=body, headers={"User-Agent": "iot-jobs-agent", **headers})
                 answer = line.getresponse()
@@ -85,13 +101,25 @@ def request(
     raise HandlerError(f"the server redirects more than {REDIRECTS} times")
 
 
-def connection(url: str, context: ssl.SSLContext) -> HTTPConnection:
-    """Return a connection for the URL, not opened yet."""
+def connection(url: str, context: ssl.SSLContext, proxy: str = "") -> HTTPConnection:
+    """Return a connection for the URL, not opened yet. `proxy` is the URL of a proxy, which plain HTTP does not use."""
     parts = urllib.parse.urlsplit(url)
     host = parts.hostname or ""
     if parts.scheme == "http":
         return HTTPConnection(host, parts.port, timeout=SILENCE_S)
-    return HTTPSConnection(host, parts.port, timeout=SILENCE_S, context=context)
+    if not proxy:
+        return HTTPSConnection(host, parts.port, timeout=SILENCE_S, context=context)
+    through = urllib.parse.urlsplit(proxy)
+    line = HTTPSConnection(through.hostname or "", through.port, timeout=SILENCE_S, context=context)
+    line.set_tunnel(host, parts.port or 443, _proxy_authorization(through))
+    return line
+
+
+def _proxy_authorization(proxy: urllib.parse.SplitResult) -> dict[str, str]:
+    if proxy.username is None:
+        return {}
+    user, password = urllib.parse.unquote(proxy.username), urllib.parse.unquote(proxy.password or "")
+    return {"Proxy-Authorization": f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"}
 
 
 def target(url: str) -> str:
@@ -127,6 +155,8 @@ def translated_errors() -> Iterator[None]:
     except TimeoutError:
         raise NotNow(f"the server said nothing for {SILENCE_S:g} s") from None
     except OSError as error:
+        if refused := _REFUSED_BY_PROXY.match(str(error)):
+            raise NotNow(f"the proxy does not let the connection through (it answered {refused[1]})") from None
         raise NotNow(f"the connection failed: {error.strerror or type(error).__name__}") from None
     except (HTTPException, UnicodeError) as error:
         raise NotNow(f"the connection failed: {type(error).__name__}") from None

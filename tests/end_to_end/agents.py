@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -146,6 +147,16 @@ class AgentProcess:
             status = await self.process.wait()
             await self._reader
         return status
+
+
+def command(*arguments: str, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
+    """Run `iot-jobs-agent` and return what it printed."""
+    return subprocess.run([*AGENT, *arguments], capture_output=True, text=True, timeout=55, check=False, cwd=cwd)
+
+
+async def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    """Run `iot-jobs-agent` beside whatever else this loop does."""
+    return await asyncio.to_thread(command, *arguments)
 
 
 StartAgent = Callable[..., Any]

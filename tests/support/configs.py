@@ -5,8 +5,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from iot_jobs_agent.config.config import load, problems
 from iot_jobs_agent.config.keys import ConfigFile
 from iot_jobs_agent.config.values import Config
+from iot_jobs_agent.errors import ConfigError
 
 NOWHERE = {  # [aws] where nothing is connected
     "endpoint": "localhost",
@@ -42,3 +46,34 @@ def aws_of(simulator: Any, thing_name: str) -> dict[str, Any]:
         "private_key": str(simulator.certificates / "client.key"),
         "root_ca": str(simulator.certificates / "ca.pem"),
     }
+
+
+def write(directory: Path, *, aws: str = "", rest: str = "", drop: str = "") -> Path:
+    """Write a configuration with the three files of `directory`. `aws` are lines that it has besides, or instead."""
+    keys = {
+        "endpoint": '"a1b2-ats.iot.eu-west-1.amazonaws.com"',
+        "thing_name": '"pi-kitchen-1"',
+        "certificate": f'"{directory}/certificate.pem"',
+        "private_key": f'"{directory}/private.key"',
+        "root_ca": f'"{directory}/root-ca.pem"',
+    }
+    for line in aws.splitlines():
+        key, _, value = line.partition("=")
+        keys[key.strip()] = value.strip()
+    keys.pop(drop, None)
+    lines = "\n".join(f"{key} = {value}" for key, value in keys.items())
+    path = directory / "config.toml"
+    path.write_text(f"[aws]\n{lines}\n{rest}\n")
+    return path
+
+
+def refusal(path: Path, environ: dict[str, str] | None = None) -> str:
+    """Return the one sentence with which a configuration is refused."""
+    with pytest.raises(ConfigError) as caught:
+        load(path, environ or {})
+    message = str(caught.value)
+    assert problems(path, environ or {})[0] == message
+    assert "\n" not in message
+    assert message.endswith(".")
+    assert "; " in message, "a fix follows the fault"
+    return message

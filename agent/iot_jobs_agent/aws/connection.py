@@ -14,29 +14,40 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from iot_jobs_agent.aws import messages
+from iot_jobs_agent.aws.handshake import handshake_problem, mqtt_server
 from iot_jobs_agent.aws.mqtt import MqttConnection
 from iot_jobs_agent.aws.nodelay import set_tcp_nodelay
 from iot_jobs_agent.aws.requests import Requests
 from iot_jobs_agent.aws.sdk import SdkError, hand_over, new_bootstrap
 from iot_jobs_agent.aws.subscriptions import LOG_EVERY, Subscriptions
+from iot_jobs_agent.aws.tls import TlsContexts
 from iot_jobs_agent.config.values import Aws
 from iot_jobs_agent.core.backoff import delay_s
 from iot_jobs_agent.core.events import Connected, Disconnected, Notified
 from iot_jobs_agent.errors import RequestUnanswered
 
 LASTING_S = 30.0  # after a connection that lasted this long, the back-off starts over
+TAKEN_OVER_WITHIN_S = 60.0  # two clients of one id each wait up to 30 s before they take the connection back
+TAKEN_OVER_IN_A_ROW = 3
 HEARD_KEPT = 500  # messages that may wait for the loop; losing one is safe: we poll, and repeat unanswered requests
 MALFORMED_KEPT = 1000  # how many topics of malformed messages we remember, to bound the memory
 
 PUBLISH_HINT = "twice in a row: does the certificate's policy allow iot:Publish on the first of these?"
+CLIENT_ID_HINT = "AWS IoT ends the older connection of the two; give each a client id of its own"
 CONNECT_HINT = "check the network and [aws] in the configuration with `iot-jobs-agent check`"
 CONNECT_HINTS = {
     "AWS_IO_SOCKET_CLOSED": "is the certificate active, and does its policy allow iot:Connect with this client id?",
     "AWS_ERROR_MQTT_UNEXPECTED_HANGUP": "does the certificate's policy allow iot:Connect with this client id?",
-    "AWS_IO_TLS_ERROR_NEGOTIATION_FAILURE": "is root_ca the authority of this endpoint, and is the clock right?",
+    "CredentialsError": "the agent looks at the files again each time it tries to connect",
     "AWS_IO_DNS_INVALID_NAME": "check aws.endpoint and the device's DNS",
-    # The SDK takes 10 to 30 s to report a server certificate that it does not trust.
-    "TimeoutError": "is that port open, is root_ca the authority of this endpoint, and is the clock right?",
+    "TimeoutError": "is that port open, and does it speak MQTT over TLS?",
+}
+SAY_LITTLE = {  # names of the SDK behind which TLS can be; it takes 10 to 30 s for a certificate that it does not trust
+    "AWS_ERROR_MQTT_UNEXPECTED_HANGUP",
+    "AWS_IO_SOCKET_CLOSED",
+    "AWS_IO_TLS_ERROR_NEGOTIATION_FAILURE",
+    "AWS_IO_TLS_ERROR_READ_FAILURE",
+    "TimeoutError",
 }
 
 Log: TypeAlias = Callable[..., Any]
@@ -63,7 +74,8 @@ class Connection:
         self._warn = warn
         self._topics = messages.Topics(aws.thing_name)
         self._bootstrap = new_bootstrap()
-        self.requests = Requests(aws, self._bootstrap, warn)
+        self._tls = TlsContexts(aws, warn)
+        self.requests = Requests(aws, self._bootstrap, self._tls, warn)
         filters = self._topics.answers(namespaces)
         filters += self._topics.notifications(namespaces, with_api_text_form=aws.api_text_topics)
         self._subscriptions = Subscriptions(filters, warn)
@@ -72,6 +84,8 @@ class Connection:
         self._answers: deque[tuple[str, bytes]] = deque(maxlen=HEARD_KEPT)
         self._malformed: set[str] = set()
         self._lost_on = ""
+        self._connected_at = -TAKEN_OVER_WITHIN_S
+        self._idle_losses = 0
 
     async def run(self) -> None:
         """Stay connected until cancelled."""
@@ -94,7 +108,7 @@ class Connection:
     async def _connect(self, failures: int) -> MqttConnection | None:
         """Connect and return the connection; None if that failed."""
         try:
-            connection = MqttConnection(self._aws, self._bootstrap, self._hear)
+            connection = MqttConnection(self._aws, self._bootstrap, self._tls, self._hear)
             await connection.open(self._aws.connect_timeout_s)
         except SdkError as error:
             if failures % LOG_EVERY == 0:
@@ -104,12 +118,20 @@ class Connection:
                     port=self._aws.port,
                     attempt=failures + 1,
                     why=str(error),
-                    hint=CONNECT_HINTS.get(error.name, CONNECT_HINT),
+                    hint=await self._connect_hint(error),
                 )
             return None
-        set_tcp_nodelay(self._aws.port)
+        set_tcp_nodelay(self._aws.proxy.port if self._aws.proxy else self._aws.port)
         self.requests.connection = connection
         return connection
+
+    async def _connect_hint(self, error: SdkError) -> str:
+        """Return what to look at. If TLS may be the reason, this asks the server once more, with Python's `ssl`."""
+        if self._aws.tls and (error.name in SAY_LITTLE or self._aws.proxy):
+            problem = await handshake_problem(self._aws, mqtt_server(self._aws), error)
+            if problem:
+                return problem
+        return CONNECT_HINTS.get(error.name, CONNECT_HINT)
 
     async def _serve(self, connection: MqttConnection) -> None:
         """Announce the connection once every subscription has been tried, and wait until the connection is lost."""
@@ -119,6 +141,7 @@ class Connection:
             lost = group.create_task(_wait(connection.lost))
             await asyncio.wait({tried, lost}, return_when=asyncio.FIRST_COMPLETED)
             if not connection.lost.is_set():
+                self._connected_at = time.monotonic()
                 self._info("connected", endpoint=self._aws.endpoint, client_id=self._aws.client_id)
                 self._post(Connected(random.random()))  # noqa: S311 - jitter, no secret
             await lost
@@ -136,9 +159,23 @@ class Connection:
         first = unanswered[0] if unanswered else ""
         is_request_again = bool(first) and first == self._lost_on and not self._subscriptions.has(first)
         hint = {"hint": PUBLISH_HINT} if is_request_again else {}
+        if self._was_taken_over_again(unanswered):
+            hint = {"hint": f"does another client use the client id {self._aws.client_id}? {CLIENT_ID_HINT}"}
         self._lost_on = first
         self._warn("connection lost", why=connection.why_lost, unanswered=", ".join(unanswered[:3]), **hint)
         self._subscriptions.blame(connection)
+
+    def _was_taken_over_again(self, unanswered: list[str]) -> bool:
+        """Return whether several short connections in a row ended while nothing was unanswered.
+
+        That is how it looks if another client connects with our client id, because AWS IoT then ends ours
+        (AWS IoT developer guide, page mqtt).
+        """
+        if time.monotonic() - self._connected_at > TAKEN_OVER_WITHIN_S:
+            self._idle_losses = 0
+        elif not unanswered:
+            self._idle_losses += 1
+        return not unanswered and self._idle_losses >= TAKEN_OVER_IN_A_ROW
 
     def _hear(self, topic: str, payload: bytes) -> None:
         """Take a message, on an SDK thread. Refers to no MqttConnection, because the SDK keeps this method alive."""

@@ -7,16 +7,21 @@ from urllib.parse import quote
 from awscrt import http, io
 
 from iot_jobs_agent.aws import messages
+from iot_jobs_agent.aws.proxy import sdk_options
 from iot_jobs_agent.aws.sdk import SdkError, new_bootstrap, sdk_errors, wait_for
-from iot_jobs_agent.aws.tls import tls_options
+from iot_jobs_agent.aws.tls import ALPN_HTTP, TlsContexts
 from iot_jobs_agent.config.values import Aws
 from iot_jobs_agent.errors import RequestRefused, RequestUnanswered
 
 LARGEST_ANSWER_BYTES = 1024 * 1024
 
 
-async def list_over_https(aws: Aws, namespace: str, client_bootstrap: Any = None) -> messages.Json:
+async def list_over_https(
+    aws: Aws, namespace: str, client_bootstrap: Any = None, tls: TlsContexts | None = None
+) -> messages.Json:
     """Return the answer to GetPendingJobExecutions over HTTPS. May run in any thread that has a loop.
+
+    A caller that asks only once may leave out the SDK's bootstrap and `tls`.
 
     On port 443, the ALPN name `x-amzn-http-ca` selects this protocol (AWS IoT developer guide, page protocols).
 
@@ -30,21 +35,23 @@ async def list_over_https(aws: Aws, namespace: str, client_bootstrap: Any = None
         path += f"?namespaceId={quote(namespace, safe='')}"
     try:
         async with asyncio.timeout(aws.request_timeout_s):
-            status, body = await _get(aws, path, client_bootstrap or new_bootstrap())
+            status, body = await _get(aws, path, client_bootstrap, tls or TlsContexts(aws))
     except (TimeoutError, SdkError) as error:
         where = f"https://{aws.https_endpoint}:{aws.https_port}"
-        raise RequestUnanswered(f"{where}: {str(error) or 'no answer in time'}") from None
+        raise RequestUnanswered(f"{where}: {str(error) or 'no answer in time'}") from error
     if status != 200:  # noqa: PLR2004 - OK
         raise RequestRefused(f"HTTP {status}", _message_of(body))
     return messages.parse_object(body)
 
 
-async def _get(aws: Aws, path: str, client_bootstrap: Any) -> tuple[int, bytes]:
+async def _get(aws: Aws, path: str, client_bootstrap: Any, tls: TlsContexts) -> tuple[int, bytes]:
     host, port = aws.https_endpoint, aws.https_port
     with sdk_errors():
-        tls = io.ClientTlsContext(tls_options(aws, port, alpn="x-amzn-http-ca")).new_connection_options()
-        tls.set_server_name(host)
-        connecting = http.HttpClientConnection.new(host, port, client_bootstrap, io.SocketOptions(), tls)
+        options = tls.make(port, ALPN_HTTP).new_connection_options()
+        options.set_server_name(host)
+        bootstrap = client_bootstrap or new_bootstrap()
+        proxy = sdk_options(aws.proxy)
+        connecting = http.HttpClientConnection.new(host, port, bootstrap, io.SocketOptions(), options, proxy)
     connection = await wait_for(connecting)
     try:
         body = bytearray()
@@ -59,7 +66,8 @@ async def _get(aws: Aws, path: str, client_bootstrap: Any) -> tuple[int, bytes]:
             stream.activate()
         status = await wait_for(stream.completion_future)
     finally:
-        connection.close()
+        with sdk_errors():
+            connection.close()
     return int(status), bytes(body)
 
 

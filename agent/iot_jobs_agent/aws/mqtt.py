@@ -5,13 +5,15 @@ loop. All methods belong to the loop's thread.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from awscrt import mqtt
-from awsiot import mqtt_connection_builder
+from awscrt import io, mqtt
 
+from iot_jobs_agent.aws.proxy import sdk_options
 from iot_jobs_agent.aws.sdk import SdkError, hand_over, sdk_errors, wait_for
+from iot_jobs_agent.aws.tls import ALPN_MQTT, TlsContexts
 from iot_jobs_agent.config.values import Aws
 
 GRACE_S = 5.0  # for an orderly DISCONNECT
@@ -29,7 +31,7 @@ class MqttConnection:
     `unanswered` maps a key that the sender chose to the topic of a message without an answer yet, oldest first.
     """
 
-    def __init__(self, aws: Aws, client_bootstrap: Any, hear: Hear) -> None:
+    def __init__(self, aws: Aws, client_bootstrap: Any, tls: TlsContexts, hear: Hear) -> None:
         """Create the connection without opening it. `hear` must not refer to it, or the SDK would keep it alive.
 
         Raises:
@@ -43,7 +45,7 @@ class MqttConnection:
         loop = asyncio.get_running_loop()
         with sdk_errors():
             self._connection = _sdk_connection(
-                aws, client_bootstrap, lambda error, **_: hand_over(loop, self._on_lost, error.name)
+                aws, client_bootstrap, tls, lambda error, **_: hand_over(loop, self._on_lost, error.name)
             )
 
     async def open(self, timeout_s: float) -> None:
@@ -60,13 +62,15 @@ class MqttConnection:
         try:
             await wait_for(opening, timeout_s)
         except SdkError:
-            opening.add_done_callback(lambda late: late.exception() or connection.disconnect())
+            opening.add_done_callback(lambda late: None if late.exception() else _disconnect(connection))
             raise
 
     def publish(self, topic: str, text: str) -> None:
-        """Send a message at QoS 1. Raises SdkError."""
+        """Send a message at QoS 1. Raises SdkError if it cannot even be sent."""
         with sdk_errors():
-            self._connection.publish(topic, text, mqtt.QoS.AT_LEAST_ONCE)
+            future, _ = self._connection.publish(topic, text, mqtt.QoS.AT_LEAST_ONCE)
+            if future.done():
+                future.result()
 
     async def subscribe(self, topic_filter: str) -> None:
         """Subscribe at QoS 1. Raises SdkError: SubscriptionRefusedError if the broker refuses the subscription."""
@@ -87,44 +91,38 @@ class MqttConnection:
 
     async def close(self) -> None:
         """Disconnect. The broker keeps the session, so that it queues notifications for us. Never raises."""
-        try:
+        with contextlib.suppress(SdkError):
             with sdk_errors():
                 closing = self._connection.disconnect()
             await wait_for(closing, GRACE_S)
-        except SdkError:
-            pass
 
     def abandon(self) -> None:
         """Let go of a lost connection without waiting, so that it does not reconnect by itself. Never raises."""
-        try:
-            with sdk_errors():
-                self._connection.disconnect()
-        except SdkError:
-            pass
+        _disconnect(self._connection)
 
     def _on_lost(self, why: str) -> None:
         self.why_lost = why
         self.lost.set()
 
 
-def _sdk_connection(aws: Aws, client_bootstrap: Any, on_lost: Callable[..., None]) -> Any:
-    common = {
-        "client_id": aws.client_id,
-        "clean_session": False,
-        "keep_alive_secs": aws.keep_alive_s,
-        "ping_timeout_ms": min(int(aws.request_timeout_s * 1000), aws.keep_alive_s * 1000 - 1),
-        "on_connection_interrupted": on_lost,
-    }
-    if not aws.tls:
-        client = mqtt.Client(client_bootstrap, None)
-        return mqtt.Connection(client, host_name=aws.endpoint, port=aws.port, **common)
-    return mqtt_connection_builder.mtls_from_path(
-        str(aws.certificate),
-        str(aws.private_key),
-        ca_filepath=str(aws.root_ca),
-        endpoint=aws.endpoint,
+def _disconnect(connection: Any) -> None:
+    """Disconnect without waiting; on any thread. Never raises."""
+    with contextlib.suppress(SdkError), sdk_errors():
+        connection.disconnect()
+
+
+def _sdk_connection(aws: Aws, client_bootstrap: Any, tls: TlsContexts, on_lost: Callable[..., None]) -> Any:
+    socket_options = io.SocketOptions()
+    socket_options.connect_timeout_ms = int(aws.connect_timeout_s * 1000)
+    return mqtt.Connection(
+        mqtt.Client(client_bootstrap, tls.make(aws.port, ALPN_MQTT) if aws.tls else None),
+        host_name=aws.endpoint,
         port=aws.port,
-        client_bootstrap=client_bootstrap,
-        tcp_connect_timeout_ms=int(aws.connect_timeout_s * 1000),
-        **common,
+        client_id=aws.client_id,
+        clean_session=False,
+        keep_alive_secs=aws.keep_alive_s,
+        ping_timeout_ms=min(int(aws.request_timeout_s * 1000), aws.keep_alive_s * 1000 - 1),
+        on_connection_interrupted=on_lost,
+        socket_options=socket_options,
+        proxy_options=sdk_options(aws.proxy),
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from iot_jobs_agent.aws import messages
 from iot_jobs_agent.aws.https import list_over_https
 from iot_jobs_agent.aws.sdk import SdkError
+from iot_jobs_agent.aws.tls import TlsContexts
 from iot_jobs_agent.config.values import Aws
 from iot_jobs_agent.core.effects import Update
 from iot_jobs_agent.core.job import ExecutionId
@@ -18,15 +19,20 @@ if TYPE_CHECKING:
     from iot_jobs_agent.aws.mqtt import MqttConnection
 
 
+SILENT_IN_A_ROW = 2  # AWS IoT drops what a policy does not let a client receive, and says nothing
+
+
 class Requests:
     """The requests of one thing. `connection` is the connection to send on, or None while there is none."""
 
-    def __init__(self, aws: Aws, client_bootstrap: Any, warn: Callable[..., Any]) -> None:
+    def __init__(self, aws: Aws, client_bootstrap: Any, tls: TlsContexts, warn: Callable[..., Any]) -> None:
         self.connection: MqttConnection | None = None
         self._aws = aws
         self._bootstrap = client_bootstrap
+        self._tls = tls
         self._warn = warn
         self._topics = messages.Topics(aws.thing_name)
+        self._silent_requests = 0  # in a row, without any answer in between
         self._awaiting: dict[str, tuple[str, asyncio.Future[tuple[str, messages.Json]]]] = {}  # topic, answer
 
     async def pending(self, namespace: str, *, is_complete: bool) -> tuple[tuple[ExecutionId, ...], bool]:
@@ -46,7 +52,7 @@ class Requests:
                     return await self._list_over_https(namespace), True
                 except (RequestRefused, RequestUnanswered) as error:
                     self._warn("the list over HTTPS failed, asking for its head", namespace=namespace, why=str(error))
-            head = await self._describe(namespace, "$next", messages.describe_request(0, with_document=False))
+            head = await self.describe_next(namespace)
             return ((head.id,) if head else ()), False
         try:
             message = await self._send(self._topics.get, {})
@@ -67,6 +73,15 @@ class Requests:
             raise messages.MalformedMessageError(f"the answer about {execution} is about something else")
         return found
 
+    async def describe_next(self, namespace: str) -> messages.ServiceExecution | None:
+        """Return the execution that the service would give next, without its document; None if nothing is pending.
+
+        Raises:
+            RequestRefused, RequestUnanswered: the service refused to tell, or did not answer.
+            MalformedMessageError: the answer made no sense.
+        """
+        return await self._describe(namespace, "$next", messages.describe_request(0, with_document=False))
+
     async def update(self, update: Update) -> None:
         """Send an update of an execution.
 
@@ -80,12 +95,15 @@ class Requests:
 
     def on_answer(self, topic: str, message: messages.Json) -> None:
         """Hand an answer to the request that waits for it. Ignore it if there is none, or its topic does not match."""
+        self._silent_requests = 0
         asked, awaiting = self._awaiting.get(str(message.get("clientToken", "")), ("", None))
         if awaiting is not None and not awaiting.done() and topic.rpartition("/")[0] == asked:
             awaiting.set_result((topic, message))
 
     def fail(self, error: AgentError, topic: str = "") -> None:
-        """Fail the requests that were sent on `topic`, or all of them if it is empty."""
+        """Fail the requests that were sent on `topic`, or all of them if it is empty, because the connection ended."""
+        if not topic:
+            self._silent_requests = 0
         for asked, awaiting in self._awaiting.values():
             if not awaiting.done() and topic in ("", asked):
                 awaiting.set_exception(error)
@@ -95,7 +113,7 @@ class Requests:
         return messages.parse_execution(message, namespace, body.get("executionNumber", 1))
 
     async def _list_over_https(self, namespace: str) -> tuple[ExecutionId, ...]:
-        message = await list_over_https(self._aws, namespace, self._bootstrap)
+        message = await list_over_https(self._aws, namespace, self._bootstrap, self._tls)
         return messages.parse_pending(message, namespace)
 
     async def _send(self, topic: str, body: dict[str, Any]) -> messages.Json:
@@ -111,11 +129,23 @@ class Requests:
             connection.publish(topic, json.dumps({**body, "clientToken": token}))
             async with asyncio.timeout(self._aws.request_timeout_s):
                 answered, message = await awaiting
-        except (TimeoutError, SdkError) as error:
-            raise RequestUnanswered(f"{topic}: {str(error) or 'no answer in time'}") from None
+        except SdkError as error:
+            raise RequestUnanswered(f"{topic}: {error}") from None
+        except TimeoutError:
+            self._note_silence(connection, topic)
+            raise RequestUnanswered(f"{topic}: no answer in time") from None
         finally:
             self._awaiting.pop(token)
             connection.unanswered.pop(token)
         if answered.endswith("/rejected"):
             raise messages.refusal(message)
         return message
+
+    def _note_silence(self, connection: "MqttConnection", topic: str) -> None:
+        """Warn of the second request in a row without any answer, as long as the connection is the same and lives."""
+        if connection is not self.connection or connection.lost.is_set():
+            return
+        self._silent_requests += 1
+        if self._silent_requests == SILENT_IN_A_ROW:
+            receive = f"does the certificate's policy allow iot:Receive on {self._topics.root}/*?"
+            self._warn("requests stay unanswered on a connection that works", topic=topic, hint=receive)

@@ -1,18 +1,30 @@
 """`iot-jobs-agent check`: finds whatever can be found wrong before the first job, and says how to fix it."""
 
 import asyncio
+import contextlib
 import os
+import pwd
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeAlias
 
+from iot_jobs_agent.built_ins import RUN_COMMAND
 from iot_jobs_agent.commands import options
+from iot_jobs_agent.commands.terminal import printable
 from iot_jobs_agent.config.config import load, problems
+from iot_jobs_agent.config.spelling import advice
 from iot_jobs_agent.config.values import Config
 from iot_jobs_agent.errors import StateDirectoryError
-from iot_jobs_agent.state.owner import become_owner, refuse_of_others
+from iot_jobs_agent.state import directory as state_directory
+from iot_jobs_agent.state import status
+from iot_jobs_agent.state.owner import acting_as_owner, become_owner, refuse_of_others
 from iot_jobs_agent.state.volatile import why_volatile
 
+CheckResult: TypeAlias = tuple[bool, str]  # whether it is all right, and one sentence
+
+LOGIND_S = 5.0
+_WRITABLE = "make it, writable by the agent's user (docs/install.md)"
 EARLIEST = datetime(2026, 1, 1, tzinfo=UTC)  # a clock that shows an earlier time than this code's cannot be right
 
 
@@ -30,15 +42,18 @@ def main(arguments: Sequence[str]) -> int:
         return os.EX_CONFIG
     settings = load(chosen.config)
     print(f"ok     configuration {chosen.config}")
-    network = [] if chosen.offline else asyncio.run(_network(settings))  # with a key that root alone may read
-    become_owner(settings.agent.state_directory)
+    directory = settings.agent.state_directory
+    network = _credentials(settings)  # all of it with a key that root alone may read
+    if all(is_ok for is_ok, _ in network) and not chosen.offline:
+        network += asyncio.run(_network(settings, is_connected=_is_connected(directory)))
+    become_owner(directory)
     findings = [_state_directory(settings), _clock(), *asyncio.run(_handlers(settings)), *network]
     for is_ok, line in findings:
-        print(f"{'ok    ' if is_ok else 'wrong '} {line}")
+        print(f"{'ok    ' if is_ok else 'wrong '} {printable(line)}")
     return 0 if all(is_ok for is_ok, _ in findings) else 1
 
 
-def _state_directory(settings: Config) -> tuple[bool, str]:
+def _state_directory(settings: Config) -> CheckResult:
     directory = settings.agent.state_directory
     nearest = next(path for path in (directory, *directory.parents) if path.exists())
     if not os.access(nearest, os.W_OK | os.X_OK):
@@ -54,18 +69,44 @@ def _state_directory(settings: Config) -> tuple[bool, str]:
     return True, f"state directory {directory}"
 
 
-def _clock() -> tuple[bool, str]:
+def _clock() -> CheckResult:
     now = datetime.now(UTC)
     if now >= EARLIEST:
         return True, f"clock {now:%Y-%m-%d %H:%M:%S} UTC"
     return False, f"the clock says {now:%Y-%m-%d}: certificates will not be valid yet; let it synchronise first."
 
 
-async def _network(settings: Config) -> list[tuple[bool, str]]:
-    return [await _mqtt_port(settings), await _https(settings)]
+def _credentials(settings: Config) -> list[CheckResult]:
+    from iot_jobs_agent.aws.tls import credentials_problem  # noqa: PLC0415 - not needed to report a wrong configuration
+
+    problem = credentials_problem(settings.aws)
+    return [(False, f"{problem}.") if problem else (True, f"certificate {settings.aws.certificate} and its key")]
 
 
-async def _handlers(settings: Config) -> list[tuple[bool, str]]:
+def _is_connected(directory: Path) -> bool:
+    """Return whether an agent runs here and says that it is connected."""
+    with acting_as_owner(directory):
+        try:
+            return state_directory.is_locked(directory) and bool(status.read(directory)["connection"]["is_connected"])
+        except StateDirectoryError:
+            return False
+
+
+async def _network(settings: Config, *, is_connected: bool) -> list[CheckResult]:
+    from iot_jobs_agent.aws.probe import https_finding, mqtt_problem  # noqa: PLC0415 - the SDK is slow to import
+
+    aws = settings.aws
+    if is_connected:
+        why_not = "AWS IoT would disconnect it if this command connected too, so stop it first to have everything tried"
+        mqtt = True, f"MQTT: the agent runs and is connected as {aws.client_id}; {why_not}"
+    elif problem := await mqtt_problem(settings):
+        mqtt = False, f"{problem}."
+    else:
+        mqtt = True, f"MQTT endpoint {aws.endpoint} port {aws.port} lets {aws.client_id} subscribe and ask for jobs"
+    return [mqtt, await https_finding(settings)]
+
+
+async def _handlers(settings: Config) -> list[CheckResult]:
     from iot_jobs_agent.catalog.catalog import Catalog  # noqa: PLC0415 - not needed to report a wrong configuration
 
     catalog = Catalog(settings)
@@ -76,44 +117,75 @@ async def _handlers(settings: Config) -> list[tuple[bool, str]]:
             findings.append((False, f"handlers.enabled: {name} is unavailable: {handler.unavailable}"))
         else:
             findings.append((True, f"handler {name}"))
-    findings += _roots(settings)
+    findings += [*_programs(settings), *_roots(settings), *await _reboot(settings)]
     return findings or [(False, "handlers.enabled: is empty, every job will be REJECTED; name the handlers to allow.")]
 
 
-def _roots(settings: Config) -> list[tuple[bool, str]]:
-    """Find the `roots` in the settings of enabled handlers that do not exist."""
-    return [
-        (False, f"handler.{name}.roots: {root} is not there; make it, writable by the agent's user (docs/install.md).")
-        for name in settings.handlers.enabled
-        for root in settings.handler_settings(name).get("roots", [])
-        if not Path(root).is_dir()
-    ]
+def _programs(settings: Config) -> list[CheckResult]:
+    """Find the `programs` of an enabled run-command that do not exist; each may be installed later."""
+    if RUN_COMMAND not in settings.handlers.enabled:
+        return []
+    programs = map(Path, settings.handler_settings(RUN_COMMAND).get("programs", []))
+    missing = [path for path in programs if not path.exists()]
+    return [(False, f"handler.{RUN_COMMAND}.programs: {path} is not there; {_neighbour(path)}.") for path in missing]
 
 
-async def _mqtt_port(settings: Config) -> tuple[bool, str]:
-    aws = settings.aws
+def _neighbour(path: Path) -> str:
+    with contextlib.suppress(OSError):
+        return advice(path.name, [entry.name for entry in path.parent.iterdir()], "install it, or correct the path")
+    return "correct the path"
+
+
+def _roots(settings: Config) -> list[CheckResult]:
+    """Find the `roots` in the settings of enabled handlers that do not exist, or that this user cannot write to."""
+    findings = []
+    for name in settings.handlers.enabled:
+        for root in settings.handler_settings(name).get("roots", []):
+            where = f"handler.{name}.roots: {root}"
+            if not os.path.isdir(root):  # noqa: PTH112 - it is False, not an error, for what this user may not see
+                findings.append((False, f"{where} is not there, or hidden from user {_user()}; {_WRITABLE}."))
+            elif not os.access(root, os.W_OK | os.X_OK, effective_ids=True):
+                findings.append((False, f"{where} cannot be written by user {_user()}; {_WRITABLE}."))
+    return findings
+
+
+def _user() -> str:
     try:
-        async with asyncio.timeout(aws.connect_timeout_s):
-            _, writer = await asyncio.open_connection(aws.endpoint, aws.port)
-        writer.close()
-    except (OSError, TimeoutError) as error:
-        why = str(error) or "no answer"
-        return False, f"aws.endpoint: {aws.endpoint} port {aws.port} cannot be reached ({why}); check network and name."
-    return True, f"MQTT endpoint {aws.endpoint} port {aws.port} answers"
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
 
 
-async def _https(settings: Config) -> tuple[bool, str]:
-    from iot_jobs_agent.aws.https import list_over_https  # noqa: PLC0415 - the SDK is slow, and --offline does without
-    from iot_jobs_agent.errors import RequestRefused, RequestUnanswered  # noqa: PLC0415 - as above
+async def _reboot(settings: Config) -> list[CheckResult]:
+    """Ask logind whether this user may reboot the device, if systemd is to do it and a handler may want it."""
+    wanting = [name for name in settings.handlers.enabled if settings.manifest_overrides(name).get("may_reboot")]
+    if not wanting or Path(settings.agent.reboot_command[0]).name != "systemctl":
+        return []
+    answer = await _can_reboot()
+    if answer in {"", "yes"}:
+        return [(True, f"user {_user()} may reboot the device")] if answer else []
+    problem = (
+        f"handler.{wanting[0]}.may_reboot: user {_user()} may not reboot the device (logind says {answer}); "
+        "install systemd/iot-jobs-agent.rules as docs/install.md says."
+    )
+    return [(False, problem)]
 
-    aws = settings.aws
-    where = f"https://{aws.https_endpoint}:{aws.https_port}"
+
+async def _can_reboot() -> str:
+    """Return logind's answer to CanReboot, which asks polkit (org.freedesktop.login1(5)); "" if there is no logind."""
+    login1 = "org.freedesktop.login1"
+    command = ("busctl", "call", login1, "/org/freedesktop/login1", f"{login1}.Manager", "CanReboot")
+    null = asyncio.subprocess.DEVNULL
     try:
-        await list_over_https(aws, "")
-    except RequestRefused as error:
-        return False, f"{where} refuses the certificate's policy ({error}); allow iotjobsdata:GetPendingJobExecutions."
-    except RequestUnanswered as error:
-        if any(word in str(error) for word in ("DNS", "CONNECTION_REFUSED", "TIMEOUT", "UNREACHABLE")):
-            return False, f"aws.https_endpoint: cannot be reached ({error}); check network, name and aws.https_port."
-        return False, f"the certificate did not get through ({error}); check that it is active and not expired."
-    return True, f"{where} accepts the certificate and lists jobs of {aws.thing_name}"
+        process = await asyncio.create_subprocess_exec(
+            *command, stdin=null, stdout=asyncio.subprocess.PIPE, stderr=null
+        )
+    except OSError:
+        return ""
+    try:
+        output, _ = await asyncio.wait_for(process.communicate(), LOGIND_S)
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        return ""
+    return output.decode(errors="replace").removeprefix("s ").strip().strip('"')

@@ -7,32 +7,51 @@ import sys
 import time
 from collections.abc import Sequence
 
+from iot_jobs_agent.aws.handshake import handshake_problem, https_server
 from iot_jobs_agent.aws.https import list_over_https
-from iot_jobs_agent.aws.messages import Json
+from iot_jobs_agent.aws.messages import Json, MalformedMessageError
+from iot_jobs_agent.aws.sdk import SdkError
+from iot_jobs_agent.aws.tls import credentials_problem
 from iot_jobs_agent.commands import options
 from iot_jobs_agent.commands.terminal import printable
 from iot_jobs_agent.config.config import load
-from iot_jobs_agent.errors import RequestRefused, RequestUnanswered
+from iot_jobs_agent.config.values import Aws
+from iot_jobs_agent.errors import ConfigError, RequestRefused, RequestUnanswered
 
 LATEST_S = 1e11
 LATEST_MS = 1e14
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print the pending executions. Return 0, or 69 if the service refused or did not answer."""
+    """Print the pending executions. Return 0, or 69 if the service refused or did not answer.
+
+    Raises:
+        ConfigError: the configuration, or one of the certificate's files, cannot be used.
+    """
     parser = options.parser("pending")
     options.add_config(parser)
     options.add_json(parser)
     parser.add_argument("--namespace", default="", metavar="NAMESPACE_ID", help="default: the default namespace")
     chosen = parser.parse_args(arguments)
     settings = load(chosen.config)
+    if problem := credentials_problem(settings.aws):
+        raise ConfigError(f"{problem}.")
     try:
-        answer = asyncio.run(list_over_https(settings.aws, chosen.namespace))
-    except (RequestRefused, RequestUnanswered) as error:
+        answer = asyncio.run(_list(settings.aws, chosen.namespace))
+    except (RequestRefused, RequestUnanswered, MalformedMessageError) as error:
         print(f"iot-jobs-agent: cannot get the pending job executions: {printable(str(error))}", file=sys.stderr)
         return os.EX_UNAVAILABLE
     print(json.dumps(answer, indent=2) if chosen.json else _text(answer))
     return 0
+
+
+async def _list(aws: Aws, namespace: str) -> Json:
+    try:
+        return await list_over_https(aws, namespace)
+    except RequestUnanswered as error:
+        cause = error.__cause__ if isinstance(error.__cause__, SdkError) else None
+        problem = await handshake_problem(aws, https_server(aws), cause)
+        raise RequestUnanswered(f"{error}. {problem}." if problem else str(error)) from None
 
 
 def _text(answer: Json) -> str:

@@ -20,6 +20,10 @@ COMMANDS = {
         "SIGTERM ends it within seconds; running handlers go on.",
     ),
     "check": Command("say what is wrong with the configuration, the device's files and its way to AWS"),
+    "policy": Command(
+        "print the IoT policy that this configuration needs (`--fleet`: for all its things)",
+        "It connects to nothing and needs no certificate.",
+    ),
     "status": Command(
         "show the connection, the namespaces, what runs and the last problems",
         "Exit status 0 if the agent runs and is connected, else 1.",

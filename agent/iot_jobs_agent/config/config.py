@@ -20,6 +20,7 @@ from pydantic import BaseModel, ValidationError
 from iot_jobs_agent.built_ins import BUILT_INS
 from iot_jobs_agent.config.credentials import file_problem
 from iot_jobs_agent.config.keys import AgentTable, AwsTable, ConfigFile, DocumentTable, HandlersTable, NamespaceTable
+from iot_jobs_agent.config.spelling import advice, name_problems, nearest
 from iot_jobs_agent.config.values import SUBSCRIPTIONS_PER_CONNECTION, Config
 from iot_jobs_agent.errors import ConfigError
 from iot_jobs_agent.handler import Manifest
@@ -29,7 +30,7 @@ from iot_jobs_agent.trust import owner_of, trust_problem, way_to
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
-__all__ = ["Config", "load", "load_handlers", "problems"]
+__all__ = ["Config", "load", "load_handlers", "load_without_files", "problems"]
 
 _SUBJECT = re.compile(r"^\w+ should")  # "Input should", "String should", "Tuple should"
 _LARGEST_BYTES = 1024 * 1024
@@ -39,6 +40,11 @@ _TABLES: Mapping[str, type[BaseModel]] = {
     "handlers": HandlersTable,
     "namespaces": NamespaceTable,
     "documents": DocumentTable,
+}
+_NAME_FORMS = {  # in words, what the patterns of config.keys ask for
+    "aws.thing_name": "1 to 128 of the characters a-z A-Z 0-9 : _ -",
+    "namespaces.id": "1 to 64 of the characters a-z A-Z 0-9 _ -",
+    "handlers.run_as_users": "1 to 32 of the characters a-z 0-9 _ -, and a letter or _ first",
 }
 _NOWHERE = {  # stands in for [aws] where nothing connects
     "endpoint": "localhost",
@@ -67,13 +73,34 @@ def problems(path: Path, environ: Mapping[str, str] = os.environ) -> list[str]:
 def load_handlers(path: Path | None) -> Config:
     """Read and check the file for a command that does not connect; None means the defaults. Blocks.
 
-    `[aws]` may be missing. It is ignored, and so are the files that it names. Raises ConfigError like `load`.
+    `[aws]` may be missing. Only its proxy counts; the files that it names are not looked at.
+    Raises ConfigError like `load`.
     """
     table, found = ({}, []) if path is None else _parse(path)
     if not found:
-        config, found = _validate(table | {"aws": _NOWHERE}, {})
+        aws = table.get("aws")
+        proxy = {"proxy": aws["proxy"]} if isinstance(aws, dict) and "proxy" in aws else {}  # handlers use it too
+        config, found = _validate(table | {"aws": _NOWHERE | proxy}, {})
         if config is not None:
             found = list(_handler_checks(config, path or Path("/nonexistent")))
+            if not found:
+                return config
+    raise ConfigError(found[0])
+
+
+def load_without_files(path: Path) -> Config:
+    """Read and check the file for a command that needs no certificate, perhaps not on the device. Blocks.
+
+    `certificate`, `private_key` and `root_ca` do not count. Raises ConfigError like `load`.
+    """
+    table, found = _parse(path)
+    if not found:
+        aws = table.get("aws")
+        if isinstance(aws, dict):
+            table["aws"] = aws | dict.fromkeys(("certificate", "private_key", "root_ca"), "/nonexistent")
+        config, found = _validate(table, {})
+        if config is not None:
+            found = [*_connection_problems(config), *_namespace_problems(config)]
             if not found:
                 return config
     raise ConfigError(found[0])
@@ -123,22 +150,32 @@ def _sentence(error: "ErrorDetails") -> str:
             return f"{key}: is missing; add it (config.example.toml shows it)."
         case "extra_forbidden":
             return f"{key}: is not a known key; {_spelling(location)}."
+        case "tuple_type":
+            return f'{key}: is not a list; write it in brackets, like {location[-1]} = ["…"].'
+        case "string_type":
+            return f'{key}: is not text; write it in quotation marks, like "…".'
         case "value_error":
             return f"{key}: {error['ctx']['error']}."
         case "model_type" | "dict_type":
             return f"{key}: is not a table; write it as [{key}]."
         case "string_pattern_mismatch":
-            return f"{key}: does not match {error['ctx']['pattern']}; use such a name."
+            return f"{key}: {_wrong_name(location, error)}."
         case _:
             return f"{key}: is not valid; {_SUBJECT.sub('it should', error['msg'], count=1)}."
 
 
 def _spelling(location: list[int | str]) -> str:
-    from difflib import get_close_matches  # noqa: PLC0415 - takes 0.2 MB, and only a misspelt key needs it
-
     table = _TABLES.get(str(location[0]), ConfigFile) if len(location) > 1 else ConfigFile
-    close = get_close_matches(str(location[-1]), table.model_fields, n=1)
-    return f"did you mean {close[0]}" if close else "remove it (config.example.toml has all keys)"
+    return advice(str(location[-1]), table.model_fields, "remove it (config.example.toml has all keys)")
+
+
+def _wrong_name(location: list[int | str], error: "ErrorDetails") -> str:
+    """Return what is wrong with a name, and never the name itself. A built-in that was probably meant is named."""
+    form = _NAME_FORMS.get(".".join(part for part in location if isinstance(part, str)))
+    is_handler = location[0] in {"handler", "handlers"} and location[1:2] != ["run_as_users"]
+    close = nearest(str(error["input"]), BUILT_INS) if is_handler else ""
+    form = form or ("the characters of a handler's name" if is_handler else str(error["ctx"]["pattern"]))
+    return f"does not consist of {form}; {f'did you mean {close}' if close else 'use such a name'}"
 
 
 def _cross_checks(config: Config, path: Path, environ: Mapping[str, str]) -> Iterator[str]:
@@ -163,6 +200,7 @@ def _handler_checks(config: Config, path: Path) -> Iterator[str]:
         yield from _handler_problems(config, name)
     yield from _operation_problems(config)
     yield from _document_problems(config)
+    yield from name_problems(config)
     yield from _path_list_problems(config)
     yield from _root_problems(config, path)
 

@@ -12,6 +12,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
+from urllib.parse import unquote, urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -23,7 +24,17 @@ from pydantic import (
     field_validator,
 )
 
-from iot_jobs_agent.config.values import Agent, Aws, Config, DocumentEntry, Handlers, HandlerTable, NamespaceEntry
+from iot_jobs_agent.built_ins import BUILT_INS
+from iot_jobs_agent.config.values import (
+    Agent,
+    Aws,
+    Config,
+    DocumentEntry,
+    Handlers,
+    HandlerTable,
+    NamespaceEntry,
+    Proxy,
+)
 from iot_jobs_agent.device import USER_NAME
 from iot_jobs_agent.handler import Manifest, valid_handler_name
 
@@ -71,6 +82,22 @@ def _client_id(value: str) -> str:
     return value
 
 
+def _proxy(url: str) -> str:
+    if url and not _is_proxy(url):
+        raise ValueError("is not the address of an HTTP proxy; write it like http://proxy.example:3128, with its port")
+    return url
+
+
+def _is_proxy(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        _host(parts.hostname or "")
+        is_address = parts.scheme == "http" and bool(parts.port) and parts.path in {"", "/"}
+        return is_address and not parts.query and not parts.fragment and url.isprintable()
+    except ValueError:
+        return False
+
+
 ConfigPath = Annotated[Path, Field(strict=False), BeforeValidator(_expanded), AfterValidator(_absolute)]
 Host = Annotated[str, AfterValidator(_host)]
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -93,6 +120,7 @@ class AwsTable(_Table):
     certificate: ConfigPath
     private_key: ConfigPath
     root_ca: ConfigPath
+    proxy: Annotated[str, AfterValidator(_proxy)] = ""
     tls: bool = True
     default_namespace: bool = True
     api_text_topics: bool = True
@@ -105,6 +133,7 @@ class AwsTable(_Table):
         followed = {
             "https_endpoint": self.https_endpoint or self.endpoint,
             "client_id": self.client_id or self.thing_name,
+            "proxy": _proxy_values(self.proxy) if self.proxy else None,
         }
         return Aws(**dict(self) | followed)
 
@@ -173,10 +202,24 @@ class ConfigFile(_Table):
             agent=Agent(**dict(self.agent)),
             handlers=Handlers(**dict(self.handlers)),
             namespaces=tuple(NamespaceEntry(**dict(entry)) for entry in self.namespaces),
-            handler=MappingProxyType({name: _handler_table(table) for name, table in self.handler.items()}),
+            handler=self._handler_tables(),
             operations=MappingProxyType(dict(self.operations)),
             documents=tuple(DocumentEntry(entry.handler, entry.has or "") for entry in self.documents),
         )
+
+    def _handler_tables(self) -> Mapping[str, HandlerTable]:
+        """Return the tables of all handlers. Built-ins that send HTTPS requests get the proxy of [aws] as a setting."""
+        tables: dict[str, Mapping[str, Any]] = dict(self.handler)
+        for name, built_in in BUILT_INS.items():
+            if self.aws.proxy and built_in.uses_proxy:
+                tables[name] = {"proxy": self.aws.proxy, **tables.get(name, {})}
+        return MappingProxyType({name: _handler_table(table) for name, table in tables.items()})
+
+
+def _proxy_values(url: str) -> Proxy:
+    parts = urlsplit(url)
+    user, password = unquote(parts.username or ""), unquote(parts.password or "")
+    return Proxy(parts.hostname or "", parts.port or 0, user, password)
 
 
 def _handler_table(table: Mapping[str, Any]) -> HandlerTable:

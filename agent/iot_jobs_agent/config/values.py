@@ -17,6 +17,21 @@ _EACH_NAMESPACE = 2  # P/notify-namespace-NS P/notify-next-namespace-NS
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
+class Proxy(NamedTuple):
+    """An HTTP proxy. As text it is its address, without the user and the password."""
+
+    host: str
+    port: int
+    user: str = ""
+    password: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.host} port {self.port}"
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
 class Aws(NamedTuple):
     """`[aws]`: where the service is, and which thing this device is. Durations are in seconds."""
 
@@ -29,6 +44,7 @@ class Aws(NamedTuple):
     certificate: Path
     private_key: Path
     root_ca: Path
+    proxy: Proxy | None
     tls: bool
     default_namespace: bool
     api_text_topics: bool

@@ -3,9 +3,11 @@
 What lies in it can be made by a handler, so root follows no link in it, writes nothing and starts nothing there.
 """
 
+import contextlib
 import os
 import pwd
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 from iot_jobs_agent.errors import StateDirectoryError
@@ -39,6 +41,33 @@ def become_owner(directory: Path) -> None:
             f"{directory} belongs to user id {owner}, whom root cannot become here ({error.strerror}): "
             "run this as that user"
         ) from None
+
+
+@contextlib.contextmanager
+def acting_as_owner(directory: Path) -> Iterator[None]:
+    """Be the directory's owner for a while, if this is root and it belongs to somebody else. Only in a single thread.
+
+    Raises:
+        StateDirectoryError: root may not become that user here.
+    """
+    owner = owner_of(directory)
+    if os.geteuid() != _ROOT or owner in {None, _ROOT}:
+        yield
+        return
+    group = os.getegid()
+    try:
+        os.setegid(directory.stat().st_gid)
+        os.seteuid(owner)
+    except OSError as error:
+        raise StateDirectoryError(
+            f"{directory} belongs to user id {owner}, whom root cannot become here ({error.strerror}): "
+            "run this as that user"
+        ) from None
+    try:
+        yield
+    finally:
+        os.seteuid(_ROOT)
+        os.setegid(group)
 
 
 def is_owner(directory: Path) -> bool:

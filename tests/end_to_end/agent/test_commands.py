@@ -1,6 +1,5 @@
 """The commands, as people run them."""
 
-import asyncio
 import json
 import os
 import shlex
@@ -11,25 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from agents import command, run
 
 ROOT = Path(__file__).parents[3]
 ECHO = {"operation": "run-command", "params": {"command": "echo hi"}}
-
-
-def command(*arguments: str, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
-    """Run `iot-jobs-agent` and return what it printed."""
-    return subprocess.run(
-        [sys.executable, "-m", "iot_jobs_agent", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=55,
-        check=False,
-        cwd=cwd,
-    )
-
-
-async def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    return await asyncio.to_thread(command, *arguments)
 
 
 async def test_run_once_handles_what_is_pending_and_exits_with_0_if_all_succeeded(
@@ -138,7 +122,7 @@ async def test_check_says_which_root_is_not_there(device: Any, thing: str) -> No
 async def test_check_blames_the_network_for_what_the_network_does(device: Any, thing: str) -> None:
     device.sections["aws"]["https_port"] = 1
     checked = await run("check", "--config", str(device.write_config()))
-    assert "aws.https_endpoint: cannot be reached" in checked.stdout
+    assert "aws.https_endpoint: localhost port 1 cannot be reached" in checked.stdout
 
 
 @pytest.mark.parametrize("what", ["status", "jobs"])

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.support.configs import refusal, write
 
 from iot_jobs_agent.config.config import load, problems
 from iot_jobs_agent.config.values import HandlerTable
@@ -12,35 +13,6 @@ from iot_jobs_agent.errors import ConfigError
 ENABLE_AB = '[handlers]\nenabled = ["a", "b"]\n'
 TAKES_ALL = '[[documents]]\nhandler = "a"\n'
 TAKES_X = f'{TAKES_ALL}has = "x"\n'
-
-
-def write(directory: Path, *, aws: str = "", rest: str = "", drop: str = "") -> Path:
-    keys = {
-        "endpoint": '"a1b2-ats.iot.eu-west-1.amazonaws.com"',
-        "thing_name": '"pi-kitchen-1"',
-        "certificate": f'"{directory}/certificate.pem"',
-        "private_key": f'"{directory}/private.key"',
-        "root_ca": f'"{directory}/root-ca.pem"',
-    }
-    for line in aws.splitlines():
-        key, _, value = line.partition("=")
-        keys[key.strip()] = value.strip()
-    keys.pop(drop, None)
-    lines = "\n".join(f"{key} = {value}" for key, value in keys.items())
-    path = directory / "config.toml"
-    path.write_text(f"[aws]\n{lines}\n{rest}\n")
-    return path
-
-
-def refusal(path: Path, environ: dict[str, str] | None = None) -> str:
-    with pytest.raises(ConfigError) as caught:
-        load(path, environ or {})
-    message = str(caught.value)
-    assert problems(path, environ or {})[0] == message
-    assert "\n" not in message
-    assert message.endswith(".")
-    assert "; " in message, "a fix follows the fault"
-    return message
 
 
 def test_a_small_file_is_enough_and_the_defaults_follow(directory: Path) -> None:
@@ -57,6 +29,49 @@ def test_a_small_file_is_enough_and_the_defaults_follow(directory: Path) -> None
 def test_a_client_id_and_an_https_endpoint_of_their_own_are_kept(directory: Path) -> None:
     config = load(write(directory, aws='client_id = "pi-agent"\nhttps_endpoint = "localhost"'), {})
     assert (config.aws.client_id, config.aws.https_endpoint) == ("pi-agent", "localhost")
+
+
+@pytest.mark.parametrize(
+    ("rest", "key", "fix"),
+    [
+        ('[handler.run-command]\nprogram = ["/bin/echo"]', "handler.run-command.program", "did you mean programs"),
+        ("[handler.run-command]\ntimeout = 5", "handler.run-command.timeout", "did you mean timeout_s"),
+        ("[handler.write-file]\ncolour = 5", "handler.write-file.colour", "remove it"),
+        ('[handler.runcommand]\nprograms = ["/bin/echo"]', "handler.runcommand", "did you mean [handler.run-command]"),
+        ('[handlers]\nenabled = ["run_command"]', "handlers.enabled[0]", "did you mean run-command"),
+        ('[handlers]\nenabled = ["runcommand"]', "handlers.enabled[0]", "did you mean run-command"),
+        (
+            '[handlers]\nenabled = "run-command"',
+            "handlers.enabled",
+            "is not a list; write it in brackets, like enabled",
+        ),
+    ],
+)
+def test_field_f9_a_misspelt_name_is_refused_with_the_one_that_was_meant(
+    directory: Path, rest: str, key: str, fix: str
+) -> None:
+    sentence = refusal(write(directory, rest=rest))
+    assert sentence.startswith(f"{key}: ")
+    assert fix in sentence
+    assert "tuple" not in sentence
+    assert "^[" not in sentence
+
+
+def test_field_f9_a_handler_of_ones_own_may_be_called_almost_like_a_built_in(directory: Path) -> None:
+    (directory / "handlers").mkdir()
+    (directory / "handlers" / "runcommand").write_text("#!/bin/sh\n")
+    tables = f'[handlers]\ndirectories = ["{directory}/handlers"]\nenabled = ["runcommand"]\n'
+    assert problems(write(directory, rest=f"{tables}[handler.runcommand]\nmy_own = 1"), {}) == []
+
+
+def test_field_f7_the_proxy_of_aws_reaches_the_handlers_that_use_it(directory: Path) -> None:
+    proxy = "http://a%40b:c@proxy.example:3128"
+    config = load(write(directory, aws=f'proxy = "{proxy}"', rest="[handler.download-file]\nmax_mb = 3"), {})
+    assert config.aws.proxy == ("proxy.example", 3128, "a@b", "c")
+    assert repr(config.aws.proxy) == "proxy.example port 3128"
+    assert config.handler_settings("download-file") == {"proxy": proxy, "max_mb": 3}
+    assert config.handler_settings("collect-logs") == {"proxy": proxy}
+    assert config.handler_settings("write-file") == {}
 
 
 def test_the_configuration_cannot_be_changed_afterwards(directory: Path) -> None:
@@ -95,6 +110,11 @@ def test_a_file_that_is_not_text_is_one_sentence(directory: Path) -> None:
         (f'thing_name = "{"x" * 129}"', "aws.thing_name", "use such a name"),
         ('client_id = "$pi"', "aws.client_id", "choose another"),
         (f'client_id = "{"ü" * 65}"', "aws.client_id", "choose another"),
+        ('thing_name = "pi kitchen"', "aws.thing_name", "a-z A-Z 0-9 : _ -"),
+        ("endpoint = 5", "aws.endpoint", "write it in quotation marks"),
+        ('proxy = "proxy.example:3128"', "aws.proxy", "write it like http://proxy.example:3128"),
+        ('proxy = "https://proxy.example:3128"', "aws.proxy", "write it like http://proxy.example:3128"),
+        ('proxy = "http://proxy.example"', "aws.proxy", "with its port"),
         ("port = 0", "aws.port", "it should be greater than or equal to 1"),
         ("https_port = 65536", "aws.https_port", "it should be less than or equal to 65535"),
         ('port = "8883"', "aws.port", "it should be a valid integer"),
@@ -139,7 +159,7 @@ def test_a_missing_key_is_named(directory: Path, key: str) -> None:
         ('[[documents]]\nhandler = "a"', "documents[0].handler", "add it to handlers.enabled"),
         ('[[documents]]\nhas = "x"', "documents[0].handler", "is missing; add it"),
         (f'{ENABLE_AB}[[documents]]\nhandler = "a"\nhas = ""', "documents[0].has", "at least 1 character"),
-        (f'{ENABLE_AB}[[documents]]\nhandler = "a"\nhad = "x"', "documents[0].had", "did you mean has"),
+        (f'{ENABLE_AB}[[documents]]\nhandler = "a"\nhaas = "x"', "documents[0].haas", "did you mean has"),
         (f'{ENABLE_AB}{TAKES_ALL}[[documents]]\nhandler = "b"\nhas = "x"', "documents[1]", "put it first"),
         (f"{ENABLE_AB}{TAKES_X}{TAKES_X}", "documents[1].has", '"x" occurs before; keep one'),
         ('[handlers]\nenabled = ["a", "a"]', "handlers.enabled", "name it once"),

@@ -4,6 +4,7 @@ import re
 import stat
 from pathlib import Path
 
+from iot_jobs_agent.built_ins import BUILT_INS
 from iot_jobs_agent.config.config import load
 from iot_jobs_agent.config.keys import AgentTable, AwsTable, ConfigFile, DocumentTable, HandlersTable, NamespaceTable
 from iot_jobs_agent.handler import Manifest
@@ -52,3 +53,11 @@ def test_the_defaults_that_the_example_comments_out_are_the_defaults(directory: 
     bare = load(path, environ)
     assert (config.aws, config.agent, config.handlers) == (bare.aws, bare.agent, bare.handlers)
     assert config.bound_handler("team-a") == "write-file"
+
+
+def test_field_f9_every_setting_that_the_example_shows_is_known_for_its_built_in() -> None:
+    uncommented = re.sub(r"^# (?=[a-z_]+ = )", "", EXAMPLE, flags=re.MULTILINE)
+    for name, built_in in BUILT_INS.items():
+        table = re.search(rf"^\[handler\.{name}\]\n((?:.+\n|\n)*?)(?=^\[|\Z)", uncommented, re.MULTILINE)
+        keys = set(re.findall(r"^([a-z_]+) = ", table[1], re.MULTILINE)) if table else set()
+        assert keys - set(Manifest.model_fields) <= built_in.known_settings, name

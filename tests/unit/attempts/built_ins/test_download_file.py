@@ -2,7 +2,6 @@
 
 import errno
 import hashlib
-import json
 import os
 import threading
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from pydantic import ValidationError
+from tests.support.proxies import running_proxy
 
 from iot_jobs_handlers.download_file import HANDLER, Params
 
@@ -381,19 +381,16 @@ def test_a_second_name_of_the_partial_file_is_not_written_through(
     assert (tmp_path / "outside").read_text() == "kept"
 
 
-def test_its_note_names_no_query(tmp_path: Path) -> None:
-    from iot_jobs_handlers.partial import Partial  # noqa: PLC0415 - only here
-
-    directory = os.open(tmp_path, os.O_RDONLY)
-    with Partial(directory, "file", "digest") as partial:
-        partial.restart('"v1"')
-        partial.write(b"abc")
-        partial.keep()
-    os.close(directory)
-    (note,) = tmp_path.glob("*.json")
-    assert json.loads(note.read_text()) == {"source": "digest", "etag": '"v1"', "size_bytes": 3, "total_bytes": None}
-
-
 def test_it_says_what_it_is() -> None:
     declared: dict[str, Any] = HANDLER.manifest.model_dump()
     assert (declared["name"], declared["on_interrupt"]) == ("download-file", "rerun")
+
+
+def test_field_f7_a_download_goes_through_the_proxy(download: Download, root: Path) -> None:
+    with running_proxy("device:pass:word") as port:
+        ended = download({"proxy": f"http://device:pass%3Aword@127.0.0.1:{port}"})
+        assert (ended.word, (root / "file").read_bytes() == DATA) == ("succeeded", True)
+        (root / "file").unlink()
+        refused = download({"proxy": f"http://device:other@127.0.0.1:{port}"})
+    assert refused.word != "succeeded"
+    assert refused.reason == "the proxy does not let the connection through (it answered 407)"

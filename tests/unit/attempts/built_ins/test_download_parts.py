@@ -1,6 +1,7 @@
 """download-file never puts together what does not belong together, and leaves no more than its limit."""
 
 import fcntl
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from iot_jobs_handlers.download_file import HANDLER
-from iot_jobs_handlers.partial import drop_old
+from iot_jobs_handlers.partial import Partial, drop_old
 
 if TYPE_CHECKING:
     from conftest import Call, Ended, Web
@@ -86,3 +87,14 @@ def test_field_d1_a_partial_file_in_use_stays(tmp_path: Path) -> None:
     drop_old(directory, ".other.00000001.part", 0)
     assert not part.exists()
     os.close(directory)
+
+
+def test_its_note_names_no_query(tmp_path: Path) -> None:
+    directory = os.open(tmp_path, os.O_RDONLY)
+    with Partial(directory, "file", "digest") as partial:
+        partial.restart('"v1"')
+        partial.write(b"abc")
+        partial.keep()
+    os.close(directory)
+    (note,) = tmp_path.glob("*.json")
+    assert json.loads(note.read_text()) == {"source": "digest", "etag": '"v1"', "size_bytes": 3, "total_bytes": None}

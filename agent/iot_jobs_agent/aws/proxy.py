@@ -1,0 +1,82 @@
+"""The HTTP proxy on the way to AWS IoT, if there is one: as options of the SDK, and as a tunnel to look for faults.
+
+The tunnel is what CONNECT makes (RFC 9110 9.3.6). TLS is end to end between the device and AWS IoT, so that the proxy
+sees only the endpoint's name.
+"""
+
+import asyncio
+import base64
+from http import HTTPStatus
+from typing import Any
+
+from awscrt import http
+
+from iot_jobs_agent.config.values import Proxy
+from iot_jobs_agent.errors import AgentError
+
+_LARGEST_HEAD_BYTES = 16 * 1024
+
+
+class ProxyError(AgentError):
+    """The proxy does not let a connection through. One sentence names aws.proxy and what to do."""
+
+
+def sdk_options(proxy: Proxy | None) -> Any:
+    """Return the SDK's options for the proxy; None without one."""
+    if proxy is None:
+        return None
+    basic = http.HttpProxyAuthenticationType.Basic if proxy.user else http.HttpProxyAuthenticationType.Nothing
+    return http.HttpProxyOptions(
+        proxy.host,
+        proxy.port,
+        auth_type=basic,
+        auth_username=proxy.user or None,
+        auth_password=proxy.password or None,
+        connection_type=http.HttpProxyConnectionType.Tunneling,
+    )
+
+
+async def open_through(proxy: Proxy | None, host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Open a TCP connection, through the proxy if there is one.
+
+    Raises:
+        ProxyError: the proxy is not there, or does not let the connection through.
+        OSError: there is no proxy, and the host is not there.
+    """
+    if proxy is None:
+        return await asyncio.open_connection(host, port)
+    try:
+        reader, writer = await asyncio.open_connection(proxy.host, proxy.port)
+    except OSError as error:
+        raise ProxyError(
+            f"aws.proxy: {proxy} cannot be reached ({error.strerror or error}); check its name, port and the network"
+        ) from None
+    try:
+        status = await _tunnel(reader, writer, proxy, f"{host}:{port}")
+    except (OSError, EOFError, ValueError, asyncio.LimitOverrunError):
+        status = 0
+    if status == HTTPStatus.OK:
+        return reader, writer
+    writer.close()
+    raise ProxyError(_refusal(proxy, f"{host}:{port}", status))
+
+
+async def _tunnel(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, proxy: Proxy, target: str) -> int:
+    """Ask the proxy for a tunnel; return the status of its answer."""
+    lines = [f"CONNECT {target} HTTP/1.1", f"Host: {target}"]
+    if proxy.user:
+        token = base64.b64encode(f"{proxy.user}:{proxy.password}".encode()).decode()
+        lines.append(f"Proxy-Authorization: Basic {token}")
+    writer.write("\r\n".join([*lines, "", ""]).encode())
+    head = await reader.readuntil(b"\r\n\r\n")
+    if not head.startswith(b"HTTP/") or len(head) > _LARGEST_HEAD_BYTES:
+        return 0
+    return int(head.split()[1])
+
+
+def _refusal(proxy: Proxy, target: str, status: int) -> str:
+    if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+        return f"aws.proxy: {proxy} wants another user or password; write it as http://USER:PASSWORD@HOST:PORT"
+    if status:
+        return f"aws.proxy: {proxy} does not connect to {target} (HTTP {status}); let it allow CONNECT to that"
+    return f"aws.proxy: {proxy} does not answer like an HTTP proxy; check its name and port"

@@ -1,0 +1,64 @@
+"""A device behind an HTTP proxy, which is a real one and wants a password."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from agents import run
+from tests.support.proxies import running_proxy
+
+ECHO = {"operation": "run-command", "params": {"command": "echo hi"}}
+
+
+@pytest.fixture
+def proxy_port() -> Iterator[int]:
+    with running_proxy("device:pass:word") as port:
+        yield port
+
+
+async def test_field_f7_mqtt_and_https_go_through_the_proxy(
+    device: Any, sim: Any, operator: Any, start_agent: Any, proxy_port: int
+) -> None:
+    device.namespaces = [{"id": "team-a"}]
+    device.sections["aws"]["proxy"] = f"http://device:pass%3Aword@127.0.0.1:{proxy_port}"
+    checked = await run("check", "--config", str(device.write_config()))
+    assert checked.returncode == 0, checked
+    agent = await start_agent()
+    await operator.create("job-1", ECHO)
+    await operator.create("job-2", ECHO, namespaceId="team-a")
+    await operator.wait("job-1", "SUCCEEDED")
+    await operator.wait("job-2", "SUCCEEDED")
+    pending = await run("pending", "--config", str(device.config))
+    assert pending.stdout == "nothing pending\n"
+    assert await agent.stop() == 0
+    assert "pass:word" not in agent.told + checked.stdout
+
+
+async def test_field_f7_a_proxy_that_wants_another_password_is_named(
+    device: Any, thing: str, start_agent: Any, proxy_port: int
+) -> None:
+    device.sections["aws"]["proxy"] = f"http://device:wrong-one@127.0.0.1:{proxy_port}"
+    said = f"aws.proxy: 127.0.0.1 port {proxy_port} wants another user or password"
+    checked = await run("check", "--config", str(device.write_config()))
+    assert (checked.returncode, checked.stdout.count(said)) == (1, 2), checked
+    agent = await start_agent(is_connected=False)
+    line = await agent.says("cannot connect, trying again")
+    assert said in line["hint"]
+    assert "wrong-one" not in agent.told + checked.stdout
+
+
+async def test_field_f7_a_proxy_that_is_not_there_is_named(device: Any, thing: str) -> None:
+    device.sections["aws"]["proxy"] = "http://127.0.0.1:1"
+    checked = await run("check", "--config", str(device.write_config()))
+    assert (checked.returncode, checked.stdout.count("aws.proxy: 127.0.0.1 port 1 cannot be reached")) == (1, 2), (
+        checked
+    )
+
+
+async def test_field_f7_a_proxy_that_cannot_reach_the_endpoint_is_named(
+    device: Any, thing: str, proxy_port: int
+) -> None:
+    device.sections["aws"] |= {"proxy": f"http://device:pass%3Aword@127.0.0.1:{proxy_port}", "port": 1}
+    checked = await run("check", "--config", str(device.write_config()))
+    assert checked.returncode == 1, checked
+    assert f"aws.proxy: 127.0.0.1 port {proxy_port} does not connect to localhost:1" in checked.stdout, checked
