@@ -111,7 +111,7 @@ async def test_the_short_form_fails_with_its_last_words(run: Run) -> None:
     assert outcome.reason.endswith("MiB free, 1000000000000 wanted")
 
 
-async def test_the_one_that_cleans_up_does_so_and_is_no_success(story: "Story", prepared: Prepare) -> None:
+async def test_the_one_that_cleans_up_does_so_and_does_not_succeed(story: "Story", prepared: Prepare) -> None:
     step = await prepared("hold-door", {"operation": "hold-door", "door": "front"})
     story.attempts.start(ATTEMPT, step, Facts("thing-1"))
     await story.said("door open")
