@@ -112,7 +112,7 @@ def test_a_version_is_installed_even_an_older_one(make: Make, call: "Call") -> N
     assert state(NAME) == "ii 1.0"
 
 
-def test_an_unknown_name_fails_and_is_no_pattern(make: Make, call: "Call") -> None:
+def test_an_unknown_name_fails_and_is_not_a_pattern(make: Make, call: "Call") -> None:
     make(NAME)
     for unknown in ("iot-jobs.agent-test", f"{NAME}+", "no-such-package"):
         ended = call(INSTALL, {"packages": [unknown]})
@@ -224,7 +224,7 @@ def test_without_root_it_is_rejected(call: "Call", tmp_path: Path, handler: Hand
 @pytest.mark.parametrize(
     "name", ["-y", "curl-", "Curl", "curl;id", "a", "./x.deb", "curl/stable", "curl:arm64", "?all", ""]
 )
-def test_what_is_no_name_is_not_accepted(name: str) -> None:
+def test_a_text_that_cannot_be_a_name_is_not_accepted(name: str) -> None:
     for handler in (INSTALL, REMOVE):
         with pytest.raises(ValidationError):
             handler.params.model_validate({"packages": [name]})

@@ -47,13 +47,13 @@ def test_a_name_is_plain(name: str) -> None:
         Manifest(name=name)
 
 
-def test_an_undeclared_member_is_no_manifest() -> None:
+def test_an_unknown_member_makes_a_manifest_invalid() -> None:
     with pytest.raises(ValidationError):
         Manifest.model_validate({"name": "a", "timeout": 5})
 
 
 @pytest.mark.parametrize("wrong", [{"may_reboot": "true"}, {"grace_s": True}, {"timeout_s": "60"}, {"exclusive": 1}])
-def test_a_member_of_another_type_is_no_manifest(wrong: dict[str, object]) -> None:
+def test_a_member_of_another_type_makes_a_manifest_invalid(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         Manifest.model_validate({"name": "a", **wrong})
     assert Manifest.model_validate({"name": "a", "timeout_s": 60, "on_interrupt": "rerun"}).timeout_s == 60

@@ -128,7 +128,7 @@ def test_what_the_configuration_does_not_enable_gets_a_warning(author: Any) -> N
 @pytest.mark.parametrize(
     ("params", "reason"), [("[]", "is not a JSON object"), ("{", "is not JSON"), (None, "cannot be read")]
 )
-def test_params_that_are_none_are_told(author: Any, params: str | None, reason: str) -> None:
+def test_params_that_are_not_an_object_are_named(author: Any, params: str | None, reason: str) -> None:
     if params is not None:
         author.write("params.json", params)
     done = author.run("try", "write-file", "params.json")

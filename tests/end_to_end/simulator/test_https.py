@@ -80,7 +80,7 @@ def test_namespaces_are_apart_over_http_but_a_job_is_found_by_its_id(
     assert call("GET", f"/things/{name}/jobs?namespaceId=a%20b")[0] == 400
 
 
-def test_a_wrong_version_shows_the_state_to_who_reads_the_body(
+def test_a_wrong_version_shows_the_state_in_the_body(
     simulator: SimulatorProcess, call: Callable[..., Any], thing: tuple[str, str], new_name: Callable[[str], str]
 ) -> None:
     name, arn = thing

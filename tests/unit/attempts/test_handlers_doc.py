@@ -121,7 +121,7 @@ async def test_field_e8_the_schema_on_the_page_refuses_what_the_page_says(prepar
     assert f"`{caught.value}`" in " ".join(DOC.split())
 
 
-async def test_the_one_that_cleans_up_does_so_and_is_no_success(story: "Story", prepared: Prepare) -> None:
+async def test_the_one_that_cleans_up_does_so_and_does_not_succeed(story: "Story", prepared: Prepare) -> None:
     step = await prepared("hold-door", {"operation": "hold-door", "door": "front"})
     story.attempts.start(ATTEMPT, step, Facts("thing-1"))
     await story.said("door open")

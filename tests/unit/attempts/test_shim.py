@@ -30,7 +30,7 @@ async def test_an_exit_code_is_told_verbatim(story: "Story", code: int) -> None:
 @pytest.mark.parametrize(
     ("name", "number"), [("KILL", 9), ("SEGV", 11), ("TERM", 15), ("ABRT", 6), ("PIPE", 13), ("HUP", 1)]
 )
-async def test_a_death_by_signal_is_no_exit(story: "Story", name: str, number: int) -> None:
+async def test_a_death_by_signal_is_not_an_exit(story: "Story", name: str, number: int) -> None:
     result = await story.run(f"ulimit -c 0; kill -{name} $$")
     assert (result.ending, result.code, result.signal) == (Ending.SIGNALED, None, number)
 
@@ -154,7 +154,7 @@ async def test_ten_megabytes_of_output_cost_no_more_than_their_tail(story: "Stor
     assert (story.directory() / "stdout").stat().st_size == 65536
 
 
-async def test_output_that_is_no_text_is_no_reason_to_fail(story: "Story") -> None:
+async def test_output_that_is_not_text_does_not_fail_the_attempt(story: "Story") -> None:
     result = await story.run(r"printf '\377\000a'; exit 0")
     assert (result.code, result.stdout) == (0, "\ufffd\0a")
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 ATTEMPT = AttemptId(ExecutionId("", "job-1", 1), 0, 1)
 
 
-async def test_a_closed_fd_3_is_no_reason_to_fail(story: "Story") -> None:
+async def test_a_closed_fd_3_does_not_fail_the_attempt(story: "Story") -> None:
     assert (await story.run("exec 3>&- 1>&- 2>&-; exit 0")).code == 0
 
 
@@ -70,7 +70,7 @@ async def test_a_value_too_deep_for_some_versions_of_python_is_noted_there_and_n
     assert [e.message for e in story.progressed if e.message] == ["after"]
 
 
-async def test_bytes_that_are_no_text_and_a_line_of_a_megabyte_are_two_bad_lines(story: "Story") -> None:
+async def test_bytes_that_are_not_text_and_a_line_of_a_megabyte_are_two_bad_lines(story: "Story") -> None:
     result = await story.python(
         "import os\nos.write(3, b'\\xff\\n')\nwith open(3, 'wb', closefd=False) as f:\n"
         " f.write(b'x' * 1048576 + b'\\n' + b'{\"message\": \"after\"}\\n')\n"

@@ -45,7 +45,7 @@ async def test_the_deadline_ends_a_handler_that_is_deaf_to_sigterm(story: "Story
     assert not story.alive()
 
 
-async def test_an_exit_0_that_the_deadline_asked_for_is_no_success(story: "Story") -> None:
+async def test_an_exit_0_that_the_deadline_asked_for_is_not_a_success(story: "Story") -> None:
     result = await story.run("trap 'exit 0' TERM; while :; do sleep 0.01; done", timeout_s=0.2)
     assert (result.ending, result.code) == (Ending.DEADLINE, None)
     assert result.duration_s < 4

@@ -178,7 +178,7 @@ def run(params, job):
 @pytest.mark.parametrize(
     "body", ["import nonsense\nrun = None", "sys.exit(0)\nrun = None", "def run(params, job): sys.exit(0)"]
 )
-async def test_a_module_that_cannot_be_imported_or_leaves_is_no_success(run: Run, body: str) -> None:
+async def test_a_module_that_cannot_be_imported_or_exits_is_not_a_success(run: Run, body: str) -> None:
     assert (await run(body))[0].code == "internal-error"
 
 
@@ -274,7 +274,7 @@ async def test_a_result_that_is_too_long_keeps_its_outcome(run: Run, answer: str
     assert (outcome.status, outcome.code, outcome.reason[0]) == ("FAILED", "failed", "r")
 
 
-async def test_a_result_that_cannot_be_written_is_no_success(run: Run) -> None:
+async def test_a_result_that_cannot_be_written_is_not_a_success(run: Run) -> None:
     _, result = await run("def run(params, job): os.mkdir(os.environ['JOB_RESULT_FILE'])")
     assert result.code != 0
 

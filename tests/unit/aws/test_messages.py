@@ -79,7 +79,7 @@ class TestTopics:
         "topic",
         ["", "notify", f"{P}", f"{P}x/notify", "$aws/things/other/jobs/notify", f"{P}/notify-else", f"{P}/x\n" * 500],
     )
-    def test_what_is_no_notification_of_this_thing_is_malformed(self, topic: str) -> None:
+    def test_a_message_that_is_not_a_notification_of_this_thing_is_malformed(self, topic: str) -> None:
         with pytest.raises(MalformedMessageError) as caught:
             TOPICS.namespace_of(topic)
         assert len(str(caught.value)) < 2000
@@ -101,7 +101,7 @@ class TestJson:
             b"[" * 100_000,
         ],
     )
-    def test_what_is_no_object_is_malformed(self, nonsense: bytes) -> None:
+    def test_a_payload_that_is_not_an_object_is_malformed(self, nonsense: bytes) -> None:
         with pytest.raises(MalformedMessageError):
             messages.parse_object(nonsense)
 

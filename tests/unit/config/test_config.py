@@ -182,7 +182,7 @@ def test_a_wrong_key_elsewhere_is_named_with_its_fix(directory: Path, rest: str,
     assert fix in message
 
 
-def test_a_section_that_is_no_table_is_named(directory: Path) -> None:
+def test_a_section_that_is_not_a_table_is_named(directory: Path) -> None:
     path = directory / "config.toml"
     path.write_text("aws = 1\n")
     assert refusal(path) == "aws: is not a table; write it as [aws]."

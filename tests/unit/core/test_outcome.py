@@ -113,7 +113,7 @@ def test_details_are_kept_as_text_whatever_the_ending() -> None:
     assert outcome_of(exited(1, handler_result={"details": 1})).details == {}
 
 
-def test_details_nested_too_deeply_are_no_reason_to_fall_over() -> None:
+def test_details_nested_too_deeply_break_nothing() -> None:
     deep: list[object] = []
     for _ in range(100_000):
         deep = [deep]

@@ -112,7 +112,7 @@ def test_a_namespace_bound_to_a_broken_handler_says_so() -> None:
 
 
 @pytest.mark.parametrize("document", [None, 1, "x", [], [{"operation": "reboot"}], True])
-def test_what_is_no_object_is_refused(document: object) -> None:
+def test_a_document_that_is_not_an_object_is_refused(document: object) -> None:
     assert "not a JSON object; write" in refusal(document)
 
 

@@ -200,7 +200,7 @@ def test_a_topic_that_stands_for_nothing_is_refused_there(cloud: Cloud, request_
 
 
 @pytest.mark.parametrize("topic", ["$aws/things/lamp/shadow/get", "$aws/things/lamp/jobs", "lamp", ""])
-def test_topics_outside_jobs_are_no_requests(topic: str) -> None:
+def test_topics_outside_jobs_are_not_requests(topic: str) -> None:
     assert topics.parse(topic) is None
 
 
@@ -292,7 +292,7 @@ class TestNamespaces:
         team.accepted("N1/namespace-team/update", status="SUCCEEDED")
         assert [topic for topic, _ in team.published()] == ["notify-namespace-team", "notify-next-namespace-team"]
 
-    def test_a_name_that_is_no_namespace_is_invalid(self, team: Cloud) -> None:
+    def test_a_name_that_cannot_be_a_namespace_is_invalid(self, team: Cloud) -> None:
         assert team.rejected("$next/namespace-a b/get")["code"] == "InvalidRequest"
 
 

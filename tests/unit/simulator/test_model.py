@@ -47,7 +47,7 @@ def test_method_and_path_lead_to_the_operation(
 @pytest.mark.parametrize(
     ("method", "path"), [("BREW", "/jobs"), ("GET", "/coffee"), ("GET", "/things//jobs"), ("GET", "")]
 )
-def test_what_leads_nowhere_is_no_operation(iot: ServiceApi, method: str, path: str) -> None:
+def test_a_path_that_leads_nowhere_is_not_an_operation(iot: ServiceApi, method: str, path: str) -> None:
     assert iot.find_operation(method, path) is None
 
 

@@ -168,7 +168,7 @@ def test_wrong_settings_are_the_devices_fault(collected: Collect, settings: dict
         {"max_mb": 0},
     ],
 )
-def test_what_is_no_slice_is_not_accepted(params: dict[str, object]) -> None:
+def test_a_slice_that_is_not_valid_is_not_accepted(params: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         Params.model_validate({"url": "https://example.com/"} | params)
 

@@ -283,7 +283,7 @@ def test_plain_http_works_to_loopback(download: Download, plain_web: "Web", root
         "/x",
     ],
 )
-def test_what_is_no_url_to_fetch_is_not_accepted_nor_repeated(url: str) -> None:
+def test_a_url_that_cannot_be_fetched_is_neither_accepted_nor_repeated(url: str) -> None:
     with pytest.raises(ValidationError) as caught:
         Params.model_validate({"url": f"{url}?{SECRET}", "path": "/srv/x"})
     assert SECRET not in "".join(each["msg"] for each in caught.value.errors(include_input=False))

@@ -51,7 +51,7 @@ async def test_of_a_command_taken_for_one_word_no_query_of_a_url_is_repeated(sto
 
 
 @pytest.mark.parametrize("command", ["", [], [""], "echo 'open", 5, [1], ["echo", "a\0b"], "echo a\0b"])
-async def test_what_is_no_command_is_rejected(story: "Story", command: object) -> None:
+async def test_params_that_are_not_a_command_are_rejected(story: "Story", command: object) -> None:
     assert outcome_of(await ran(story, command)).status == "REJECTED"
 
 

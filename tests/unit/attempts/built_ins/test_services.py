@@ -132,7 +132,7 @@ def test_a_unit_that_is_not_listed_is_rejected(
 
 
 @pytest.mark.parametrize("unit", ["", "-oven", "--force", "o*", "[a-z]", "a b", "a/b", "a;b", "a\n", "ö", ".hidden"])
-def test_what_is_no_name_of_a_unit_is_not_accepted(unit: str) -> None:
+def test_a_text_that_cannot_name_a_unit_is_not_accepted(unit: str) -> None:
     with pytest.raises(ValidationError):
         Params.model_validate({"services": [unit]})
 

@@ -104,7 +104,7 @@ def test_what_the_device_lacks_is_its_own_failure(root: Path, path: str, reason:
         {"content": "x", "path": "/a\0b"},
     ],
 )
-def test_what_is_no_order_to_write_is_not_accepted(params: Mapping[str, str]) -> None:
+def test_params_that_are_not_valid_are_not_accepted(params: Mapping[str, str]) -> None:
     with pytest.raises(ValueError, match="validation error"):
         Params.model_validate({"path": "/a", **params})
 
