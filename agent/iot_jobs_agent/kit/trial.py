@@ -103,7 +103,8 @@ async def _attribute(spec: str, config: Config) -> TriedHandler:
     answer = (await manifests.query([ManifestQuery("handler", spec, spec)]))["handler"]
     name = str(answer.members.get("name", ""))
     if answer.problem or not name:
-        raise DocumentError(f"{spec} {answer.problem or 'declares no name'}")
+        problem = answer.problem or "declares no name"
+        raise DocumentError(problem if problem.startswith(spec) else f"{spec} {problem}")
     source = python_source(Source(name, spec, spec=spec), worker, installation())
     return await _tried(Catalog(config, worker=worker), source, config)
 

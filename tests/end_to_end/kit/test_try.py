@@ -83,7 +83,7 @@ def test_a_module_of_the_current_directory_is_found_by_its_attribute(author: Any
         ("./plain", "is not executable by the agent; run `chmod 755 "),
         ("./count.sh", "count.sh is hidden by "),
         ("unheard-of", "no built-in, no installed package and no file"),
-        ("saying:NOTHING", "saying:NOTHING saying:NOTHING is not a Handler"),
+        ("saying:NOTHING", "saying:NOTHING is not a Handler"),
         ("nowhere:HANDLER", "No module named 'nowhere'"),
     ],
 )
@@ -186,3 +186,27 @@ def test_a_reboot_is_not_done_but_told_where_it_is_allowed(author: Any) -> None:
     config = author.write("config.toml", "[handler.kernel]\nmay_reboot = true\n")
     told = author.attempt("./kernel", {}, "--config", config)
     assert told["reason"] == "the agent would reboot, then resume it: new kernel"
+
+
+def test_field_g4_the_traceback_is_readable_on_a_terminal(author: Any) -> None:
+    author.write(
+        "saying.py", MODULE.replace("job.progress(40, ", "raise KeyError('\\x1b[2Jtwo\\nlines' + "), mode=0o644
+    )
+    done = author.run("try", "saying:HANDLER", "-", params={"word": "hi"})
+    assert done.returncode == 1
+    assert "outcome   FAILED  [internal-error]  internal error: KeyError in saying.py, line 9\n" in done.stdout
+    shown = done.stderr.splitlines()
+    assert "the handler raised" in shown[0]
+    assert shown[1] == "Traceback (most recent call last):"
+    assert shown[2].endswith('saying.py", line 9, in run')
+    assert "\x1b[2J" not in done.stderr
+
+
+def test_field_g4_a_wrong_import_is_told_once_and_with_its_cause(author: Any) -> None:
+    author.write("saying.py", "import no_such_library\n", mode=0o644)
+    told = author.attempt("saying:HANDLER", {})
+    assert told["reason"] == (
+        "saying:HANDLER cannot be imported: No module named 'no_such_library'"
+        " (ModuleNotFoundError in saying.py, line 1)"
+    )
+    assert author.attempt("json:HANDLER", {})["reason"] == "json:HANDLER is not a Handler"
