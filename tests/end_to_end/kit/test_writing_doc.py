@@ -128,3 +128,20 @@ def test_the_table_has_the_cases_of_the_kit() -> None:
     assert re.findall(r"^\| `([^`]+)` \| ", DOC.partition("## 3.")[2].partition("## 4.")[0], re.MULTILINE) == list(
         CASES
     )
+
+
+@pytest.mark.parametrize("command", commands("again"), ids=lambda words: " ".join(words[4:]))
+def test_field_g2_the_handler_that_reboots_is_played_to_its_end(
+    author: Any, logs: dict[str, Any], command: list[str]
+) -> None:
+    done = author.run(*command[1:])
+    again = [line.partition("JOB_PHASE=")[2] for line in done.stdout.splitlines() if line.startswith("again")]
+    assert (done.returncode, again) == {
+        "--reboot": (0, ["resume JOB_REASON=reboot"]),
+        "--interrupt --reboot": (0, ["resume JOB_REASON=killed", "resume JOB_REASON=reboot"]),
+        "--retry": (1, []),
+    }[" ".join(command[4:])], done.stdout
+
+
+def test_field_g2_the_handler_that_reboots_conforms(author: Any, logs: dict[str, Any]) -> None:
+    assert author.problems("./next-slot", {}) == {}

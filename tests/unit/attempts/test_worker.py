@@ -90,7 +90,7 @@ async def test_none_is_success(run: Run) -> None:
             "Outcome.reboot('kernel')",
             "FAILED",
             "reboot-not-allowed",
-            "asked for a reboot, which is not allowed: kernel",
+            "asked for a reboot, but may_reboot is not true in both its manifest and its configuration: kernel",
         ),
         (
             "5",
