@@ -11,14 +11,22 @@ from collections.abc import Sequence
 
 from iot_jobs_simulator.arguments import parser, switches
 from iot_jobs_simulator.policy import PolicyName
-from iot_jobs_simulator.server import running_simulator
 
 _TLS_BUFFER_BYTES = 16 * 1024
+# What the extra `simulator` adds, by the names that are imported. A device does without it.
+_OF_THE_EXTRA = frozenset({"aiohttp", "amqtt", "botocore", "trustme"})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the simulator; the exit status is 0 after SIGTERM and SIGINT, 1 if an address or a port cannot be used."""
+    """Run the simulator. The exit status is 0 after SIGTERM and SIGINT, 1 if it cannot run.
+
+    It cannot if an address or a port cannot be used, or if the extra `simulator` is not installed.
+    """
     options = parser().parse_args(arguments)
+    if missing := _missing_package():
+        advice = "pip install 'iot-jobs-agent[simulator]'"
+        print(f"iot-jobs-simulator: needs {missing}, which is not installed here: {advice}", file=sys.stderr)  # noqa: T201 - a person reads it
+        return 1
     _configure_logs(is_verbose=options.verbose)
     # asyncio gives each TLS connection a buffer of 256 KiB, which stays until cycles are collected: too much when
     # thousands of clients come and go.
@@ -46,7 +54,21 @@ def _configure_logs(*, is_verbose: bool) -> None:
         logging.getLogger(chatty).setLevel(logging.CRITICAL)
 
 
+def _missing_package() -> str:
+    """Return the name of a package of the extra `simulator` that is not installed, "" if the simulator can run."""
+    try:
+        import iot_jobs_simulator.server  # noqa: F401, PLC0415 - needs the packages of the extra
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in _OF_THE_EXTRA:
+            raise
+        return package
+    return ""
+
+
 async def _serve(options: argparse.Namespace) -> None:
+    from iot_jobs_simulator.server import running_simulator  # noqa: PLC0415 - as above
+
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)

@@ -119,6 +119,25 @@ def test_field_g12_an_argument_that_cannot_be_used_is_told_in_a_sentence(
     assert (code, said in line) == (status, True), line
 
 
+@pytest.mark.parametrize("package", ["aiohttp", "amqtt", "botocore", "trustme"])
+def test_field_g11_without_the_extra_it_says_what_to_install(package: str) -> None:
+    without = (
+        f"import sys; sys.modules[{package!r}] = None; from iot_jobs_simulator.__main__ import main; sys.exit(main([]))"
+    )
+    done = subprocess.run([sys.executable, "-c", without], capture_output=True, text=True, timeout=WAIT_S, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (
+        1,
+        "",
+        f"iot-jobs-simulator: needs {package}, which is not installed here: pip install 'iot-jobs-agent[simulator]'\n",
+    )
+
+
+def test_field_g11_another_module_that_is_missing_is_not_blamed_on_the_extra() -> None:
+    without = "import sys; sys.modules['uuid'] = None; from iot_jobs_simulator.__main__ import main; sys.exit(main([]))"
+    done = subprocess.run([sys.executable, "-c", without], capture_output=True, text=True, timeout=WAIT_S, check=False)
+    assert (done.returncode, "ModuleNotFoundError" in done.stderr) == (1, True)
+
+
 @pytest.mark.skipif(not socket.has_ipv6, reason="this Python has no IPv6")
 def test_field_g12_it_listens_on_ipv6(start_simulator: Callable[..., SimulatorProcess]) -> None:
     running = start_simulator("--bind", "::1")
