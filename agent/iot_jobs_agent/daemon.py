@@ -18,6 +18,7 @@ from iot_jobs_agent.attempts.directory import Facts
 from iot_jobs_agent.attempts.launchers import plain
 from iot_jobs_agent.aws.connection import Connection
 from iot_jobs_agent.catalog.catalog import Catalog
+from iot_jobs_agent.certificate import expires_at
 from iot_jobs_agent.config.values import Config
 from iot_jobs_agent.core.decide import decide, is_idle, next_deadline, untaken
 from iot_jobs_agent.core.effects import (
@@ -82,7 +83,7 @@ class Daemon:
         self._idle = asyncio.Event()
         self._stop = asyncio.Event()
         self._journal = Journal(directory)
-        self._board = StatusBoard(config.aws.thing_name)
+        self._board = StatusBoard(config.aws.thing_name, expires_at(config.aws.certificate))
         self._connection = Connection(
             config.aws, config.namespaces_served, self._inbox.put_nowait, self._log.info, self._warn
         )

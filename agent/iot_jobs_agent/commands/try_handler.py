@@ -14,6 +14,7 @@ from typing import Any
 from iot_jobs_agent import logs
 from iot_jobs_agent.attempts.attempts import Facts
 from iot_jobs_agent.commands import options
+from iot_jobs_agent.commands.terminal import one_line, printable, width, wrapped
 from iot_jobs_agent.config.config import load_handlers
 from iot_jobs_agent.config.values import Config
 from iot_jobs_agent.core.events import AttemptEvent, AttemptProgressed
@@ -24,6 +25,7 @@ from iot_jobs_agent.kit.play import after_interruption, kill_handler, play_out
 from iot_jobs_agent.kit.trial import Attempted, Stage, TriedHandler, find_tried_handler, stage
 from iot_jobs_agent.state.owner import become_owner
 
+LABEL = 10
 INTERRUPT_AFTER_S = 1.0  # for a handler that writes nothing to fd 3
 
 
@@ -162,16 +164,15 @@ async def _conforms(made: Stage, handler: TriedHandler, params: dict[str, Any], 
     async for finding in findings(made, handler, params):
         found.append(finding)
         if not as_json:
-            print(
-                f"wrong  {finding.case}: {finding.problem}" if finding.problem else f"ok     {finding.case}", flush=True
-            )
+            line = f"wrong  {finding.case}: {finding.problem}" if finding.problem else f"ok     {finding.case}"
+            print(wrapped(one_line(line), width(), len("wrong  ")), flush=True)
     if as_json:
         print(json.dumps([{"case": each.case, "problem": each.problem} for each in found], indent=2))
     return 1 if any(each.problem for each in found) else 0
 
 
 class Shown:
-    """Prints what happens while the handler runs, one line per fact."""
+    """Prints what happens while the handler runs, one line per fact, and nothing that the terminal would obey."""
 
     def __init__(self, *, is_silent: bool) -> None:
         self._is_silent = is_silent
@@ -179,7 +180,8 @@ class Shown:
     def line(self, what: str, text: str) -> None:
         """Print a line, unless `text` is empty or the output is to be JSON."""
         if text and not self._is_silent:
-            print(f"{what:<9} {text}", flush=True)
+            for line in printable(text).split("\n"):
+                print(wrapped(f"{what:<9} {line}", width(), LABEL), flush=True)
 
     def next(self, attempted: Attempted, facts: Facts) -> None:
         """Print that another attempt has started, and what its handler is told about why."""
