@@ -45,6 +45,7 @@ from iot_jobs_agent.core.events import (
     Tick,
 )
 from iot_jobs_agent.core.state import Settings, State
+from iot_jobs_agent.decisions import decision_facts
 from iot_jobs_agent.errors import (
     JournalDamagedError,
     JournalError,
@@ -102,6 +103,7 @@ class Daemon:
             )
         )
         self._tally = Tally()
+        self._is_debug = config.agent.log_level == "debug"
 
     def exit_status_of_once(self) -> int:
         """Return 0 if all executions succeeded, 69 if the service was never reached, else 1. Log what is left."""
@@ -213,7 +215,10 @@ class Daemon:
         while True:
             event = await self._inbox.get()
             now = time.monotonic()
-            self._state, effects = decide(self._state, event, now)
+            before = self._state
+            self._state, effects = decide(before, event, now)
+            if self._is_debug and (facts := decision_facts(event, before, self._state, effects)):
+                self._log.debug("decided", **facts)
             if effects:
                 self._batches.put_nowait(effects)
             self._arm_timer(now)

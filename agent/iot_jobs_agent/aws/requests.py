@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from iot_jobs_agent import logs
 from iot_jobs_agent.aws import messages
 from iot_jobs_agent.aws.https import list_over_https
 from iot_jobs_agent.aws.sdk import SdkError
@@ -26,6 +27,7 @@ class Requests:
         self._aws = aws
         self._bootstrap = client_bootstrap
         self._warn = warn
+        self._log = logs.get_logger()
         self._topics = messages.Topics(aws.thing_name)
         self._awaiting: dict[str, tuple[str, asyncio.Future[tuple[str, messages.Json]]]] = {}  # topic, answer
 
@@ -108,7 +110,9 @@ class Requests:
         self._awaiting[token] = topic, awaiting
         connection.unanswered[token] = topic
         try:
-            connection.publish(topic, json.dumps({**body, "clientToken": token}))
+            payload = json.dumps({**body, "clientToken": token})
+            self._log.debug("request sent", topic=topic, size_bytes=len(payload))
+            connection.publish(topic, payload)
             async with asyncio.timeout(self._aws.request_timeout_s):
                 answered, message = await awaiting
         except (TimeoutError, SdkError) as error:
