@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Sequence
 
+from iot_jobs_agent import logs
 from iot_jobs_agent.aws.https import list_over_https
 from iot_jobs_agent.aws.messages import Json
 from iot_jobs_agent.commands import options
@@ -25,6 +26,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--namespace", default="", metavar="NAMESPACE_ID", help="default: the default namespace")
     chosen = parser.parse_args(arguments)
     settings = load(chosen.config)
+    logs.configure("warning", "console")  # the request logs, and stdout is for the answer
     try:
         answer = asyncio.run(list_over_https(settings.aws, chosen.namespace))
     except (RequestRefused, RequestUnanswered) as error:
