@@ -6,6 +6,7 @@ sentence each. The keys themselves are in `config.keys`, the rules about PEM fil
 
 import math
 import os
+import pwd
 import re
 import tomllib
 from collections import Counter
@@ -38,6 +39,7 @@ _TABLES: Mapping[str, type[BaseModel]] = {
     "handlers": HandlersTable,
     "namespaces": NamespaceTable,
 }
+_FOR_THE_AGENT = "it is for root and the agent's user, so run the command with sudo"
 _NOWHERE = {  # stands in for [aws] where nothing connects
     "endpoint": "localhost",
     "thing_name": "none",
@@ -92,11 +94,20 @@ def _parse(path: Path) -> tuple[dict[str, Any], list[str]]:
         return tomllib.loads(text), []
     except FileNotFoundError:
         return {}, [f"--config: {path} does not exist; copy config.example.toml there and edit it."]
+    except PermissionError:
+        return {}, [f"--config: {path} cannot be read by the user {_own_name()}; {_FOR_THE_AGENT}."]
     except OSError as error:
         reason = (error.strerror or "unreadable").lower()
         return {}, [f"--config: {path} cannot be read ({reason}); let the agent's user read it."]
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         return {}, [f"--config: {path} is not valid TOML ({_place(error)}); correct the file there."]
+
+
+def _own_name() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
 
 
 def _validate(table: dict[str, Any], environ: Mapping[str, str]) -> tuple[Config | None, list[str]]:
