@@ -1,6 +1,6 @@
 """Reads until when a certificate is valid. Knows as much of X.509 as that takes, and verifies nothing.
 
-The standard library's `ssl` can do it for certificates of authorities only, and would cost the agent 2 MB.
+The standard library's `ssl` does it for certificates of authorities only, and the SDK does not do it at all.
 """
 
 import base64

@@ -87,7 +87,7 @@ def _show(state_directory: Path, asked: str, *, as_json: bool) -> int:
         print(json.dumps(shown, indent=2))
         return 0
     for position, (entry, attempts) in enumerate(kept):
-        print("\n" * bool(position) + "\n".join(table([HEADER, _cells(entry)], width())))
+        print("\n" * bool(position) + "\n".join(table([_cells(entry)], width())))
         for step, number, result in attempts:
             print(f"\nstep {step + 1}, attempt {number}: {printable(_ending(result))}")
             if result.handler_result is not None:

@@ -22,7 +22,7 @@ WITH_UV = "`uv run pytest` and `uv run ruff check .`"
 WITHOUT_UV = """in an environment that has `iot-jobs-agent[simulator]`:
 `pip install pytest ruff -e .`, then `pytest` and `ruff check .`"""
 NEXT: Mapping[str, str] = {
-    "python": 'echo \'{{"text": "hello"}}\' | iot-jobs-agent try {module}:HANDLER -',
+    "python": 'iot-jobs-agent try {module}:HANDLER \'{{"text": "hello"}}\'',
     "shell": "sh test.sh",
 }
 
