@@ -167,3 +167,22 @@ def test_field_g1_after_the_last_case_the_work_is_what_the_params_asked_for(auth
     author.write("note", f"#!/bin/sh\ncat > {author.directory}/noted\n")
     author.problems("./note", {"text": "hello"})
     assert (author.directory / "noted").read_text() == '{"text": "hello"}'
+
+
+BUSY_AT_FIRST = """#!/bin/sh
+[ "$1" = describe ] && echo '{"may_reboot": true, "on_interrupt": "rerun"}' && exit 0
+[ -e tried ] || { touch tried && jobctl retry 'dpkg is locked' && exit 0; }
+[ "$1" = resume ] || { jobctl reboot 'new kernel' && exit 0; }
+[ "$JOB_REASON" = reboot ] @and
+"""
+
+
+def test_field_g2_a_handler_that_asks_for_another_try_and_a_reboot_conforms(author: Any) -> None:
+    author.write("busy", BUSY_AT_FIRST.replace("@and", ""))
+    done = author.run("try", "./busy", "{}", "--conform")
+    assert (done.returncode, "ok     SIGKILL and rerun\n" in done.stdout) == (0, True), done.stdout
+
+
+def test_field_g2_one_that_fails_after_its_reboot_does_not_conform(author: Any) -> None:
+    author.write("busy", BUSY_AT_FIRST.replace("@and", "&& exit 4"))
+    assert author.problems("./busy", {})["undisturbed"].startswith("ended FAILED: exited with code 4")
