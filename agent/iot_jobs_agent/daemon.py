@@ -18,6 +18,7 @@ from iot_jobs_agent.attempts.directory import Facts
 from iot_jobs_agent.attempts.launchers import plain
 from iot_jobs_agent.aws.connection import Connection
 from iot_jobs_agent.catalog.catalog import Catalog
+from iot_jobs_agent.certificate import expires_at
 from iot_jobs_agent.config.values import Config
 from iot_jobs_agent.core.decide import decide, is_idle, next_deadline, untaken
 from iot_jobs_agent.core.effects import (
@@ -44,6 +45,7 @@ from iot_jobs_agent.core.events import (
     Tick,
 )
 from iot_jobs_agent.core.state import Settings, State
+from iot_jobs_agent.decisions import decision_facts
 from iot_jobs_agent.errors import (
     JournalDamagedError,
     JournalError,
@@ -83,7 +85,7 @@ class Daemon:
         self._idle = asyncio.Event()
         self._stop = asyncio.Event()
         self._journal = Journal(directory)
-        self._board = StatusBoard(config.aws.thing_name, why_volatile(directory))
+        self._board = StatusBoard(config.aws.thing_name, expires_at(config.aws.certificate), why_volatile(directory))
         self._connection = Connection(
             config.aws, config.namespaces_served, self._inbox.put_nowait, self._log.info, self._warn
         )
@@ -102,6 +104,7 @@ class Daemon:
             )
         )
         self._tally = Tally()
+        self._is_debug = config.agent.log_level == "debug"
 
     def exit_status_of_once(self) -> int:
         """Return 0 if all executions succeeded, 69 if the service was never reached, else 1. Log what is left."""
@@ -213,7 +216,10 @@ class Daemon:
         while True:
             event = await self._inbox.get()
             now = time.monotonic()
-            self._state, effects = decide(self._state, event, now)
+            before = self._state
+            self._state, effects = decide(before, event, now)
+            if self._is_debug and (facts := decision_facts(event, before, self._state, effects)):
+                self._log.debug("decided", **facts)
             if effects:
                 self._batches.put_nowait(effects)
             self._arm_timer(now)

@@ -155,8 +155,13 @@ class Job:
         """Move the deadline to `seconds` from now, up to the manifest's `max_timeout_s`."""
         self._tell({"extend_s": seconds})
 
-    def run(self, argv: Sequence[str]) -> None:
-        """Run a program with the handler's own output, and wait for it. HandlerError unless it exits with code 0."""
+    def run(self, argv: Sequence[str | os.PathLike[str]]) -> None:
+        """Run a program with the handler's own output, and wait for it. HandlerError unless it exits with code 0.
+
+        `argv` is the program and its arguments, one string each. There is no shell that would split or expand them.
+        """
+        if isinstance(argv, str | bytes) or not argv or not all(isinstance(word, str | os.PathLike) for word in argv):
+            raise HandlerError('job.run was called wrongly: give it a list of strings, such as ["systemctl", "reload"]')
         name = Path(argv[0]).name
         sys.stdout.flush()
         try:

@@ -63,11 +63,22 @@ def _renderer(form: str, target: TextIO) -> "Processor":
 
     if form == "json" or (form == "auto" and not target.isatty()):
         return structlog.processors.JSONRenderer(default=str)
-    return structlog.dev.ConsoleRenderer(
+    render = structlog.dev.ConsoleRenderer(
         colors=target.isatty(),
         # Exceptions are text by now; the default formatter, if it were ever used, would print local variables.
         exception_formatter=structlog.dev.plain_traceback,
     )
+    return lambda logger, method, event: render(logger, method, _with_readable_traceback(event))
+
+
+def _with_readable_traceback(event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Let the traceback of a handler stand below its line, as exceptions do, without what a terminal would obey."""
+    text = event.pop("traceback", "")
+    if text:
+        event["exception"] = "".join(
+            each if each.isprintable() or each in "\n\t" else "�" for each in str(text).rstrip()
+        )
+    return event
 
 
 def get_logger(**context: Any) -> "FilteringBoundLogger":

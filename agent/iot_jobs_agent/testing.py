@@ -151,7 +151,8 @@ def assert_handler_conforms(
 
     `handler` is a name, a path, `module:attribute`, or a `Handler` that is a global of an importable module. It must
     succeed with `params` and `settings` (`[handler.NAME]` of a configuration) when nothing disturbs it. It runs about
-    ten times, each in an empty JOB_DIR unless it is resumed, so choose params whose work may happen ten times.
+    ten times, and a few times more for each param with values close to the given one, each in an empty JOB_DIR unless
+    it is resumed. So choose params whose work may happen that often, and name no files that you want to keep.
     """
     __tracebackhide__ = True
     asked, directory = _try_argument(handler)

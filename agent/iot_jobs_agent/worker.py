@@ -2,9 +2,9 @@
 
 The contract is the same as for any executable (docs/handlers.md): params on stdin, fd 3, the result file, the exit
 code. `--describe module:attribute …` prints one JSON object with the manifest of each, or {"error": reason}. If a run
-raises anything but HandlerError, we report only the type of the exception and where it was raised, because its message
-may contain values of the job document. The whole traceback goes to the file `traceback` in the job's directory, which
-never leaves the device.
+raises anything but HandlerError, we report only the type of the exception and the author's line that led to it, because
+its message may contain values of the job document. The traceback goes to the file `traceback` in the job's directory,
+which never leaves the device.
 """
 
 import contextlib
@@ -34,16 +34,50 @@ class Surprise(Exception):  # noqa: N818 - it is one
     """Foreign code raised something that it should not have. The message has only what may be shown of it."""
 
     def __init__(self, error: BaseException) -> None:
-        frames = traceback.extract_tb(error.__traceback__)
-        place = f" in {Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else ""
-        super().__init__(f"{type(error).__name__}{place}")
+        super().__init__(f"{type(error).__name__}{place_of(error)}")
+
+
+class WrongAnswer(Exception):  # noqa: N818 - as above
+    """A handler's `run` returned something that is not an outcome. The message may be shown."""
+
+
+def place_of(error: BaseException) -> str:
+    """Return " in FILE, line N" for the author's last line on the way to where `error` was raised, "" if none is known.
+
+    If that was in a library, the place there follows in brackets.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if is_foreign(frame.filename)]
+    # The first foreign frame is the handler's. What stands in another directory is a library that it called.
+    own = [frame for frame in own if Path(frame.filename).parent == Path(own[0].filename).parent]
+    if not own:
+        return ""
+    shown, last = (f"{Path(each.filename).name}, line {each.lineno}" for each in (own[-1], frames[-1]))
+    return f" in {shown}" if last == shown else f" in {shown} (raised in {last})"
+
+
+def is_foreign(file: str) -> bool:
+    """Return whether a file of source is neither ours nor Python's own."""
+    path = Path(file)
+    is_pythons = path.is_relative_to(Path(os.__file__).parent) and not {"site-packages", "dist-packages"} & {
+        *path.parts
+    }
+    return not file.startswith("<frozen") and not path.is_relative_to(Path(__file__).parent) and not is_pythons
+
+
+def traceback_of(error: BaseException) -> str:
+    """Return the traceback of an error for people, without our own frames above the handler's."""
+    frame = error.__traceback__
+    while frame is not None and not is_foreign(frame.tb_frame.f_code.co_filename):
+        frame = frame.tb_next
+    return "".join(traceback.format_exception(type(error), error, frame or error.__traceback__))
 
 
 def call_guarded(foreign: Callable[[], T]) -> T:
-    """Call foreign code. HandlerError and KeyboardInterrupt pass; anything else becomes a Surprise."""
+    """Call foreign code. HandlerError, WrongAnswer and KeyboardInterrupt pass; anything else becomes a Surprise."""
     try:
         return foreign()
-    except (HandlerError, KeyboardInterrupt):
+    except (HandlerError, WrongAnswer, KeyboardInterrupt):
         raise
     except BaseException as error:  # foreign code: report whatever it raises, rather than end because of it
         raise Surprise(error) from error
@@ -67,7 +101,8 @@ def describe_one(spec: str) -> dict[str, Any]:
     except Surprise as error:
         if isinstance(error.__cause__, ValidationError):
             return {"error": f"its manifest is wrong: {readable(error.__cause__)}"}
-        return {"error": f"cannot be imported: {error}: {error.__cause__}"}
+        where = f" ({error})" if place_of(error.__cause__ or error) else ""
+        return {"error": f"cannot be imported: {error.__cause__ or error}{where}"}
 
 
 def readable(error: ValidationError) -> str:
@@ -88,16 +123,26 @@ def run_to_result(spec: str) -> str:
         return call_guarded(lambda: result_text(run_handler(spec) or Outcome.succeeded()))
     except HandlerError as error:
         return result_text(Outcome.failed(str(error) or "the handler gave no reason"))
+    except WrongAnswer as error:
+        return result_text(Outcome.failed(f"internal error: {error}"), "internal-error")
     except Surprise as error:
         with contextlib.suppress(OSError):
-            Path(os.environ["JOB_DIR"], TRACEBACK).write_text("".join(traceback.format_exception(error.__cause__)))
+            Path(os.environ["JOB_DIR"], TRACEBACK).write_text(traceback_of(error.__cause__ or error))
         return result_text(Outcome.failed(f"internal error: {error}"), "internal-error")
 
 
 def result_text(outcome: Outcome, code: str = "") -> str:
-    """Return an outcome as the text of a result file. Values that are not JSON become their str(), which may raise."""
+    """Return an outcome as the text of a result file. Values that are not JSON become their str(), which may raise.
+
+    Raises WrongAnswer if JSON can spell them in no way: a key that is not a string, or an object that contains itself.
+    """
     result = {"outcome": outcome.kind, "reason": outcome.reason, "details": dict(outcome.details)}
-    text = json.dumps(result | ({"code": code} if code else {}), default=str)
+    try:
+        text = json.dumps(result | ({"code": code} if code else {}), default=str)
+    except (TypeError, ValueError, RecursionError) as error:
+        if place_of(error):  # raised by a str() of the author's
+            raise
+        raise WrongAnswer("the details of its Outcome are not JSON; use strings as keys, and no loops") from None
     if len(text) > RESULT_BYTES:
         return json.dumps({"outcome": outcome.kind, "reason": outcome.reason[: RESULT_BYTES // 16]})
     return text
@@ -116,8 +161,15 @@ def run_handler(spec: str) -> Outcome | None:
     if inspect.isawaitable(answer):
         answer = run_coroutine(answer, job)
     if answer is not None and not isinstance(answer, Outcome):
-        raise TypeError(f"the handler returned {type(answer).__name__} instead of an Outcome")
+        raise WrongAnswer(
+            f"run{_place_of_function(handler.run)} returned {type(answer).__name__}; return an Outcome or nothing"
+        )
     return answer
+
+
+def _place_of_function(function: Callable[..., Any]) -> str:
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    return f" in {Path(code.co_filename).name}, line {code.co_firstlineno}," if code else ""
 
 
 def run_coroutine(answer: Any, job: Job) -> Any:

@@ -1,28 +1,32 @@
 """Throwaway certificates: an authority, a server for localhost, a client that may be any thing, and one for a thing."""
 
 import ssl
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import trustme
 
-SERVER_NAMES: Final = ("localhost", "127.0.0.1")
+SERVER_NAMES: Final = ("localhost", "127.0.0.1", "::1")
 _FILES: Final = ("ca.pem", "ca.key", "server.pem", "server.key", "client.pem", "client.key")
 _MAX_COMMON_NAME: Final = 64
 
 
-def provide(directory: Path) -> None:
-    """Write the files that are missing; a complete set is kept, so that devices survive a restart of the simulator."""
+def provide(directory: Path, host: str = "localhost") -> None:
+    """Write the files that are missing; a complete set is kept, so that devices survive a restart of the simulator.
+
+    The server's certificate names `host` besides SERVER_NAMES. For another host than those, it is written each time.
+    """
     if all((directory / name).exists() for name in _FILES):
+        if host not in SERVER_NAMES:
+            _write_server(directory, _authority(directory), [*SERVER_NAMES, host])
         return
     directory.mkdir(parents=True, exist_ok=True)
     authority = trustme.CA()
-    server = authority.issue_cert(*SERVER_NAMES)
     client = authority.issue_cert("any-thing.invalid", common_name="any thing")
     _write(directory / "ca.pem", [authority.cert_pem], 0o644)
     _write(directory / "ca.key", [authority.private_key_pem], 0o600)
-    _write(directory / "server.pem", server.cert_chain_pems, 0o644)
-    _write(directory / "server.key", [server.private_key_pem], 0o600)
+    _write_server(directory, authority, [*SERVER_NAMES, *([host] if host not in SERVER_NAMES else [])])
     _write(directory / "client.pem", client.cert_chain_pems, 0o644)
     _write(directory / "client.key", [client.private_key_pem], 0o600)
 
@@ -30,13 +34,15 @@ def provide(directory: Path) -> None:
 def provide_for_thing(directory: Path, thing_name: str) -> None:
     """Write THING.pem and THING.key, the thing's name as common name. Files that exist are kept.
 
-    A name of more than 64 characters gets none: X.509 has no longer common names (RFC 5280, ub-common-name).
+    A thing whose name is one of ours (`ca`, `server`, `client`) gets THING.thing.pem and THING.thing.key: no name of a
+    thing has a dot. A name of more than 64 characters gets none: X.509 has no longer common names (RFC 5280,
+    ub-common-name).
     """
-    certificate, key = directory / f"{thing_name}.pem", directory / f"{thing_name}.key"
+    stem = f"{thing_name}.thing" if f"{thing_name}.pem" in _FILES else thing_name
+    certificate, key = directory / f"{stem}.pem", directory / f"{stem}.key"
     if len(thing_name) > _MAX_COMMON_NAME or certificate.exists() or key.exists():
         return
-    authority = trustme.CA.from_pem((directory / "ca.pem").read_bytes(), (directory / "ca.key").read_bytes())
-    issued = authority.issue_cert("thing.invalid", common_name=thing_name)
+    issued = _authority(directory).issue_cert("thing.invalid", common_name=thing_name)
     _write(key, [issued.private_key_pem], 0o600)
     _write(certificate, issued.cert_chain_pems, 0o644)
 
@@ -57,6 +63,16 @@ def server_context(directory: Path) -> ssl.SSLContext:
     context.load_verify_locations(directory / "ca.pem")
     context.verify_mode = ssl.CERT_REQUIRED
     return context
+
+
+def _authority(directory: Path) -> trustme.CA:
+    return trustme.CA.from_pem((directory / "ca.pem").read_bytes(), (directory / "ca.key").read_bytes())
+
+
+def _write_server(directory: Path, authority: trustme.CA, names: Sequence[str]) -> None:
+    server = authority.issue_cert(*names)
+    _write(directory / "server.pem", server.cert_chain_pems, 0o644)
+    _write(directory / "server.key", [server.private_key_pem], 0o600)
 
 
 def _write(path: Path, blobs: list[trustme.Blob], mode: int) -> None:

@@ -19,6 +19,9 @@ from iot_jobs_simulator.names import REGION
 
 PATH: Final = "/_simulator/s3/"
 _ALGORITHM: Final = "AWS4-HMAC-SHA256"
+_SIGNED: Final = frozenset(
+    {f"X-Amz-{name}" for name in ("Algorithm", "Credential", "Date", "Expires", "Security-Token", "SignedHeaders")}
+)
 _DATE: Final = "%Y%m%dT%H%M%SZ"
 
 
@@ -81,14 +84,15 @@ class Objects:
         """Raise Denied unless the query was signed for this method and object and has not expired."""
         given = dict(query)
         signature = given.pop("X-Amz-Signature", None)
-        if signature is None:
+        if signature is None or given.keys() != _SIGNED:
             raise Denied("AccessDenied", "Access Denied")
-        if not hmac.compare_digest(signature.encode(), self._signature(method, place, given).encode()):
+        if not hmac.compare_digest(signature.encode(errors="replace"), self._signature(method, place, given).encode()):
             raise Denied("SignatureDoesNotMatch", "The request signature we calculated does not match the signature")
         signed_at = datetime.strptime(given["X-Amz-Date"], _DATE).replace(tzinfo=UTC).timestamp()
         if now > signed_at + int(given["X-Amz-Expires"]):
             raise Denied("AccessDenied", "Request has expired")
 
     def _signature(self, method: str, place: ObjectPlace, query: Mapping[str, str]) -> str:
-        text = "\n".join([method, place.path, *(f"{name}={query[name]}" for name in sorted(query))])
+        # Percent-encoded, so that a line feed in a value cannot stand for the end of one member and the next one.
+        text = "\n".join([method, place.path, urlencode(sorted(query.items()), quote_via=quote, errors="replace")])
         return hmac.new(self._secret, text.encode(), hashlib.sha256).hexdigest()

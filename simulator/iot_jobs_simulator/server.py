@@ -32,13 +32,14 @@ from iot_jobs_simulator.policy import Policy, PolicyName
 from iot_jobs_simulator.refusals import Refused
 from iot_jobs_simulator.registry.things import Registry
 from iot_jobs_simulator.service import Service
-from iot_jobs_simulator.sockets import listen
+from iot_jobs_simulator.sockets import endpoint_host, listen, reachable_host
 
 
 @dataclass(frozen=True, slots=True)
 class _Sockets:
-    """One bound socket for each listener."""
+    """One bound socket for each listener. `host` is what they were bound to."""
 
+    host: str
     mqtt: socket.socket
     mqtts: socket.socket
     http: socket.socket
@@ -47,12 +48,12 @@ class _Sockets:
     @property
     def http_url(self) -> str:
         """Where boto3 and the AWS CLI go, without a slash at the end."""
-        return f"http://127.0.0.1:{self.http.getsockname()[1]}"
+        return f"http://{reachable_host(self.host)}:{self.http.getsockname()[1]}"
 
     @property
     def endpoints(self) -> dict[str, str]:
         """What DescribeEndpoint answers."""
-        return dict.fromkeys(("iot:Data", "iot:Data-ATS"), f"localhost:{self.mqtts.getsockname()[1]}")
+        return dict.fromkeys(("iot:Data", "iot:Data-ATS"), f"{endpoint_host(self.host)}:{self.mqtts.getsockname()[1]}")
 
 
 class RunningSimulator:
@@ -197,6 +198,7 @@ async def running_simulator(
     `rollout_delay_s` passes between CreateJob and the executions. `namespace_topic_of_api_text` adds, for namespaced
     jobs, notifications on the topics that the API reference prints to those that shipped clients use. With the policy
     STRICT each thing gets a certificate of its own, which is good for nothing else, and client.pem is refused.
+    `bind` is an address or a name of this machine; OSError with a sentence if it is not, or if a port is in use.
     `switches` are the other fields of `ServiceSettings`.
     """
     settings = ServiceSettings(
@@ -205,8 +207,8 @@ async def running_simulator(
     with ExitStack() as stack:
         scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="iot-jobs-simulator-"))
         ports = (mqtt_port, mqtts_port, http_port, https_port)
-        sockets = _Sockets(*(stack.enter_context(listen((bind, port))) for port in ports))
-        provide(directory := certificates or Path(scratch))
+        sockets = _Sockets(bind, *(stack.enter_context(listen((bind, port))) for port in ports))
+        provide(directory := certificates or Path(scratch), endpoint_host(bind))
         simulator = RunningSimulator(sockets, directory, settings, policy, limits or Limits())
         try:
             await simulator.start()

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
+from iot_jobs_agent import logs
 from iot_jobs_agent.aws import messages
 from iot_jobs_agent.aws.handshake import handshake_problem, mqtt_server
 from iot_jobs_agent.aws.mqtt import MqttConnection
@@ -72,6 +73,7 @@ class Connection:
         self._post = post
         self._info = info
         self._warn = warn
+        self._log = logs.get_logger()
         self._topics = messages.Topics(aws.thing_name)
         self._bootstrap = new_bootstrap()
         self._tls = TlsContexts(aws, warn)
@@ -190,6 +192,7 @@ class Connection:
             self._on_notification(*self._notifications.popleft())
 
     def _on_answer(self, topic: str, payload: bytes) -> None:
+        self._log.debug("answer received", topic=topic, size_bytes=len(payload))
         try:
             message = messages.parse_object(payload)
         except messages.MalformedMessageError as error:
@@ -199,6 +202,7 @@ class Connection:
         self.requests.on_answer(topic, message)
 
     def _on_notification(self, topic: str, payload: bytes) -> None:
+        self._log.debug("notification received", topic=topic, size_bytes=len(payload))
         try:
             namespace, is_complete = self._topics.namespace_of(topic)
             pending = messages.parse_notification(payload, namespace, is_complete=is_complete)

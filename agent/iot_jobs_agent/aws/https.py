@@ -6,6 +6,7 @@ from urllib.parse import quote
 
 from awscrt import http, io
 
+from iot_jobs_agent import logs
 from iot_jobs_agent.aws import messages
 from iot_jobs_agent.aws.proxy import sdk_options
 from iot_jobs_agent.aws.sdk import SdkError, new_bootstrap, sdk_errors, wait_for
@@ -33,12 +34,14 @@ async def list_over_https(
     path = f"/things/{quote(aws.thing_name, safe='')}/jobs"
     if namespace:
         path += f"?namespaceId={quote(namespace, safe='')}"
+    logs.get_logger().debug("request sent over HTTPS", path=path)
     try:
         async with asyncio.timeout(aws.request_timeout_s):
             status, body = await _get(aws, path, client_bootstrap, tls or TlsContexts(aws))
     except (TimeoutError, SdkError) as error:
         where = f"https://{aws.https_endpoint}:{aws.https_port}"
         raise RequestUnanswered(f"{where}: {str(error) or 'no answer in time'}") from error
+    logs.get_logger().debug("answer received over HTTPS", path=path, status=status, size_bytes=len(body))
     if status != 200:  # noqa: PLR2004 - OK
         raise RequestRefused(f"HTTP {status}", _message_of(body))
     return messages.parse_object(body)

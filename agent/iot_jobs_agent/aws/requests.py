@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from iot_jobs_agent import logs
 from iot_jobs_agent.aws import messages
 from iot_jobs_agent.aws.https import list_over_https
 from iot_jobs_agent.aws.sdk import SdkError
@@ -31,6 +32,7 @@ class Requests:
         self._bootstrap = client_bootstrap
         self._tls = tls
         self._warn = warn
+        self._log = logs.get_logger()
         self._topics = messages.Topics(aws.thing_name)
         self._silent_requests = 0  # in a row, without any answer in between
         self._awaiting: dict[str, tuple[str, asyncio.Future[tuple[str, messages.Json]]]] = {}  # topic, answer
@@ -126,7 +128,9 @@ class Requests:
         self._awaiting[token] = topic, awaiting
         connection.unanswered[token] = topic
         try:
-            connection.publish(topic, json.dumps({**body, "clientToken": token}))
+            payload = json.dumps({**body, "clientToken": token})
+            self._log.debug("request sent", topic=topic, size_bytes=len(payload))
+            connection.publish(topic, payload)
             async with asyncio.timeout(self._aws.request_timeout_s):
                 answered, message = await awaiting
         except SdkError as error:

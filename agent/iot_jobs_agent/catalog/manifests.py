@@ -92,8 +92,11 @@ class Manifests:
         code, output, problem = await ask([str(query.path), "describe"], self._timeout_s)
         if problem:
             return DeclaredManifest(problem=f"`{query.path} describe` {problem}", may_pass=code < 0)
-        declared = _parse(output) if code == 0 else None
-        return DeclaredManifest(declared if isinstance(declared, dict) else {})
+        declared = _parse(output) if code == 0 else {}
+        if isinstance(declared, dict):
+            return DeclaredManifest(declared)
+        means_it = output.strip() and (_has_line(query.path) or output.lstrip().startswith(b"{"))
+        return DeclaredManifest(problem=f"`{query.path} describe` {_json_problem(output)}" if means_it else "")
 
     async def _ask_python(self, asked: Sequence[ManifestQuery]) -> dict[str, DeclaredManifest]:
         """Ask all in one process; if that fails, each in its own, so that one that crashes does not affect others."""
@@ -168,6 +171,17 @@ def _parse(output: bytes) -> object:
         return json.loads(json.dumps(json.loads(output), ensure_ascii=False).encode(errors="replace"))
     except (ValueError, RecursionError):
         return None
+
+
+def _json_problem(output: bytes) -> str:
+    try:
+        json.loads(output)
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        return f"printed an answer that is not JSON at {where}: {error.msg[0].lower()}{error.msg[1:]}"
+    except (ValueError, RecursionError):
+        return "printed an answer that is not JSON"
+    return "printed an answer that is not a JSON object"
 
 
 def _load(file: Path) -> dict[str, tuple[str, DeclaredManifest]]:

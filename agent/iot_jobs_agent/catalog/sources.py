@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from iot_jobs_agent.handler import handler_name_problem
+from iot_jobs_agent.shim.start import first_line_problem
 from iot_jobs_agent.trust import trust_problem
 
 if TYPE_CHECKING:
@@ -153,7 +154,10 @@ def _state_of(path: Path) -> str:
 def _executable_problem(path: Path) -> str:
     if not path.is_file():
         return f"{path} is not a regular file; remove it"
-    return "" if os.access(path, os.X_OK) else f"{path} is not executable by the agent; run `chmod 755 {path}`"
+    if not os.access(path, os.X_OK):
+        return f"{path} is not executable by the agent; run `chmod 755 {path}`"
+    problem = first_line_problem(str(path))
+    return f"{path} cannot be started: {problem}" if problem else ""
 
 
 def _module_file(module: str) -> Path | None:

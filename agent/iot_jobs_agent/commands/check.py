@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeAlias
 
+from iot_jobs_agent import logs
 from iot_jobs_agent.built_ins import RUN_COMMAND
 from iot_jobs_agent.commands import options
 from iot_jobs_agent.commands.terminal import printable
@@ -34,6 +35,7 @@ def main(arguments: Sequence[str]) -> int:
     options.add_config(parser)
     parser.add_argument("--offline", action="store_true", help="do not try to reach AWS")
     chosen = parser.parse_args(arguments)
+    logs.configure("warning", "console")  # the request to AWS logs, and stdout is for the findings
     found = problems(chosen.config)
     for problem in found:
         print(f"wrong  {problem}")

@@ -7,12 +7,15 @@ from pathlib import Path
 
 from iot_jobs_agent.attempts import results
 from iot_jobs_agent.commands import options
-from iot_jobs_agent.commands.terminal import one_line, printable
+from iot_jobs_agent.commands.terminal import printable, table, wait, width
 from iot_jobs_agent.core.job import AttemptResult
 from iot_jobs_agent.core.outcome import ending_in_words
 from iot_jobs_agent.core.state import SETTLED_KEPT
 from iot_jobs_agent.errors import AgentError
 from iot_jobs_agent.state.journal import HistoryEntry, read_history
+
+HEADER = ("SETTLED", "STATUS", f"{'TOOK':>8}", "EXECUTION", "OPERATION", "REASON")
+FOLLOW_EVERY_S = 1.0
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -26,19 +29,48 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "job", nargs="?", metavar="JOB_ID", help="show this job's executions with each step's result and output"
     )
+    parser.add_argument(
+        "--follow", action="store_true", help="print the oldest first, and then each that is settled, until Ctrl-C"
+    )
     chosen = parser.parse_args(arguments)
+    if chosen.follow and chosen.job is not None:
+        parser.error("--follow lists all jobs: leave out JOB_ID")
     state_directory = options.owned_state_directory(chosen.config)
     if chosen.job is not None:
         return _show(state_directory, chosen.job, as_json=chosen.json)
+    if chosen.follow:
+        return _follow(state_directory, chosen.limit, as_json=chosen.json)
     entries = read_history(state_directory, chosen.limit)
     if chosen.json:
         print(json.dumps([_facts(entry) for entry in entries], indent=2))
     elif not entries:
         print("no execution has been settled here yet")
     else:
-        for entry in entries:
-            print(_line(entry))
+        print("\n".join(table([HEADER, *map(_cells, entries)], width())))
     return 0
+
+
+def _follow(state_directory: Path, limit: int, *, as_json: bool) -> int:
+    """Print the last executions, oldest first, then each one that is settled. As JSON, one line each."""
+    seen: set[tuple[object, ...]] = set()
+    is_first = True
+    while True:
+        entries = read_history(state_directory, SETTLED_KEPT)
+        fresh = entries[:limit] if is_first else entries
+        new = [entry for entry in reversed(fresh) if _key(entry) not in seen]
+        if as_json:
+            lines = [json.dumps(_facts(entry)) for entry in new]
+        else:
+            lines = table([HEADER, *map(_cells, new)], width())[0 if is_first else 1 :]
+        if lines:
+            print("\n".join(lines), flush=True)
+        seen = {_key(entry) for entry in entries}
+        is_first = False
+        wait(FOLLOW_EVERY_S)
+
+
+def _key(entry: HistoryEntry) -> tuple[object, ...]:
+    return entry.execution, entry.queued_at, entry.settled_at
 
 
 def _show(state_directory: Path, asked: str, *, as_json: bool) -> int:
@@ -55,7 +87,7 @@ def _show(state_directory: Path, asked: str, *, as_json: bool) -> int:
         print(json.dumps(shown, indent=2))
         return 0
     for position, (entry, attempts) in enumerate(kept):
-        print("\n" * bool(position) + _line(entry))
+        print("\n" * bool(position) + "\n".join(table([_cells(entry)], width())))
         for step, number, result in attempts:
             print(f"\nstep {step + 1}, attempt {number}: {printable(_ending(result))}")
             if result.handler_result is not None:
@@ -111,10 +143,9 @@ def _duration_s(entry: HistoryEntry) -> float | None:
     return round(max(0.0, entry.settled_at - entry.claimed_at), 3) if entry.claimed_at else None
 
 
-def _line(entry: HistoryEntry) -> str:
+def _cells(entry: HistoryEntry) -> list[str]:
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.settled_at))
     duration_s = _duration_s(entry)
     took = "-" if duration_s is None else f"{duration_s:.1f} s"
     outcome = entry.outcome
-    line = f"{when}  {outcome.status:<9}  {took:>8}  {entry.execution}  {entry.operation}  {outcome.reason}"
-    return one_line(line).rstrip()
+    return [when, outcome.status.value, f"{took:>8}", str(entry.execution), entry.operation, outcome.reason]

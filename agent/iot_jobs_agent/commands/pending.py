@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Sequence
 
+from iot_jobs_agent import logs
 from iot_jobs_agent.aws.handshake import handshake_problem, https_server
 from iot_jobs_agent.aws.https import list_over_https
 from iot_jobs_agent.aws.messages import Json, MalformedMessageError
@@ -36,6 +37,7 @@ def main(arguments: Sequence[str]) -> int:
     settings = load(chosen.config)
     if problem := credentials_problem(settings.aws):
         raise ConfigError(f"{problem}.")
+    logs.configure("warning", "console")  # the request logs, and stdout is for the answer
     try:
         answer = asyncio.run(_list(settings.aws, chosen.namespace))
     except (RequestRefused, RequestUnanswered, MalformedMessageError) as error:

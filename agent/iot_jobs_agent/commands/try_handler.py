@@ -3,22 +3,30 @@
 import argparse
 import asyncio
 import json
+import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from iot_jobs_agent import logs
+from iot_jobs_agent.attempts.attempts import Facts
 from iot_jobs_agent.commands import options
+from iot_jobs_agent.commands.terminal import one_line, printable, width, wrapped
 from iot_jobs_agent.config.config import load_handlers
 from iot_jobs_agent.config.values import Config
 from iot_jobs_agent.core.events import AttemptEvent, AttemptProgressed
 from iot_jobs_agent.core.job import AttemptResult, ExecutionStatus, Outcome
-from iot_jobs_agent.core.outcome import ending_in_words
+from iot_jobs_agent.core.outcome import Followup, ending_in_words
 from iot_jobs_agent.errors import AgentError, DocumentError
-from iot_jobs_agent.kit.trial import Stage, TriedHandler, find_tried_handler, stage
+from iot_jobs_agent.kit.play import after_interruption, kill_handler, play_out
+from iot_jobs_agent.kit.trial import Attempted, Stage, TriedHandler, find_tried_handler, stage
 from iot_jobs_agent.state.owner import become_owner
+
+LABEL = 10
+INTERRUPT_AFTER_S = 1.0  # for a handler that writes nothing to fd 3
 
 
 class ParamsError(AgentError):
@@ -41,7 +49,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "handler", metavar="NAME", help="a handler's name, a path to an executable (./it), or module:attribute"
     )
-    parser.add_argument("params", metavar="PARAMS", help="a file with the params, a JSON object; - for stdin")
+    parser.add_argument(
+        "params", metavar="PARAMS", help="the params, a JSON object; or a file that has them; - for stdin"
+    )
     parser.add_argument(
         "--config",
         type=Path,
@@ -53,17 +63,32 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="run it in many ways, some of them hostile, and say what is wrong",
     )
+    parser.add_argument(
+        "--retry", action="store_true", help="if it asks for another try, give it one, without the delay"
+    )
+    parser.add_argument(
+        "--reboot", action="store_true", help="if it asks for a reboot, resume it as after one; nothing is rebooted"
+    )
+    parser.add_argument(
+        "--interrupt",
+        action="store_true",
+        help="kill it at its first word on fd 3, or after a second, and go on as on_interrupt of its manifest says",
+    )
     options.add_json(parser)
     return parser
 
 
 def _params(name: str) -> dict[str, Any]:
-    """Read the params from a file, or from stdin if `name` is "-". Raises ParamsError."""
+    """Read the params from the argument, from a file, or from stdin if `name` is "-". Raises ParamsError."""
     try:
-        data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+        if name.lstrip().startswith(("{", "[")) and not os.path.lexists(name):
+            name, data = "PARAMS", name.encode(errors="surrogateescape")
+        else:
+            data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
         params = json.loads(data)
     except OSError as error:
-        raise ParamsError(f"{name} cannot be read: {error.strerror}") from None
+        ways = "give a file, the params themselves as a JSON object, or - for stdin"
+        raise ParamsError(f"{name} cannot be read: {error.strerror}; {ways}") from None
     except (ValueError, RecursionError) as error:
         raise ParamsError(f"{name} is not JSON: {error}") from None
     if not isinstance(params, dict):
@@ -78,12 +103,13 @@ async def _try(chosen: argparse.Namespace, config: Config, params: dict[str, Any
         config = config._replace(agent=config.agent._replace(state_directory=made.state))
         show = Shown(is_silent=chosen.json)
         try:
-            handler = await find_tried_handler(chosen.handler, config)
+            grants_reboot = chosen.reboot or chosen.conform
+            handler = await find_tried_handler(chosen.handler, config, grants_reboot=grants_reboot)
             problem = handler.device_problem
             show.line("warning", f"a device would refuse it as it is: {problem}" if problem else "")
             if chosen.conform:
                 return await _conforms(made, handler, params, as_json=chosen.json)
-            outcome, result = await _attempt(made, handler, params, show)
+            outcome, result = await _attempt(made, handler, params, show, chosen)
         except DocumentError as error:
             outcome, result = Outcome(ExecutionStatus.REJECTED, str(error)), None
     if chosen.json:
@@ -99,12 +125,36 @@ def _stop(made: Stage) -> None:
 
 
 async def _attempt(
-    made: Stage, handler: TriedHandler, params: dict[str, Any], show: "Shown"
+    made: Stage, handler: TriedHandler, params: dict[str, Any], show: "Shown", chosen: argparse.Namespace
 ) -> tuple[Outcome, AttemptResult]:
+    """Run the first attempt, and those that follow it as far as the options ask for them."""
     step = handler.step(params)
     show.line("started", f"{handler.handler.name}, at most {step.timeout_s:g} s")
     attempted = made.start(step, listen=show.event)
-    return await attempted.outcome(), await attempted.ended()
+    if chosen.interrupt and await _is_interrupted(made, attempted, show):
+        followed = await after_interruption(made, attempted, show.next)
+        if isinstance(followed, Outcome):
+            return followed, await attempted.ended()
+        attempted = followed
+    follow = {
+        *([Followup.RETRY] if chosen.retry else []),
+        *([Followup.REBOOT] if chosen.reboot else []),
+    }
+    return await play_out(made, attempted, follow, show.next)
+
+
+async def _is_interrupted(made: Stage, attempted: Attempted, show: "Shown") -> bool:
+    """Kill the handler in the middle of its work; return False if it has ended before."""
+    await attempted.started.wait()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(INTERRUPT_AFTER_S):
+            await attempted.spoke.wait()
+    if attempted.over.is_set():
+        show.line("remark", "it ended before it could be interrupted")
+        return False
+    kill_handler(made, attempted)
+    show.line("killed", "by SIGKILL, as by a power cut")
+    return True
 
 
 async def _conforms(made: Stage, handler: TriedHandler, params: dict[str, Any], *, as_json: bool) -> int:
@@ -114,16 +164,15 @@ async def _conforms(made: Stage, handler: TriedHandler, params: dict[str, Any], 
     async for finding in findings(made, handler, params):
         found.append(finding)
         if not as_json:
-            print(
-                f"wrong  {finding.case}: {finding.problem}" if finding.problem else f"ok     {finding.case}", flush=True
-            )
+            line = f"wrong  {finding.case}: {finding.problem}" if finding.problem else f"ok     {finding.case}"
+            print(wrapped(one_line(line), width(), len("wrong  ")), flush=True)
     if as_json:
         print(json.dumps([{"case": each.case, "problem": each.problem} for each in found], indent=2))
     return 1 if any(each.problem for each in found) else 0
 
 
 class Shown:
-    """Prints what happens while the handler runs, one line per fact."""
+    """Prints what happens while the handler runs, one line per fact, and nothing that the terminal would obey."""
 
     def __init__(self, *, is_silent: bool) -> None:
         self._is_silent = is_silent
@@ -131,7 +180,12 @@ class Shown:
     def line(self, what: str, text: str) -> None:
         """Print a line, unless `text` is empty or the output is to be JSON."""
         if text and not self._is_silent:
-            print(f"{what:<9} {text}", flush=True)
+            for line in printable(text).split("\n"):
+                print(wrapped(f"{what:<9} {line}", width(), LABEL), flush=True)
+
+    def next(self, attempted: Attempted, facts: Facts) -> None:
+        """Print that another attempt has started, and what its handler is told about why."""
+        self.line("again", f"attempt {attempted.attempt.number}, JOB_PHASE={facts.phase} JOB_REASON={facts.reason}")
 
     def event(self, event: AttemptEvent) -> None:
         """Print the handler's progress and details."""

@@ -7,6 +7,7 @@ sentence each. The keys themselves are in `config.keys`, the rules about PEM fil
 import json
 import math
 import os
+import pwd
 import re
 import tomllib
 from collections import Counter
@@ -46,6 +47,7 @@ _NAME_FORMS = {  # in words, what the patterns of config.keys ask for
     "namespaces.id": "1 to 64 of the characters a-z A-Z 0-9 _ -",
     "handlers.run_as_users": "1 to 32 of the characters a-z 0-9 _ -, and a letter or _ first",
 }
+_FOR_THE_AGENT = "it is for root and the agent's user, so run the command with sudo"
 _NOWHERE = {  # stands in for [aws] where nothing connects
     "endpoint": "localhost",
     "thing_name": "none",
@@ -121,11 +123,20 @@ def _parse(path: Path) -> tuple[dict[str, Any], list[str]]:
         return tomllib.loads(text), []
     except FileNotFoundError:
         return {}, [f"--config: {path} does not exist; copy config.example.toml there and edit it."]
+    except PermissionError:
+        return {}, [f"--config: {path} cannot be read by the user {_own_name()}; {_FOR_THE_AGENT}."]
     except OSError as error:
         reason = (error.strerror or "unreadable").lower()
         return {}, [f"--config: {path} cannot be read ({reason}); let the agent's user read it."]
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         return {}, [f"--config: {path} is not valid TOML ({_place(error)}); correct the file there."]
+
+
+def _own_name() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
 
 
 def _validate(table: dict[str, Any], environ: Mapping[str, str]) -> tuple[Config | None, list[str]]:

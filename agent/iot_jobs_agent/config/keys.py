@@ -49,8 +49,8 @@ def _expanded(value: object, info: ValidationInfo) -> object:
     directory = (info.context or {}).get("CREDENTIALS_DIRECTORY", "")
     if not directory:
         msg = (
-            "uses ${CREDENTIALS_DIRECTORY}, which is not set; let systemd start the agent, "
-            "or set that variable to the directory of the files"
+            "uses ${CREDENTIALS_DIRECTORY}, which systemd sets for the service only; for a command, set it to the "
+            "directory of the files (`sudo CREDENTIALS_DIRECTORY=/etc/iot-jobs-agent/credentials iot-jobs-agent ...`)"
         )
         raise ValueError(msg)
     return value.replace("${CREDENTIALS_DIRECTORY}", directory)

@@ -20,7 +20,11 @@ BY_WORD = {
     "failed": (ExecutionStatus.FAILED, "failed", ""),
     "rejected": (ExecutionStatus.REJECTED, "rejected", ""),
     "retry": (ExecutionStatus.FAILED, "retry-limit", "asked to be tried again beyond its limit: "),
-    "reboot": (ExecutionStatus.FAILED, "reboot-not-allowed", "asked for a reboot, which is not allowed: "),
+    "reboot": (
+        ExecutionStatus.FAILED,
+        "reboot-not-allowed",
+        "asked for a reboot, but may_reboot is not true in both its manifest and its configuration: ",
+    ),
 }
 
 

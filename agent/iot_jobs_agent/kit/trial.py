@@ -11,18 +11,18 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from iot_jobs_agent.attempts.attempts import Attempts, Facts
 from iot_jobs_agent.attempts.launchers import plain
 from iot_jobs_agent.catalog.catalog import Catalog
 from iot_jobs_agent.catalog.manifests import ManifestQuery, Manifests
 from iot_jobs_agent.catalog.sources import WORKER, Source, file_source, python_source
-from iot_jobs_agent.config.values import Config
+from iot_jobs_agent.config.values import Config, HandlerTable
 from iot_jobs_agent.core.events import (
     AttemptEnded,
     AttemptEvent,
@@ -68,23 +68,34 @@ class TriedHandler:
         return judged.steps[0]
 
 
-async def find_tried_handler(asked: str, config: Config) -> TriedHandler:
+async def find_tried_handler(asked: str, config: Config, *, grants_reboot: bool = False) -> TriedHandler:
     """Find a handler by name, path to an executable, or `module:attribute`, and ask it for its manifest.
+
+    With `grants_reboot`, the configuration counts as having `may_reboot = true`; the manifest still has to have it.
 
     Raises:
         DocumentError: there is no such handler, or it cannot run; with a reason that a person can act on.
     """
     if os.sep in asked:
-        return await _executable(_absolute(asked), config)
-    if _SPEC.fullmatch(asked):
-        return await _attribute(asked, config)
-    if problem := handler_name_problem(asked):
+        found = _Found(_executable(path := _absolute(asked)), problem=trust_problem(path))
+    elif _SPEC.fullmatch(asked):
+        found = await _attribute(asked, config)
+    elif problem := handler_name_problem(asked):
         raise DocumentError(f"{asked!r} {problem}; write ./ before the name of a file")
-    catalog = Catalog(config)
-    return await _describe(catalog, catalog.find(asked), config)
+    else:
+        found = _Found(Catalog(config).find(asked))
+    return await _tried(found, config, grants_reboot=grants_reboot)
 
 
-async def _executable(path: Path, config: Config) -> TriedHandler:
+class _Found(NamedTuple):
+    """Where the handler to try was found, what describes and runs it, and why a device would refuse it, if it would."""
+
+    source: Source
+    worker: Sequence[str] = WORKER
+    problem: str = ""
+
+
+def _executable(path: Path) -> Source:
     name = path.name.removesuffix(".sh")
     if problem := handler_name_problem(name):
         raise DocumentError(f"{path.name} {problem}")
@@ -94,28 +105,35 @@ async def _executable(path: Path, config: Config) -> TriedHandler:
     source = file_source(name, path.parent, path, (Path(sys.prefix), path.parent))
     if source is None:
         raise DocumentError(f"{path} does not exist")
-    return await _describe(Catalog(config), source, config, trust_problem(path))
+    return source
 
 
-async def _attribute(spec: str, config: Config) -> TriedHandler:
+async def _attribute(spec: str, config: Config) -> _Found:
     worker = (*WORKER[:2], "-c", _WORKER_HERE.format(here=str(Path.cwd())))
     manifests = Manifests(config.agent.state_directory / "asked.json", worker=worker)
     answer = (await manifests.query([ManifestQuery("handler", spec, spec)]))["handler"]
     name = str(answer.members.get("name", ""))
     if answer.problem or not name:
-        raise DocumentError(f"{spec} {answer.problem or 'declares no name'}")
-    source = python_source(Source(name, spec, spec=spec), worker, installation())
-    return await _describe(Catalog(config, worker=worker), source, config)
+        problem = answer.problem or "declares no name"
+        raise DocumentError(problem if problem.startswith(spec) else f"{spec} {problem}")
+    return _Found(python_source(Source(name, spec, spec=spec), worker, installation()), worker)
 
 
-async def _describe(catalog: Catalog, source: Source, config: Config, device_problem: str = "") -> TriedHandler:
-    name = source.name
+async def _tried(found: _Found, config: Config, *, grants_reboot: bool) -> TriedHandler:
+    name, problem = found.source.name, found.problem
     if config.handlers.enabled and name not in config.handlers.enabled:
-        device_problem = device_problem or f"{name} is not in handlers.enabled of the configuration"
-    handler = (await catalog.describe([source]))[name]
+        problem = problem or f"{name} is not in handlers.enabled of the configuration"
+    table = config.handler.get(name, HandlerTable())
+    if grants_reboot:
+        granted = table._replace(overrides={**table.overrides, "may_reboot": True})
+        config = config._replace(handler={**config.handler, name: granted})
+    catalog = Catalog(config, worker=found.worker)
+    handler = (await catalog.describe([found.source]))[name]
     if handler.unavailable:
         raise DocumentError(f"handler {name} is unavailable: {handler.unavailable}")
-    return TriedHandler(handler, catalog.rules()._replace(operations={}), device_problem)
+    if handler.may_reboot and table.overrides.get("may_reboot") is not True:
+        problem = problem or f"it may reboot only with may_reboot = true in [handler.{name}] of the configuration"
+    return TriedHandler(handler, catalog.rules()._replace(operations={}), problem)
 
 
 def _absolute(asked: str) -> Path:

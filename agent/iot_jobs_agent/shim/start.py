@@ -16,17 +16,53 @@ if TYPE_CHECKING:
 
 
 OOM_SCORE_ADJ = 200  # of a handler; others have 0, and the agent in its unit less
+FIRST_LINE_BYTES = 256  # as much of a first line as Linux reads (BINPRM_BUF_SIZE)
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+CRASHES = (signal.SIGTRAP, signal.SIGILL, signal.SIGSEGV, signal.SIGABRT)
+
+
+def first_line_problem(program: str) -> str:
+    """Return what an editor did to the first line of a script so that no system can run it, "" if nothing."""
+    start = start_of(program)
+    line, end, _ = start.partition(b"\n")
+    if start.startswith(BYTE_ORDER_MARK + b"#!"):
+        return "it has a byte order mark in front of #!; save it as UTF-8 without one"
+    if line.startswith(b"#!") and end and line.endswith(b"\r"):
+        return "its lines end with CR LF as on Windows; save it with LF, or run `sed -i 's/\\r$//'` on it"
+    return ""
+
+
+def start_of(program: str) -> bytes:
+    """Return the first bytes of a file; none if it cannot be read."""
+    try:
+        fd = os.open(program, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return b""
+    try:
+        return os.read(fd, FIRST_LINE_BYTES)
+    except OSError:
+        return b""
+    finally:
+        os.close(fd)
 
 
 def reason_of(error: OSError, program: str) -> str:
     """Return why a program could not be started, in words that lead to the fix."""
     words = error.strerror or str(error)
+    start = start_of(program)
     if error.errno == errno.EACCES:
         words = "not executable for this user"
+    elif error.errno in {errno.ENOEXEC, errno.ENOENT} and (problem := first_line_problem(program)):
+        words = problem
     elif error.errno == errno.ENOEXEC:
         words = "neither a program for this machine nor a script with a #! line"
+        if start and b"\0" not in start and not start.startswith((b"\x7fELF", b"#!")):
+            words += "; if it is a shell script, begin it with the line #!/bin/sh"
+    elif error.errno == errno.ENOENT and start.startswith(b"#!"):
+        name = (start[2:].split() or [b""])[0].decode("utf-8", "replace")
+        words = f"the interpreter named in its first line does not exist: install {name}, or correct the line"
     elif error.errno == errno.ENOENT and os.path.exists(program):
-        words = "the interpreter named in its first line does not exist"
+        words = "the interpreter that it names for itself does not exist; it may be built for another system"
     return f"cannot start {program}: {words}"
 
 
@@ -46,6 +82,31 @@ def give_up_protection() -> None:
         return
     finally:
         os.close(fd)
+
+
+def crash_reason(code: int) -> str:
+    """Return why a handler may have ended with this exit code, if the likely reason is a limit of our unit; else "".
+
+    `code` is negative for a signal; a shell passes a signal of its child on as 128 and the signal.
+    """
+    number = -code if code < 0 else code - 128
+    if number not in CRASHES or may_make_code():
+        return ""
+    return (
+        "perhaps because its unit forbids memory that is both writable and executable, which Node.js, Java and other"
+        " just-in-time compilers need; if so, set MemoryDenyWriteExecute=no with `systemctl edit`"
+    )
+
+
+def may_make_code() -> bool:
+    """Return whether this process, and so the handler, may have memory that is writable and executable."""
+    import mmap  # noqa: PLC0415 - only after a crash
+
+    try:
+        mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC).close()
+    except OSError as error:
+        return error.errno not in {errno.EACCES, errno.EPERM}
+    return True
 
 
 def become(spec: Mapping[str, Any], descriptors: Mapping[int, int], shim: int) -> None:

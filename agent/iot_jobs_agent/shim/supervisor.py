@@ -17,7 +17,7 @@ from iot_jobs_agent.shim.processes import PR_SET_CHILD_SUBREAPER, Process, desce
 from iot_jobs_agent.shim.protocol import CONTROL_FD, LINE_BYTES, RESULT_BYTES
 from iot_jobs_agent.shim.quota import Quota
 from iot_jobs_agent.shim.said import Said, parse_line
-from iot_jobs_agent.shim.start import reason_of, start_handler
+from iot_jobs_agent.shim.start import crash_reason, reason_of, start_handler
 
 TYPE_CHECKING = False  # importing `typing` would take a quarter of the start-up time
 if TYPE_CHECKING:
@@ -146,7 +146,10 @@ class Supervisor:
             self.said.note(f"{processes} killed by the kernel's out-of-memory killer")
         if self.cause:
             return {"ending": self.cause, "reason": self.reason}
-        return {"ending": "signaled", "signal": -code} if code < 0 else {"ending": "exited", "code": code}
+        how: dict[str, Any] = (
+            {"ending": "signaled", "signal": -code} if code < 0 else {"ending": "exited", "code": code}
+        )
+        return how | ({"reason": reason} if (reason := crash_reason(code)) else {})
 
     def is_over(self) -> bool:
         """Return whether the handler exited by itself or, once we are ending it, all is gone or the grace is over."""

@@ -148,7 +148,7 @@ def set_paused(directory: Path, *, is_paused: bool) -> None:
         ) from None
     except OSError as error:
         raise StateDirectoryError(
-            f"{path} cannot be changed ({error.strerror}): run this as the agent's user or as root"
+            f"{path} cannot be changed ({error.strerror}): run the command with sudo, or as the agent's user"
         ) from None
     with contextlib.suppress(OSError):  # no agent is running; it checks the pause when it starts
         wake = os.open(directory / WAKE, os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -183,7 +183,7 @@ def read_status(directory: Path) -> dict[str, Any]:
 
 
 def _not_for_this_user(path: Path, error: OSError) -> str:
-    return f"{path} cannot be read ({error.strerror}): run this as the agent's user or as root"
+    return f"{path} cannot be read ({error.strerror}): run the command with sudo, or as the agent's user"
 
 
 def _open_lock(directory: Path, flags: int = os.O_RDWR | os.O_CREAT) -> int:

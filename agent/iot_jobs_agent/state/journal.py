@@ -151,7 +151,7 @@ def read_history(state_directory: Path, limit: int = SETTLED_KEPT) -> list[Histo
     except FileNotFoundError:
         raise JournalError(f"there is no journal in {state_directory}: has the agent run here?") from None
     except OSError as error:
-        fix = "run this as the agent's user or as root"
+        fix = "run the command with sudo, or as the agent's user"
         raise JournalError(f"{path} cannot be read ({error.strerror}): {fix}") from None
     with _as_journal_error(path), contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as database:
         database.text_factory = _text

@@ -29,10 +29,11 @@ _FORM: dict[str, Any] = {
 class StatusBoard:
     """Gathers the contents of the status file. Times are in epoch seconds."""
 
-    def __init__(self, thing_name: str, volatile: str = "") -> None:
+    def __init__(self, thing_name: str, certificate_expires_at: float | None = None, volatile: str = "") -> None:
         """`volatile` says why the state directory does not survive a reboot, "" if it does."""
         self._thing_name = thing_name
         self._volatile = volatile
+        self._certificate_expires_at = certificate_expires_at
         self._errors: deque[dict[str, Any]] = deque(maxlen=ERRORS_KEPT)
         self._started_at = time.time()
         self._connected_since: float | None = None
@@ -75,6 +76,7 @@ class StatusBoard:
             "started_at": round(self._started_at, 3),
             "written_at": round(time.time(), 3),
             "connection": {"is_connected": state.is_connected, "since": self._connected_since},
+            "certificate_expires_at": self._certificate_expires_at,
             "degraded": self._degraded(state),
             "volatile": self._volatile,
             "is_paused": state.is_paused,
@@ -100,6 +102,8 @@ def _execution(execution: Execution) -> dict[str, Any]:
         "operation": execution.operation,
         "phase": type(phase).__name__.lower(),
     }
+    if execution.claimed_at:
+        shown["claimed_at"] = execution.claimed_at
     if isinstance(phase, Preparing | Running | Delayed | Rebooting | Stopping):
         work = phase.work
         shown["step"] = f"{work.current.name}, {work.step + 1}/{len(work.plan.steps)}"

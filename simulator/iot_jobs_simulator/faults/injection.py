@@ -4,6 +4,7 @@ Both listeners have their requests performed here. Knows no sockets: a listener 
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import TypeAlias
@@ -33,6 +34,7 @@ from iot_jobs_simulator.refusals import Code, Refused
 
 Send: TypeAlias = Callable[[str, bytes], None]
 Operate: TypeAlias = Callable[[], Json]
+_log = logging.getLogger(__name__)
 _NOTIFY = "notify"
 
 
@@ -126,6 +128,7 @@ class FaultInjector:
         thing, name = topics.notification(publication.topic) or (None, None)
         if thing is not None and name == _NOTIFY:
             self._notified_at[thing] = asyncio.get_running_loop().time()
+        _log.info("mqtt  notification %s", publication.topic)
         event = TrafficEvent(operation=name, thing=thing, topic=publication.topic, what="notification")
         self._send(event, publication.topic, publication.payload, self._send_notification)
 

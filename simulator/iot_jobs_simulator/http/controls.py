@@ -11,7 +11,7 @@ from aiohttp import web
 
 from iot_jobs_simulator import payloads
 from iot_jobs_simulator.faults.faults import Faults
-from iot_jobs_simulator.http.s3 import MAX_OBJECT_BYTES, body_of
+from iot_jobs_simulator.http.s3 import MAX_OBJECT_BYTES, body_of, whole_body_of
 from iot_jobs_simulator.jobs.views import Json
 from iot_jobs_simulator.objects import Objects
 from iot_jobs_simulator.refusals import Refused, invalid
@@ -63,7 +63,13 @@ class Controls:
         }
 
     async def answer(self, request: web.BaseRequest) -> web.Response:
-        """Answer a request below the prefix."""
+        """Answer a request below the prefix, unless a page in a browser made it.
+
+        Any page can make its reader's browser send requests to this machine. The browser says so in `Origin` or
+        `Sec-Fetch-Site` (Fetch Metadata Request Headers, W3C), and "none" is what a person typed.
+        """
+        if "Origin" in request.headers or request.headers.get("Sec-Fetch-Site", "none") != "none":
+            return _answer(403, {"message": "A page in a browser may not control the simulator; use curl or a program"})
         name, _, rest = request.raw_path.split("?")[0].removeprefix(PREFIX).partition("/")
         if name == "objects":
             return await self._answer_object(request, rest)
@@ -71,7 +77,7 @@ class Controls:
         if endpoint is None:
             return _answer(404, {"message": f"The simulator has no {request.method} {PREFIX}{name}"})
         try:
-            members = payloads.decode_object(await request.read())
+            members = payloads.decode_object(await whole_body_of(request))
             return _answer(200, await endpoint(members | ({"number": rest} if rest else {})))
         except Refused as refusal:
             return _answer(400, {"message": refusal.message})

@@ -10,7 +10,8 @@ import logging
 import re
 import socket
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from contextvars import ContextVar
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from aiohttp import web
@@ -19,14 +20,16 @@ from iot_jobs_simulator import certificates, objects, payloads
 from iot_jobs_simulator.faults.faults import Alter, Delay, ListenerName, Lose, TrafficEvent
 from iot_jobs_simulator.faults.injection import FaultInjector, alter
 from iot_jobs_simulator.http import controls
+from iot_jobs_simulator.http import s3 as s3_endpoint
 from iot_jobs_simulator.http.controls import Controls
-from iot_jobs_simulator.http.s3 import S3Endpoint
+from iot_jobs_simulator.http.s3 import S3Endpoint, whole_body_of
 from iot_jobs_simulator.jobs.views import Json
 from iot_jobs_simulator.model import ServiceApi
 from iot_jobs_simulator.policy import Policy
 from iot_jobs_simulator.refusals import Code, Refused
 from iot_jobs_simulator.service import Service
 
+_Answer: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.Response]]
 AnswerRequest: TypeAlias = Callable[[str, Mapping[str, Any], Mapping[str, str]], Json]
 
 _log = logging.getLogger(__name__)
@@ -48,6 +51,7 @@ EXCEPTIONS: Final[Mapping[Code, str]] = {
     Code.LIMIT_EXCEEDED: "LimitExceededException",
     Code.REQUEST_THROTTLED: "ThrottlingException",
 }
+_operation: ContextVar[str] = ContextVar("operation", default="")  # of the request that is being answered
 _BACKLOG: Final = 1024
 _LINGERING_S: Final = 1  # for a body that nobody reads; the end of the simulator waits for it
 _DATA_PLANE_HOST: Final = re.compile(r"[^.]+\.jobs\.iot\.")
@@ -87,8 +91,11 @@ class RestListener:
 
     async def start(self) -> None:
         """Serve on both ports."""
-        for bound, context, handler in self._ports:
-            server = web.Server(handler, access_log=None, lingering_time=_LINGERING_S)
+        for bound, context, answer in self._ports:
+            handler = _with_log(answer)
+            server = web.Server(
+                handler, access_log=None, lingering_time=_LINGERING_S, keepalive_timeout=s3_endpoint.SILENCE_S
+            )
             runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=0)
             await runner.setup()
             await web.SockSite(runner, bound, ssl_context=context, backlog=_BACKLOG).start()
@@ -130,6 +137,7 @@ class RestListener:
         if found is None:
             return _error(404, "UnknownOperationException", f"No operation has {request.method} {request.path}")
         operation, path_members = found
+        _operation.set(operation)
         event = TrafficEvent(
             operation=operation,
             thing=path_members.get("thingName"),
@@ -137,7 +145,7 @@ class RestListener:
             job=path_members.get("jobId"),
         )
         try:
-            payload = await request.read()
+            payload = await whole_body_of(request)
 
             def operate() -> Json:
                 body = api.read_body(operation, payloads.decode_object(payload))
@@ -149,6 +157,8 @@ class RestListener:
             return _hung_up(request) if answer is None else await self._reply(request, event, answer)
         except Refused as refusal:
             return _refusal(api, refusal)
+        except web.HTTPRequestTimeout as late:
+            return _error(408, "RequestTimeoutException", late.text or "")
         except web.HTTPRequestEntityTooLarge:
             return _error(413, "RequestEntityTooLargeException", "The request is too large")
         except Exception:  # noqa: BLE001 - a fault of ours is answered as AWS answers its own, and logged
@@ -167,6 +177,20 @@ class RestListener:
             case None:
                 pass
         return web.json_response(answer, dumps=payloads.encode)
+
+
+def _with_log(answer: _Answer) -> _Answer:
+    """Let each request be logged, with how it was answered; never its query, which may be a presigned URL's."""
+
+    async def answer_and_log(request: web.BaseRequest) -> web.Response:
+        _operation.set("")  # a connection's requests share a context
+        response = await answer(request)
+        words = [_operation.get(), request.method, f"{request.path}:", str(response.status)]
+        words.append(response.headers.get("x-amzn-ErrorType", ""))
+        _log.info("http  %s", " ".join(filter(None, words)))
+        return response
+
+    return answer_and_log
 
 
 def _without_query(operate: Callable[[str, Mapping[str, Any]], Json]) -> AnswerRequest:

@@ -1,8 +1,9 @@
 """GET and PUT on presigned URLs, answered as S3 answers them. Knows aiohttp."""
 
+import asyncio
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 from urllib.parse import unquote
 from xml.sax.saxutils import escape
@@ -12,6 +13,7 @@ from aiohttp import web
 from iot_jobs_simulator.objects import PATH, Denied, ObjectPlace, Objects
 
 MAX_OBJECT_BYTES: Final = 256 * 1024 * 1024
+SILENCE_S = 60.0  # for what a client has begun to send, or has not even begun
 _RANGE: Final = re.compile(r"bytes=(?P<first>[0-9]*)-(?P<last>[0-9]*)")
 
 
@@ -25,6 +27,8 @@ class S3Endpoint:
     async def answer(self, request: web.BaseRequest) -> web.Response:
         """Answer a request for an object."""
         bucket, _, key = unquote(request.raw_path.split("?")[0].removeprefix(PATH)).partition("/")
+        if len(set(request.query)) < len(request.query):
+            return _error(403, "SignatureDoesNotMatch", "The query names a member twice, which no signature covers")
         try:
             self._objects.check(request.method, ObjectPlace(bucket, key), request.query, self._now())
         except Denied as denied:
@@ -42,13 +46,27 @@ class S3Endpoint:
 
 
 async def body_of(request: web.BaseRequest) -> bytes | None:
-    """The body of a PUT, None if it is larger than the simulator keeps."""
+    """The body of a PUT, None if it is larger than the simulator keeps. HTTPRequestTimeout if it stops coming."""
     content = bytearray()
-    async for chunk in request.content.iter_any():
+    chunks = request.content.iter_any()
+    while chunk := await _in_time(anext(chunks, b"")):
         content += chunk
         if len(content) > MAX_OBJECT_BYTES:
             return None
     return bytes(content)
+
+
+async def whole_body_of(request: web.BaseRequest) -> bytes:
+    """The body of any other request. HTTPRequestTimeout if it does not come in SILENCE_S seconds."""
+    return await _in_time(request.read())
+
+
+async def _in_time(reading: Awaitable[bytes]) -> bytes:
+    try:
+        async with asyncio.timeout(SILENCE_S):
+            return await reading
+    except TimeoutError:
+        raise web.HTTPRequestTimeout(text="The body did not arrive in time") from None
 
 
 def _content(whole: bytes, wanted: str) -> web.Response:

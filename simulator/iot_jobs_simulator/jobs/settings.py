@@ -1,29 +1,36 @@
 """Switches: where AWS leaves a choice or contradicts itself, or a test wants to wait less or more."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
+
+
+def _switch(default: Any, what: str) -> Any:
+    """Make a field whose meaning `--help` can show."""
+    return field(default=default, metadata={"help": what})
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceSettings:
-    """Each default is what AWS most probably does.
+    """Each default is what AWS most probably does. What each field means is its `help`; durations are in seconds."""
 
-    `rollout_delay_s` passes between CreateJob and the executions, `deletion_delay_s` while a job is
-    DELETION_IN_PROGRESS, `retry_delay_s` between a failure and its retry, `timeout_lag_s` between a deadline and
-    TIMED_OUT (AWS: up to 60). `namespace_topic_of_api_text` adds, for namespaced jobs, notifications on the topics
-    that the API reference prints. `next_is_judged_over_namespaces`: a pending job of any namespace keeps those of
-    others from being announced as next, as one field report has it. `terminal_update_is_terminal_state_reached`
-    changes the refusal of an update to a terminal execution. `queued_may_end`: a device may report SUCCEEDED or
-    FAILED of what it never reported IN_PROGRESS. `empty_snapshot_completes`: a snapshot job for no thing at all is
-    COMPLETED. `list_cap` is how many executions notify and GetPendingJobExecutions show.
-    """
-
-    rollout_delay_s: float = 0.0
-    deletion_delay_s: float = 0.5
-    retry_delay_s: float = 0.0
-    timeout_lag_s: float = 0.0
-    namespace_topic_of_api_text: bool = True
-    next_is_judged_over_namespaces: bool = False
-    terminal_update_is_terminal_state_reached: bool = False
-    queued_may_end: bool = True
-    empty_snapshot_completes: bool = True
-    list_cap: int = 15
+    rollout_delay_s: float = _switch(0.0, "seconds between CreateJob and the job's executions")
+    deletion_delay_s: float = _switch(0.5, "seconds for which a deleted job is DELETION_IN_PROGRESS")
+    retry_delay_s: float = _switch(0.0, "seconds between a failure and its retry")
+    timeout_lag_s: float = _switch(0.0, "seconds between a deadline and TIMED_OUT (AWS: up to 60)")
+    namespace_topic_of_api_text: bool = _switch(
+        default=True, what="for namespaced jobs, send notifications on the topics of the API reference too"
+    )
+    next_is_judged_over_namespaces: bool = _switch(
+        default=False,
+        what="let a pending job of any namespace keep those of others from being announced as next, as one field"
+        " report has it",
+    )
+    terminal_update_is_terminal_state_reached: bool = _switch(
+        default=False,
+        what="refuse an update of an execution that is over with TerminalStateReached, not InvalidStateTransition",
+    )
+    queued_may_end: bool = _switch(
+        default=True, what="let a device report SUCCEEDED or FAILED of what it never reported IN_PROGRESS"
+    )
+    empty_snapshot_completes: bool = _switch(default=True, what="make a snapshot job for no thing at all COMPLETED")
+    list_cap: int = _switch(15, "how many executions notify and GetPendingJobExecutions show")

@@ -171,6 +171,7 @@ class Gate:
             self._refuse(fault.return_code if fault is not None else refusal)
         if faults.take(TrafficEvent(client_id=self.client_id, of="connects"), Rate):
             self._end("too many connections a second")
+        _log.info("mqtt  %s connects", self.client_id)
         self._is_connected = True
         self._silence_s = limits.silence_s(connect.keep_alive_s)
 
@@ -217,6 +218,6 @@ class Gate:
         self._end("disconnected on demand")
 
     def _end(self, reason: str) -> NoReturn:
-        _log.info("Connection of %r ends: %s", self.client_id, reason)
+        _log.info("mqtt  connection of %r ends: %s", self.client_id, reason)
         self.abort()
         raise asyncio.IncompleteReadError(b"", None)

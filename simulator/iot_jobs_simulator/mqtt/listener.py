@@ -92,7 +92,7 @@ class MqttListener:
         try:
             await self._broker.serve(gate)
         except Exception as error:  # noqa: BLE001 - no bytes of a client may stop the service, and amqtt lets most through
-            _log.info("Connection ended by %r", error)
+            _log.info("mqtt  connection of %r ends: %r", gate.client_id, error)
         finally:
             del self._connections[task]
             gate.abort()

@@ -1,5 +1,6 @@
 """What clients publish on the request topics of Jobs: performed, faults permitting, and answered."""
 
+import logging
 from collections import deque
 from typing import Final
 
@@ -9,6 +10,7 @@ from iot_jobs_simulator.faults.faults import ListenerName, TrafficEvent
 from iot_jobs_simulator.faults.injection import FaultInjector, Send
 from iot_jobs_simulator.service import Service
 
+_log = logging.getLogger(__name__)
 _MAX_RECEIVED: Final = 10_000
 
 
@@ -35,7 +37,11 @@ class MqttRequests:
             job=request.job_id,
         )
 
+        what = " ".join(filter(None, [client_id, request.operation, request.job_id]))
+
         def reply(reply: Reply) -> None:
+            code = reply.payload.get("code", "") if reply.topic.endswith("/rejected") else ""
+            _log.info("mqtt  %s: %s %s", what, reply.topic.rpartition("/")[2], code)
             self._injector.send_reply(event, reply.topic, reply.payload, send)
 
         self._service.answer_mqtt(

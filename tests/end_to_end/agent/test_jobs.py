@@ -260,3 +260,41 @@ async def test_an_execution_of_ours_that_the_journal_does_not_know_is_failed(
     await start_agent()
     record = await operator.wait("job-1", "FAILED")
     assert "journal" in record["details"]["reason"]
+
+
+async def test_field_g9_debug_tells_each_request_answer_and_decision_of_a_job_without_its_values(
+    device: Any, start_agent: Any, operator: Any
+) -> None:
+    device.sections["agent"]["log_level"] = "debug"
+    device.namespaces = [{"id": "team-a"}]
+    agent = await start_agent()
+    await operator.create("job-1", {"operation": "run-command", "params": {"command": "echo canary"}})
+    await agent.says("settled")
+    update = f"$aws/things/{THING}/jobs/job-1/update"
+    sent = [e for e in agent.log if e["event"] == "request sent" and e["topic"] == update]
+    answered = [e for e in agent.log if e["event"] == "answer received" and e["topic"] == f"{update}/accepted"]
+    assert (len(sent), len(answered)) == (2, 2) or len(sent) == len(answered) > 2
+    assert all(e["size_bytes"] > 40 for e in (*sent, *answered))
+    assert await agent.says("notification received", topic=f"$aws/things/{THING}/jobs/notify")
+    decided = [e["phases"] for e in agent.log if e["event"] == "decided" and "phases" in e]
+    assert [each["job-1"] for each in decided] == [
+        "- -> judging",
+        "judging -> claiming",
+        "claiming -> preparing",
+        "preparing -> running",
+        "running -> reporting",
+        "reporting -> -",
+    ]
+    started = next(e for e in agent.log if e["event"] == "decided" and "StartAttempt" in e.get("effects", []))
+    assert (started["event"], "Save" in started["effects"]) == ("decided", True)
+    ended = next(e for e in agent.log if e["event"] == "decided" and e.get("what") == "AttemptEnded")
+    assert ended["execution"] == "job-1"
+    assert await agent.says("answer received over HTTPS", path=f"/things/{THING}/jobs?namespaceId=team-a", status=200)
+    assert "canary" not in agent.told
+
+
+async def test_field_g9_without_debug_none_of_it_is_logged(device: Any, start_agent: Any, operator: Any) -> None:
+    agent = await start_agent()
+    await operator.create("job-1", {"operation": "run-command", "params": {"command": "echo hi"}})
+    await agent.says("settled")
+    assert {e["level"] for e in agent.log} <= {"info", "warning"}

@@ -1,12 +1,16 @@
 """The conformance kit finds what is wrong with a handler, and nothing wrong with our own."""
 
+import os
 from typing import Any
 
 import pytest
 
+from iot_jobs_agent.kit.inputs import may_be
+
 GOOD = """#!/bin/sh
 [ "$1" = describe ] && echo '{"name": "good", "on_interrupt": "resume", "grace_s": 5}' && exit 0
 set -e
+grep -q '"a": 1' "$JOB_FILE" || { jobctl reject 'a: give 1' && exit 0; }
 jobctl progress 10 "$1" || :
 cat > work
 rm -f half
@@ -50,6 +54,7 @@ def test_one_that_does_everything_right_conforms(author: Any) -> None:
         for case in (
             *("undisturbed", "SIGTERM", "SIGKILL", "SIGKILL and resume"),
             *("full disk", "closed fd 3", "10 MB of output", "unknown key"),
+            *("odd file name", "option in a text", "wrong type"),
         )
     ]
 
@@ -79,3 +84,105 @@ def test_one_that_is_wrong_even_undisturbed_is_told(author: Any, script: str, wo
     author.write("bad", f"#!/bin/sh\n{script}\n")
     config = author.write("config.toml", "[handler.bad]\ngrace_s = 1\n")
     assert words in author.problems("./bad", {}, "--config", config)["undisturbed"]
+
+
+# What docs/writing-a-handler.md showed until 2026-11-22.
+SHELL_UNTIL_2026_11 = r"""#!/bin/sh
+set -eu
+param() {
+    python3 -c 'import json, sys; print(json.load(sys.stdin)[sys.argv[1]])' "$1" < "$JOB_FILE" 2> /dev/null
+}
+if ! directory=$(param directory) || ! keep=$(param keep) || ! [ -d "$directory" ]; then
+    jobctl reject "directory, keep: name a directory that exists, and how many files to keep"
+    exit 0
+fi
+cd "$directory"
+ls -t | tail -n +$((keep + 1)) | while read -r old; do
+    rm -f -- "$old"
+done
+"""
+PERL_UNTIL_2026_11 = r"""#!/usr/bin/perl
+use strict;
+use warnings;
+use JSON::PP;
+my $params = decode_json(do { local $/; <STDIN> });
+my ($directory, $keep) = @{$params}{qw(directory keep)};
+if (!defined $keep || !defined $directory || !-d $directory) {
+    open(my $result, '>', $ENV{JOB_RESULT_FILE}) or die;
+    print {$result} encode_json({outcome => 'rejected', reason => 'directory, keep'});
+    exit 0;
+}
+my %age = map { $_ => -M $_ } grep { -f } glob("$directory/*");
+my @newest_first = sort { $age{$a} <=> $age{$b} } keys %age;
+for my $old (splice(@newest_first, $keep)) {
+    unlink($old) or die;
+}
+"""
+
+
+@pytest.mark.parametrize("text", [SHELL_UNTIL_2026_11, PERL_UNTIL_2026_11], ids=["shell", "perl"])
+def test_field_g1_a_handler_that_guesses_at_types_and_splits_names_does_not_conform(author: Any, text: str) -> None:
+    author.write("keep-newest", text)
+    for age in range(4):
+        path = author.write(f"logs/log.{age}", "")
+        os.utime(path, (1000 - age, 1000 - age))
+    problems = author.problems("./keep-newest", {"directory": str(author.directory / "logs"), "keep": 2})
+    assert list(problems) == ["odd file name", "wrong type"]
+    assert problems["wrong type"].startswith('keep = "conformance-kit": ended ')
+    assert problems["odd file name"].startswith("with blanks and dashes in the names below directory it left other")
+
+
+def test_field_g1_a_text_that_becomes_an_option_of_another_program_is_found(author: Any) -> None:
+    author.write("unit", '#!/bin/sh\nunit=$(cut -d \'"\' -f 4 "$JOB_FILE")\n[ -n "$unit" ] || exit 1\nuname $unit\n')
+    config = author.write("unit.manifest.json", '{"params": {"properties": {"unit": {}}}}', mode=0o644)
+    assert config.exists()
+    assert author.problems("./unit", {"unit": "-m"}) == {
+        "option in a text": (
+            'unit = "--help": ended SUCCEEDED, although "conformance-kit" does not;'
+            " quote the value, and put -- in front of it"
+        )
+    }
+
+
+@pytest.mark.parametrize(
+    ("schema", "value", "may"),
+    [
+        ({}, [], False),
+        ({"properties": {}}, [], True),
+        ({"properties": {"a": {"type": "string"}}}, [], False),
+        ({"properties": {"a": {"type": ["string", "array"]}}}, [], True),
+        ({"properties": {"a": {"anyOf": [{"type": "array"}, {"type": "null"}]}}}, [], True),
+        ({"properties": {"a": {"oneOf": [{"type": "string"}]}}}, {"text": 1}, False),
+        ({"properties": {"a": {"$ref": "#/$defs/a"}}}, 7, True),
+        ({"properties": {"a": {"type": "integer"}}}, True, False),
+    ],
+)
+def test_field_g1_a_type_is_wrong_unless_the_manifest_allows_it(
+    schema: dict[str, Any], value: object, *, may: bool
+) -> None:
+    assert may_be(schema, "a", value) is may
+
+
+def test_field_g1_after_the_last_case_the_work_is_what_the_params_asked_for(author: Any) -> None:
+    author.write("note", f"#!/bin/sh\ncat > {author.directory}/noted\n")
+    author.problems("./note", {"text": "hello"})
+    assert (author.directory / "noted").read_text() == '{"text": "hello"}'
+
+
+BUSY_AT_FIRST = """#!/bin/sh
+[ "$1" = describe ] && echo '{"may_reboot": true, "on_interrupt": "rerun"}' && exit 0
+[ -e tried ] || { touch tried && jobctl retry 'dpkg is locked' && exit 0; }
+[ "$1" = resume ] || { jobctl reboot 'new kernel' && exit 0; }
+[ "$JOB_REASON" = reboot ] @and
+"""
+
+
+def test_field_g2_a_handler_that_asks_for_another_try_and_a_reboot_conforms(author: Any) -> None:
+    author.write("busy", BUSY_AT_FIRST.replace("@and", ""))
+    done = author.run("try", "./busy", "{}", "--conform")
+    assert (done.returncode, "ok     SIGKILL and rerun\n" in done.stdout) == (0, True), done.stdout
+
+
+def test_field_g2_one_that_fails_after_its_reboot_does_not_conform(author: Any) -> None:
+    author.write("busy", BUSY_AT_FIRST.replace("@and", "&& exit 4"))
+    assert author.problems("./busy", {})["undisturbed"].startswith("ended FAILED: exited with code 4")

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from iot_jobs_agent.commands.new_handler import _ways as ways
+
 ROOT = Path(__file__).parents[3]
 pytestmark = pytest.mark.timeout(120)  # the first one builds and installs
 
@@ -107,6 +109,52 @@ def test_a_new_handler_in_python_passes_its_own_tests_and_lint(environment: Envi
         assert linted.returncode == 0, linted.stdout
     tried = environment.run("iot-jobs-agent", "try", "handler_4_steps:HANDLER", "-", cwd=project, params={"text": "x"})
     assert tried.returncode == 0, tried.stdout
+
+
+def run_with_uv(project: Path) -> "subprocess.CompletedProcess[str]":
+    """Run what the README of a new handler says."""
+    assert "To test it: `uv run pytest` and `uv run ruff check .`\n" in (project / "README.md").read_text()
+    outside = {key: value for key, value in os.environ.items() if key not in {"VIRTUAL_ENV", "UV_PROJECT_ENVIRONMENT"}}
+    words = [outside.get("UV", "uv"), "run", "-q", "pytest"]
+    return subprocess.run(words, capture_output=True, text=True, timeout=110, check=False, cwd=project, env=outside)
+
+
+def test_field_g3_a_new_handler_from_an_installation_is_tested_as_its_readme_says(environment: Environment) -> None:
+    project = environment.directory / "from-wheel"
+    assert environment.run("iot-jobs-agent", "new-handler", "from-wheel").returncode == 0
+    tested = run_with_uv(project)
+    assert (tested.returncode, "3 passed" in tested.stdout) == (0, True), tested
+
+
+def test_field_g3_a_new_handler_from_a_checkout_is_tested_as_its_readme_says(author: Any) -> None:
+    assert author.run("new-handler", "from-checkout").returncode == 0
+    tested = run_with_uv(author.directory / "from-checkout")
+    assert (tested.returncode, "3 passed" in tested.stdout) == (0, True), tested
+
+
+def test_field_g3_where_a_new_handler_finds_the_agent_is_where_it_was_installed_from(tmp_path: Path) -> None:
+    wheel = tmp_path / "an agent.whl"
+    wheel.touch()
+    found = {
+        name: ways(json.dumps(record))["@SOURCE@"].partition("iot-jobs-agent = ")[2].strip()
+        for name, record in {
+            "editable": {"url": tmp_path.as_uri(), "dir_info": {"editable": True}},
+            "wheel": {"url": wheel.as_uri(), "archive_info": {}},
+            "git": {"url": "https://git.example/a", "vcs_info": {"vcs": "git", "commit_id": "c0ffee"}},
+            "url": {"url": "https://files.example/a.whl", "archive_info": {}},
+            "gone": {"url": (tmp_path / "gone.whl").as_uri(), "archive_info": {}},
+        }.items()
+    }
+    assert found == {
+        "editable": f'{{ path = "{tmp_path}", editable = true }}',
+        "wheel": f'{{ path = "{wheel}" }}',
+        "git": '{ git = "https://git.example/a", rev = "c0ffee" }',
+        "url": '{ url = "https://files.example/a.whl" }',
+        "gone": "",
+    }
+    assert ways(None) == {"@SOURCE@": "", "@TEST@": "`uv run pytest` and `uv run ruff check .`"}
+    gone = ways(json.dumps({"url": (tmp_path / "gone.whl").as_uri()}))
+    assert "pip install pytest ruff -e ." in gone["@TEST@"]
 
 
 def test_a_new_handler_in_shell_passes_its_own_tests_and_lint(environment: Environment) -> None:

@@ -83,7 +83,7 @@ def test_a_module_of_the_current_directory_is_found_by_its_attribute(author: Any
         ("./plain", "is not executable by the agent; run `chmod 755 "),
         ("./count.sh", "count.sh is hidden by "),
         ("unheard-of", "no built-in, no installed package and no file"),
-        ("saying:NOTHING", "saying:NOTHING saying:NOTHING is not a Handler"),
+        ("saying:NOTHING", "saying:NOTHING is not a Handler"),
         ("nowhere:HANDLER", "No module named 'nowhere'"),
     ],
 )
@@ -193,3 +193,128 @@ def test_a_reboot_is_not_done_but_told_where_it_is_allowed(author: Any) -> None:
     config = author.write("config.toml", "[handler.kernel]\nmay_reboot = true\n")
     told = author.attempt("./kernel", {}, "--config", config)
     assert told["reason"] == "the agent would reboot, then resume it: new kernel"
+
+
+def test_field_g4_the_traceback_is_readable_on_a_terminal(author: Any) -> None:
+    author.write(
+        "saying.py", MODULE.replace("job.progress(40, ", "raise KeyError('\\x1b[2Jtwo\\nlines' + "), mode=0o644
+    )
+    done = author.run("try", "saying:HANDLER", "-", params={"word": "hi"})
+    assert done.returncode == 1
+    assert "outcome   FAILED  [internal-error]  internal error: KeyError in saying.py, line 9\n" in done.stdout
+    shown = done.stderr.splitlines()
+    assert "the handler raised" in shown[0]
+    assert shown[1] == "Traceback (most recent call last):"
+    assert shown[2].endswith('saying.py", line 9, in run')
+    assert "\x1b[2J" not in done.stderr
+
+
+def test_field_g4_a_wrong_import_is_told_once_and_with_its_cause(author: Any) -> None:
+    author.write("saying.py", "import no_such_library\n", mode=0o644)
+    told = author.attempt("saying:HANDLER", {})
+    assert told["reason"] == (
+        "saying:HANDLER cannot be imported: No module named 'no_such_library'"
+        " (ModuleNotFoundError in saying.py, line 1)"
+    )
+    assert author.attempt("json:HANDLER", {})["reason"] == "json:HANDLER is not a Handler"
+
+
+BUSY = """#!/bin/sh
+[ "$1" = describe ] && echo '{"retry_limit": 2}' && exit 0
+echo "$JOB_ATTEMPT $1 $JOB_REASON" >> "$JOB_DIR/tries"
+[ "$(wc -l < "$JOB_DIR/tries")" -gt @tries ] || { jobctl retry 'dpkg is locked' && exit 0; }
+cat "$JOB_DIR/tries"
+"""
+
+
+def test_field_g2_another_try_is_played_as_often_as_the_manifest_allows(author: Any) -> None:
+    author.write("busy", BUSY.replace("@tries", "2"))
+    told = author.attempt("./busy", {}, "--retry")
+    assert (told["status"], told["stdout"]) == ("SUCCEEDED", "1 run first\n2 run retry\n3 run retry\n")
+    author.write("busy", BUSY.replace("@tries", "3"))
+    told = author.attempt("./busy", {}, "--retry")
+    assert (told["code"], told["reason"]) == ("retry-limit", "asked to be tried again beyond its limit: dpkg is locked")
+
+
+REBOOT = """#!/bin/sh
+[ "$1" = describe ] && echo '{"may_reboot": @may}' && exit 0
+[ "$1" = run ] || { echo "$1 $JOB_REASON $JOB_ATTEMPT"; exit 0; }
+jobctl reboot 'new kernel'
+"""
+
+
+def test_field_g2_a_reboot_is_played_and_says_what_a_device_needs_for_it(author: Any) -> None:
+    author.write("kernel", REBOOT.replace("@may", "true"))
+    done = author.run("try", "./kernel", "{}", "--reboot")
+    assert (
+        "remark    a device would refuse it as it is: it may reboot only with may_reboot = true in [handler.kernel]"
+        in (done.stdout)
+    )
+    assert "again     attempt 2, JOB_PHASE=resume JOB_REASON=reboot\n" in done.stdout
+    assert (done.returncode, "stdout    resume reboot 2\n" in done.stdout) == (0, True)
+    author.write("kernel", REBOOT.replace("@may", "false"))
+    told = author.attempt("./kernel", {}, "--reboot")
+    assert told["reason"] == (
+        "asked for a reboot, but may_reboot is not true in both its manifest and its configuration: new kernel"
+    )
+
+
+def test_field_g2_a_device_is_not_rebooted_for_ever(author: Any) -> None:
+    author.write(
+        "loop", "#!/bin/sh\n[ $1 = describe ] && echo '{\"may_reboot\": true}' && exit 0\njobctl reboot again\n"
+    )
+    told = author.attempt("./loop", {}, "--reboot")
+    assert (told["code"], told["reason"]) == ("reboot-limit", "asked for more than 10 reboots: again")
+
+
+CUT_SHORT = """#!/bin/sh
+[ "$1" = describe ] && echo '{"on_interrupt": "@on_interrupt"}' && exit 0
+[ "$JOB_REASON" = first ] || { echo "$1 $JOB_REASON $(ls | grep -c kept)"; exit 0; }
+touch kept
+echo '{"progress": 1}' >&3
+exec sleep 1000
+"""
+
+
+@pytest.mark.parametrize(
+    ("on_interrupt", "status", "output"),
+    [("resume", "SUCCEEDED", "resume killed 1\n"), ("rerun", "SUCCEEDED", "run killed 0\n"), ("fail", "FAILED", "")],
+)
+def test_field_g2_an_interruption_is_followed_by_what_the_manifest_says(
+    author: Any, on_interrupt: str, status: str, output: str
+) -> None:
+    author.write("cut", CUT_SHORT.replace("@on_interrupt", on_interrupt))
+    told = author.attempt("./cut", {}, "--interrupt")
+    assert (told["status"], told["stdout"]) == (status, output)
+    assert told["code"] == ("lost" if status == "FAILED" else "")
+
+
+def test_field_g2_what_ends_before_it_is_interrupted_is_told(author: Any) -> None:
+    author.write("quick", "#!/bin/sh\nexit 0\n")
+    done = author.run("try", "./quick", "{}", "--interrupt")
+    assert (done.returncode, "remark    it ended before it could be interrupted\n" in done.stdout) == (0, True)
+
+
+# G6: params on the command line
+
+
+def test_field_g6_params_may_stand_on_the_command_line(author: Any) -> None:
+    author.write("count", COUNT)
+    done = author.run("try", "./count", '{"a": 1}')
+    assert (done.returncode, 'detail    params = {"a": 1}\n' in done.stdout) == (0, True), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("params", "reason"),
+    [
+        ('{"a": 1', "PARAMS is not JSON: Expecting ',' delimiter"),
+        ("[1]", "PARAMS is not a JSON object; params are one, as {}"),
+        (
+            "a=1",
+            "a=1 cannot be read: No such file or directory; give a file, the params themselves as a JSON object, or -",
+        ),
+    ],
+)
+def test_field_g6_params_that_are_none_are_told_with_the_three_ways(author: Any, params: str, reason: str) -> None:
+    done = author.run("try", "write-file", params)
+    assert (done.returncode, reason in done.stderr) == (1, True), done.stderr

@@ -62,8 +62,50 @@ def test_each_handler_does_what_the_page_says(author: Any, logs: dict[str, Any],
     assert (missing["status"], missing["reason"].startswith("directory")) == ("REJECTED", True)
 
 
-def test_the_one_in_perl_conforms(author: Any, logs: dict[str, Any]) -> None:
-    assert author.problems("./keep-newest-perl", logs) == {}
+@pytest.mark.parametrize("handler", ["./keep-newest-perl", "keep_newest_python:HANDLER"])
+def test_those_that_the_test_of_the_page_leaves_out_conform(author: Any, logs: dict[str, Any], handler: str) -> None:
+    assert author.problems(handler, logs) == {}
+
+
+WRONG: tuple[dict[str, Any], ...] = (
+    {"keep": "two"},
+    {"keep": -1},
+    {"keep": None},
+    {"keep": [2]},
+    {"directory": ["@"]},
+    {"directory": {"@": "@"}},
+    {"directory": "@\n"},
+    {"directory": "@ @"},
+    {"directory": "-@"},
+    {"directory": None},
+)
+
+
+@pytest.mark.parametrize("handler", sorted(HANDLERS))
+def test_field_g1_no_handler_of_the_page_removes_a_file_for_a_wrong_type(
+    author: Any, logs: dict[str, Any], handler: str
+) -> None:
+    before = left(logs)
+    for wrong in WRONG:
+        changed = logs | json.loads(json.dumps(wrong).replace("@", logs["directory"]))
+        told = author.attempt(handler, changed)
+        assert (told["status"], left(logs)) == ("REJECTED", before), wrong
+
+
+@pytest.mark.parametrize("handler", sorted(HANDLERS))
+def test_field_g1_the_handlers_of_the_page_take_any_name_of_a_file(
+    author: Any, logs: dict[str, Any], handler: str
+) -> None:
+    directory = author.directory / "all my\tlögs"
+    directory.mkdir()
+    names = (" -rf new", "-new\ner", "old *", " o\nld", "-f")
+    for age, name in enumerate(names):
+        (directory / name).touch()
+        os.utime(directory / name, (1000 - age, 1000 - age))
+    (directory / "old").mkdir()
+    told = author.attempt(handler, {"directory": str(directory), "keep": 2})
+    assert told["status"] == "SUCCEEDED"
+    assert {path.name for path in directory.iterdir()} == {*names[:2], "old"}
 
 
 def test_the_tests_of_the_page_pass_and_conform(author: Any, logs: dict[str, Any]) -> None:
@@ -86,3 +128,20 @@ def test_the_table_has_the_cases_of_the_kit() -> None:
     assert re.findall(r"^\| `([^`]+)` \| ", DOC.partition("## 3.")[2].partition("## 4.")[0], re.MULTILINE) == list(
         CASES
     )
+
+
+@pytest.mark.parametrize("command", commands("again"), ids=lambda words: " ".join(words[4:]))
+def test_field_g2_the_handler_that_reboots_is_played_to_its_end(
+    author: Any, logs: dict[str, Any], command: list[str]
+) -> None:
+    done = author.run(*command[1:])
+    again = [line.partition("JOB_PHASE=")[2] for line in done.stdout.splitlines() if line.startswith("again")]
+    assert (done.returncode, again) == {
+        "--reboot": (0, ["resume JOB_REASON=reboot"]),
+        "--interrupt --reboot": (0, ["resume JOB_REASON=killed", "resume JOB_REASON=reboot"]),
+        "--retry": (1, []),
+    }[" ".join(command[4:])], done.stdout
+
+
+def test_field_g2_the_handler_that_reboots_conforms(author: Any, logs: dict[str, Any]) -> None:
+    assert author.problems("./next-slot", {}) == {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import urllib.request
@@ -12,8 +13,11 @@ from urllib.error import HTTPError
 import botocore.exceptions
 import pytest
 
+from iot_jobs_simulator.server import running_simulator
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from simulators import SimulatorProcess
 
@@ -153,3 +157,53 @@ def test_an_unsigned_request_to_a_host_of_the_data_plane_is_served(
     status, answer = control("GET", f"/things/{thing}/jobs", Host=host)
     assert (status, answer) == (200, {"inProgressJobs": [], "queuedJobs": []})
     assert control("GET", f"/things/{thing}/jobs", Host="iot.us-east-1.amazonaws.com")[0] == 403
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Sec-Fetch-Site": "same-origin"},
+    ],
+)
+def test_field_g12_no_page_in_a_browser_controls_the_simulator(
+    control: Callable[..., Any], headers: dict[str, str]
+) -> None:
+    for method, name, body in (
+        ("POST", "faults", {"kind": "crash"}),
+        ("POST", "broker", {"action": "stop"}),
+        ("POST", "clock", {"advance_s": 1000}),
+        ("PUT", "objects/bucket/key", {}),
+        ("GET", "faults", None),
+    ):
+        status, answer = control(method, name, body, **headers)
+        assert (status, "a browser may not control" in answer["message"]) == (403, True)
+    assert control("GET", "faults", **{"Sec-Fetch-Site": "none"}) == (200, {"faults": []})
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [
+        b"",
+        b"POST /_simulator/clock HTTP/1.1\r\nHost: x\r\n",
+        b"POST /_simulator/clock HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{",
+        b"PUT /_simulator/objects/b/k HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{",
+        b"GET /things/lamp/jobs HTTP/1.1\r\nHost: data.jobs.iot.x\r\nContent-Length: 9\r\n\r\n{",
+        b"GET /_simulator/clock HTTP/1.1\r\nHost: x\r\n\r\n",
+    ],
+    ids=["nothing", "half a head", "half a body", "half an object", "half a request", "a whole request"],
+)
+async def test_field_g12_a_connection_that_stops_in_the_middle_is_closed(
+    monkeypatch: pytest.MonkeyPatch, certificates_of_run: Path, begun: bytes
+) -> None:
+    monkeypatch.setattr("iot_jobs_simulator.http.s3.SILENCE_S", 0.2)
+    async with running_simulator(certificates=certificates_of_run) as sim:
+        port = int(sim.http_url.rpartition(":")[2])
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(begun)
+        said = await asyncio.wait_for(reader.read(), 10)
+        assert said[:12] in {b"", b"HTTP/1.1 408" if b"Content-Length" in begun else b"HTTP/1.1 200"}
+        writer.close()

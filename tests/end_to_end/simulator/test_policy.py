@@ -132,3 +132,17 @@ async def test_certificates_of_the_simulator_are_not_overwritten_by_things_of_th
     strict.operate("CreateThing", thingName="x" * 65)
     assert (strict.certificates / "server.pem").read_bytes() == before
     assert not list(strict.certificates.glob("x*"))
+
+
+@pytest.mark.parametrize("name", ["ca", "server", "client"])
+async def test_field_g12_a_thing_called_like_one_of_our_files_has_a_certificate_and_overwrites_none(
+    tmp_path: Path, name: str
+) -> None:
+    async with running_simulator(certificates=tmp_path, policy=PolicyName.STRICT) as sim:
+        ours = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+        sim.operate("CreateThing", thingName=name)
+        assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if ".thing." not in path.name} == ours
+        device = await wire.opened(sim.mqtts_port, tls=wire.client_tls(tmp_path, f"{name}.thing"))
+        device.send(wire.connect(name))
+        assert await device.heard() == b"\x20\x02\x00\x00"
+        device.close()

@@ -206,3 +206,17 @@ def put(url: str, content: bytes) -> None:
     request = urllib.request.Request(url, data=content, method="PUT")  # noqa: S310 - the simulator's own address
     with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - as above
         assert answer.status == 200
+
+
+@pytest.mark.parametrize("where", ["X-Amz-Date=", "X-Amz-Expires=", "&X-Amz-SignedHeaders=", "&X-Amz-Security-Token="])
+async def test_field_g12_a_line_feed_in_a_url_neither_fails_nor_forges(
+    sim: RunningSimulator, url_of: Any, where: str
+) -> None:
+    """Two members that are joined by a line feed used to have the signature of both."""
+    sim.objects.put("firmware", "v1/image a.bin", b"content")
+    url = await (await url_of(document("", SOURCE)))()
+    assert (await call("GET", url))[0] == 200
+    joined = url.replace(where, where.replace("&", "%0A") if where[0] == "&" else f"{where}%0A")
+    for changed in (joined, url.replace("image", "image%0A"), f"{url}%0A", f"{url}&X-Amz-Date=1", f"{url}%ED%A0%80"):
+        status, body, _ = await call("GET", changed)
+        assert (status, body[:5]) == (403, b"<?xml"), changed

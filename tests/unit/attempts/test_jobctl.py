@@ -37,7 +37,11 @@ async def test_a_checkpoint_is_kept(story: "Story") -> None:
         ("reject", "REJECTED", "why not"),
         ("fail", "FAILED", "why not"),
         ("retry", "FAILED", "asked to be tried again beyond its limit: why not"),
-        ("reboot", "FAILED", "asked for a reboot, which is not allowed: why not"),
+        (
+            "reboot",
+            "FAILED",
+            "asked for a reboot, but may_reboot is not true in both its manifest and its configuration: why not",
+        ),
     ],
 )
 async def test_an_outcome_is_one_line_of_shell(story: "Story", command: str, status: str, reason: str) -> None:

@@ -106,27 +106,6 @@ async def test_signals_that_the_agent_was_started_to_ignore_or_with_blocked_are_
     assert [line.split()[1] for line in result.stdout.splitlines()] == ["0" * 16, "0" * 16]
 
 
-@pytest.mark.parametrize(
-    ("content", "mode", "reason"),
-    [
-        (None, 0, "No such file or directory"),
-        (b"#!/bin/sh\n", 0o600, "not executable for this user"),
-        (b"#!/no/such\n", 0o700, "the interpreter named in its first line does not exist"),
-        (b"\x7fELF nonsense", 0o700, "neither a program for this machine nor a script"),
-        (b"echo no first line\n", 0o700, "neither a program for this machine nor a script"),
-    ],
-)
-async def test_what_cannot_be_started_is_told_in_words(
-    story: "Story", tmp_path: Path, content: bytes | None, mode: int, reason: str
-) -> None:
-    if content is not None:
-        (tmp_path / "handler").write_bytes(content)
-        (tmp_path / "handler").chmod(mode)
-    result = await story.run("", argv=(str(tmp_path / "handler"),))
-    assert result.ending is Ending.CANNOT_START
-    assert reason in result.reason
-
-
 async def test_an_argument_that_no_program_can_have_keeps_it_from_starting(story: "Story") -> None:
     assert (await story.run("", argv=("/bin/echo", "a\0b"))).ending is Ending.CANNOT_START
 

@@ -90,9 +90,14 @@ async def test_none_is_success(run: Run) -> None:
             "Outcome.reboot('kernel')",
             "FAILED",
             "reboot-not-allowed",
-            "asked for a reboot, which is not allowed: kernel",
+            "asked for a reboot, but may_reboot is not true in both its manifest and its configuration: kernel",
         ),
-        ("5", "FAILED", "internal-error", "internal error: TypeError in worker.py"),
+        (
+            "5",
+            "FAILED",
+            "internal-error",
+            "internal error: run in sample.py, line 8, returned int; return an Outcome or nothing",
+        ),
     ],
 )
 async def test_an_answer_is_an_outcome(run: Run, answer: str, status: str, code: str, reason: str) -> None:
@@ -141,6 +146,64 @@ async def test_a_surprise_is_told_without_what_it_says(
     assert "canary" not in repr(result)
     assert "canary" in capsys.readouterr().out  # the device's log
     assert not (story.job_directory() / "traceback").exists()
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ("def run(params, job): return True", "internal error: run in sample.py, line 8, returned bool; return an"),
+        ("def run(params, job): return Outcome", "internal error: run in sample.py, line 8, returned type; return an"),
+        (
+            "import json\ndef run(params, job):\n    json.loads('{')",
+            "internal error: JSONDecodeError in sample.py, line 10 (",
+        ),
+        (
+            "def run(params, job): Params(n=10)",
+            "internal error: ValidationError in sample.py, line 8 (raised in main.py,",
+        ),
+        (
+            "def run(params, job): return Outcome.succeeded(x={('a', 1): 2})",
+            "internal error: the details of its Outcome are not JSON; use strings as keys",
+        ),
+        *(
+            (
+                f"def run(params, job): job.run({words})",
+                "job.run was called wrongly: give it a list of strings, such as",
+            )
+            for words in ("'echo hi'", "[]", "['echo', 5]", "b'echo'")
+        ),
+    ],
+)
+async def test_field_g4_a_mistake_of_the_authors_is_told_with_the_line_and_the_fix(
+    run: Run, body: str, reason: str
+) -> None:
+    outcome, _ = await run(body)
+    assert (outcome.status, outcome.reason[: len(reason)]) == ("FAILED", reason)
+
+
+async def test_field_g4_the_traceback_begins_with_the_authors_line(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await run("import json\ndef run(params, job):\n    json.loads('{')")
+    logged = capsys.readouterr().out
+    assert "json.loads(" in logged
+    assert "worker.py" not in logged
+
+
+async def test_field_g4_a_program_may_be_a_path(run: Run) -> None:
+    body = "from pathlib import Path\ndef run(params, job): job.run([Path('/bin/echo'), 'hi'])"
+    outcome, result = await run(body)
+    assert (outcome.status, result.stdout) == ("SUCCEEDED", "hi\n")
+
+
+def test_field_g4_a_module_that_cannot_be_imported_is_told_with_the_cause_first(
+    argv: Callable[[str], tuple[str, ...]],
+) -> None:
+    command = argv("import no_such_library\nrun = None")[:-1]
+    done = subprocess.run([*command, "--describe", "sample:HANDLER"], capture_output=True, check=True, text=True)
+    assert json.loads(done.stdout)["sample:HANDLER"]["error"] == (
+        "cannot be imported: No module named 'no_such_library' (ModuleNotFoundError in sample.py, line 8)"
+    )
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,36 @@ async def test_a_broken_executable_is_unavailable_with_its_reason(
     assert catalog.enabled()["write-file"].unavailable == ""
 
 
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (
+            "#!/bin/sh\n# iot-jobs-agent: describe\necho \"{'name': 'copy'}\"\n",
+            "describe` printed an answer that is not JSON at line 1, column 2: expecting property name enclosed in",
+        ),
+        (
+            "#!/bin/sh\n# iot-jobs-agent: describe\necho hello\n",
+            "describe` printed an answer that is not JSON at line 1",
+        ),
+        ("#!/bin/sh\n# iot-jobs-agent: describe\necho []\n", "describe` printed an answer that is not a JSON object"),
+        ("#!/bin/sh\n: describe\necho '{,}'\n", "describe` printed an answer that is not JSON at line 1, column 2"),
+        ("#!/bin/sh\r\necho hi\r\n", "cannot be started: its lines end with CR LF as on Windows; save it with LF"),
+        ("#!/usr/bin/env python3\r\n", "cannot be started: its lines end with CR LF as on Windows; save it with LF"),
+        (
+            "\ufeff#!/bin/sh\n",
+            "cannot be started: it has a byte order mark in front of #!; save it as UTF-8 without one",
+        ),
+    ],
+)
+async def test_field_g5_what_an_editor_or_a_quote_broke_is_told_in_words(
+    device: Device, text: str, reason: str
+) -> None:
+    device.install("copy", text)
+    catalog = device.catalog("copy")
+    await catalog.refresh()
+    assert reason in catalog.enabled()["copy"].unavailable
+
+
 async def test_an_executable_that_hangs_is_killed_with_its_children(device: Device) -> None:
     alive = device.state / "alive"
     os.mkfifo(alive)

@@ -1,4 +1,6 @@
+import contextlib
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -6,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.configs import refusal, write
 
-from iot_jobs_agent.config.config import load, problems
+from iot_jobs_agent.config.config import load, load_handlers, problems
 from iot_jobs_agent.config.values import HandlerTable
 from iot_jobs_agent.errors import ConfigError
 
@@ -206,9 +208,28 @@ def test_group_bits_are_fine_only_below_the_credentials_directory(directory: Pat
     assert "chmod 600" in refusal(path, environ)
 
 
-def test_an_unset_credentials_directory_is_explained(directory: Path) -> None:
+def test_field_g7_an_unset_credentials_directory_is_explained_with_the_command_to_type(directory: Path) -> None:
     path = write(directory, aws='private_key = "${CREDENTIALS_DIRECTORY}/private.key"')
-    assert "aws.private_key: uses ${CREDENTIALS_DIRECTORY}, which is not set; let systemd" in refusal(path)
+    assert refusal(path) == (
+        "aws.private_key: uses ${CREDENTIALS_DIRECTORY}, which systemd sets for the service only; for a command, set it"
+        " to the directory of the files (`sudo CREDENTIALS_DIRECTORY=/etc/iot-jobs-agent/credentials"
+        " iot-jobs-agent ...`)."
+    )
+
+
+def test_field_g7_a_configuration_that_this_user_may_not_read_is_told_with_the_way_out(
+    directory: Path, as_nobody: Callable[[], contextlib.AbstractContextManager[None]]
+) -> None:
+    path = write(directory)
+    with as_nobody():
+        said = refusal(path)
+        with pytest.raises(ConfigError) as raised:
+            load_handlers(path)
+    assert said == str(raised.value)
+    assert said == (
+        f"--config: {path} cannot be read by the user nobody; it is for root and the agent's user, so run the command"
+        " with sudo."
+    )
 
 
 def test_no_other_variable_is_expanded(directory: Path) -> None:

@@ -45,7 +45,12 @@ PLAYBOOK = [
     (said(outcome="rejected"), "REJECTED", "rejected", "the handler gave no reason"),
     (exited(stderr="why", handler_result={"outcome": "rejected"}), "REJECTED", "rejected", "why"),
     (said(outcome="retry", reason="r"), "FAILED", "retry-limit", "asked to be tried again beyond its limit: r"),
-    (said(outcome="reboot", reason="r"), "FAILED", "reboot-not-allowed", "asked for a reboot, which is not allowed: r"),
+    (
+        said(outcome="reboot", reason="r"),
+        "FAILED",
+        "reboot-not-allowed",
+        "asked for a reboot, but may_reboot is not true in both its manifest and its configuration: r",
+    ),
     (said(outcome="done"), "FAILED", "bad-result",
      "the result file's outcome is none of succeeded, failed, rejected, retry, reboot"),
     (said(outcome=["failed"]), "FAILED", "bad-result",

@@ -158,7 +158,7 @@ def test_a_history_that_this_user_may_not_read_is_told_as_such(
     open_journal: Open, tmp_path: Path, as_nobody: Callable[..., Any]
 ) -> None:
     written(open_journal, settle(1))
-    with as_nobody(), pytest.raises(JournalError, match="run this as the agent's user or as root"):
+    with as_nobody(), pytest.raises(JournalError, match="run the command with sudo, or as the agent's user"):
         read_history(tmp_path)
 
 

@@ -125,7 +125,7 @@ def test_field_c3_an_agent_id_that_is_not_a_file_is_named(tmp_path: Path, make: 
 
 def test_a_user_who_may_not_see_whether_an_agent_runs_is_told_so(tmp_path: Path, as_nobody: Callable[..., Any]) -> None:
     held = state_directory.lock(tmp_path)
-    with as_nobody(), pytest.raises(StateDirectoryError, match="run this as the agent's user or as root"):
+    with as_nobody(), pytest.raises(StateDirectoryError, match="run the command with sudo, or as the agent's user"):
         state_directory.is_locked(tmp_path)
     state_directory.unlock(held)
 
