@@ -21,10 +21,8 @@ class ProxyError(AgentError):
     """The proxy does not let a connection through. One sentence names aws.proxy and what to do."""
 
 
-def sdk_options(proxy: Proxy | None) -> Any:
-    """Return the SDK's options for the proxy; None without one."""
-    if proxy is None:
-        return None
+def sdk_options(proxy: Proxy) -> Any:
+    """Return the SDK's options for the proxy."""
     basic = http.HttpProxyAuthenticationType.Basic if proxy.user else http.HttpProxyAuthenticationType.Nothing
     return http.HttpProxyOptions(
         proxy.host,
