@@ -10,6 +10,7 @@ Prints "imported" and "connected" as it gets there. `floor.py --imports` ends af
 """
 
 import asyncio
+import importlib.metadata
 import signal
 import sqlite3
 import sys
@@ -19,6 +20,7 @@ from awscrt import http, io, mqtt
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 IMPORTED = (
+    importlib.metadata,  # pydantic loads it when the first model is defined
     sqlite3, structlog, http, mqtt, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator,
 )  # fmt: skip
 

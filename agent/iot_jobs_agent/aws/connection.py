@@ -15,7 +15,6 @@ from typing import Any, TypeAlias
 
 from iot_jobs_agent import logs
 from iot_jobs_agent.aws import messages
-from iot_jobs_agent.aws.handshake import handshake_problem, mqtt_server
 from iot_jobs_agent.aws.mqtt import MqttConnection
 from iot_jobs_agent.aws.nodelay import set_tcp_nodelay
 from iot_jobs_agent.aws.requests import Requests
@@ -130,6 +129,11 @@ class Connection:
     async def _connect_hint(self, error: SdkError) -> str:
         """Return what to look at. If TLS may be the reason, this asks the server once more, with Python's `ssl`."""
         if self._aws.tls and (error.name in SAY_LITTLE or self._aws.proxy):
+            from iot_jobs_agent.aws.handshake import (  # noqa: PLC0415 - takes memory, and only a failure needs it
+                handshake_problem,
+                mqtt_server,
+            )
+
             problem = await handshake_problem(self._aws, mqtt_server(self._aws), error)
             if problem:
                 return problem

@@ -8,8 +8,7 @@ from awscrt import http, io
 
 from iot_jobs_agent import logs
 from iot_jobs_agent.aws import messages
-from iot_jobs_agent.aws.proxy import sdk_options
-from iot_jobs_agent.aws.sdk import SdkError, new_bootstrap, sdk_errors, wait_for
+from iot_jobs_agent.aws.sdk import SdkError, new_bootstrap, proxy_options, sdk_errors, wait_for
 from iot_jobs_agent.aws.tls import ALPN_HTTP, TlsContexts
 from iot_jobs_agent.config.values import Aws
 from iot_jobs_agent.errors import RequestRefused, RequestUnanswered
@@ -53,7 +52,7 @@ async def _get(aws: Aws, path: str, client_bootstrap: Any, tls: TlsContexts) -> 
         options = tls.make(port, ALPN_HTTP).new_connection_options()
         options.set_server_name(host)
         bootstrap = client_bootstrap or new_bootstrap()
-        proxy = sdk_options(aws.proxy)
+        proxy = proxy_options(aws.proxy)
         connecting = http.HttpClientConnection.new(host, port, bootstrap, io.SocketOptions(), options, proxy)
     connection = await wait_for(connecting)
     try:

@@ -11,8 +11,7 @@ from typing import Any, TypeAlias
 
 from awscrt import io, mqtt
 
-from iot_jobs_agent.aws.proxy import sdk_options
-from iot_jobs_agent.aws.sdk import SdkError, hand_over, sdk_errors, wait_for
+from iot_jobs_agent.aws.sdk import SdkError, hand_over, proxy_options, sdk_errors, wait_for
 from iot_jobs_agent.aws.tls import ALPN_MQTT, TlsContexts
 from iot_jobs_agent.config.values import Aws
 
@@ -124,5 +123,5 @@ def _sdk_connection(aws: Aws, client_bootstrap: Any, tls: TlsContexts, on_lost: 
         ping_timeout_ms=min(int(aws.request_timeout_s * 1000), aws.keep_alive_s * 1000 - 1),
         on_connection_interrupted=on_lost,
         socket_options=socket_options,
-        proxy_options=sdk_options(aws.proxy),
+        proxy_options=proxy_options(aws.proxy),
     )

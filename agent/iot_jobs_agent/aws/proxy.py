@@ -6,7 +6,6 @@ sees only the endpoint's name.
 
 import asyncio
 import base64
-from http import HTTPStatus
 from typing import Any
 
 from awscrt import http
@@ -15,16 +14,15 @@ from iot_jobs_agent.config.values import Proxy
 from iot_jobs_agent.errors import AgentError
 
 _LARGEST_HEAD_BYTES = 16 * 1024
+_OK, _WANTS_PASSWORD = 200, 407  # RFC 9110; the module http.HTTPStatus would cost memory
 
 
 class ProxyError(AgentError):
     """The proxy does not let a connection through. One sentence names aws.proxy and what to do."""
 
 
-def sdk_options(proxy: Proxy | None) -> Any:
-    """Return the SDK's options for the proxy; None without one."""
-    if proxy is None:
-        return None
+def sdk_options(proxy: Proxy) -> Any:
+    """Return the SDK's options for the proxy."""
     basic = http.HttpProxyAuthenticationType.Basic if proxy.user else http.HttpProxyAuthenticationType.Nothing
     return http.HttpProxyOptions(
         proxy.host,
@@ -55,7 +53,7 @@ async def open_through(proxy: Proxy | None, host: str, port: int) -> tuple[async
         status = await _tunnel(reader, writer, proxy, f"{host}:{port}")
     except (OSError, EOFError, ValueError, asyncio.LimitOverrunError):
         status = 0
-    if status == HTTPStatus.OK:
+    if status == _OK:
         return reader, writer
     writer.close()
     raise ProxyError(_refusal(proxy, f"{host}:{port}", status))
@@ -75,7 +73,7 @@ async def _tunnel(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, pr
 
 
 def _refusal(proxy: Proxy, target: str, status: int) -> str:
-    if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+    if status == _WANTS_PASSWORD:
         return f"aws.proxy: {proxy} wants another user or password; write it as http://USER:PASSWORD@HOST:PORT"
     if status:
         return f"aws.proxy: {proxy} does not connect to {target} (HTTP {status}); let it allow CONNECT to that"

@@ -10,6 +10,7 @@ from typing import Any
 
 from awscrt import exceptions, io
 
+from iot_jobs_agent.config.values import Proxy
 from iot_jobs_agent.errors import AgentError
 
 
@@ -27,6 +28,15 @@ def new_bootstrap() -> Any:
     """Start one event loop thread of the SDK. A device needs no more, and each costs memory and wake-ups."""
     group = io.EventLoopGroup(1)
     return io.ClientBootstrap(group, io.DefaultHostResolver(group))
+
+
+def proxy_options(proxy: Proxy | None) -> Any:
+    """Return the SDK's options for an HTTP proxy; None without one."""
+    if proxy is None:
+        return None
+    from iot_jobs_agent.aws.proxy import sdk_options  # noqa: PLC0415 - takes memory, and few devices have a proxy
+
+    return sdk_options(proxy)
 
 
 @contextlib.contextmanager

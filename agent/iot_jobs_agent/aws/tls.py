@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 
 from awscrt import io
 
-from iot_jobs_agent.aws.pem import AS_ISSUED, TAKEN, pem_problem, rewrapped
 from iot_jobs_agent.aws.sdk import SdkError, sdk_errors
 from iot_jobs_agent.config.values import Aws
 from iot_jobs_agent.errors import AgentError
@@ -105,6 +104,8 @@ def python_context(credentials: Credentials, *, with_certificate: bool = True) -
         ssl.SSLError: OpenSSL does not take the files; `reason` is its own word for why.
         OSError: the kernel gives no memory for them.
     """
+    from iot_jobs_agent.aws.pem import rewrapped  # noqa: PLC0415 - as in _sentence
+
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.load_verify_locations(cadata=rewrapped(credentials.root_ca).decode("ascii"))
@@ -125,8 +126,9 @@ def _sdk_context(credentials: Credentials, port: int, alpn: str) -> Any:
 
 def _read(key: str, path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
-            return file.read(_LARGEST_BYTES)
+        with path.open("rb", buffering=0) as file:
+            size_bytes = os.fstat(file.fileno()).st_size  # a buffer of the largest size would stay in our memory
+            return file.read(min(size_bytes, _LARGEST_BYTES)) or b""
     except FileNotFoundError:
         raise CredentialsError(f"aws.{key}: {path} does not exist; put the PEM file there") from None
     except OSError as error:
@@ -136,6 +138,12 @@ def _read(key: str, path: Path) -> bytes:
 
 def _sentence(aws: Aws, found: Credentials) -> str:
     """Return why the SDK does not take the files: first each file by itself, then key and certificate together."""
+    from iot_jobs_agent.aws.pem import (  # noqa: PLC0415 - takes memory, and only a fault needs it
+        AS_ISSUED,
+        TAKEN,
+        pem_problem,
+    )
+
     for key, content in found._asdict().items():
         if problem := pem_problem(content, private=key == "private_key"):
             return f"aws.{key}: {getattr(aws, key)} {problem}"
@@ -161,6 +169,8 @@ def _load_pair(context: ssl.SSLContext, credentials: Credentials) -> None:
 
 @contextlib.contextmanager
 def _memory_file(content: bytes) -> Iterator[str]:
+    from iot_jobs_agent.aws.pem import rewrapped  # noqa: PLC0415 - as in _sentence
+
     descriptor = os.memfd_create("pem")
     try:
         os.write(descriptor, rewrapped(content))

@@ -21,7 +21,7 @@ from iot_jobs_agent.core.events import AttemptEvent, AttemptProgressed
 from iot_jobs_agent.core.job import AttemptResult, ExecutionStatus, Outcome
 from iot_jobs_agent.core.outcome import Followup, ending_in_words
 from iot_jobs_agent.errors import AgentError, DocumentError
-from iot_jobs_agent.kit.play import after_interruption, kill_handler, play_out
+from iot_jobs_agent.kit.play import kill_handler, play_interruption, play_out
 from iot_jobs_agent.kit.trial import Attempted, Stage, TriedHandler, find_tried_handler, stage
 from iot_jobs_agent.state.owner import become_owner
 
@@ -132,7 +132,7 @@ async def _attempt(
     show.line("started", f"{handler.handler.name}, at most {step.timeout_s:g} s")
     attempted = made.start(step, listen=show.event)
     if chosen.interrupt and await _is_interrupted(made, attempted, show):
-        followed = await after_interruption(made, attempted, show.next)
+        followed = await play_interruption(made, attempted, show.next)
         if isinstance(followed, Outcome):
             return followed, await attempted.ended()
         attempted = followed
@@ -150,7 +150,7 @@ async def _is_interrupted(made: Stage, attempted: Attempted, show: "Shown") -> b
         async with asyncio.timeout(INTERRUPT_AFTER_S):
             await attempted.spoke.wait()
     if attempted.over.is_set():
-        show.line("remark", "it ended before it could be interrupted")
+        show.line("note", "it ended before it could be interrupted")
         return False
     kill_handler(made, attempted)
     show.line("killed", "by SIGKILL, as by a power cut")

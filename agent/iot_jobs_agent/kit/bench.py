@@ -11,7 +11,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from iot_jobs_agent.core.job import AttemptResult, Outcome, Step
+from iot_jobs_agent.core.job import AttemptResult, ExecutionStatus, Outcome, Step
+from iot_jobs_agent.errors import DocumentError
 from iot_jobs_agent.kit.play import kill_handler, play_out
 from iot_jobs_agent.kit.trial import Attempted, Stage, TriedHandler
 
@@ -41,7 +42,11 @@ class Bench:
 
     async def run(self, *, harm: str = "", more: Mapping[str, Any] | None = None) -> Outcome:
         """Start the handler as `start` does, and return how its execution ends, after all tries and reboots."""
-        outcome, _ = await self.play(self.start(harm=harm, more=more))
+        try:
+            attempted = self.start(harm=harm, more=more)
+        except DocumentError as error:  # as the agent does before any work, for example by the manifest's schema
+            return Outcome(ExecutionStatus.REJECTED, str(error), "document-refused")
+        outcome, _ = await self.play(attempted)
         return outcome
 
     async def play(self, attempted: Attempted) -> tuple[Outcome, AttemptResult]:

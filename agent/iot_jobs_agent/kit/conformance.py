@@ -19,7 +19,7 @@ from iot_jobs_agent.core.job import Ending, ExecutionStatus, OnInterrupt
 from iot_jobs_agent.core.outcome import ending_in_words
 from iot_jobs_agent.kit.bench import Bench, in_words
 from iot_jobs_agent.kit.inputs import run_with_odd_names, run_with_options, run_with_wrong_types
-from iot_jobs_agent.kit.play import after_interruption
+from iot_jobs_agent.kit.play import play_interruption
 from iot_jobs_agent.kit.trial import Attempted, Stage, TriedHandler
 
 _BECOME = "; os.execvp(sys.argv[1], sys.argv[1:])"
@@ -98,7 +98,7 @@ async def kill_it(bench: Bench) -> str:
 
 async def start_it_again(bench: Bench) -> str:
     """Check that the attempt that `on_interrupt` makes follow after SIGKILL ends as usual."""
-    followed = await after_interruption(bench.stage, await bench.kill_at_work())
+    followed = await play_interruption(bench.stage, await bench.kill_at_work())
     outcome = (await bench.play(followed))[0] if isinstance(followed, Attempted) else followed
     how = "resumed" if bench.handler.handler.on_interrupt is OnInterrupt.RESUME else "run again"
     return "" if bench.is_as_usual(outcome) else f"{how} after it was killed, it ended {in_words(outcome)}"

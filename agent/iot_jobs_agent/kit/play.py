@@ -50,9 +50,7 @@ async def play_out(
             return await attempted.outcome(), result
 
 
-async def after_interruption(
-    stage: Stage, interrupted: Attempted, on_next: OnNext = say_nothing
-) -> Attempted | Outcome:
+async def play_interruption(stage: Stage, interrupted: Attempted, on_next: OnNext = say_nothing) -> Attempted | Outcome:
     """Return the attempt that follows one that was killed, started as `on_interrupt` says; or the failure, if none.
 
     Waits until the killed attempt is gone.

@@ -170,7 +170,7 @@ async def test_a_second_agent_on_the_same_state_directory_is_refused(device: Any
     assert any("another agent runs on" in line["event"] for line in second.log)
 
 
-@pytest.mark.parametrize("spoiled", ["journal.sqlite", "agent-id", "wake"])
+@pytest.mark.parametrize("spoiled", ["journal.sqlite", "agent-id"])
 async def test_an_unusable_state_directory_degrades_the_agent_instead_of_ending_it(
     device: Any, start_agent: Any, operator: Any, spoiled: str
 ) -> None:

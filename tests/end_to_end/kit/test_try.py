@@ -247,7 +247,7 @@ def test_field_g2_a_reboot_is_played_and_says_what_a_device_needs_for_it(author:
     author.write("kernel", REBOOT.replace("@may", "true"))
     done = author.run("try", "./kernel", "{}", "--reboot")
     assert (
-        "remark    a device would refuse it as it is: it may reboot only with may_reboot = true in [handler.kernel]"
+        "warning   a device would refuse it as it is: it may reboot only with may_reboot = true in [handler.kernel]"
         in (done.stdout)
     )
     assert "again     attempt 2, JOB_PHASE=resume JOB_REASON=reboot\n" in done.stdout
@@ -292,7 +292,7 @@ def test_field_g2_an_interruption_is_followed_by_what_the_manifest_says(
 def test_field_g2_what_ends_before_it_is_interrupted_is_told(author: Any) -> None:
     author.write("quick", "#!/bin/sh\nexit 0\n")
     done = author.run("try", "./quick", "{}", "--interrupt")
-    assert (done.returncode, "remark    it ended before it could be interrupted\n" in done.stdout) == (0, True)
+    assert (done.returncode, "note      it ended before it could be interrupted\n" in done.stdout) == (0, True)
 
 
 # G6: params on the command line
