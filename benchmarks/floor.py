@@ -9,11 +9,15 @@ environment; imports nothing of ours.
 Prints "imported" and "connected" as it gets there. `floor.py --imports` ends after the imports.
 """
 
+import argparse
 import asyncio
+import concurrent.futures.thread
 import importlib.metadata
+import shlex
 import signal
 import sqlite3
 import sys
+import tomllib
 
 import structlog
 from awscrt import http, io, mqtt
@@ -21,6 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 
 IMPORTED = (
     importlib.metadata,  # pydantic loads it when the first model is defined
+    argparse, concurrent.futures.thread, shlex, tomllib,
     sqlite3, structlog, http, mqtt, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator,
 )  # fmt: skip
 
