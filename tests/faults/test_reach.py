@@ -106,7 +106,7 @@ def in_namespace(change: str) -> tuple[str, ...]:
     )
 
 
-async def test_n8_a_server_that_closes_each_connection_is_tried_at_most_once_a_second_on_average(
+async def test_n8_field_b2_a_server_that_closes_each_connection_is_never_tried_twice_within_a_second(
     rigs: Callable[..., Any], together: Callable[..., Any], count: Callable[[str], None]
 ) -> None:
     """N8, L, B: at once, and after its CONNACK. The times are those of the connects that arrive."""
@@ -114,8 +114,7 @@ async def test_n8_a_server_that_closes_each_connection_is_tried_at_most_once_a_s
     pis = [await rigs(name) for name in ("at-once", "after-connack")]
     await together([closing(pi, gaps, at_once=pi is pis[0]) for pi in pis])
     for each in gaps:
-        assert sum(each) / len(each) >= 1, each
-        assert all(0.4 * 2**number < gap for number, gap in enumerate(each)), each  # 50 to 100 % of 1, 2, 4 … s
+        assert all(0.95 * 2**number < gap for number, gap in enumerate(each)), each  # 50 to 100 % of 2, 4, 8 … s
     first, second = gaps
     assert len({round(one / other, 3) for one, other in zip(first, second, strict=True)}) > 1, gaps  # jitter
     count("N8: seconds between connects " + "; ".join(" ".join(f"{gap:.1f}" for gap in each) for each in gaps))

@@ -30,6 +30,7 @@ LASTING_S = 30.0  # after a connection that lasted this long, the back-off start
 TAKEN_OVER_WITHIN_S = 60.0  # two clients of one id each wait up to 30 s before they take the connection back
 TAKEN_OVER_IN_A_ROW = 3
 HEARD_KEPT = 500  # messages that may wait for the loop; losing one is safe: we poll, and repeat unanswered requests
+LOSSES_LOGGED = 3  # equal ones in a row; of those that follow, one in LOG_EVERY
 MALFORMED_KEPT = 1000  # how many topics of malformed messages we remember, to bound the memory
 
 PUBLISH_HINT = "twice in a row: does the certificate's policy allow iot:Publish on the first of these?"
@@ -87,6 +88,8 @@ class Connection:
         self._lost_on = ""
         self._connected_at = -TAKEN_OVER_WITHIN_S
         self._idle_losses = 0
+        self._last_loss: dict[str, str] = {}
+        self._equal_losses = 0
 
     async def run(self) -> None:
         """Stay connected until cancelled."""
@@ -98,7 +101,9 @@ class Connection:
                 await self._serve(connection)
             has_lasted = connection is not None and time.monotonic() - started > LASTING_S
             failures = 0 if has_lasted else failures + 1
-            await asyncio.sleep(delay_s(max(failures, 1), random.random()))  # noqa: S311 - jitter, no secret
+            self._last_loss = {} if has_lasted else self._last_loss
+            wait_s = delay_s(max(failures, 1) + 1, random.random())  # noqa: S311 - jitter, no secret
+            await asyncio.sleep(wait_s)  # 1 s at least: AWS takes one CONNECT a second from a client id
 
     async def close(self) -> None:
         """Disconnect from the broker, if we are connected."""
@@ -168,7 +173,11 @@ class Connection:
         if self._was_taken_over_again(unanswered):
             hint = {"hint": f"does another client use the client id {self._aws.client_id}? {CLIENT_ID_HINT}"}
         self._lost_on = first
-        self._warn("connection lost", why=connection.why_lost, unanswered=", ".join(unanswered[:3]), **hint)
+        loss = {"why": connection.why_lost, "unanswered": ", ".join(unanswered[:3]), **hint}
+        self._equal_losses = self._equal_losses + 1 if loss == self._last_loss else 0
+        self._last_loss = loss
+        if self._equal_losses < LOSSES_LOGGED or self._equal_losses % LOG_EVERY == 0:
+            self._warn("connection lost", **loss)
         self._subscriptions.blame(connection)
 
     def _was_taken_over_again(self, unanswered: list[str]) -> bool:
@@ -186,7 +195,7 @@ class Connection:
     def _hear(self, topic: str, payload: bytes) -> None:
         """Take a message, on an SDK thread. Refers to no MqttConnection, because the SDK keeps this method alive."""
         heard = self._answers if messages.is_answer(topic) else self._notifications
-        heard.append((topic, payload))
+        heard.append((topic, payload[: messages.LARGEST_BYTES + 1]))  # enough to see that it is too large
         hand_over(self._loop, self._on_heard)
 
     def _on_heard(self) -> None:

@@ -25,6 +25,9 @@ class MalformedMessageError(AgentError):
     """The service, or somebody in its name, sent something that its documentation rules out. We ignore the message."""
 
 
+LARGEST_BYTES = 128 * 1024  # AWS IoT Core message broker limits, "Message payload size"
+
+
 @dataclass(frozen=True, slots=True)
 class ServiceExecution:
     """A job execution as the service describes it. `document` is any JSON value and may contain secrets.
@@ -105,8 +108,11 @@ def parse_object(payload: bytes) -> Json:
     """Parse `payload` as a JSON object; an empty one is `{}`.
 
     Raises:
-        MalformedMessageError: it is not UTF-8, not JSON, not an object, contains NaN, or is nested too deeply.
+        MalformedMessageError: it is not UTF-8, not JSON, not an object, contains NaN, is nested too deeply, or larger
+            than any message of AWS IoT.
     """
+    if len(payload) > LARGEST_BYTES:
+        raise MalformedMessageError(f"larger than {LARGEST_BYTES // 1024} KiB, the most that AWS IoT sends")
     try:
         value = json.loads(payload or b"{}", parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:

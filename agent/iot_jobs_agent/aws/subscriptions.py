@@ -27,6 +27,7 @@ class Subscriptions:
         self._filters = tuple(filters)
         self._warn = warn
         self._closings: dict[str, int] = {}
+        self._refusals: dict[str, int] = {}
         self._untried: set[str] = set()
         self._all_tried = asyncio.Event()
 
@@ -61,12 +62,16 @@ class Subscriptions:
             await asyncio.sleep(min(SUSPENDED_LONGEST_S, SUSPENDED_S * 2.0 ** min(closings, 20)))
         failures = 0
         while why := await _subscribe(connection, topic_filter):
-            if failures % LOG_EVERY == 0:
-                self._warn("subscription refused", topic=topic_filter, attempt=failures + 1, why=why, hint=HINT)
-            failures += 1
             self._note_tried(topic_filter)
+            if connection.lost.is_set():  # that is what is said, once for all filters
+                return
+            refusals = self._refusals[topic_filter] = self._refusals.get(topic_filter, 0) + 1
+            if refusals % LOG_EVERY == 1:  # counted over connections too
+                self._warn("subscription refused", topic=topic_filter, attempt=refusals, why=why, hint=HINT)
+            failures += 1
             await asyncio.sleep(delay_s(failures, random.random()))  # noqa: S311 - jitter, no secret
         self._closings.pop(topic_filter, None)
+        self._refusals.pop(topic_filter, None)
         self._note_tried(topic_filter)
 
     def _note_tried(self, topic_filter: str) -> None:

@@ -142,11 +142,14 @@ async def test_a_broker_that_takes_no_connection_makes_the_agent_say_what_to_loo
     assert "iot:Connect" in (await agent.says("cannot connect, trying again"))["hint"]
 
 
-async def test_a_broker_that_hangs_up_right_after_its_welcome_is_noticed_each_time(rude: Any, start_agent: Any) -> None:
+async def test_field_b3_a_broker_that_hangs_up_right_after_its_welcome_is_told_once_for_all_filters(
+    rude: Any, start_agent: Any
+) -> None:
     broker = await rude(closes_after_connack=True)
     agent = await start_agent(is_connected=False)
     await agent.says("connection lost", times=3)
     assert broker.connects == 3
+    assert not [line for line in agent.log if line["event"] == "subscription refused"]
     assert await agent.stop() == 0
     assert all(line["level"] != "none" for line in agent.log[:-1] if "level" in line)
 

@@ -180,6 +180,13 @@ class TestAnswers:
         both = {"inProgressJobs": [{"jobId": "a"}], "queuedJobs": [{"jobId": "b"}]}
         assert [e.job_id for e in messages.parse_pending(both, "")] == ["a", "b"]
 
+    def test_field_d7_what_is_larger_than_any_message_of_the_service_is_not_read(self) -> None:
+        largest = b'{"a": "' + b"x" * (messages.LARGEST_BYTES - 9) + b'"}'
+        assert len(largest) == messages.LARGEST_BYTES
+        assert messages.parse_object(largest)
+        with pytest.raises(messages.MalformedMessageError, match="larger than 128 KiB"):
+            messages.parse_object(largest + b" ")
+
     def test_a_description_is_taken_as_far_as_it_goes(self) -> None:
         execution = {"jobId": "job-1", "status": "QUEUED", "queuedAt": 1767225600000, "somethingNew": []}
         found = messages.parse_execution({"execution": execution}, "")
