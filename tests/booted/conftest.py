@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from installed import (
-    CONFIG,
     CONTAINER,
     CONTAINER_FILES,
     FILES,
@@ -86,7 +85,7 @@ async def device(bare: Device, tmp_path_factory: pytest.TempPathFactory) -> Devi
         machine.write(f"/etc/iot-jobs-agent/handlers/{name}", PATIENT, 0o755)
     await bare.follow("3. Make the user and the directories")
     await bare.follow("4. Give it the credentials and the configuration")
-    machine.write("/etc/iot-jobs-agent/config.toml", CONFIG.format(sim=sim, thing=THING, files=FILES), 0o640)
+    bare.configure(may_reboot=False)  # polkit allows it later
     machine.write(f"{FILES}/ca.pem", (sim.certificates / "ca.pem").read_text())
     machine.write("/etc/systemd/system/oven.service", OVEN)
     machine.write("/etc/systemd/system/iot-jobs-agent.service.d/container.conf", CONTAINER)

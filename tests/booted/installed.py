@@ -166,6 +166,13 @@ class Device:
         while self.gates:
             os.close(self.gates.pop())
 
+    def configure(self, *, may_reboot: bool) -> None:
+        """Write the configuration, with or without the handler that reboots the device."""
+        text = CONFIG.format(sim=self.sim, thing=THING, files=FILES)
+        if not may_reboot:
+            text = text.replace('"reboot", ', "").replace("[handler.reboot]\nmay_reboot = true\n", "")
+        self.machine.write("/etc/iot-jobs-agent/config.toml", text, 0o640)
+
     async def shows(self, name: str) -> str:
         """Return a property of the agent's unit."""
         return (await self.machine.run(f"systemctl show --property={name} --value iot-jobs-agent")).strip()

@@ -42,3 +42,16 @@ def test_every_promise_is_one_that_the_page_makes() -> None:
     for fault, row in ROW.findall(PAGE):
         claimed = row.split("|")[-2].strip()
         assert claimed == "all" or set(claimed.split()) <= promises, fault
+
+
+def test_every_row_that_was_found_from_outside_names_its_own_tests() -> None:
+    known = set(defined())
+    found = re.findall(r"^\| field-([a-g]\d+[a-z]?) \|.*\| ([^|]+) \|$", PAGE, re.MULTILINE)
+    assert len(found) > 50
+    for row, cell in found:
+        tests = re.findall(r"`(test_\w+)`", cell)
+        assert tests, row
+        assert set(tests) <= known, row
+        assert row == "a5" or all(f"field_{row}_" in name for name in tests), row
+    written = set(re.findall(r"field_([a-g]\d+[a-z]?)_", " ".join(known)))
+    assert written <= {row for row, _ in found}
