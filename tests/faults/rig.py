@@ -214,10 +214,13 @@ class Watchdog:
         self._socket.bind(str(path))
         self.environment = {"NOTIFY_SOCKET": str(path), "WATCHDOG_USEC": "200000"}
         self._fed: list[float] = []
+        self.is_ready = asyncio.Event()
         asyncio.get_running_loop().add_reader(self._socket, self._hear)
 
     def _hear(self) -> None:
         message, ancillary, _, _ = self._socket.recvmsg(4096, 64)
+        if message.startswith(b"READY=1"):
+            self.is_ready.set()
         if message == b"WATCHDOG=1":
             seconds, microseconds = struct.unpack("ll", ancillary[0][2])
             self._fed.append(seconds + microseconds / 1e6)

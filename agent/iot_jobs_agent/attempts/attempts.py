@@ -12,7 +12,6 @@ import errno
 import os
 import re
 import signal
-import stat
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -80,8 +79,10 @@ class Attempts:
         """Create the directories and the wake-up FIFO, durably. Blocks; may run on any thread. Raises OSError."""
         for directory in (self._state, self._attempts, self._jobs, self._trash):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if directory.stat().st_mode & stat.S_IRWXU != stat.S_IRWXU:  # ours, whatever somebody did to them
+            if not _is_usable(directory):  # somebody did something to it
                 directory.chmod(0o700)
+            if not _is_usable(directory):
+                raise PermissionError(errno.EACCES, "it is not for this user; move it away", str(directory))
         sync_directory(self._state)  # an attempt's directory is only as durable as the names above it
         wake = self._state / files.WAKE
         trash.throw_away(wake, self._trash)  # the shims of an earlier agent open it by name each time
@@ -379,3 +380,7 @@ class Attempts:
 
     def _in_thread(self, job: Callable[[], T], then: Callable[["asyncio.Future[T]"], None]) -> None:
         self._loop.run_in_executor(self._thread, job).add_done_callback(then)
+
+
+def _is_usable(directory: Path) -> bool:
+    return os.access(directory, os.R_OK | os.W_OK | os.X_OK, effective_ids=True)

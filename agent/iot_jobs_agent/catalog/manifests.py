@@ -21,6 +21,7 @@ from iot_jobs_agent.trust import trust_problem
 EXECUTABLE_TIMEOUT_S = 10.0  # for an executable to describe itself, if nobody says otherwise
 _PYTHON_TIMEOUT_S = 30.0  # starting Python and importing modules takes seconds on the smallest boards
 _LONGEST_PROBLEM = 300
+LARGEST_CACHE_BYTES = 16 << 20  # what is larger is not what we wrote
 DESCRIBE_LINE = "# iot-jobs-agent: describe"
 _LINE = re.compile(rb"\s*(?:#|//|--|;|%) *iot-jobs-agent: *describe\s*")  # in the comments of most languages
 _COMMENT = re.compile(rb"\s*(?:#|//|--|;|%)")
@@ -188,7 +189,7 @@ def _load(file: Path) -> dict[str, tuple[str, DeclaredManifest]]:
     """Read the usable answers of an earlier run; none if the file does not exist or is not as we wrote it."""
     try:
         with open_regular(file) as opened:
-            kept = json.loads(opened.read())
+            kept = json.loads(opened.read(LARGEST_CACHE_BYTES))
         return {
             str(name): (str(entry["fingerprint"]), DeclaredManifest(dict(entry["declared"])))
             for name, entry in kept.items()

@@ -1,7 +1,6 @@
 """The agent's files beside its journal: the lock that admits one agent, its id, the status file, the pause."""
 
 import contextlib
-import errno
 import fcntl
 import json
 import os
@@ -78,7 +77,7 @@ def is_locked(directory: Path) -> bool:
     """
     path = directory / LOCK
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
     except OSError as error:
@@ -186,13 +185,25 @@ def _not_for_this_user(path: Path, error: OSError) -> str:
     return f"{path} cannot be read ({error.strerror}): run the command with sudo, or as the agent's user"
 
 
-def _open_lock(directory: Path, flags: int = os.O_RDWR | os.O_CREAT) -> int:
+def _open_lock(directory: Path) -> int:
+    """Open the lock file. What stands in its place but can be no agent's lock is moved aside.
+
+    An agent opens its own lock for reading and writing, as the owner of the directory (`owner.refuse_of_others`).
+    """
     path = directory / LOCK
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    with contextlib.suppress(OSError):
+        return os.open(path, flags, 0o600)
     try:
-        return os.open(path, flags | os.O_CLOEXEC, 0o600)
+        found = path.lstat()
+        if stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid():
+            path.chmod(0o600)
+        else:
+            path.rename(path.with_name(f"{LOCK}.damaged-{secrets.token_hex(4)}"))
+        return os.open(path, flags, 0o600)
     except OSError as error:
-        if error.errno == errno.EROFS and flags != os.O_RDONLY:
-            return _open_lock(directory, os.O_RDONLY)  # read access is enough for a lock
+        with contextlib.suppress(OSError):  # a read-only disk; read access is enough for a lock
+            return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         raise StateDirectoryError(
             f"{path} cannot be opened ({error.strerror}): let the agent's user own {directory}"
         ) from None

@@ -43,7 +43,7 @@ INTERRUPTIONS = 3
 ASKED_IN_10_S = 70  # five jobs in two namespaces at most, each with BURST requests and those for the lists
 BURST, BURST_S = 6, 10.0  # requests about one execution without progress
 TWO_IN_S = 60.0  # beyond the burst, where what comes back are refusals
-STOP_SLACK_S = 1.0
+STOP_SLACK_S = 2.0
 ENDED_BY_OTHERS = (S.CANCELED, S.REMOVED, S.TIMED_OUT)
 
 

@@ -63,9 +63,17 @@ def test_who_only_looks_keeps_no_agent_from_starting(tmp_path: Path, monkeypatch
 
 
 def test_a_lock_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
-    (tmp_path / state_directory.LOCK).mkdir()
     with pytest.raises(StateDirectoryError, match="cannot be opened"):
-        state_directory.lock(tmp_path)
+        state_directory.lock(tmp_path / "not-there")
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, lambda path: path.symlink_to("/dev/zero")])
+def test_field_c3_what_can_be_no_lock_is_moved_aside(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    make(tmp_path / state_directory.LOCK)
+    held = state_directory.lock(tmp_path)
+    assert (tmp_path / state_directory.LOCK).is_file()
+    assert state_directory.is_locked(tmp_path)
+    state_directory.unlock(held)
 
 
 def test_the_id_is_made_once(tmp_path: Path) -> None:
