@@ -28,6 +28,7 @@ from iot_jobs_agent.catalog.sources import (
     names_in,
     python_source,
 )
+from iot_jobs_agent.config.spelling import advice
 from iot_jobs_agent.config.values import Config
 from iot_jobs_agent.device import device_facts
 from iot_jobs_agent.documents.enabled_handler import DocumentRule, EnabledHandler, Rules
@@ -116,7 +117,7 @@ class Catalog:
             name,
             "nowhere",
             unavailable="no built-in, no installed package and no file in handlers.directories has this name; "
-            "install it or remove it from handlers.enabled",
+            + advice(name, BUILT_INS, "install it or remove it from handlers.enabled"),
         )
 
     def _settings_problem(self, name: str) -> str:

@@ -103,8 +103,7 @@ async def _try(chosen: argparse.Namespace, config: Config, params: dict[str, Any
         config = config._replace(agent=config.agent._replace(state_directory=made.state))
         show = Shown(is_silent=chosen.json)
         try:
-            grants_reboot = chosen.reboot or chosen.conform
-            handler = await find_tried_handler(chosen.handler, config, grants_reboot=grants_reboot)
+            handler = await find_tried_handler(chosen.handler, config)
             problem = handler.device_problem
             show.line("warning", f"a device would refuse it as it is: {problem}" if problem else "")
             if chosen.conform:

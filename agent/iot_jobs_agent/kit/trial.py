@@ -68,10 +68,10 @@ class TriedHandler:
         return judged.steps[0]
 
 
-async def find_tried_handler(asked: str, config: Config, *, grants_reboot: bool = False) -> TriedHandler:
+async def find_tried_handler(asked: str, config: Config) -> TriedHandler:
     """Find a handler by name, path to an executable, or `module:attribute`, and ask it for its manifest.
 
-    With `grants_reboot`, the configuration counts as having `may_reboot = true`; the manifest still has to have it.
+    The configuration counts as having `may_reboot = true`, since nothing reboots; the manifest still has to have it.
 
     Raises:
         DocumentError: there is no such handler, or it cannot run; with a reason that a person can act on.
@@ -84,7 +84,7 @@ async def find_tried_handler(asked: str, config: Config, *, grants_reboot: bool 
         raise DocumentError(f"{asked!r} {problem}; write ./ before the name of a file")
     else:
         found = _Found(Catalog(config).find(asked))
-    return await _tried(found, config, grants_reboot=grants_reboot)
+    return await _tried(found, config)
 
 
 class _Found(NamedTuple):
@@ -119,14 +119,13 @@ async def _attribute(spec: str, config: Config) -> _Found:
     return _Found(python_source(Source(name, spec, spec=spec), worker, installation()), worker)
 
 
-async def _tried(found: _Found, config: Config, *, grants_reboot: bool) -> TriedHandler:
+async def _tried(found: _Found, config: Config) -> TriedHandler:
     name, problem = found.source.name, found.problem
     if config.handlers.enabled and name not in config.handlers.enabled:
         problem = problem or f"{name} is not in handlers.enabled of the configuration"
     table = config.handler.get(name, HandlerTable())
-    if grants_reboot:
-        granted = table._replace(overrides={**table.overrides, "may_reboot": True})
-        config = config._replace(handler={**config.handler, name: granted})
+    granted = table._replace(overrides={**table.overrides, "may_reboot": True})
+    config = config._replace(handler={**config.handler, name: granted})
     catalog = Catalog(config, worker=found.worker)
     handler = (await catalog.describe([found.source]))[name]
     if handler.unavailable:

@@ -185,14 +185,14 @@ def test_a_wish_is_told_with_what_the_agent_would_do(author: Any) -> None:
 
 
 def test_a_reboot_is_not_done_but_told_where_it_is_allowed(author: Any) -> None:
-    author.write(
-        "kernel",
-        "#!/bin/sh\n[ $1 = describe ] && echo '{\"may_reboot\": true}' && exit 0\njobctl reboot 'new kernel'\n",
-    )
+    script = "#!/bin/sh\n[ $1 = describe ] && echo '{\"may_reboot\": @may}' && exit 0\njobctl reboot 'new kernel'\n"
+    author.write("kernel", script.replace("@may", "false"))
     assert author.attempt("./kernel", {})["code"] == "reboot-not-allowed"
+    author.write("kernel", script.replace("@may", "true"))
     config = author.write("config.toml", "[handler.kernel]\nmay_reboot = true\n")
-    told = author.attempt("./kernel", {}, "--config", config)
-    assert told["reason"] == "the agent would reboot, then resume it: new kernel"
+    for options in ((), ("--config", config)):
+        told = author.attempt("./kernel", {}, *options)
+        assert told["reason"] == "the agent would reboot, then resume it: new kernel"
 
 
 def test_field_g4_the_traceback_is_readable_on_a_terminal(author: Any) -> None:

@@ -259,3 +259,9 @@ async def test_field_e8_a_schema_in_the_configuration_counts_as_the_manifests(de
     catalog = device.catalog("copy", handler=settings)
     await catalog.refresh()
     assert dict(catalog.enabled()["copy"].params) == {"required": ["mb"]}
+
+
+async def test_a_misspelt_built_in_is_named_with_the_one_that_was_meant(device: Device) -> None:
+    catalog = device.catalog("run-comand")
+    await catalog.refresh()
+    assert "did you mean run-command" in catalog.enabled()["run-comand"].unavailable
