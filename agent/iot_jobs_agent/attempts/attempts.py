@@ -12,6 +12,7 @@ import errno
 import os
 import re
 import signal
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -25,7 +26,7 @@ from iot_jobs_agent.attempts import orphans, trash
 from iot_jobs_agent.attempts.directory import Facts
 from iot_jobs_agent.attempts.launchers import Launcher
 from iot_jobs_agent.attempts.results import Results
-from iot_jobs_agent.attempts.watch import DeviceFaultError, Watch, attempt_named, what_failed
+from iot_jobs_agent.attempts.watch import DeviceFaultError, Watch, attempt_named, is_its_own, is_usable, what_failed
 from iot_jobs_agent.core.events import AttemptEnded, AttemptEvent, AttemptNeverStarted, AttemptStarted
 from iot_jobs_agent.core.job import AttemptId, AttemptResult, Ending, ExecutionId, StartReason, Step
 from iot_jobs_agent.shim import files
@@ -37,12 +38,6 @@ __all__ = ["Attempts", "Facts"]
 PLAIN_NAME = re.compile(r"[a-zA-Z0-9_-]*\.[a-zA-Z0-9_-]+\.[0-9]+")
 LOOK_AGAIN_S = 0.02
 LOOKS = 500
-# What the device lacks, for any attempt.
-LACKS = frozenset(
-    (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EIO, errno.EROFS)
-)
-# What is wrong with this attempt, and not with the device: a name too long for the file system, a directory in its way.
-ITS_OWN_FAULTS = frozenset({errno.ENAMETOOLONG, errno.EEXIST})
 HUNG_S = 60.0  # after time-out and grace, a shim sweeps for 10 s and syncs; one that takes this long has hung
 
 LOG = structlog.get_logger(__name__)
@@ -72,6 +67,7 @@ class Attempts:
         self._watches: dict[AttemptId, Watch] = {}
         self._shims: set[int] = set()
         self._wake: int | None = None
+        self._leaving: Counter[str] = Counter()  # executions whose attempts are being put away, by directory name
         self._one_ended = asyncio.Event()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="attempts")
 
@@ -79,9 +75,9 @@ class Attempts:
         """Create the directories and the wake-up FIFO, durably. Blocks; may run on any thread. Raises OSError."""
         for directory in (self._state, self._attempts, self._jobs, self._trash):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if not _is_usable(directory):  # somebody did something to it
+            if not is_usable(directory):  # somebody did something to it
                 directory.chmod(0o700)
-            if not _is_usable(directory):
+            if not is_usable(directory):
                 raise PermissionError(errno.EACCES, "it is not for this user; move it away", str(directory))
         sync_directory(self._state)  # an attempt's directory is only as durable as the names above it
         wake = self._state / files.WAKE
@@ -116,7 +112,10 @@ class Attempts:
         directory = self._attempts / attempt.directory_name
         if not PLAIN_NAME.fullmatch(attempt.execution.directory_name):
             return self._cannot_start(attempt, "its job id is not one that AWS IoT allows")
-        if attempt in self._watches or self._find(attempt):  # the journal forgot it, but it may have run
+        is_leaving = (
+            self._leaving[attempt.execution.directory_name] > 0
+        )  # an earlier one of this id, whose end is known
+        if attempt in self._watches or (not is_leaving and self._find(attempt)):  # forgotten, but it may have run
             return None
         limits_s = max(step.timeout_s, step.max_timeout_s), step.grace_s
         watch = self._watches[attempt] = Watch(attempt, directory, limits_s)
@@ -172,7 +171,8 @@ class Attempts:
         if not PLAIN_NAME.fullmatch(name):  # nothing was ever created for it, and the path might lead elsewhere
             return
         self._drop(self._jobs / name)
-        self._thread.submit(self._put_away, name)
+        self._leaving[name] += 1
+        self._in_thread(partial(self._put_away, name), lambda _: self._leaving.subtract([name]))
 
     def _put_away(self, name: str) -> None:
         """Keep the results and output of an execution's attempts, and delete the rest. Runs in the thread."""
@@ -232,16 +232,12 @@ class Attempts:
         try:
             return self._launch_once(watch, step, facts)
         except OSError as error:
-            if error.errno not in LACKS and (error.errno in ITS_OWN_FAULTS or self._is_of_a_job(error)):
+            if is_its_own(error, watch.directory, self._jobs / watch.attempt.execution.directory_name):
                 raise
-            trash.throw_away(watch.directory, self._trash)
             if self._attempts.is_dir():
+                trash.throw_away(watch.directory, self._trash)
                 sync_directory(self._attempts)
             raise DeviceFaultError(what_failed(error)) from error
-
-    def _is_of_a_job(self, error: OSError) -> bool:
-        """Tell whether it is about files that the job's own handlers can have changed."""
-        return isinstance(error.filename, str | Path) and Path(error.filename).is_relative_to(self._jobs)
 
     def _launch_once(self, watch: Watch, step: Step, facts: Facts) -> int:
         for directory in (self._attempts, self._jobs, self._trash):
@@ -341,6 +337,8 @@ class Attempts:
     def _sweep(self, watch: Watch, result: AttemptResult | None) -> AttemptResult:
         """Kill every process that is left of the attempt. Runs in the thread. A shim that left a result leaves none."""
         token = attempt_directory.read_token(watch.directory)
+        if result is not None:  # what other attempts have left must not contradict it
+            orphans.sweep("", self._shims.__contains__, watch.since)
         leftovers_killed, leftovers_alive = orphans.sweep(token, self._shims.__contains__, watch.since)
         if result is not None and not (leftovers_killed or leftovers_alive):
             return result
@@ -380,7 +378,3 @@ class Attempts:
 
     def _in_thread(self, job: Callable[[], T], then: Callable[["asyncio.Future[T]"], None]) -> None:
         self._loop.run_in_executor(self._thread, job).add_done_callback(then)
-
-
-def _is_usable(directory: Path) -> bool:
-    return os.access(directory, os.R_OK | os.W_OK | os.X_OK, effective_ids=True)

@@ -160,7 +160,7 @@ def open_shim(directory: Path, pid: int) -> int | None:
     """Open a pidfd of the attempt's shim; None if the process `pid` is gone, or is not the shim of this directory."""
     try:
         pidfd = os.pidfd_open(pid)
-    except (OSError, ValueError):
+    except (OSError, ValueError, OverflowError):
         return None
     with contextlib.suppress(OSError):
         if os.fsencode(directory) in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
@@ -181,7 +181,8 @@ def read_age_s(directory: Path) -> float:
 def read_token(directory: Path) -> str:
     """Read the attempt's token; "" if it cannot be read."""
     try:
-        return str(_read_spec(directory)["token"])
+        token = str(_read_spec(directory)["token"])
+        return token if token.encode() else ""  # an unpaired surrogate (ValueError) cannot be in any environment
     except (OSError, ValueError, KeyError):
         return ""
 

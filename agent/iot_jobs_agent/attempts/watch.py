@@ -1,5 +1,7 @@
 """What the agent keeps in mind about an attempt that has not ended."""
 
+import errno
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +13,12 @@ if TYPE_CHECKING:
     import asyncio
 
 NUMBERS = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+")
+
+
+# What the device lacks, for any attempt.
+LACKS = frozenset(
+    (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EIO, errno.EROFS)
+)
 
 
 class DeviceFaultError(Exception):
@@ -66,3 +74,28 @@ def attempt_named(name: str) -> AttemptId | None:
             return AttemptId(ExecutionId(namespace, job_id, int(execution_number)), int(step), int(number))
         case _:
             return None
+
+
+def is_its_own(error: OSError, directory: Path, job_directory: Path) -> bool:
+    """Return whether it is the attempt's fault that it cannot be made: its own handlers can have changed the file."""
+    if error.errno == errno.ENAMETOOLONG:
+        return True
+    if not isinstance(error.filename, str | Path):
+        return False
+    path = Path(error.filename)
+    if path.is_relative_to(job_directory) and is_usable(job_directory.parent):
+        return error.errno not in LACKS or _is_elsewhere(job_directory)
+    return error.errno == errno.EEXIST and path.is_relative_to(directory)
+
+
+def is_usable(directory: Path) -> bool:
+    """Return whether this process may list the directory and change what is in it."""
+    return os.access(directory, os.R_OK | os.W_OK | os.X_OK, effective_ids=True)
+
+
+def _is_elsewhere(directory: Path) -> bool:
+    """Return whether a handler has put a link, or something of another file system, in the place of its directory."""
+    try:
+        return directory.is_symlink() or directory.stat().st_dev != directory.parent.stat().st_dev
+    except OSError:
+        return False

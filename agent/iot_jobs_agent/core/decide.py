@@ -55,7 +55,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import assert_never
 
-from iot_jobs_agent.core import backoff, claiming, continuing, progress, queues, requests, running, settling
+from iot_jobs_agent.core import backoff, claiming, continuing, progress, queues, requests, running, settling, slots
 from iot_jobs_agent.core.effects import JOURNAL, Effect, Forget, Save, Settle, StopAttempt, Turn
 from iot_jobs_agent.core.events import (
     Answer,
@@ -138,6 +138,7 @@ def _pump(state: State, now: float) -> Turn:
     """Start everything that can be started now."""
     if not state.is_journal_usable:
         return state, []
+    state = slots.forget_fault(state, now)
     state, effects = continuing.resume_due(state, now)
     if state.is_connected:
         state = queues.fill_slots(state, now)

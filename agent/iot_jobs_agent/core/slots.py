@@ -1,5 +1,7 @@
 """Rules for what may start now: slots, exclusive handlers, a reboot that a handler waits for, and the pause."""
 
+from dataclasses import replace
+
 from iot_jobs_agent.core.state import Claiming, Delayed, Execution, Preparing, Rebooting, Running, State, Stopping
 
 
@@ -13,6 +15,14 @@ def may_take_on(state: State, now: float) -> bool:
         or wants_reboot(state)
         or any(_is_exclusive(e) and _wants_to_run(state, e, now) for e in executions)
     )
+
+
+def forget_fault(state: State, now: float) -> State:
+    """Forget that the device could not start attempts, once nothing waits for it any more."""
+    is_over = state.device_fault and now >= state.device_fault_until
+    if not is_over or any(map(_waits_to_start, state.executions.values())):
+        return state
+    return replace(state, device_fault="", device_fault_until=0.0)
 
 
 def wants_reboot(state: State) -> bool:

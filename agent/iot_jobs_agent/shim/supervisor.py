@@ -8,7 +8,6 @@ import os
 import select
 import signal
 import stat
-import sys
 import time
 
 from iot_jobs_agent.shim.files import CONTROL, LOCK, RESULT, SPEC, STDERR, STDOUT, wake, write_all, write_durably
@@ -67,7 +66,17 @@ class Tail:
             finally:
                 os.close(fd)
         except OSError as error:
-            sys.stderr.write(f"{self.name}: {error.strerror}\n")
+            if os.path.exists(self.name):
+                os.unlink(self.name)  # leave the last blocks to the result
+            complain(f"{self.name}: {error.strerror}\n")
+
+
+def complain(text: str) -> None:
+    """Write to the attempt's log file. It may be on the disk that is full, and that must not end anything."""
+    try:
+        os.write(2, text.encode(errors="replace"))
+    except OSError:
+        return
 
 
 class Supervisor:
@@ -271,7 +280,7 @@ class Supervisor:
         try:
             os.pwrite(self.lock, b"%d %.1f\n" % (os.getpid(), now - self.began), 0)
         except OSError as error:
-            sys.stderr.write(f"{LOCK}: {error.strerror}\n")
+            complain(f"{LOCK}: {error.strerror}\n")
 
     def keep_tails(self, is_last: bool = False) -> None:
         """Write the tails of both outputs."""
@@ -345,5 +354,5 @@ def main(directory: str, has_own_cgroup: bool = False) -> int:
     try:
         return supervise(events_file() if has_own_cgroup else "")
     except OSError as error:
-        sys.stderr.write(f"no result: {error}\n")
+        complain(f"no result: {error}\n")
         return 1

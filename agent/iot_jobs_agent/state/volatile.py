@@ -34,7 +34,7 @@ def why_volatile(directory: Path, mounts: Path = MOUNTS) -> str:
     upper = next((each.partition("=")[2] for each in found.options.split(",") if each.startswith("upperdir=")), "")
     if not upper:
         return ""  # read-only: nothing can be written there
-    below = _mount_of(Path(upper), mounts) if Path(upper).exists() else None
+    below = _mount_of(Path(upper), mounts) if os.path.exists(upper) else None  # noqa: PTH110 - never raises
     if below is None:
         return f"{found.point} is an overlay whose upper layer cannot be seen, as on a system with a read-only root"
     return f"{found.point} is an overlay whose upper layer is on a {below.kind}" if below.kind in IN_MEMORY else ""
@@ -43,7 +43,7 @@ def why_volatile(directory: Path, mounts: Path = MOUNTS) -> str:
 def _mount_of(directory: Path, mounts: Path) -> Mount | None:
     """Return the mount that the directory, or the nearest one above it that exists, is on."""
     path = Path(os.path.realpath(directory))
-    while not path.exists():
+    while not os.path.exists(path):  # noqa: PTH110 - never raises
         path = path.parent
     on_the_way = [mount for mount in _mounts(mounts) if path.is_relative_to(mount.point)]
     return max(on_the_way, key=lambda mount: len(mount.point.parts), default=None)  # the last of those at one point

@@ -5,7 +5,9 @@ import errno
 import fcntl
 import os
 import shutil
+import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,9 +15,10 @@ import pytest
 
 from iot_jobs_agent.attempts import attempts as attempts_module
 from iot_jobs_agent.attempts.attempts import Attempts
+from iot_jobs_agent.attempts.directory import Facts
 from iot_jobs_agent.attempts.launchers import plain
 from iot_jobs_agent.core.events import AttemptEnded, AttemptNeverStarted
-from iot_jobs_agent.core.job import AttemptId, Ending, ExecutionId
+from iot_jobs_agent.core.job import AttemptId, Ending, ExecutionId, StartReason
 from iot_jobs_agent.core.outcome import ending_in_words
 
 if TYPE_CHECKING:
@@ -107,6 +110,59 @@ async def test_field_c4_a_lock_that_the_handler_holds_keeps_recovery_waiting_for
     assert later.attempts.reattach([ATTEMPT]) == set()
     assert (await later.ended()).ending is Ending.LOST
     os.close(lock)
+
+
+@pytest.mark.parametrize("pid", ["99999999999", "-1", "0x", ""])
+async def test_field_c4_a_pid_that_none_can_be_in_the_lock_is_no_shim(
+    new_story: "Callable[..., Story]", monkeypatch: pytest.MonkeyPatch, pid: str
+) -> None:
+    monkeypatch.setattr(attempts_module, "LOOKS", 3)
+    directory = new_story(lambda _: -1).directory()
+    directory.mkdir()
+    (directory / "lock").write_text(f"{pid} 1.0")
+    (directory / "spec.json").write_text('{"token": "\\ud800"}')
+    lock = os.open(directory / "lock", os.O_RDWR)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    later = new_story()
+    assert later.attempts.reattach([ATTEMPT]) == set()
+    assert (await later.ended()).ending is Ending.LOST
+    os.close(lock)
+
+
+async def test_field_d2_a_new_execution_of_an_id_is_not_told_the_end_of_the_one_before(story: "Story") -> None:
+    """The thread is busy, so what the one before has left is still there when the new one starts."""
+    assert (await story.run("exit 0")).code == 0
+    story.events.clear()
+    go = threading.Event()
+    story.attempts._thread.submit(go.wait)
+    story.attempts.forget(ATTEMPT.execution)
+    story.start("exit 3")
+    go.set()
+    assert (await story.ended()).code == 3
+
+
+@pytest.mark.parametrize("kind", ["a file", "a dangling link"])
+@pytest.mark.parametrize("name", ["attempts", "jobs"])
+async def test_field_c1_what_stands_in_the_place_of_a_directory_fails_no_job(
+    story: "Story", name: str, kind: str
+) -> None:
+    shutil.rmtree(story.state / name)
+    if kind == "a file":
+        (story.state / name).touch()
+    else:
+        (story.state / name).symlink_to("/nonexistent/directory")
+    story.start("exit 0")
+    assert name in (await never_started(story)).why
+    (story.state / name).unlink()
+    assert (await story.run("exit 0")).code == 0
+
+
+async def test_field_c1_a_jobs_directory_on_another_file_system_is_the_jobs_own_fault(story: "Story") -> None:
+    """Else one job, whose handler has put a link to a read-only place there, would hold up all others."""
+    await story.run('rm -rf "$JOB_DIR"; ln -s /proc/self "$JOB_DIR"')
+    story.start("exit 0", attempt=replace(ATTEMPT, number=2), facts=Facts("thing-1", "run", StartReason.RETRY))
+    ended = await story.ended(replace(ATTEMPT, number=2))
+    assert ended.ending is Ending.CANNOT_START
 
 
 async def test_field_c6_a_handler_is_killed_before_its_supervisor_when_memory_runs_out(story: "Story") -> None:

@@ -140,7 +140,7 @@ async def test_a_shim_that_comes_after_its_attempt_was_given_up_starts_nothing(
 
     def launcher(directory: Path) -> int:
         late.append(directory)
-        raise OSError(errno.EEXIST, os.strerror(errno.EEXIST))
+        raise OSError(errno.EEXIST, os.strerror(errno.EEXIST), str(directory))
 
     story = new_story(launcher)
     await story.run("echo started > ledger")

@@ -79,3 +79,11 @@ def test_field_c1_status_says_what_the_device_lacks(agent: Any, plan: Plan) -> N
     board = StatusBoard("pi-1")
     assert board.content(agent.state)["degraded"].startswith("no handler can be started (No space left on device)")
     assert board.line(agent.state).startswith("degraded: no handler can be started")
+
+
+def test_field_c1_the_fault_is_forgotten_with_what_waited_for_it(agent: Any, plan: Plan) -> None:
+    fail_to_start(agent, plan)
+    [ask] = [e for e in agent.hears(Tick(), at=agent.deadline) if isinstance(e, Describe)]
+    agent.hears(DescribeFailed(JOB, ask.ticket, "ResourceNotFound"))
+    assert agent.state.device_fault == ""
+    assert StatusBoard("pi-1").content(agent.state)["degraded"] == ""

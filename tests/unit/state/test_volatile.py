@@ -1,6 +1,9 @@
 """Which directories survive a reboot, by the mounts that there are."""
 
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -56,3 +59,16 @@ def test_field_c7_what_cannot_be_read_is_no_reason(tmp_path: Path) -> None:
 
 def test_field_c7_real_memory_is_recognized() -> None:
     assert why_volatile(Path("/dev/shm/state")) == "/dev/shm is a tmpfs"
+
+
+def test_field_c7_an_upper_layer_that_this_user_may_not_look_for_cannot_be_seen(
+    as_nobody: Callable[..., Any],
+) -> None:
+    with tempfile.TemporaryDirectory() as place:  # pytest's own directories are closed to others
+        Path(place).chmod(0o711)
+        (Path(place) / "private").mkdir(mode=0o700)
+        mounts = Path(place) / "mountinfo"
+        mounts.write_text(f"32 22 0:42 / / rw - overlay overlay rw,upperdir={place}/private/upper\n")
+        mounts.chmod(0o644)
+        with as_nobody():
+            assert "cannot be seen" in why_volatile(Path("/"), mounts)
