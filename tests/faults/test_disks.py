@@ -98,6 +98,36 @@ async def test_d1_a_disk_that_fills_up_while_a_job_runs_costs_no_truth(rig: Rig)
         await rig.ends("job-3", "SUCCEEDED")
 
 
+async def test_d1_field_c1_without_inodes_nothing_fails_and_all_is_done_once_there_are_some(rig: Rig) -> None:
+    """D1, L, O: what is claimed waits, the next job is not claimed, and `status` says why."""
+    with mounted(rig, "-t", "tmpfs", "-o", "mode=700,size=16m,nr_inodes=80", "tmpfs") as state:
+        agent = await rig.start()
+        rig.create("job-0", "note")
+        await agent.says("settled", execution="job-0")
+        taken = take_inodes(state / "jobs")
+        for job in ("job-1", "job-2"):
+            rig.create(job, "note")
+        said = await agent.says("cannot start handlers, trying again", within_s=30)
+        assert "No space left on device" in said["why"]
+        assert (rig.status("job-1"), rig.status("job-2")) == ("IN_PROGRESS", "QUEUED")
+        for path in taken:
+            path.unlink()
+        for job in ("job-1", "job-2"):
+            await rig.ends(job, "SUCCEEDED")
+        await stopped(agent)
+
+
+def take_inodes(directory: Path) -> list[Path]:
+    """Make files until no more can be made."""
+    taken: list[Path] = []
+    with contextlib.suppress(OSError):
+        while True:
+            path = directory.parent / f"taken-{len(taken)}"
+            path.touch()
+            taken.append(path)
+    return taken
+
+
 def is_over(pi: Rig) -> bool:
     return pi.status("job-1") in {"SUCCEEDED", "FAILED"}
 

@@ -183,3 +183,24 @@ async def test_n5_every_refusal_of_the_list_and_none_at_all(rig: Rig) -> None:
         rig.create(kind, "note")
         await rig.ends(kind, "SUCCEEDED")
         rig.sim.faults.clear(number)
+
+
+@pytest.mark.parametrize("skip", [0, 1], ids=["claim", "after"])
+async def test_n5_field_b1_a_service_that_refuses_whatever_is_reported_is_asked_six_times_in_ten_seconds(
+    busy: Rig, skip: int
+) -> None:
+    """N5, B: the claim, or all updates after it, with each code, for as long as the agent lives."""
+    for code in CODES:
+        busy.sim.faults.add(Reject(code=code, operation="UpdateJobExecution", job=code, skip=skip))
+    await busy.start()
+    for code in CODES:
+        busy.create(code, "quiet")
+    prefixes = {code: f"$aws/things/{busy.thing}/jobs/{code}/" for code in CODES}
+
+    def asked(code: str) -> int:
+        return sum(topic.startswith(prefixes[code]) for topic, _ in busy.sim.received)
+
+    most = 6 + 3 * skip  # a description and a claim that is taken, and another description, come before
+    with pytest.raises(TimeoutError):
+        await busy.sim.wait_until(lambda: any(asked(code) > most for code in CODES), within_s=10)
+    assert all(asked(code) for code in CODES)
