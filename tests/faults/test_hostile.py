@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from agents import AgentProcess
 from rig import Rig, alive
 
 # How each program ends: its script, the status, and a word of what the service is told.
@@ -43,9 +44,7 @@ async def test_h1_h2_h3_h4_h5_hostile_handlers_end_as_what_they_are_and_leave_no
         rig.device.sections[f"handler.{name}"]["grace_s"] = 0.3
     rig.device.sections["agent"]["max_concurrent"] = 4
     agent = await rig.start()
-    rig.create("before", "note")
-    await agent.says("settled", execution="before")
-    descriptors = open_descriptors(agent.process.pid)
+    descriptors = await descriptors_beside(rig, agent, "before")
     for name in HOSTILE:
         rig.create(name, name)
     for name, (_, status, word) in HOSTILE.items():
@@ -53,8 +52,18 @@ async def test_h1_h2_h3_h4_h5_hostile_handlers_end_as_what_they_are_and_leave_no
         details = rig.details(name)
         assert word in " ".join([details["result"], details.get("reason", "")]), (name, details)
         await agent.says("settled", execution=name)
-    assert open_descriptors(agent.process.pid) <= descriptors
     assert not living(rig)
+    assert await descriptors_beside(rig, agent, "after") <= descriptors
+
+
+async def descriptors_beside(rig: Rig, agent: AgentProcess, job: str) -> int:
+    """Return how many descriptors the agent has open while one job runs: all that came before is removed by then."""
+    rig.create(job, "gated")
+    await rig.hears(f"{job} begun")
+    found = open_descriptors(agent.process.pid)
+    rig.open_gate(job)
+    await agent.says("settled", execution=job)
+    return found
 
 
 async def test_h5_death_by_every_signal_is_told_as_such(
