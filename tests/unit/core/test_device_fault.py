@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tests.support.playbook import ATTEMPT, IN_PROGRESS, JOB, OTHER, claim, described
+from tests.support.playbook import ATTEMPT, IN_PROGRESS, JOB, OTHER, SUCCEEDED, claim, described
 
 from iot_jobs_agent.core.effects import Describe, StartAttempt
 from iot_jobs_agent.core.events import (
@@ -10,13 +10,14 @@ from iot_jobs_agent.core.events import (
     AttemptStarted,
     Described,
     DescribeFailed,
+    JournalOpened,
     Notified,
     Tick,
     UpdateAccepted,
 )
-from iot_jobs_agent.core.job import Plan
+from iot_jobs_agent.core.job import Outcome, Plan
 from iot_jobs_agent.core.running import DEVICE_FAULT_S
-from iot_jobs_agent.core.state import Claiming, Running, Settings, State
+from iot_jobs_agent.core.state import Claiming, Execution, Reporting, Running, Settings, State
 from iot_jobs_agent.state.status import StatusBoard
 
 
@@ -87,3 +88,13 @@ def test_field_c1_the_fault_is_forgotten_with_what_waited_for_it(agent: Any, pla
     agent.hears(DescribeFailed(JOB, ask.ticket, "ResourceNotFound"))
     assert agent.state.device_fault == ""
     assert StatusBoard("pi-1").content(agent.state)["degraded"] == ""
+
+
+def test_field_c1_an_execution_that_is_being_reported_does_not_wait_for_the_device(agent: Any, plan: Plan) -> None:
+    agent.state = State(Settings(max_concurrent=4), is_journal_usable=True, agent_id="me")
+    agent.hears(JournalOpened("me", (Execution(OTHER, Reporting(Outcome(SUCCEEDED)), "greet"),)))
+    fail_to_start(agent, plan)
+    [ask] = [e for e in agent.hears(Tick(), at=agent.deadline) if isinstance(e, Describe) and e.execution == JOB]
+    agent.hears(DescribeFailed(JOB, ask.ticket, "ResourceNotFound"))
+    assert list(agent.state.executions) == [OTHER]
+    assert agent.state.device_fault == ""

@@ -215,3 +215,18 @@ class TestAServiceThatWasRestoredFromABackup:
         agent.hears(UpdateAccepted(JOB, told.ticket))
         [report] = [e for e in agent.hears(AttemptEnded(ATTEMPT, WELL)) if isinstance(e, Update)]
         assert report.status is SUCCEEDED
+
+    def test_field_b5_a_claim_in_doubt_of_what_has_ended_here_is_told_its_outcome(self, agent: Any, plan: Plan) -> None:
+        claiming = Execution(JOB, Claiming(plan.without_secrets), "greet", queued_at=QUEUED_AT)
+        agent.hears(JournalOpened("me", (claiming,), {JOB: Settled(Outcome(SUCCEEDED), QUEUED_AT)}))
+        [ask, *_] = agent.hears(Connected())
+        [told] = agent.hears(Described(JOB, ask.ticket, IN_PROGRESS, 2, "me", plan, "greet", queued_at=QUEUED_AT))
+        assert (told.status, told.expected_version) == (SUCCEEDED, 0)
+
+    def test_field_b5_a_description_of_an_earlier_execution_of_the_id_is_outdated(self, agent: Any, plan: Plan) -> None:
+        preparing = Execution(JOB, Preparing(Work(plan, number=2)), "greet", queued_at=QUEUED_AT)
+        agent.hears(JournalOpened("me", (preparing,)))
+        agent.hears(Connected())
+        agent.hears(Described(JOB, agent.phase().ticket, SUCCEEDED, 3, "me", plan, "greet", queued_at=QUEUED_AT - 9))
+        assert isinstance(agent.phase(), Preparing)
+        assert agent.state.back_offs[JOB].contradictions == 1
