@@ -25,7 +25,8 @@ class MalformedMessageError(AgentError):
     """The service, or somebody in its name, sent something that its documentation rules out. We ignore the message."""
 
 
-LARGEST_BYTES = 128 * 1024  # AWS IoT Core message broker limits, "Message payload size"
+# AWS IoT Core message broker limits, "Message payload size", and what surrounds a document that is as large as that.
+LARGEST_BYTES = 132 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +113,7 @@ def parse_object(payload: bytes) -> Json:
             than any message of AWS IoT.
     """
     if len(payload) > LARGEST_BYTES:
-        raise MalformedMessageError(f"larger than {LARGEST_BYTES // 1024} KiB, the most that AWS IoT sends")
+        raise MalformedMessageError(f"larger than {LARGEST_BYTES // 1024} KiB, which is more than AWS IoT sends")
     try:
         value = json.loads(payload or b"{}", parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:

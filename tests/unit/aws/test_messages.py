@@ -184,7 +184,7 @@ class TestAnswers:
         largest = b'{"a": "' + b"x" * (messages.LARGEST_BYTES - 9) + b'"}'
         assert len(largest) == messages.LARGEST_BYTES
         assert messages.parse_object(largest)
-        with pytest.raises(messages.MalformedMessageError, match="larger than 128 KiB"):
+        with pytest.raises(messages.MalformedMessageError, match="larger than 132 KiB"):
             messages.parse_object(largest + b" ")
 
     def test_a_description_is_taken_as_far_as_it_goes(self) -> None:

@@ -38,9 +38,11 @@ class Terminal:
         self.fd, other = pty.openpty()
         fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack("HHHH", 24, COLUMNS, 0, 0))
         environment = {key: value for key, value in os.environ.items() if key not in {"COLUMNS", "LINES"}}
+        ignored = signal.signal(signal.SIGINT, signal.default_int_handler)  # a caller in the background ignores it
         self.process = subprocess.Popen(
             [sys.executable, "-m", "iot_jobs_agent", *words], stdin=other, stdout=other, stderr=other, env=environment
         )
+        signal.signal(signal.SIGINT, ignored)
         os.close(other)
         self.shown = ""
 
