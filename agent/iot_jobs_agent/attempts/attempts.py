@@ -112,10 +112,9 @@ class Attempts:
         directory = self._attempts / attempt.directory_name
         if not PLAIN_NAME.fullmatch(attempt.execution.directory_name):
             return self._cannot_start(attempt, "its job id is not one that AWS IoT allows")
-        is_leaving = (
-            self._leaving[attempt.execution.directory_name] > 0
-        )  # an earlier one of this id, whose end is known
-        if attempt in self._watches or (not is_leaving and self._find(attempt)):  # forgotten, but it may have run
+        # What is being put away is of an earlier execution with this id. Otherwise, what is there has run already.
+        is_another = self._leaving[attempt.execution.directory_name] > 0
+        if attempt in self._watches or (not is_another and self._find(attempt)):
             return None
         limits_s = max(step.timeout_s, step.max_timeout_s), step.grace_s
         watch = self._watches[attempt] = Watch(attempt, directory, limits_s)
@@ -172,7 +171,12 @@ class Attempts:
             return
         self._drop(self._jobs / name)
         self._leaving[name] += 1
-        self._in_thread(partial(self._put_away, name), lambda _: self._leaving.subtract([name]))
+        self._in_thread(partial(self._put_away, name), partial(self._on_put_away, name))
+
+    def _on_put_away(self, name: str, future: "asyncio.Future[None]") -> None:
+        self._leaving -= Counter([name])  # unlike `subtract`, this leaves no zeros behind
+        if (error := future.exception()) is not None:
+            LOG.warning("cannot be put away", execution=name, why=str(error))
 
     def _put_away(self, name: str) -> None:
         """Keep the results and output of an execution's attempts, and delete the rest. Runs in the thread."""
@@ -219,7 +223,7 @@ class Attempts:
             self._loop.call_later(LOOK_AGAIN_S, self._inspect, watch)
             return
         name = watch.attempt.directory_name
-        LOG.error("an attempt's lock is held, but not by its supervisor: taken for lost", attempt=name)
+        LOG.error("an attempt's lock is held, but not by its shim: taken for lost", attempt=name)
         self._finish(watch, None)
 
     def _launch(self, watch: Watch, step: Step, facts: Facts) -> int:
@@ -320,7 +324,15 @@ class Attempts:
         with contextlib.suppress(ChildProcessError):  # a shim that an earlier agent started is not our child
             _, watch.status = os.waitpid(watch.pid, 0)
         self._shims.discard(watch.pid)
-        self._finish(watch, attempt_directory.lock(watch.directory))
+        self._lock_and_finish(watch)
+
+    def _lock_and_finish(self, watch: Watch) -> None:
+        try:
+            lock = attempt_directory.lock(watch.directory)
+        except OSError:  # no descriptor is free
+            self._loop.call_later(LOOK_AGAIN_S, self._lock_and_finish, watch)
+        else:
+            self._finish(watch, lock)
 
     def _finish(self, watch: Watch, lock: int | None) -> None:
         """Post the end of an attempt that no shim supervises any more. `lock` keeps a late shim from starting it.
@@ -331,6 +343,9 @@ class Attempts:
         result = attempt_directory.read_result(watch.directory) if not watch.status else None
         if result is not None and watch.status == 0:
             self._end(watch, lock, result)
+        elif watch.status == 0 and watch.looks < LOOKS:  # there is one; perhaps no descriptor is free to read it
+            watch.looks += 1
+            self._loop.call_later(LOOK_AGAIN_S, self._finish, watch, lock)
         else:
             self._in_thread(partial(self._sweep, watch, result), partial(self._on_swept, watch, lock))
 
@@ -346,6 +361,9 @@ class Attempts:
         return attempt_directory.lost_result(watch.directory, reason, leftovers_killed, leftovers_alive)
 
     def _on_swept(self, watch: Watch, lock: int | None, future: "asyncio.Future[AttemptResult]") -> None:
+        if isinstance(future.exception(), OSError):  # /proc cannot be read now
+            self._loop.call_later(LOOK_AGAIN_S, self._finish, watch, lock)
+            return
         self._end(watch, lock, future.result())
 
     def _end(self, watch: Watch, lock: int | None, result: AttemptResult) -> None:

@@ -28,7 +28,7 @@ from iot_jobs_agent.catalog.sources import (
     names_in,
     python_source,
 )
-from iot_jobs_agent.config.spelling import advice
+from iot_jobs_agent.config.spelling import advice, nearest
 from iot_jobs_agent.config.values import Config
 from iot_jobs_agent.device import device_facts
 from iot_jobs_agent.documents.enabled_handler import DocumentRule, EnabledHandler, Rules
@@ -159,11 +159,9 @@ class Catalog:
 def _file_problem(key: str, file: Path) -> str:
     if file.exists():
         return trust_problem(file, exempt=installation())
-    from difflib import get_close_matches  # noqa: PLC0415 - 0.2 MB that only a misspelt name needs
-
-    close = get_close_matches(file.name, _names_beside(file), n=1)
-    advice = f"did you mean {file.with_name(close[0])}" if close else f"correct or remove it in {key}"
-    return f"{file} does not exist; {advice}"
+    close = nearest(file.name, _names_beside(file))
+    what = f"did you mean {file.with_name(close)}" if close else f"correct or remove it in {key}"
+    return f"{file} does not exist; {what}"
 
 
 def _names_beside(file: Path) -> list[str]:

@@ -67,7 +67,7 @@ def reason_of(error: OSError, program: str) -> str:
 
 
 def give_up_protection() -> None:
-    """Let the kernel kill this process rather than the agent or the supervisor when memory runs out.
+    """Let the kernel kill this process rather than the agent or the shim when memory runs out.
 
     Everybody may raise their own score (proc(5), "oom_score_adj"). The unit lowers those of the other two.
     """

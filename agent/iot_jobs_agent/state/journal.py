@@ -114,7 +114,7 @@ class Journal:
 
     def _identities(self) -> list[tuple[int, int]]:
         """Return device and inode of the journal and its write-ahead log. Raises OSError."""
-        found = [path.stat() for path in (self.path, self.path.with_name(f"{FILE_NAME}-wal"))]
+        found = [path.stat() for path in (self.path, self._companions[0])]
         return [(each.st_dev, each.st_ino) for each in found]
 
     def write(self, effects: Sequence[JournalEffect]) -> None:

@@ -1,9 +1,12 @@
 """What the device lacks, or what somebody did to the agent's own files, is not told as a failure of the job."""
 
+import asyncio
 import contextlib
 import errno
 import fcntl
+import gc
 import os
+import resource
 import shutil
 import threading
 from collections.abc import Callable
@@ -139,6 +142,35 @@ async def test_field_d2_a_new_execution_of_an_id_is_not_told_the_end_of_the_one_
     story.start("exit 3")
     go.set()
     assert (await story.ended()).code == 3
+
+
+async def test_field_c1_an_end_is_told_once_there_are_descriptors_again(story: "Story") -> None:
+    story.start('mkfifo go; echo \'{"message": "up"}\' >&3; read word < go; exit 3')
+    await story.said("up")
+    story.go()
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    loop = asyncio.get_running_loop()
+    lowest = os.dup(0)
+    os.close(lowest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, limits[1]))
+    loop.call_later(0.5, resource.setrlimit, resource.RLIMIT_NOFILE, limits)
+    assert (await story.ended()).code == 3
+
+
+async def test_field_c1_what_cannot_be_put_away_ends_no_agent(story: "Story") -> None:
+    """As the daemon does, which ends on what nobody has expected."""
+    surprises: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: surprises.append(context))
+    assert (await story.run("exit 0")).code == 0
+    shutil.rmtree(story.state / "trash")
+    (story.state / "results").touch()
+    story.attempts.forget(ATTEMPT.execution)
+    other = AttemptId(ExecutionId("", "job-2", 1), 0, 1)
+    story.start("exit 0", attempt=other)  # after that, in the same thread
+    await story.ended(other)
+    gc.collect()
+    assert surprises == []
+    assert not story.attempts._leaving
 
 
 @pytest.mark.parametrize("kind", ["a file", "a dangling link"])
