@@ -8,6 +8,9 @@ import gc
 import os
 import resource
 import shutil
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -23,6 +26,7 @@ from iot_jobs_agent.attempts.launchers import plain
 from iot_jobs_agent.core.events import AttemptEnded, AttemptNeverStarted
 from iot_jobs_agent.core.job import AttemptId, Ending, ExecutionId, StartReason
 from iot_jobs_agent.core.outcome import ending_in_words
+from iot_jobs_agent.shim.processes import PR_SET_CHILD_SUBREAPER, prctl
 
 if TYPE_CHECKING:
     from conftest import Story
@@ -214,16 +218,45 @@ async def test_field_d2_a_supervisor_that_was_killed_has_no_result(story: "Story
     assert not story.alive()
 
 
-async def test_field_d2_a_result_beside_living_processes_is_not_believed_after_a_restart(
-    new_story: "Callable[..., Story]",
-) -> None:
-    first = new_story()
-    first.start("mkfifo go; " + FORGED + "read word < go; kill -9 $PPID; sleep 1000")
+def launch_for_another(directory: Path) -> int:
+    """Start the shim as an earlier agent has: when that is gone, the shim belongs to init, which sees how it ends."""
+    program = "import sys; from pathlib import Path; from iot_jobs_agent.attempts.launchers import plain; "
+    prctl(PR_SET_CHILD_SUBREAPER, 0)
+    try:
+        command = [sys.executable, "-c", f"{program}print(plain(Path(sys.argv[1])))", str(directory)]
+        return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    finally:
+        prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+
+async def adopted(new_story: "Callable[..., Story]", script: str) -> "Story":
+    """Start a handler that waits, and let another agent find it."""
+    first = new_story(launch_for_another)
+    first.start(f'mkfifo go; {script} echo \'{{"message": "up"}}\' >&3; read word < go; exit 0')
     await first.said("up")
+    pid = first.pid_of_shim()
+    assert int(Path(f"/proc/{pid}/stat").read_text().split()[3]) != os.getpid()
     first.attempts.close()
     later = new_story()
     later.attempts.reattach([ATTEMPT])
+    await later.started()
+    return later
+
+
+async def test_field_d2_the_result_of_an_adopted_shim_that_leaves_nothing_is_believed(
+    new_story: "Callable[..., Story]",
+) -> None:
+    later = await adopted(new_story, "")
     later.go()
+    result = await later.ended()
+    assert (result.ending, result.code) == (Ending.EXITED, 0)
+
+
+async def test_field_d2_a_result_beside_living_processes_is_not_believed_after_a_restart(
+    new_story: "Callable[..., Story]",
+) -> None:
+    later = await adopted(new_story, FORGED)
+    os.kill(later.pid_of_shim(), signal.SIGKILL)
     result = await later.ended()
     assert result.ending is Ending.LOST
     assert result.leftovers_killed
