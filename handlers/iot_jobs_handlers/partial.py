@@ -130,15 +130,17 @@ class Partial:
 def drop_old(directory: int, current: str, limit_bytes: int) -> None:
     """Remove the oldest partial files of other targets until the rest has at most `limit_bytes`.
 
-    They are what failed downloads have left, for a later job that asks for the same file. One that is in use stays.
+    They are what failed downloads have left, for a later job that asks for the same file. One that is in use stays, and
+    so does a file without our note beside it, because it only looks like one of ours.
     """
-    found = []
     with os.scandir(directory) as entries:
-        for each in entries:
-            if NAME.fullmatch(each.name) and each.name != current and each.is_file(follow_symlinks=False):
-                with contextlib.suppress(FileNotFoundError):
-                    status = each.stat(follow_symlinks=False)
-                    found.append((status.st_mtime, each.name, status.st_size))
+        files = {each.name: each for each in entries if each.is_file(follow_symlinks=False)}
+    found = []
+    for name, each in files.items():
+        if NAME.fullmatch(name) and name != current and f"{name}.json" in files:
+            with contextlib.suppress(FileNotFoundError):
+                status = each.stat(follow_symlinks=False)
+                found.append((status.st_mtime, name, status.st_size))
     kept_bytes = 0
     for _, name, size_bytes in sorted(found, reverse=True):
         kept_bytes += size_bytes

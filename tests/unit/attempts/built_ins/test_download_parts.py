@@ -68,8 +68,11 @@ def test_field_d1_partial_files_of_others_are_kept_up_to_the_limit(download: Dow
         part.with_name(f"{part.name}.json").write_text("{}")
         os.utime(part, (number, number))
     (root / ".mine.part").write_bytes(bytes(2_000_000))
+    (root / ".mine.00000009.part").write_bytes(bytes(2_000_000))
+    os.utime(root / ".mine.00000009.part", (0, 0))
     assert download(max_mb=1).word == "succeeded"
     assert sorted(each.name for each in root.iterdir()) == [
+        ".mine.00000009.part",
         ".mine.part",
         *(f".old-{number}.{number:08x}.part{end}" for number in (2, 3) for end in ("", ".json")),
         "file",
@@ -79,6 +82,7 @@ def test_field_d1_partial_files_of_others_are_kept_up_to_the_limit(download: Dow
 def test_field_d1_a_partial_file_in_use_stays(tmp_path: Path) -> None:
     part = tmp_path / ".used.00000000.part"
     part.write_bytes(bytes(1000))
+    part.with_name(f"{part.name}.json").write_text("{}")
     directory = os.open(tmp_path, os.O_RDONLY)
     with part.open("rb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
