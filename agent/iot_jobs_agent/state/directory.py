@@ -8,7 +8,7 @@ import re
 import secrets
 import select
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -195,15 +195,33 @@ def _open_lock(directory: Path) -> int:
     with contextlib.suppress(OSError):
         return os.open(path, flags, 0o600)
     try:
-        found = path.lstat()
-        if stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid():
-            path.chmod(0o600)
-        else:
-            path.rename(path.with_name(f"{LOCK}.damaged-{secrets.token_hex(4)}"))
-        return os.open(path, flags, 0o600)
+        with _held(directory):  # or two agents that start at once could each move the other's good lock aside
+            return _open_repaired(path, flags)
     except OSError as error:
         with contextlib.suppress(OSError):  # a read-only disk; read access is enough for a lock
             return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         raise StateDirectoryError(
             f"{path} cannot be opened ({error.strerror}): let the agent's user own {directory}"
         ) from None
+
+
+def _open_repaired(path: Path, flags: int) -> int:
+    with contextlib.suppress(OSError):  # somebody has repaired it meanwhile
+        return os.open(path, flags, 0o600)
+    found = path.lstat()
+    if stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid():
+        path.chmod(0o600)
+    else:
+        path.rename(path.with_name(f"{LOCK}.damaged-{secrets.token_hex(4)}"))
+    return os.open(path, flags, 0o600)
+
+
+@contextlib.contextmanager
+def _held(directory: Path) -> Iterator[None]:
+    """Hold a lock on the directory itself, which nobody can replace. Raises OSError."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

@@ -67,6 +67,26 @@ def test_a_lock_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
         state_directory.lock(tmp_path / "not-there")
 
 
+def test_field_c3_two_agents_that_find_a_broken_lock_at_once_do_not_both_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second one has seen the broken lock, and comes to repair it when the first one holds the new one."""
+    (tmp_path / state_directory.LOCK).mkdir()
+    first: list[int] = []
+    held = state_directory._held
+
+    def late(directory: Path) -> Any:
+        if not first:
+            first.append(-1)
+            first[0] = state_directory.lock(tmp_path)
+        return held(directory)
+
+    monkeypatch.setattr(state_directory, "_held", late)
+    with pytest.raises(StateDirectoryError, match="another agent runs"):
+        state_directory.lock(tmp_path)
+    state_directory.unlock(first[0])
+
+
 @pytest.mark.parametrize("make", [Path.mkdir, lambda path: path.symlink_to("/dev/zero")])
 def test_field_c3_what_can_be_no_lock_is_moved_aside(tmp_path: Path, make: Callable[[Path], None]) -> None:
     make(tmp_path / state_directory.LOCK)
