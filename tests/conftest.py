@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
-# A machine that is busy is not a failure, and what an example takes says nothing about the next one. A test whose data
-# are large on purpose suppresses the health check for that by itself, with its reason.
-hypothesis.settings.register_profile("project", deadline=None)
+# A machine that is busy is not a failure: neither what an example takes nor what making it takes is judged. A test
+# whose data are large on purpose suppresses the health check for that by itself, with its reason. All of it is said,
+# since what is not said comes from Hypothesis's own profile, which is another where the variable CI is set.
+hypothesis.settings.register_profile("project", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("project")
 
 
