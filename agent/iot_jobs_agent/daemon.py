@@ -20,6 +20,7 @@ from iot_jobs_agent.aws.connection import Connection
 from iot_jobs_agent.catalog.catalog import Catalog
 from iot_jobs_agent.certificate import expires_at
 from iot_jobs_agent.config.values import Config
+from iot_jobs_agent.core.claimant import Claimant
 from iot_jobs_agent.core.decide import decide, is_idle, next_deadline, untaken
 from iot_jobs_agent.core.effects import (
     JOURNAL,
@@ -166,7 +167,7 @@ class Daemon:
         ready = False
         while True:
             try:
-                agent_id, recovered = await self._loop.run_in_executor(self._journal.thread, self._open_state)
+                claimant, recovered = await self._loop.run_in_executor(self._journal.thread, self._open_state)
                 self._attempts.open()
             except (JournalError, StateDirectoryError, OSError) as error:
                 self._board.degraded = f"{error}; nothing is claimed until it can be used"
@@ -182,26 +183,31 @@ class Daemon:
         self._board.degraded = ""
         if not ready:
             self._notifier.ready(self._board.line(self._state))
-        await self._recover(agent_id, recovered)
+        await self._recover(claimant, recovered)
 
-    def _open_state(self) -> tuple[str, Recovered]:
+    def _open_state(self) -> tuple[Claimant, Recovered]:
         """Open the journal, on its thread. Set a damaged one aside: its executions will be FAILED, never run again."""
         agent_id = state_directory.agent_id(self._directory)
         self._attempts.prepare()
+        recovered = self._open_or_set_aside()
+        lost = state_directory.lost_journals(self._directory, recovered.journal_id)
+        return Claimant(agent_id, recovered.journal_id, lost), recovered
+
+    def _open_or_set_aside(self) -> Recovered:
         try:
-            return agent_id, self._journal.open()
+            return self._journal.open()
         except JournalDamagedError as error:
             aside = self._journal.set_aside()
             self._log.error("journal damaged, set aside", why=str(error), file=str(aside))
-            return agent_id, self._journal.open()
+            return self._journal.open()
 
-    async def _recover(self, agent_id: str, recovered: Recovered) -> None:
+    async def _recover(self, claimant: Claimant, recovered: Recovered) -> None:
         """Tell the core what was under way, and find the attempts again. First end those that the journal has lost."""
         known = {execution.id for execution in recovered.executions}
         for other in await self._attempts.abandon_others(known):
             self._log.warning("stopped an attempt that the journal does not know", execution=str(other.execution))
         self._look_for_pause()
-        self._inbox.put_nowait(JournalOpened(agent_id, recovered.executions, recovered.settled))
+        self._inbox.put_nowait(JournalOpened(claimant, recovered.executions, recovered.settled))
         attempts = [a for e in recovered.executions if (a := e.attempt) is not None]
         for never_started in self._attempts.reattach(attempts):
             self._inbox.put_nowait(AttemptNeverStarted(never_started))

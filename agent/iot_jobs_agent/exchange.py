@@ -83,7 +83,7 @@ class Exchange:
                 effect.ticket,
                 found.status,
                 found.version,
-                found.agent_id,
+                found.claimed_by,
                 verdict,
                 operation,
                 time.time(),

@@ -76,7 +76,7 @@ async def lives(pi: Rig, state: Path, name: str, content: bytes | None) -> None:
         (pi.device.state / LOG).unlink()
     pi.create("job-1", "note")
     data = boto3_client("iot-jobs-data", pi.sim.http_url)  # what the service knew when the power went
-    details = {"agent": (state / "agent-id").read_text().strip()}
+    details = {"agent": ".".join((state / name).read_text().strip() for name in ("agent-id", "journal-ids"))}
     claim = {"jobId": "job-1", "thingName": pi.thing, "status": "IN_PROGRESS", "statusDetails": details}
     await asyncio.to_thread(data.update_job_execution, **claim)
     data.close()

@@ -17,7 +17,15 @@ READY_S = 5.0
 LESS = "-dac_override,-dac_read_search,-fowner,-chown"
 ORDINARY = ("setpriv", f"--bounding-set={LESS}", sys.executable, "-m", "iot_jobs_agent")
 NAMES = (
-    *("agent-id", "agent.lock", "journal.sqlite", "journal.sqlite-wal", "journal.sqlite-shm", "manifests.json"),
+    *(
+        "agent-id",
+        "journal-ids",
+        "agent.lock",
+        "journal.sqlite",
+        "journal.sqlite-wal",
+        "journal.sqlite-shm",
+        "manifests.json",
+    ),
     *("status.json", "wake", "paused", "attempts", "jobs", "results", "trash"),
 )
 HUGE_BYTES = 4 << 30  # sparse

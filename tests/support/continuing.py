@@ -3,6 +3,8 @@
 from dataclasses import replace
 from typing import Any
 
+from tests.support.playbook import ME
+
 from iot_jobs_agent.core.events import (
     AttemptStarted,
     Connected,
@@ -49,14 +51,14 @@ def number(attempt: int, step: int = 0, execution: ExecutionId = JOB) -> Attempt
     return AttemptId(execution, step, attempt)
 
 
-def described(agent: Any, status: str, verdict: Any, execution: ExecutionId = JOB, agent_id: str = "me") -> list[Any]:
+def described(agent: Any, status: str, verdict: Any, execution: ExecutionId = JOB, claimed_by: str = "me") -> list[Any]:
     """Answer the request in flight for `execution`."""
     [ticket] = {
         t
         for t in range(agent.state.last_ticket + 1)
         if (e := agent.state.executions.get(execution)) is not None and t and in_flight(e, t)
     }
-    effects: list[Any] = agent.hears(Described(execution, ticket, S(status), 1, agent_id, verdict, "greet"))
+    effects: list[Any] = agent.hears(Described(execution, ticket, S(status), 1, claimed_by, verdict, "greet"))
     return effects
 
 
@@ -88,5 +90,5 @@ def restarted(agent: Any, boot_id: str = "boot-1") -> Any:
     """Another process, with the journal of this one; the handlers of an old boot are gone."""
     kept = tuple(d for e in agent.state.executions.values() if (d := e.durable) is not None)
     agent.state = State(replace(agent.state.settings, boot_id=boot_id))
-    agent.hears(JournalOpened("me", kept))
+    agent.hears(JournalOpened(ME, kept))
     return agent

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+from iot_jobs_agent.core.claimant import Claimant
 from iot_jobs_agent.core.effects import (
     Describe,
     Fetch,
@@ -39,6 +40,7 @@ from iot_jobs_agent.core.state import (
     Work,
 )
 
+ME = Claimant("me")
 JOB = ExecutionId("", "job-1", 1)
 ATTEMPT = AttemptId(JOB, 0, 1)
 QUEUED, IN_PROGRESS = ExecutionStatus.QUEUED, ExecutionStatus.IN_PROGRESS
@@ -52,9 +54,9 @@ TWO_STEPS = Plan((Step("one", "greet", StepKind.COMMAND, ignore_failure=True), S
 
 
 def described(
-    agent: Any, status: ExecutionStatus, verdict: Plan | Refusal, agent_id: str = "", **more: Any
+    agent: Any, status: ExecutionStatus, verdict: Plan | Refusal, claimed_by: str = "", **more: Any
 ) -> Described:
-    return Described(JOB, agent.ticket, status, 1, agent_id, verdict, "greet", **more)
+    return Described(JOB, agent.ticket, status, 1, claimed_by, verdict, "greet", **more)
 
 
 def connect(agent: Any) -> None:
@@ -92,22 +94,20 @@ def two_steps(**more: Any) -> Plan:
     )
 
 
-def ours(agent: Any, status: ExecutionStatus, verdict: Plan | Refusal, agent_id: str = "me") -> Described:
-    return Described(JOB, agent.ticket, status, 1, agent_id, verdict, "greet")
+def ours(agent: Any, status: ExecutionStatus, verdict: Plan | Refusal, claimed_by: str = ME.mark) -> Described:
+    return Described(JOB, agent.ticket, status, 1, claimed_by, verdict, "greet")
 
 
 def run_recovered(agent: Any, plan: Plan, execution: ExecutionId = JOB, **settings: Any) -> None:
     """Start with a journal that knows a running attempt, and be connected."""
     agent.state = replace(agent.state, settings=Settings(**settings))
-    agent.hears(JournalOpened("me", (Execution(execution, Running(Work(plan.without_secrets)), "greet"),)))
+    agent.hears(JournalOpened(ME, (Execution(execution, Running(Work(plan.without_secrets)), "greet"),)))
     still_ours(agent, agent.hears(Connected()), execution, plan)
     agent.hears(AttemptStarted(AttemptId(execution, 0, 1)))
 
 
 def report_recovered(agent: Any, outcome: Outcome | None = None) -> None:
-    agent.hears(
-        JournalOpened("me", (Execution(JOB, Reporting(outcome or Outcome(ExecutionStatus.SUCCEEDED)), "greet"),))
-    )
+    agent.hears(JournalOpened(ME, (Execution(JOB, Reporting(outcome or Outcome(ExecutionStatus.SUCCEEDED)), "greet"),)))
     still_ours(agent, agent.hears(Connected()), JOB, Refusal(""))
 
 

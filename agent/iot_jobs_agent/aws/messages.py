@@ -39,7 +39,7 @@ class ServiceExecution:
     id: ExecutionId
     status: ExecutionStatus
     version: int
-    agent_id: str
+    claimed_by: str
     document: Any = field(repr=False)
     queued_at: int = 0
 
@@ -166,12 +166,12 @@ def parse_execution(message: Json, namespace: str, execution_number: int = 1) ->
     except ValueError:
         raise MalformedMessageError("member status is none of a job execution") from None
     details = execution.get("statusDetails")
-    agent_id = details.get("agent", "") if isinstance(details, dict) else ""
+    claimed_by = details.get("agent", "") if isinstance(details, dict) else ""
     return ServiceExecution(
         id=_id(execution, namespace, execution_number),
         status=status,
         version=_integer(execution, "versionNumber", 0),
-        agent_id=agent_id if isinstance(agent_id, str) else "",
+        claimed_by=claimed_by if isinstance(claimed_by, str) else "",
         queued_at=_epoch_s(execution.get("queuedAt")),
         document=execution.get("jobDocument"),
     )

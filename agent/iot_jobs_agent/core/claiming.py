@@ -27,6 +27,9 @@ from iot_jobs_agent.core.state import (
 STEP_TIMER_SLACK_MINUTES = 15
 STEP_TIMER_LONGEST_MINUTES = 10080
 UNANSWERED_LOOKS = 5  # after this many failures, an execution that we have not claimed yet gives its slot to others
+COPIED = (
+    "it has the same agent-id but another journal: give each agent a state directory of its own, and copy no agent-id"
+)
 REPORTABLE = (ExecutionStatus.SUCCEEDED, ExecutionStatus.FAILED, ExecutionStatus.REJECTED)
 
 
@@ -60,10 +63,12 @@ def on_described_while_judging(state: State, execution: Execution, event: Descri
 
 
 def _on_found_in_progress(state: State, execution: Execution, event: Described) -> Turn:
-    """Report an execution that is IN_PROGRESS with our id but not in our journal; leave another agent's alone."""
-    if event.agent_id != state.agent_id:
-        note = Note(execution.id, "left to another agent", event.agent_id or "it gave no id")
-        return leave_alone(state, execution.id), [note]
+    """Report an execution that is IN_PROGRESS by our claim but not in our journal; leave another agent's alone."""
+    claimant, mark = state.claimant, event.claimed_by
+    if not claimant.is_ours(mark):
+        is_copy = claimant.shares_id(mark)
+        why = COPIED if is_copy else mark or "it gave no id"
+        return leave_alone(state, execution.id), [Note(execution.id, "left to another agent", why, is_problem=is_copy)]
     known = state.settled.get(execution.id)
     if known is not None and (known.is_of(event.queued_at) or not (known.queued_at and event.queued_at)):
         return _report_again(state, execution, known)
@@ -87,7 +92,7 @@ def on_described_while_claiming(
     """Find out what became of a claim in doubt. Remember a closed execution: a stale answer may still call it ours."""
     if event.status.is_terminal:
         return close(state, execution, Outcome(event.status, "the service ended it"), now, jitter=event.jitter)
-    if event.status is ExecutionStatus.IN_PROGRESS and event.agent_id == state.agent_id:
+    if event.status is ExecutionStatus.IN_PROGRESS and state.claimant.is_ours(event.claimed_by):
         known = state.settled.get(execution.id)
         if known is not None and known.is_of(event.queued_at):
             return _report_again(state, execution, known)
@@ -140,7 +145,7 @@ def on_described_while_preparing(
     is_same = execution.is_queued_at(event.queued_at)
     if event.status is ExecutionStatus.QUEUED and (phase.work.is_untouched or not is_same):
         return _on_queued_again(state, execution, phase, event, now)
-    if event.status is ExecutionStatus.IN_PROGRESS and event.agent_id != state.agent_id:
+    if event.status is ExecutionStatus.IN_PROGRESS and not state.claimant.is_ours(event.claimed_by):
         return close(
             state, execution, Outcome(ExecutionStatus.REMOVED, "another agent took it over"), now, jitter=event.jitter
         )

@@ -12,7 +12,7 @@ is done before it is written down, and no rule can forget to write it down.
     Judging    | QUEUED, plan        | Claiming   | Update IN_PROGRESS, expectedVersion, agent id, step timer
     Judging    | QUEUED, refusal     | Reporting  | Update REJECTED, expectedVersion
     Judging    | QUEUED, ended before| Reporting  | the known outcome again, after a claim; see `Execution.queued_at`
-    Judging    | IN_PROGRESS, not us | -          | left alone while listed
+    Judging    | IN_PROGRESS, not us | -          | left alone while listed; said if it is a copy of us
     Judging    | IN_PROGRESS, us     | Reporting  | the known outcome again, or FAILED journal-lost
     Judging    | closed              | -          | Fetch
     Claiming   | accepted            | Preparing  | Describe (a fresh document)
@@ -171,9 +171,9 @@ def _apply(state: State, event: Event, now: float) -> Turn:
             return _on_attempt(state, event, now)
         case Described() | DescribeFailed() | UpdateAccepted() | UpdateFailed():
             return _on_awaited_answer(state, event, now)
-        case JournalOpened(agent_id, executions, settled):
+        case JournalOpened(claimant, executions, settled):
             known = {e.id: continuing.recover(e, state.settings.boot_id, now) for e in executions}
-            opened = replace(state, is_journal_usable=True, agent_id=agent_id, executions=known, settled=settled)
+            opened = replace(state, is_journal_usable=True, claimant=claimant, executions=known, settled=settled)
             return requests.make_due(opened), _stops_to_repeat(executions)
         case RebootFailed():
             return continuing.on_reboot_failed(state, event)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from iot_jobs_agent.core.claimant import Claimant
 from iot_jobs_agent.core.job import AttemptId, AttemptResult, ExecutionId, ExecutionStatus, Plan, Refusal
 from iot_jobs_agent.core.state import Execution, Settled
 
@@ -16,10 +17,10 @@ from iot_jobs_agent.core.state import Execution, Settled
 class JournalOpened:
     """The journal can be used. `executions` are those under way; `settled` holds recent outcomes.
 
-    `agent_id` marks this installation's claims; it is stored beside the journal.
+    `claimant` marks this installation's claims; its parts are stored beside the journal too.
     """
 
-    agent_id: str
+    claimant: Claimant
     executions: tuple[Execution, ...] = ()
     settled: Mapping[ExecutionId, Settled] = field(default_factory=dict)
 
@@ -68,13 +69,13 @@ class FetchFailed:
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """The answer to a `Describe`. `agent_id` is its status detail `agent`; `verdict` is our verdict on the document."""
+    """The answer to a `Describe`. `claimed_by` is its status detail `agent`; `verdict` is ours on the document."""
 
     execution: ExecutionId
     ticket: int
     status: ExecutionStatus
     version: int
-    agent_id: str
+    claimed_by: str
     verdict: Plan | Refusal
     operation: str = ""
     at: float = 0.0

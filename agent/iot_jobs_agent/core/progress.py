@@ -26,7 +26,7 @@ def status_facts(state: State, execution: Execution, phase: Running) -> StatusFa
     """Return the facts about a running step that its status details show."""
     work = phase.work
     return StatusFacts(
-        agent=state.agent_id,
+        agent=state.claimant.mark,
         operation=execution.operation,
         step_name=work.current.name,
         step=work.step,
@@ -91,7 +91,7 @@ def on_probed(state: State, execution: Execution, phase: Underway, event: Descri
     """End the execution if the service has closed it or another agent took it over; otherwise the probe is done."""
     if event.status.is_terminal:
         return end(state, execution, phase, Outcome(event.status, "the service ended it"), now, jitter=event.jitter)
-    if event.status is ExecutionStatus.IN_PROGRESS and event.agent_id not in {"", state.agent_id}:
+    if event.status is ExecutionStatus.IN_PROGRESS and state.claimant.is_another(event.claimed_by):
         outcome = Outcome(ExecutionStatus.REMOVED, "another agent took it over")
         return end(state, execution, phase, outcome, now, jitter=event.jitter)
     updates = replace(phase.updates, probe=None)

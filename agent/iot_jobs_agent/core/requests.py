@@ -144,12 +144,12 @@ def _effect(state: State, execution: Execution, phase: Requesting, ticket: int) 
         case Reporting(needs_claim=True, version=version):
             return _claim(state, execution, ticket, version, STEP_TIMER_SLACK_MINUTES)
         case Reporting(outcome=outcome, details=details, version=version, omits_details=omits_details):
-            facts = StatusFacts(agent=state.agent_id, operation=execution.operation, reason=outcome.reason)
+            facts = StatusFacts(agent=state.claimant.mark, operation=execution.operation, reason=outcome.reason)
             known = None if omits_details else details or status_details(facts)
             return Update(execution.id, ticket, outcome.status, known, expected_version=version)
     assert_never(phase)
 
 
 def _claim(state: State, execution: Execution, ticket: int, version: int, minutes: int) -> Update:
-    details = status_details(StatusFacts(agent=state.agent_id, operation=execution.operation))
+    details = status_details(StatusFacts(agent=state.claimant.mark, operation=execution.operation))
     return Update(execution.id, ticket, ExecutionStatus.IN_PROGRESS, details, version, minutes)

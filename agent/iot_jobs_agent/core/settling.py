@@ -52,7 +52,7 @@ def on_described_while_reporting(
                 state, execution, Outcome(ExecutionStatus.REMOVED, backoff.QUEUED_AGAIN), now, jitter=event.jitter
             )
         return state, []
-    if event.status is ExecutionStatus.IN_PROGRESS and event.agent_id not in {"", state.agent_id}:
+    if event.status is ExecutionStatus.IN_PROGRESS and state.claimant.is_another(event.claimed_by):
         return close(
             state, execution, Outcome(ExecutionStatus.REMOVED, "another agent took it over"), now, jitter=event.jitter
         )

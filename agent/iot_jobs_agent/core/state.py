@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias, assert_never
 
+from iot_jobs_agent.core.claimant import Claimant
 from iot_jobs_agent.core.job import (
     AttemptId,
     ExecutionId,
@@ -346,7 +347,7 @@ class State:
 
     `back_offs` also holds executions that are not tracked now, so that one which comes back goes on waiting.
 
-    `agent_id` marks what this installation claims; it is known once the journal can be used. `is_paused`: somebody
+    `claimant` marks what this installation claims; it is known once the journal can be used. `is_paused`: somebody
     asked the agent to take on nothing new. `device_fault` says why the device cannot start an attempt now, "" if it
     can; until `device_fault_until` (monotonic), no attempt is tried.
     """
@@ -354,7 +355,7 @@ class State:
     settings: Settings
     is_connected: bool = False
     is_journal_usable: bool = False
-    agent_id: str = ""
+    claimant: Claimant = field(default_factory=Claimant)
     is_paused: bool = False
     device_fault: str = ""
     device_fault_until: float = 0.0

@@ -1,4 +1,4 @@
-"""The agent's files beside its journal: the lock that admits one agent, its id, the status file, the pause."""
+"""The agent's files beside its journal: the lock that admits one agent, the ids, the status file, the pause."""
 
 import contextlib
 import fcntl
@@ -8,7 +8,7 @@ import re
 import secrets
 import select
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,10 @@ LOCK = "agent.lock"
 LOCK_TRIES, LOCK_PAUSE_S = 10, 0.05
 AGENT_ID = "agent-id"
 AGENT_ID_FORM = re.compile(r"[a-zA-Z0-9_-]{1,64}")  # anything else is a damaged file
-AGENT_ID_BYTES = 256
+JOURNAL_IDS = "journal-ids"
+JOURNAL_ID_FORM = re.compile(r"[0-9a-f]{8}")
+JOURNAL_IDS_KEPT = 64
+LARGEST_BYTES = 1024  # of the two files of ids
 STATUS = "status.json"
 PAUSED = "paused"
 
@@ -100,23 +103,50 @@ def agent_id(directory: Path) -> str:
         StateDirectoryError: the id cannot be read or written.
     """
     path = directory / AGENT_ID
+    known = "\n".join(_read_line_by_line(path)).strip()
+    if AGENT_ID_FORM.fullmatch(known):
+        return known
+    made = secrets.token_hex(8)
+    _write_durably(path, [made])
+    return made
+
+
+def lost_journals(directory: Path, journal_id: str) -> frozenset[str]:
+    """Return the ids of the journals that were here before this one, whose id is durable when this returns.
+
+    They are stored outside the journals, like the agent's id, and apart from it: who copies that one only, for another
+    agent, gives away no claim.
+
+    Raises:
+        StateDirectoryError: the ids cannot be read or written.
+    """
+    path = directory / JOURNAL_IDS
+    lines = _read_line_by_line(path)
+    known = [line for line in lines if JOURNAL_ID_FORM.fullmatch(line)]
+    if journal_id not in known:
+        known = [*known, journal_id][-JOURNAL_IDS_KEPT:]
+        _write_durably(path, known)
+    return frozenset(known) - {journal_id}
+
+
+def _read_line_by_line(path: Path) -> list[str]:
+    """Return the file's lines, none if it is not there. Raises StateDirectoryError."""
     try:
         with open_regular(path) as file:
-            known = file.read(AGENT_ID_BYTES).decode("ascii", "replace").strip()
+            return file.read(LARGEST_BYTES).decode("ascii", "replace").split("\n")
     except FileNotFoundError:
-        known = ""
+        return []
     except OSError as error:
         raise StateDirectoryError(
             f"{path} cannot be read ({error.strerror}): let the agent's user read it, or move it away"
         ) from None
-    if AGENT_ID_FORM.fullmatch(known):
-        return known
-    made = secrets.token_hex(8)
+
+
+def _write_durably(path: Path, lines: Sequence[str]) -> None:
     try:
-        replace_durably(path, f"{made}\n".encode())
+        replace_durably(path, "".join(f"{line}\n" for line in lines).encode())
     except OSError as error:
         raise StateDirectoryError(f"{path} cannot be written ({error.strerror}): free or repair the disk") from None
-    return made
 
 
 def is_paused(directory: Path) -> bool:

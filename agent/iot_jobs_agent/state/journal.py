@@ -26,6 +26,7 @@ from iot_jobs_agent.state.encoding import decode_phase, encode_phase
 
 FILE_NAME = "journal.sqlite"
 COMPANIONS = ("-wal", "-shm")
+_LAST_ID = 2**31 - 1
 # Primary result codes that are about the contents of the file, not about the disk below it (sqlite.org/rescode.html).
 _DAMAGED = {
     sqlite3.SQLITE_ERROR,  # a table or column is gone
@@ -52,8 +53,9 @@ class HistoryEntry:
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """The contents of the journal when it was opened."""
+    """The contents of the journal when it was opened. `journal_id` is 8 hexadecimal digits, made with the journal."""
 
+    journal_id: str = ""
     executions: tuple[Execution, ...] = ()
     history: tuple[HistoryEntry, ...] = field(default=())
 
@@ -183,6 +185,14 @@ def _prepare(database: sqlite3.Connection, path: Path) -> None:
             database.execute(f"PRAGMA user_version={schema.SCHEMA_VERSION}")
     with _transaction(database):  # to notice a disk that cannot be written now, not at the first job
         database.execute(f"PRAGMA user_version={schema.SCHEMA_VERSION}")
+        if not _id(database):  # a new journal, or one of an earlier version
+            database.execute(f"PRAGMA application_id={1 + secrets.randbelow(_LAST_ID)}")
+
+
+def _id(database: sqlite3.Connection) -> int:
+    """Return the journal's id. It is in the file's header, where no table and no older version minds it."""
+    [(found,)] = database.execute("PRAGMA application_id")
+    return int(found)
 
 
 def _recover(database: sqlite3.Connection) -> Recovered:
@@ -197,7 +207,7 @@ def _recover(database: sqlite3.Connection) -> Recovered:
             raise JournalDamagedError(f"a row of the journal holds {error}") from None
         id_ = ExecutionId(namespace, job_id, number)
         executions.append(Execution(id_, decoded, operation, claimed_at, queued_at))
-    return Recovered(tuple(executions), tuple(_history(database)))
+    return Recovered(f"{_id(database):08x}", tuple(executions), tuple(_history(database)))
 
 
 def _history(database: sqlite3.Connection) -> list[HistoryEntry]:

@@ -202,6 +202,32 @@ async def test_two_agents_share_a_thing_without_touching_each_others_jobs(
     assert lines(device.directory / "ledger-b-run") == [f"b-{n}" for n in (3, 4, 5, 9, 10, 11)]
 
 
+async def test_field_d8_an_agent_with_a_copied_id_leaves_what_the_other_runs(
+    device: Any, start_agent: Any, operator: Any, ledger: Path
+) -> None:
+    go_on = device.directory / "go-on"
+    os.mkfifo(go_on)
+    device.add_handler("waits", f"#!/bin/sh\necho $JOB_ID >> {ledger}\ncat {go_on}\n")
+    first = await start_agent()
+    await operator.create("job-1", {"operation": "waits"})
+    await first.says("claimed")
+    copy = device.directory / "copy"
+    copy.mkdir(mode=0o700)
+    (copy / "agent-id").write_bytes((device.state / "agent-id").read_bytes())
+    device.sections["aws"]["client_id"] = "agent-2"
+    device.sections["agent"]["state_directory"] = str(copy)
+    second = await start_agent()
+    left = await second.says("left to another agent")
+    assert (left["level"], left["execution"]) == ("warning", "job-1")
+    assert "it has the same agent-id but another journal" in left["why"]
+    await operator.create("job-2", {"operation": "run-command", "params": {"command": "echo hi"}})
+    await operator.wait("job-2", "SUCCEEDED")
+    assert (await operator.record("job-1"))["status"] == "IN_PROGRESS"
+    await asyncio.to_thread(go_on.write_text, "now")
+    await operator.wait("job-1", "SUCCEEDED")
+    assert lines(ledger) == ["job-1"]
+
+
 async def test_a_url_that_expired_on_its_way_is_tried_again_with_a_fresh_one(
     device: Any, start_agent: Any, operator: Any, sim: Any
 ) -> None:

@@ -49,7 +49,7 @@ async def test_an_executable_gets_its_params_and_its_outcome_is_in_the_service_r
     assert details["progress"] == "40 % half way"
     assert json.loads(details["details"]) == {"slot": "B"}
     assert details["result"].startswith("exited with code 0")
-    assert details["agent"] == (device.state / "agent-id").read_text().strip()
+    assert details["agent"] == ".".join((device.state / f).read_text().strip() for f in ("agent-id", "journal-ids"))
 
 
 async def test_a_job_that_was_pending_before_the_agent_came_is_run(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from tests.faults.crash.service import Service, result_of
 
+from iot_jobs_agent.core.claimant import Claimant
 from iot_jobs_agent.core.decide import decide, is_idle, next_deadline
 from iot_jobs_agent.core.effects import Effect, Reboot, StartAttempt, StopAttempt, Update
 from iot_jobs_agent.core.events import (
@@ -43,7 +44,7 @@ def aftermath(
     attempts: Iterable[AttemptEvent],
     never_started: Iterable[AttemptId],
     service_text: str,
-    me: str,
+    me: Claimant,
 ) -> Aftermath:
     """Let the core go on from what was recovered, with the service as it was, until nothing more follows."""
     after = _Afterwards(Service.of(service_text), me)
@@ -59,7 +60,7 @@ def aftermath(
 class _Afterwards:
     """A device on virtual time; power is not cut again."""
 
-    def __init__(self, service: Service, me: str) -> None:
+    def __init__(self, service: Service, me: Claimant) -> None:
         self.service, self.me = service, me
         self.events: deque[Event] = deque()
         self.started: set[str] = set()
@@ -106,5 +107,5 @@ class _Afterwards:
                 self._ask(effect)
 
     def _ask(self, effect: Effect) -> None:
-        if (answer := self.service.answered(effect, self.me)) is not None:
+        if (answer := self.service.answered(effect, self.me.mark)) is not None:
             self.events.append(answer)

@@ -11,6 +11,7 @@ from dataclasses import replace
 from tests.faults.crash.service import Job, Service, result_of
 
 from iot_jobs_agent.attempts.attempts import Attempts, Facts
+from iot_jobs_agent.core.claimant import Claimant
 from iot_jobs_agent.core.decide import decide, is_idle, next_deadline
 from iot_jobs_agent.core.effects import (
     JOURNAL,
@@ -147,12 +148,12 @@ class Life:
         journal: Journal,
         recovered: Recovered,
         service: Service,
-        agent_id: str,
+        claimant: Claimant,
         mark: Mark,
         *,
         boot_id: str = BOOT,
     ) -> None:
-        self.journal, self.service, self.agent_id, self.mark = journal, service, agent_id, mark
+        self.journal, self.service, self.claimant, self.mark = journal, service, claimant, mark
         self.inbox: asyncio.Queue[Event] = asyncio.Queue()
         self.attempts: Attempts | Instant = Instant(service, self.inbox.put_nowait)
         self.shadow = Shadow(recovered)
@@ -162,7 +163,7 @@ class Life:
         self.left = [execution.attempt for execution in recovered.executions if execution.attempt is not None]
         self.said_of_service = ""
         self._say_how_the_service_is()
-        for event in (JournalOpened(agent_id, recovered.executions, recovered.settled), Connected()):
+        for event in (JournalOpened(claimant, recovered.executions, recovered.settled), Connected()):
             self._take(event)
 
     async def run(self, *jobs: Job, until: Moment | None = None) -> None:
@@ -227,7 +228,7 @@ class Life:
         self.attempts.start(effect.attempt, step, facts)
 
     def _ask(self, effect: Effect) -> None:
-        answer = self.service.answered(effect, self.agent_id)
+        answer = self.service.answered(effect, self.claimant.mark)
         self._say_how_the_service_is()
         if answer is not None:
             self.inbox.put_nowait(answer)

@@ -27,7 +27,7 @@ def of_schema_1(life: Life) -> None:
     """Let the life have what schema 1 can hold, and its service what belongs to it."""
     for name in ("claiming", "preparing", "running", "stopping", "reporting"):
         nature, status = ("canceled", "CANCELED") if name == "stopping" else ("steps", "IN_PROGRESS")
-        job = Job(name, nature, status, 2, life.agent_id)
+        job = Job(name, nature, status, 2, life.claimant.agent_id)
         plan = plan_of(job)
         assert isinstance(plan, Plan)
         phase = _phase(name, plan.without_secrets)

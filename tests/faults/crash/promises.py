@@ -9,6 +9,7 @@ from tests.faults.crash.recovery import Found, digest_of
 from tests.faults.crash.service import Service, result_of
 from tests.faults.crash.trace import Operation
 
+from iot_jobs_agent.core.claimant import Claimant
 from iot_jobs_agent.core.events import AttemptEnded, AttemptEvent
 from iot_jobs_agent.core.job import AttemptId, Ending, ExecutionStatus, OnInterrupt, StartReason
 from iot_jobs_agent.core.state import Delayed, Execution, Preparing, Rebooting, Running, Stopping, Work
@@ -24,7 +25,7 @@ class Knowledge:
     def __init__(self, nothing: str = NOTHING) -> None:
         self.certain = self.begun = nothing  # what the journal holds, and what it holds if a write came through
         self.service = "[]"
-        self.agent_id = ""
+        self.agent_id = self.journal_id = ""
         self.told: dict[str, str] = {}
         self.started: set[str] = set()
         self.kept: set[str] = set()
@@ -52,6 +53,9 @@ class Knowledge:
     def _on_agent_id(self, text: str) -> None:
         self.agent_id = text
 
+    def _on_journal_id(self, text: str) -> None:
+        self.journal_id = text
+
     def _on_told(self, told: dict[str, str]) -> None:
         self.told |= told
 
@@ -78,8 +82,7 @@ def violations(known: Knowledge, found: Found, has_attempts: bool) -> Iterator[s
         return
     if found.text not in {known.certain, known.begun}:
         yield f"D the journal holds {found.text}, not {known.certain} (or {known.begun})"
-    if known.agent_id and found.agent_id != known.agent_id:
-        yield "D the installation's id is another one"
+    yield from _other_ids(known, found.claimant)
     if found.was_set_aside and not known.damaged:
         yield "R a journal that nothing but a power cut befell was set aside"
     if known.damaged and known.damaged not in found.set_aside:
@@ -96,12 +99,19 @@ def violations(known: Knowledge, found: Found, has_attempts: bool) -> Iterator[s
             yield from _wrong_directory(execution, known, found)
 
 
+def _other_ids(known: Knowledge, found: Claimant) -> Iterator[str]:
+    if known.agent_id and found.agent_id != known.agent_id:
+        yield "D the installation's id is another one"
+    if known.journal_id not in {"", found.journal_id, *found.lost_journals}:
+        yield "D the journal's id is another one, and the one that it had is forgotten"
+
+
 def _afterwards(known: Knowledge, found: Found, has_attempts: bool) -> Aftermath:
     events, never_started = (found.events, found.never_started) if has_attempts else _of_instant(known, found)
     never = sorted(never_started)
-    key = (found.text, found.agent_id, known.service, repr(never), repr(events))
+    key = (found.text, found.claimant, known.service, repr(never), repr(events))
     if key not in _aftermaths:
-        _aftermaths[key] = aftermath(found.recovered, events, never, known.service, found.agent_id)
+        _aftermaths[key] = aftermath(found.recovered, events, never, known.service, found.claimant)
     return _aftermaths[key]
 
 

@@ -23,6 +23,7 @@ from tests.faults.crash.scenarios import STATE, STORE, opened
 
 from iot_jobs_agent.attempts import orphans
 from iot_jobs_agent.attempts.attempts import Attempts
+from iot_jobs_agent.core.claimant import Claimant
 from iot_jobs_agent.core.events import AttemptEvent
 from iot_jobs_agent.core.job import AttemptId
 from iot_jobs_agent.state import directory as state_directory
@@ -36,7 +37,7 @@ class Found:
     error: str = ""
     text: str = ""
     was_set_aside: bool = False
-    agent_id: str = ""
+    claimant: Claimant = field(default_factory=Claimant)
     recovered: Recovered = field(default_factory=Recovered)
     events: list[AttemptEvent] = field(default_factory=list)
     never_started: set[AttemptId] = field(default_factory=set)
@@ -94,8 +95,7 @@ async def recovered(root: Path, has_attempts: bool) -> Found:
     the_journal = Journal(state)
     try:
         state_directory.prepare(state)
-        found.agent_id = state_directory.agent_id(state)
-        found.recovered = opened(the_journal)
+        found.claimant, found.recovered = opened(state, the_journal)
         found.text = text_of(found.recovered.executions, found.recovered.history)
         if has_attempts:
             await _look_at_attempts(state, found)

@@ -22,6 +22,7 @@ from tests.faults.crash.trace import MARKS
 from iot_jobs_agent.attempts import attempts as attempts_module
 from iot_jobs_agent.attempts.attempts import Attempts
 from iot_jobs_agent.attempts.launchers import plain
+from iot_jobs_agent.core.claimant import Claimant
 from iot_jobs_agent.core.effects import JournalEffect, Save
 from iot_jobs_agent.core.events import AttemptNeverStarted
 from iot_jobs_agent.core.state import Delayed, Rebooting, Running
@@ -257,23 +258,25 @@ def _agent(root: Path, mark: Mark, service: Service | None = None, boot_id: str 
     """Start as the daemon does, and end as it does."""
     state = root / STATE
     state_directory.prepare(state)
-    agent_id = state_directory.agent_id(state)
-    mark(agent_id=agent_id)
     the_journal = Journal(state)
-    recovered = opened(the_journal)
+    claimant, recovered = opened(state, the_journal)
+    mark(agent_id=claimant.agent_id, journal_id=claimant.journal_id)
     mark(begun=text_of(recovered.executions, recovered.history))
     mark(acknowledged=True)
-    yield Life(the_journal, recovered, service or Service(), agent_id, mark, boot_id=boot_id)
+    yield Life(the_journal, recovered, service or Service(), claimant, mark, boot_id=boot_id)
     the_journal.close()
 
 
-def opened(the_journal: Journal) -> Recovered:
+def opened(state: Path, the_journal: Journal) -> tuple[Claimant, Recovered]:
     """Open it as the daemon does."""
+    agent_id = state_directory.agent_id(state)
     try:
-        return the_journal.open()
+        recovered = the_journal.open()
     except JournalDamagedError:
         the_journal.set_aside()
-        return the_journal.open()
+        recovered = the_journal.open()
+    lost = state_directory.lost_journals(state, recovered.journal_id)
+    return Claimant(agent_id, recovered.journal_id, lost), recovered
 
 
 async def _real_attempts(root: Path, life: Life, *jobs: Job, until: Moment | None = None) -> None:

@@ -65,7 +65,7 @@ class Job:
     nature: str
     status: str = "QUEUED"
     version: int = 1
-    agent_id: str = ""
+    claimed_by: str = ""
 
     @property
     def id(self) -> ExecutionId:
@@ -141,7 +141,7 @@ class Service:
         ours = [job.id for job in self.jobs.values() if job.status == "IN_PROGRESS"]
         return (*ours, *(job.id for job in self.jobs.values() if job.status == "QUEUED"))
 
-    def answered(self, effect: Effect, agent_id: str) -> Event | None:
+    def answered(self, effect: Effect, mark: str) -> Event | None:
         """Answer a request; nothing else is answered."""
         match effect:
             case Fetch(namespace, ticket, _):
@@ -149,7 +149,7 @@ class Service:
             case Describe():
                 return self._described(effect, at=1e9)
             case Update():
-                return self._updated(effect, agent_id)
+                return self._updated(effect, mark)
             case _:
                 return None
 
@@ -160,13 +160,13 @@ class Service:
             ticket=effect.ticket,
             status=ExecutionStatus(job.status),
             version=job.version,
-            agent_id=job.agent_id,
+            claimed_by=job.claimed_by,
             verdict=plan_of(job),
             operation=job.nature,
             at=at,
         )
 
-    def _updated(self, effect: Update, agent_id: str) -> Event:
+    def _updated(self, effect: Update, mark: str) -> Event:
         """Do an update, or refuse it."""
         job = self.jobs[effect.execution]
         status = ExecutionStatus(job.status)
@@ -174,5 +174,5 @@ class Service:
             return UpdateFailed(effect.execution, effect.ticket, "InvalidStateTransition", current=status)
         if effect.expected_version not in {0, job.version}:
             return UpdateFailed(effect.execution, effect.ticket, "VersionMismatch", current=status)
-        job.status, job.version, job.agent_id = effect.status.value, job.version + 1, agent_id
+        job.status, job.version, job.claimed_by = effect.status.value, job.version + 1, mark
         return UpdateAccepted(effect.execution, effect.ticket)

@@ -106,7 +106,7 @@ class Daemon:
         for attempt in others:
             world.attempts.forget(attempt.execution)
         executions = world.disk.read()
-        world.hear(JournalOpened("me", executions, dict(world.disk.history)))
+        world.hear(JournalOpened(world.claimant, executions, dict(world.disk.history)))
         world.attempts.reattach(self, [a for e in executions if (a := e.attempt) is not None])
 
     def connect(self) -> None:

@@ -109,7 +109,7 @@ class Network:
                         ticket,
                         seen.status,
                         seen.version,
-                        seen.agent_id,
+                        seen.claimed_by,
                         verdict,
                         "h",
                         jitter=luck.jitter(),

@@ -31,7 +31,7 @@ class Seen:
 
     status: ExecutionStatus
     version: int
-    agent_id: str
+    claimed_by: str
     queued_at: int
 
 
@@ -258,5 +258,5 @@ def execution_id(execution: JobExecution) -> ExecutionId:
 
 
 def _seen(execution: JobExecution) -> Seen:
-    agent_id = (execution.status_details or {}).get("agent", "")
-    return Seen(ExecutionStatus(execution.status.value), execution.version, agent_id, int(execution.queued_at))
+    claimed_by = (execution.status_details or {}).get("agent", "")
+    return Seen(ExecutionStatus(execution.status.value), execution.version, claimed_by, int(execution.queued_at))

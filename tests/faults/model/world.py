@@ -16,6 +16,7 @@ from tests.faults.model.network import Network
 from tests.faults.model.oracle import Oracle
 from tests.faults.model.service import Service
 
+from iot_jobs_agent.core.claimant import Claimant
 from iot_jobs_agent.core.events import RebootFailed
 from iot_jobs_agent.core.job import ExecutionId, Plan, Refusal
 from iot_jobs_agent.core.state import Settings, State
@@ -91,6 +92,7 @@ class World:
     def __post_init__(self) -> None:
         self.oracle = Oracle(self)
         self.disk = Disk()
+        self.claimant = Claimant("me", "0000000a")
         self.network = Network(self)
         self.attempts = Attempts(self)
         self.service = Service(self.network.notify, lambda: self.now)

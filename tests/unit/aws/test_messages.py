@@ -214,10 +214,10 @@ class TestAnswers:
             "versionNumber": 3,
             "jobDocument": 7,
         }
-        for details, agent_id in [({"agent": "me"}, "me"), ({}, ""), ({"agent": 7}, ""), (None, ""), ([], "")]:
+        for details, claimed_by in [({"agent": "me"}, "me"), ({}, ""), ({"agent": 7}, ""), (None, ""), ([], "")]:
             found = messages.parse_execution({"execution": {**execution, "statusDetails": details}}, "a")
             assert found is not None
-            assert (found.agent_id, found.version, found.document) == (agent_id, 3, 7)
+            assert (found.claimed_by, found.version, found.document) == (claimed_by, 3, 7)
             assert "7" not in repr(found)
 
     @pytest.mark.parametrize("nothing", [{}, {"execution": None}, {"execution": {}}])

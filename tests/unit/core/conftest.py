@@ -1,6 +1,7 @@
 """The playbook: a test of the core is a script of what is heard and done, and reads like a sequence diagram."""
 
 import pytest
+from tests.support.playbook import ME
 
 from iot_jobs_agent.core import decide as core
 from iot_jobs_agent.core.effects import Effect, Note, Save
@@ -56,5 +57,5 @@ def plan() -> Plan:
 def agent() -> Agent:
     """An agent with an empty journal, not connected yet."""
     new = Agent(Settings())
-    new.hears(JournalOpened("me"))
+    new.hears(JournalOpened(ME))
     return new

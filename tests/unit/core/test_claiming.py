@@ -9,6 +9,7 @@ from tests.support.playbook import (
     FAILED,
     IN_PROGRESS,
     JOB,
+    ME,
     QUEUED,
     REJECTED,
     SUCCEEDED,
@@ -20,11 +21,13 @@ from tests.support.playbook import (
     two_steps,
 )
 
+from iot_jobs_agent.core.claimant import Claimant
 from iot_jobs_agent.core.claiming import step_timeout_minutes
 from iot_jobs_agent.core.effects import (
     Describe,
     Fetch,
     Forget,
+    Note,
     Settle,
     StartAttempt,
     Update,
@@ -94,6 +97,25 @@ class TestJudging:
         agent.hears(Listed("", agent.ticket, (JOB,), is_complete=True))
         [update] = agent.hears(described(agent, IN_PROGRESS, plan, "me"))
         assert update.status is SUCCEEDED
+
+    @pytest.mark.parametrize("mark", ["me", "me.new", "me.old"])
+    def test_in_progress_by_a_claim_of_a_journal_that_we_had_is_failed(self, agent: Any, plan: Plan, mark: str) -> None:
+        agent.state = replace(agent.state, claimant=Claimant("me", "new", frozenset({"old"})))
+        judge(agent)
+        [update] = agent.hears(described(agent, IN_PROGRESS, plan, mark))
+        assert (update.status, update.details["agent"]) == (FAILED, "me.new")
+
+    def test_field_d8_in_progress_by_a_claim_of_a_journal_that_we_never_had_is_left_alone(
+        self, agent: Any, plan: Plan
+    ) -> None:
+        agent.state = replace(agent.state, claimant=Claimant("me", "new", frozenset({"old"})))
+        judge(agent)
+        effects = agent.hears(described(agent, IN_PROGRESS, plan, "me.another"))
+        [note] = [effect for effect in agent.all_effects if isinstance(effect, Note)]
+        assert (note.what, note.is_problem) == ("left to another agent", True)
+        assert "it has the same agent-id but another journal" in note.why
+        assert not [effect for effect in effects if isinstance(effect, Update)]
+        assert agent.state.executions == {}
 
     def test_over_before_we_looked_is_dropped(self, agent: Any, plan: Plan) -> None:
         judge(agent)
@@ -188,14 +210,14 @@ class TestClaiming:
         assert agent.hears(Tick(), at=agent.deadline) == [Describe(JOB, agent.ticket)]
 
     @pytest.mark.parametrize(
-        ("status", "agent_id", "kept"), [(CANCELED, "me", CANCELED), (IN_PROGRESS, "other", ExecutionStatus.REMOVED)]
+        ("status", "claimed_by", "kept"), [(CANCELED, "me", CANCELED), (IN_PROGRESS, "other", ExecutionStatus.REMOVED)]
     )
     def test_what_ended_between_claim_and_start_is_not_started(
-        self, agent: Any, plan: Plan, status: ExecutionStatus, agent_id: str, kept: ExecutionStatus
+        self, agent: Any, plan: Plan, status: ExecutionStatus, claimed_by: str, kept: ExecutionStatus
     ) -> None:
         claim(agent, plan)
         agent.hears(UpdateAccepted(JOB, agent.ticket))
-        settle, *_ = agent.hears(described(agent, status, plan, agent_id))
+        settle, *_ = agent.hears(described(agent, status, plan, claimed_by))
         assert (settle.outcome.status, settle.service_accepted) == (kept, False)
 
     def test_what_vanished_between_claim_and_start_is_not_started(self, agent: Any, plan: Plan) -> None:
@@ -212,7 +234,7 @@ class TestClaiming:
 
 
 def test_the_step_timer_is_renewed_when_the_claim_may_be_old(agent: Any, plan: Plan) -> None:
-    agent.hears(JournalOpened("me", (Execution(JOB, Claiming(plan.without_secrets), "greet"),)))
+    agent.hears(JournalOpened(ME, (Execution(JOB, Claiming(plan.without_secrets), "greet"),)))
     agent.hears(Connected())
     ask = next(e for e in agent.all_effects if isinstance(e, Describe))
     started, renewed = agent.hears(Described(JOB, ask.ticket, ExecutionStatus.IN_PROGRESS, 2, "me", plan))
@@ -242,7 +264,7 @@ def test_what_ended_while_its_claim_was_in_doubt_is_not_told_an_end_by_an_old_an
 
 def test_a_claim_in_a_namespace_that_is_no_longer_served_is_let_go_when_it_is_over(agent: Any, plan: Plan) -> None:
     gone = ExecutionId("gone", "job-1", 1)
-    agent.hears(JournalOpened("me", (Execution(gone, Claiming(plan, 1), "h"),)))
+    agent.hears(JournalOpened(ME, (Execution(gone, Claiming(plan, 1), "h"),)))
     agent.hears(Connected())
     agent.hears(UpdateFailed(gone, agent.phase(gone).ticket, "ResourceNotFound"))
     assert agent.state.executions == {}

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from tests.support.playbook import ME
 
 from iot_jobs_agent.core import backoff
 from iot_jobs_agent.core.effects import Describe, Settle, StopAttempt, Update
@@ -34,8 +35,8 @@ def asked(effects: list[Any]) -> Describe:
     return question
 
 
-def answer(agent: Any, question: Describe, status: ExecutionStatus, plan: Plan, agent_id: str = "") -> list[Any]:
-    effects: list[Any] = agent.hears(Described(JOB, question.ticket, status, 1, agent_id, plan, "greet"))
+def answer(agent: Any, question: Describe, status: ExecutionStatus, plan: Plan, claimed_by: str = "") -> list[Any]:
+    effects: list[Any] = agent.hears(Described(JOB, question.ticket, status, 1, claimed_by, plan, "greet"))
     return effects
 
 
@@ -50,7 +51,7 @@ def insist(agent: Any, question: Describe, plan: Plan) -> list[Any]:
 
 @pytest.fixture
 def running(agent: Any, plan: Plan) -> Any:
-    agent.hears(JournalOpened("me", (Execution(JOB, Running(Work(plan.without_secrets)), "greet"),)))
+    agent.hears(JournalOpened(ME, (Execution(JOB, Running(Work(plan.without_secrets)), "greet"),)))
     agent.hears(AttemptStarted(ATTEMPT))
     return agent
 
@@ -77,7 +78,7 @@ def test_an_outcome_that_comes_before_the_answer_waits_for_it(running: Any, plan
 
 
 def test_one_that_waits_for_another_try_is_let_go(agent: Any, plan: Plan) -> None:
-    agent.hears(JournalOpened("me", (Execution(JOB, Delayed(Work(plan.without_secrets), 3600.0), "greet"),)))
+    agent.hears(JournalOpened(ME, (Execution(JOB, Delayed(Work(plan.without_secrets), 3600.0), "greet"),)))
     settle, *_ = insist(agent, asked(agent.hears(Connected())), plan)
     assert isinstance(settle, Settle)
 
@@ -86,7 +87,7 @@ class TestAnOutcome:
     @pytest.fixture
     def question(self, agent: Any) -> Describe:
         agent.hears(Connected())
-        agent.hears(JournalOpened("me", (Execution(JOB, Reporting(Outcome(ExecutionStatus.SUCCEEDED)), "greet"),)))
+        agent.hears(JournalOpened(ME, (Execution(JOB, Reporting(Outcome(ExecutionStatus.SUCCEEDED)), "greet"),)))
         agent.hears(Disconnected())
         agent.hears(DescribeFailed(JOB, agent.ticket, ""))
         return asked(agent.hears(Connected()))
@@ -101,9 +102,9 @@ class TestAnOutcome:
         settle, *_ = answer(agent, question, IN_PROGRESS, plan, "somebody")
         assert (settle.outcome.status, settle.service_accepted) == (ExecutionStatus.REMOVED, False)
 
-    @pytest.mark.parametrize("agent_id", ["me", ""])
-    def test_is_told_of_the_old_one(self, agent: Any, plan: Plan, question: Describe, agent_id: str) -> None:
-        [update] = answer(agent, question, IN_PROGRESS, plan, agent_id)
+    @pytest.mark.parametrize("claimed_by", ["me", ""])
+    def test_is_told_of_the_old_one(self, agent: Any, plan: Plan, question: Describe, claimed_by: str) -> None:
+        [update] = answer(agent, question, IN_PROGRESS, plan, claimed_by)
         assert update.status is ExecutionStatus.SUCCEEDED
         agent.hears(UpdateFailed(JOB, update.ticket, ""))
         [again] = agent.hears(Tick(), at=agent.deadline)

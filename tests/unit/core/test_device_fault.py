@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tests.support.playbook import ATTEMPT, IN_PROGRESS, JOB, OTHER, SUCCEEDED, claim, described
+from tests.support.playbook import ATTEMPT, IN_PROGRESS, JOB, ME, OTHER, SUCCEEDED, claim, described
 
 from iot_jobs_agent.core.effects import Describe, StartAttempt
 from iot_jobs_agent.core.events import (
@@ -43,7 +43,7 @@ def test_field_c1_what_is_claimed_waits_and_nothing_is_reported(agent: Any, plan
 
 
 def test_field_c1_nothing_more_is_claimed_meanwhile(plan: Plan, agent: Any) -> None:
-    agent.state = State(Settings(max_concurrent=4), is_journal_usable=True, agent_id="me")
+    agent.state = State(Settings(max_concurrent=4), is_journal_usable=True, claimant=ME)
     fail_to_start(agent, plan)
     assert agent.hears(Notified("", (JOB, OTHER), is_complete=True)) == []
     assert list(agent.state.executions) == [JOB]
@@ -91,8 +91,8 @@ def test_field_c1_the_fault_is_forgotten_with_what_waited_for_it(agent: Any, pla
 
 
 def test_field_c1_an_execution_that_is_being_reported_does_not_wait_for_the_device(agent: Any, plan: Plan) -> None:
-    agent.state = State(Settings(max_concurrent=4), is_journal_usable=True, agent_id="me")
-    agent.hears(JournalOpened("me", (Execution(OTHER, Reporting(Outcome(SUCCEEDED)), "greet"),)))
+    agent.state = State(Settings(max_concurrent=4), is_journal_usable=True, claimant=ME)
+    agent.hears(JournalOpened(ME, (Execution(OTHER, Reporting(Outcome(SUCCEEDED)), "greet"),)))
     fail_to_start(agent, plan)
     [ask] = [e for e in agent.hears(Tick(), at=agent.deadline) if isinstance(e, Describe) and e.execution == JOB]
     agent.hears(DescribeFailed(JOB, ask.ticket, "ResourceNotFound"))

@@ -9,6 +9,7 @@ from tests.support.playbook import (
     CANCELED,
     IN_PROGRESS,
     JOB,
+    ME,
     SUCCEEDED,
     TIMED_OUT,
     WELL,
@@ -155,7 +156,7 @@ class TestTheServiceChangesItsMind:
 
 def test_words_of_an_attempt_that_is_being_stopped_change_nothing(agent: Any, plan: Plan) -> None:
     stopping = Stopping(Work(plan.without_secrets), Outcome(ExecutionStatus.CANCELED, "the service ended it"))
-    agent.hears(JournalOpened("me", (Execution(JOB, stopping, "greet"),)))
+    agent.hears(JournalOpened(ME, (Execution(JOB, stopping, "greet"),)))
     agent.hears(Connected())
     before = agent.state
     assert agent.hears(AttemptProgressed(ATTEMPT, 5)) == []

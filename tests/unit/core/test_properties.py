@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.examples import LARGE
+from tests.support.playbook import ME
 
 from iot_jobs_agent.core import backoff
 from iot_jobs_agent.core.decide import decide, next_deadline
@@ -197,9 +198,9 @@ def answer(draw: Any, request: Any) -> Any:
             if draw(st.integers(0, 3)) == 0:
                 return DescribeFailed(execution, ticket, draw(st.sampled_from(CODES)), jitter)
             status = draw(st.sampled_from(["QUEUED", "QUEUED", "IN_PROGRESS", "IN_PROGRESS", *ExecutionStatus]))
-            agent_id = draw(st.sampled_from(["me", "me", "other", ""]))
+            claimed_by = draw(st.sampled_from(["me", "me", "other", ""]))
             return Described(
-                execution, ticket, ExecutionStatus(status), 1, agent_id, draw(verdicts()), "h", 1.0, jitter
+                execution, ticket, ExecutionStatus(status), 1, claimed_by, draw(verdicts()), "h", 1.0, jitter
             )
         case Update(execution=execution, ticket=ticket):
             if draw(st.booleans()):
@@ -264,7 +265,7 @@ def event(draw: Any, world: World) -> Any:
 def test_the_promises_hold_whatever_happens(data: Any, max_concurrent: int, length: int) -> None:
     config = Settings(NAMESPACES, max_concurrent, boot_id="boot-1")
     world = World(State(config))
-    world.hears(JournalOpened("me"))
+    world.hears(JournalOpened(ME))
     world.hears(Connected())
     for _ in range(length):
         if data.draw(st.integers(0, 30)) == 0:
@@ -281,7 +282,7 @@ def restart(world: World, config: Settings, *, is_reboot: bool) -> None:
     config = replace(config, boot_id=f"boot-{world.boot}")
     world.state, world.in_flight, world.answered = State(config), {}, []
     known = tuple(world.journal.values())
-    world.hears(JournalOpened("me", known))
+    world.hears(JournalOpened(ME, known))
     for execution in known:
         attempt = execution.attempt
         if attempt is None:
@@ -302,7 +303,7 @@ def test_once_the_service_answers_everything_pending_is_settled(data: Any) -> No
     """Liveness: after any prelude, a service that answers rightly brings the agent to rest with every outcome told."""
     config = Settings(NAMESPACES, max_concurrent=2, boot_id="boot-1")
     world = World(State(config))
-    world.hears(JournalOpened("me"))
+    world.hears(JournalOpened(ME))
     world.hears(Connected())
     for _ in range(data.draw(st.integers(0, 40))):
         world.hears(event(data.draw, world))

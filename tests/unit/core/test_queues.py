@@ -8,6 +8,7 @@ from tests.support.playbook import (
     ATTEMPT,
     IN_PROGRESS,
     JOB,
+    ME,
     THEIRS,
     WELL,
     connect,
@@ -136,14 +137,14 @@ class TestHeads:
     def test_what_is_judged_of_a_namespace_that_is_no_longer_served_is_let_go(
         self, agent: Any, plan: Plan, status: ExecutionStatus
     ) -> None:
-        agent.hears(JournalOpened("me", (Execution(THEIRS, Claiming(plan.without_secrets), "greet"),)))
+        agent.hears(JournalOpened(ME, (Execution(THEIRS, Claiming(plan.without_secrets), "greet"),)))
         agent.hears(Connected())
         [ask] = [e for e in agent.all_effects if isinstance(e, Describe)]
         agent.hears(Described(THEIRS, ask.ticket, status, 1, "somebody", plan))
         assert THEIRS not in agent.state.executions
 
     def test_what_is_done_of_a_namespace_that_is_no_longer_served_is_settled(self, agent: Any) -> None:
-        agent.hears(JournalOpened("me", (Execution(THEIRS, Reporting(Outcome(ExecutionStatus.SUCCEEDED)), "greet"),)))
+        agent.hears(JournalOpened(ME, (Execution(THEIRS, Reporting(Outcome(ExecutionStatus.SUCCEEDED)), "greet"),)))
         [update, *_] = agent.hears(Connected())
         settle, *_ = agent.hears(UpdateAccepted(THEIRS, update.ticket))
         assert isinstance(settle, Settle)

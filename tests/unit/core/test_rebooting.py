@@ -18,6 +18,7 @@ from tests.support.continuing import (
     runs,
     wishes,
 )
+from tests.support.playbook import ME
 
 from iot_jobs_agent.core.effects import (
     Reboot,
@@ -177,7 +178,7 @@ def test_what_waited_for_a_reboot_that_does_not_come_goes_on_at_once(agent: Any)
     reboots = Execution(
         ExecutionId("", "job-2", 1), Rebooting(Work(Plan((step,)), number=2), "boot-1", is_ordered=True)
     )
-    agent.hears(JournalOpened("me", (waits, reboots)))
+    agent.hears(JournalOpened(ME, (waits, reboots)))
     agent.hears(Connected())
     agent.hears(Tick(), at=601)
     assert [type(agent.phase(e.id)) for e in (waits, reboots)] == [Preparing, Reporting]

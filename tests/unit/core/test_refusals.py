@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.support.playbook import ATTEMPT, IN_PROGRESS, JOB, QUEUED, REJECTED, SUCCEEDED, TIMED_OUT, WELL, claim
+from tests.support.playbook import ATTEMPT, IN_PROGRESS, JOB, ME, QUEUED, REJECTED, SUCCEEDED, TIMED_OUT, WELL, claim
 
 from iot_jobs_agent.core.effects import Describe, Effect, Fetch, Settle, StartAttempt, Update
 from iot_jobs_agent.core.events import (
@@ -46,8 +46,8 @@ def refusing(code: str, status: ExecutionStatus, verdict: Plan | Refusal, *, tak
 
     def answer(request: Describe | Update) -> Event:
         if isinstance(request, Describe):
-            agent_id = "me" if status is IN_PROGRESS else ""
-            return Described(JOB, request.ticket, status, 1, agent_id, verdict, "greet", queued_at=QUEUED_AT)
+            claimed_by = "me" if status is IN_PROGRESS else ""
+            return Described(JOB, request.ticket, status, 1, claimed_by, verdict, "greet", queued_at=QUEUED_AT)
         if takes_claims and request.status is IN_PROGRESS:
             return UpdateAccepted(JOB, request.ticket)
         return UpdateFailed(JOB, request.ticket, code)
@@ -109,7 +109,7 @@ def test_field_b1_every_refusal_of_updates_in_every_phase(
     agent: Any, plan: Plan, phase: str, status: ExecutionStatus, code: str
 ) -> None:
     known = PHASES[phase](plan)
-    agent.hears(JournalOpened("me", () if known is None else (known,)))
+    agent.hears(JournalOpened(ME, () if known is None else (known,)))
     require_patience(asked(agent, refusing(code, status, plan), starts=True))
 
 
@@ -126,7 +126,7 @@ def test_field_b1_a_rejection_that_is_refused(
 @pytest.mark.parametrize("code", CODES)
 def test_field_b1_everything_is_refused(agent: Any, plan: Plan, phase: str, code: str) -> None:
     known = PHASES[phase](plan)
-    agent.hears(JournalOpened("me", () if known is None else (known,)))
+    agent.hears(JournalOpened(ME, () if known is None else (known,)))
     require_patience(asked(agent, mute(code)))
 
 
@@ -172,7 +172,7 @@ class TestAServiceThatWasRestoredFromABackup:
     """It shows an execution as QUEUED again, with the `queuedAt` that it had."""
 
     def known(self, agent: Any, outcome: Outcome) -> None:
-        agent.hears(JournalOpened("me", (), {JOB: Settled(outcome, QUEUED_AT)}))
+        agent.hears(JournalOpened(ME, (), {JOB: Settled(outcome, QUEUED_AT)}))
         agent.hears(Connected())
         agent.hears(Listed("", agent.ticket, (JOB,), is_complete=True))
 
@@ -206,7 +206,7 @@ class TestAServiceThatWasRestoredFromABackup:
 
     def test_field_b5_what_runs_goes_on_and_is_told(self, agent: Any, plan: Plan) -> None:
         running = Execution(JOB, Running(Work(plan.without_secrets)), "greet", queued_at=QUEUED_AT)
-        agent.hears(JournalOpened("me", (running,)))
+        agent.hears(JournalOpened(ME, (running,)))
         agent.hears(AttemptStarted(ATTEMPT))
         agent.hears(Connected())
         probe = agent.phase().updates.probe
@@ -218,14 +218,14 @@ class TestAServiceThatWasRestoredFromABackup:
 
     def test_field_b5_a_claim_in_doubt_of_what_has_ended_here_is_told_its_outcome(self, agent: Any, plan: Plan) -> None:
         claiming = Execution(JOB, Claiming(plan.without_secrets), "greet", queued_at=QUEUED_AT)
-        agent.hears(JournalOpened("me", (claiming,), {JOB: Settled(Outcome(SUCCEEDED), QUEUED_AT)}))
+        agent.hears(JournalOpened(ME, (claiming,), {JOB: Settled(Outcome(SUCCEEDED), QUEUED_AT)}))
         [ask, *_] = agent.hears(Connected())
         [told] = agent.hears(Described(JOB, ask.ticket, IN_PROGRESS, 2, "me", plan, "greet", queued_at=QUEUED_AT))
         assert (told.status, told.expected_version) == (SUCCEEDED, 0)
 
     def test_field_b5_a_description_of_an_earlier_execution_of_the_id_is_outdated(self, agent: Any, plan: Plan) -> None:
         preparing = Execution(JOB, Preparing(Work(plan, number=2)), "greet", queued_at=QUEUED_AT)
-        agent.hears(JournalOpened("me", (preparing,)))
+        agent.hears(JournalOpened(ME, (preparing,)))
         agent.hears(Connected())
         agent.hears(Described(JOB, agent.phase().ticket, SUCCEEDED, 3, "me", plan, "greet", queued_at=QUEUED_AT - 9))
         assert isinstance(agent.phase(), Preparing)

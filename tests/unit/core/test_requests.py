@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.support.playbook import ATTEMPT, JOB, THEIRS, run_recovered, sent
+from tests.support.playbook import ATTEMPT, JOB, ME, THEIRS, run_recovered, sent
 
 from iot_jobs_agent.core import requests
 from iot_jobs_agent.core.effects import (
@@ -51,7 +51,7 @@ def test_an_answer_of_a_kind_that_was_not_asked_for_changes_only_what_is_in_flig
         "not described": DescribeFailed(JOB, 1, ""),
     }
     phase = Reporting(Outcome(ExecutionStatus.SUCCEEDED)) if "described" in answer else Claiming(plan.without_secrets)
-    agent.hears(JournalOpened("me", (Execution(JOB, phase, "greet"),)))
+    agent.hears(JournalOpened(ME, (Execution(JOB, phase, "greet"),)))
     if isinstance(phase, Claiming):
         agent.state = agent.state.with_phase(agent.state.executions[JOB], Judging())
     agent.hears(Connected())

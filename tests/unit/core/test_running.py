@@ -10,6 +10,7 @@ from tests.support.playbook import (
     FAILED,
     IN_PROGRESS,
     JOB,
+    ME,
     QUEUED,
     REJECTED,
     SUCCEEDED,
@@ -202,7 +203,7 @@ def test_an_ignored_failure_does_not_excuse_what_could_not_be_killed(agent: Any)
 
 def test_a_later_step_that_was_never_started_is_prepared_again(agent: Any) -> None:
     phase = Running(Work(TWO_STEPS.without_secrets, 1, 1, (("one", "SUCCEEDED"),)))
-    agent.hears(JournalOpened("me", (Execution(JOB, phase, "greet"),)))
+    agent.hears(JournalOpened(ME, (Execution(JOB, phase, "greet"),)))
     agent.hears(Connected())
     agent.hears(AttemptNeverStarted(AttemptId(JOB, 1, 1)))
     assert isinstance(agent.phase(), Preparing)

@@ -10,6 +10,7 @@ from tests.support.playbook import (
     FAILED,
     IN_PROGRESS,
     JOB,
+    ME,
     QUEUED,
     SUCCEEDED,
     TIMED_OUT,
@@ -148,7 +149,7 @@ class TestReporting:
 
 class TestAfterARestart:
     def test_a_running_attempt_that_is_alive_goes_on(self, agent: Any, plan: Plan) -> None:
-        agent.hears(JournalOpened("me", (Execution(JOB, Running(Work(plan.without_secrets)), "greet"),)))
+        agent.hears(JournalOpened(ME, (Execution(JOB, Running(Work(plan.without_secrets)), "greet"),)))
         assert agent.all_effects == ()
         probe, _ = agent.hears(Connected())
         agent.hears(Described(JOB, probe.ticket, IN_PROGRESS, 2, "me", plan, "greet"))
@@ -157,14 +158,14 @@ class TestAfterARestart:
         assert update.status is SUCCEEDED
 
     def test_an_attempt_that_was_lost_is_failed(self, agent: Any, plan: Plan) -> None:
-        agent.hears(JournalOpened("me", (Execution(JOB, Running(Work(plan.without_secrets)), "greet"),)))
+        agent.hears(JournalOpened(ME, (Execution(JOB, Running(Work(plan.without_secrets)), "greet"),)))
         agent.hears(Connected())
         assert agent.hears(AttemptEnded(ATTEMPT, AttemptResult(Ending.LOST))) == [Describe(JOB, agent.ticket)]
         [update] = agent.hears(described(agent, IN_PROGRESS, plan, "me"))
         assert update.status is FAILED
 
     def test_an_attempt_that_was_never_started_is_started_with_a_fresh_document(self, agent: Any, plan: Plan) -> None:
-        agent.hears(JournalOpened("me", (Execution(JOB, Running(Work(plan.without_secrets)), "greet"),)))
+        agent.hears(JournalOpened(ME, (Execution(JOB, Running(Work(plan.without_secrets)), "greet"),)))
         agent.hears(Connected())
         [asked] = agent.hears(AttemptNeverStarted(ATTEMPT))
         assert isinstance(asked, Describe)
@@ -174,16 +175,16 @@ class TestAfterARestart:
 
     def test_a_stop_is_asked_for_again(self, agent: Any, plan: Plan) -> None:
         stopping = Stopping(Work(plan.without_secrets), Outcome(CANCELED, "the service ended it"))
-        assert agent.hears(JournalOpened("me", (Execution(JOB, stopping, "greet"),))) == [StopAttempt(ATTEMPT)]
+        assert agent.hears(JournalOpened(ME, (Execution(JOB, stopping, "greet"),))) == [StopAttempt(ATTEMPT)]
         settle, *_ = agent.hears(AttemptNeverStarted(ATTEMPT))
         assert isinstance(settle, Settle)
 
     def test_a_claim_is_looked_into_before_anything_else(self, agent: Any, plan: Plan) -> None:
-        agent.hears(JournalOpened("me", (Execution(JOB, Claiming(plan.without_secrets), "greet"),)))
+        agent.hears(JournalOpened(ME, (Execution(JOB, Claiming(plan.without_secrets), "greet"),)))
         assert agent.hears(Connected())[0] == Describe(JOB, 1)
 
     def test_an_outcome_is_reported_before_the_first_list_is_asked_for(self, agent: Any, plan: Plan) -> None:
-        agent.hears(JournalOpened("me", (Execution(JOB, Reporting(Outcome(SUCCEEDED)), "greet"),)))
+        agent.hears(JournalOpened(ME, (Execution(JOB, Reporting(Outcome(SUCCEEDED)), "greet"),)))
         assert agent.hears(Connected()) == [Describe(JOB, agent.ticket)]
         [update] = agent.hears(described(agent, IN_PROGRESS, plan, "me"))
         assert update.status is SUCCEEDED

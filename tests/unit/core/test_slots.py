@@ -18,7 +18,7 @@ from tests.support.continuing import (
     runs,
     wishes,
 )
-from tests.support.playbook import claims, prepares
+from tests.support.playbook import ME, claims, prepares
 
 from iot_jobs_agent.core.decide import untaken
 from iot_jobs_agent.core.effects import (
@@ -144,7 +144,7 @@ class TestExclusive:
         what = plan(exclusive=True)
         both = tuple(Execution(e, Preparing(Work(what.without_secrets, number=2))) for e in (OTHER, JOB))
         restarted(agent)
-        agent.hears(JournalOpened("me", both))
+        agent.hears(JournalOpened(ME, both))
         agent.hears(Connected())
         assert [bool(call_ticket(agent, e)) for e in (JOB, OTHER)] == [True, False]
 
@@ -181,9 +181,9 @@ class TestOtherAgents:
     def test_what_is_left_to_others_does_not_count_as_not_done(self, agent: Any) -> None:
         agent.hears(Connected())
         agent.hears(Listed("", agent.ticket, (JOB,), is_complete=True))
-        described(agent, "IN_PROGRESS", plan(), agent_id="another")
+        described(agent, "IN_PROGRESS", plan(), claimed_by="another")
         agent.hears(Notified("", (JOB, OTHER), is_complete=True))
-        described(agent, "IN_PROGRESS", plan(), OTHER, agent_id="another")
+        described(agent, "IN_PROGRESS", plan(), OTHER, claimed_by="another")
         assert agent.state.executions == {}
         assert [execution for queue in agent.state.queues.values() for execution in queue.pending] == [JOB]
         assert untaken(agent.state) == []
@@ -220,7 +220,7 @@ class TestOtherAgents:
     def test_an_execution_that_another_agent_took_over_is_stopped(self, agent: Any) -> None:
         runs(agent, plan())
         agent.hears(Notified("", (), is_complete=True))
-        described(agent, "IN_PROGRESS", plan(), agent_id="other")
+        described(agent, "IN_PROGRESS", plan(), claimed_by="other")
         assert isinstance(agent.phase(), Stopping)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from tests.faults.model.lives import Life, lived
-from tests.support.playbook import ATTEMPT, IN_PROGRESS, JOB, QUEUED, WELL, claims, prepares
+from tests.support.playbook import ATTEMPT, IN_PROGRESS, JOB, ME, QUEUED, WELL, claims, prepares
 
 from iot_jobs_agent.core import decide as core
 from iot_jobs_agent.core.backoff import STALE_ANSWERS
@@ -115,7 +115,7 @@ def test_every_execution_goes_where_the_table_says_and_everywhere_it_says(
     told = {(phase, following) for phase, _, following in states.rows() if phase != following}
     for story in (refuse_late, insist_on_what_is_settled, end_what_is_delayed, refuse_to_reboot):
         agent.state = State(Settings())
-        agent.hears(JournalOpened("me"), at=0.0)
+        agent.hears(JournalOpened(ME), at=0.0)
         story(agent, plan)
     for life in range(LIVES):
         lived(Life(life))

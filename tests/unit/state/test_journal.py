@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import sqlite3
 import stat
 from collections.abc import Callable, Iterator
@@ -99,6 +100,18 @@ def test_a_phase_comes_back_equal_down_to_its_types(phase: Phase, open_journal: 
     assert found == execution
     assert repr(found) == repr(execution)
     assert encode_phase(decode_phase(*encode_phase(phase))) == encode_phase(phase)
+
+
+def test_a_journal_has_an_id_of_its_own_for_as_long_as_it_lives(open_journal: Open) -> None:
+    first = open_journal()
+    made = first.open().journal_id
+    assert re.fullmatch(r"[0-9a-f]{8}", made)
+    first.close()
+    again = open_journal()
+    assert again.open().journal_id == made
+    again.close()
+    again.set_aside()
+    assert open_journal().open().journal_id not in {made, "00000000"}
 
 
 def test_what_is_saved_twice_is_there_once_and_what_is_forgotten_not_at_all(open_journal: Open) -> None:

@@ -124,6 +124,32 @@ def test_an_id_that_cannot_be_read_or_made_is_named(tmp_path: Path) -> None:
         state_directory.agent_id(tmp_path / "missing")
 
 
+def test_the_journals_that_were_lost_are_known_whichever_is_there_now(tmp_path: Path) -> None:
+    assert state_directory.lost_journals(tmp_path, "0000000a") == frozenset()
+    assert state_directory.lost_journals(tmp_path, "0000000b") == {"0000000a"}
+    assert state_directory.lost_journals(tmp_path, "0000000a") == {"0000000b"}
+    assert (tmp_path / state_directory.JOURNAL_IDS).read_text() == "0000000a\n0000000b\n"
+
+
+def test_only_the_last_journals_are_known(tmp_path: Path) -> None:
+    for number in range(70):
+        state_directory.lost_journals(tmp_path, f"{number:08x}")
+    assert state_directory.lost_journals(tmp_path, "ffffffff") == {f"{number:08x}" for number in range(7, 70)}
+
+
+def test_damaged_ids_of_journals_are_dropped(tmp_path: Path) -> None:
+    (tmp_path / state_directory.JOURNAL_IDS).write_bytes(b"0000000a\n\xff\n0000000\n0000000b")
+    assert state_directory.lost_journals(tmp_path, "0000000c") == {"0000000a", "0000000b"}
+    assert state_directory.lost_journals(tmp_path, "0000000c") == {"0000000a", "0000000b"}
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
+def test_ids_of_journals_that_are_not_a_file_are_named(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    make(tmp_path / state_directory.JOURNAL_IDS)
+    with pytest.raises(StateDirectoryError, match=r"journal-ids cannot be read .* or move it away"):
+        state_directory.lost_journals(tmp_path, "0000000a")
+
+
 def test_a_status_is_read_as_it_was_written(tmp_path: Path) -> None:
     state_directory.write_status(tmp_path, {"a": ["\ud800", 1.5, None]})
     state_directory.write_status(tmp_path, {"a": ["☃", 1.5, None]})
