@@ -50,9 +50,7 @@ def test_field_d1_an_unfinished_file_outlives_the_directory_that_a_rerun_replace
     assert part.read_text() == "half"
 
 
-@pytest.mark.parametrize(
-    "note", ["", "[]", "{}", '{"path": 3}', '{"path": "a", "device": 0, "inode": 0}']
-)
+@pytest.mark.parametrize("note", ["", "[]", "{}", '{"path": 3}', '{"path": "a", "device": 0, "inode": 0}'])
 def test_a_note_that_is_none_removes_nothing(part: Path, tmp_path: Path, note: str) -> None:
     (tmp_path / "trash" / "job" / "unfinished.json").write_text(note)
     trash.empty(tmp_path / "trash")
