@@ -20,7 +20,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from iot_jobs_agent.core.job import OnInterrupt
 from iot_jobs_agent.errors import HandlerError
-from iot_jobs_agent.shim.protocol import CHECKPOINT, LINE_BYTES
+from iot_jobs_agent.shim.protocol import CHECKPOINT, LINE_BYTES, UNFINISHED
 
 __all__ = ["HANDLER_NAME", "Handler", "HandlerError", "Job", "Manifest", "Outcome"]
 
@@ -150,6 +150,34 @@ class Job:
             return json.loads((self.dir / CHECKPOINT).read_bytes())
         except (OSError, ValueError):
             return None
+
+    def remove_with_execution(self, path: Path, file: int) -> None:
+        """Let the agent remove `path`, open as `file`, and PATH.json, once the execution is settled; one path at most.
+
+        It stays if it is another file by then, or locked (flock). Durable when this returns. Raises OSError.
+        """
+        found = os.fstat(file)
+        fresh = self.dir / f".{UNFINISHED}"
+        with fresh.open("w") as stream:
+            json.dump({"path": str(path), "device": found.st_dev, "inode": found.st_ino}, stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        fresh.replace(self.dir / UNFINISHED)
+        directory = os.open(self.dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+    def unfinished_files(self) -> set[Path]:
+        """Return what this and other executions of the device gave to `remove_with_execution`, there or not."""
+        found = set()
+        for note in self.dir.parent.glob(f"*/{UNFINISHED}"):
+            try:
+                found.add(Path(json.loads(note.read_bytes())["path"]))
+            except (OSError, ValueError, KeyError, TypeError):
+                continue
+        return found
 
     def extend(self, seconds: float) -> None:
         """Move the deadline to `seconds` from now, up to the manifest's `max_timeout_s`."""

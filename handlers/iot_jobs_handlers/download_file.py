@@ -7,6 +7,7 @@ import ssl
 import stat
 from dataclasses import dataclass
 from http.client import HTTPResponse
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, Field
@@ -91,7 +92,8 @@ def provide(order: Order, directory: int, name: str, job: Job) -> Outcome:
     if present is not None:
         return Outcome.succeeded(size_bytes=present, fetched_bytes=0)
     with Partial(directory, name, order.source) as partial:
-        drop_old(directory, partial.name, order.limit_mb * MIB)
+        job.remove_with_execution(Path(order.params.path).parent / partial.name, partial.fileno())
+        drop_old(directory, partial.name, order.limit_mb * MIB, job.unfinished_files())
         resumed_bytes = partial.size_bytes
         try:
             fetched = fetch(order, partial, job)

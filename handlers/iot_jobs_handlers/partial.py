@@ -10,6 +10,8 @@ import json
 import os
 import re
 import stat
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, Self
 
 from iot_jobs_agent.handler import HandlerError
@@ -57,6 +59,10 @@ class Partial:
 
     def __exit__(self, *_: object) -> None:
         os.close(self._file)
+
+    def fileno(self) -> int:
+        """Return the descriptor of the file."""
+        return self._file
 
     def _take(self) -> None:
         found = os.fstat(self._file)
@@ -127,25 +133,40 @@ class Partial:
             os.unlink(name, dir_fd=self._directory)
 
 
-def drop_old(directory: int, current: str, limit_bytes: int) -> None:
+def drop_old(directory: int, current: str, limit_bytes: int, elsewhere: Iterable[Path] = ()) -> None:
     """Remove the oldest partial files of other targets until the rest has at most `limit_bytes`.
 
-    They are what failed downloads have left, for a later job that asks for the same file. One that is in use stays, and
-    so does a file without our note beside it, because it only looks like one of ours.
+    They are those in the same directory, and those `elsewhere`. One that is in use stays, and so does a file without
+    our note beside it, because it only looks like one of ours.
     """
-    with os.scandir(directory) as entries:
-        files = {each.name: each for each in entries if each.is_file(follow_symlinks=False)}
+    with contextlib.ExitStack() as stack:
+        found = _partial_files(directory, os.listdir(directory))
+        for path in elsewhere:
+            with contextlib.suppress(OSError):
+                opened = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                stack.callback(os.close, opened)
+                if not os.path.sameopenfile(opened, directory):
+                    found += _partial_files(opened, [path.name])
+        kept_bytes = 0
+        for _, name, where, size_bytes in sorted(found, reverse=True):
+            if where == directory and name == current:
+                continue
+            kept_bytes += size_bytes
+            if kept_bytes > limit_bytes:
+                _drop(where, name)
+
+
+def _partial_files(directory: int, names: list[str]) -> list[tuple[float, str, int, int]]:
+    """Return time, name, directory and size of those that are ours."""
     found = []
-    for name, each in files.items():
-        if NAME.fullmatch(name) and name != current and f"{name}.json" in files:
-            with contextlib.suppress(FileNotFoundError):
-                status = each.stat(follow_symlinks=False)
-                found.append((status.st_mtime, name, status.st_size))
-    kept_bytes = 0
-    for _, name, size_bytes in sorted(found, reverse=True):
-        kept_bytes += size_bytes
-        if kept_bytes > limit_bytes:
-            _drop(directory, name)
+    for name in names:
+        if NAME.fullmatch(name):
+            with contextlib.suppress(OSError):
+                status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+                note = os.stat(f"{name}.json", dir_fd=directory, follow_symlinks=False)
+                if stat.S_ISREG(status.st_mode) and stat.S_ISREG(note.st_mode):
+                    found.append((status.st_mtime, name, directory, status.st_size))
+    return found
 
 
 def _drop(directory: int, name: str) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from histories import Witness, reason_to_differ
 from tests.support.clients import boto3_client
 from tests.support.configs import aws_of, toml_of
 
@@ -132,6 +133,16 @@ class AgentProcess:
         assert len(found()) >= times, f"the agent ended without saying {event!r} {facts}, but: {self.told}"
         return found()[times - 1]
 
+    async def has_news(self, within_s: float) -> bool:
+        """Wait for the next line of the log; False if none comes, or if that was the last one."""
+        before = len(self.log)
+        try:
+            async with asyncio.timeout(within_s), self._heard:
+                await self._heard.wait_for(lambda: len(self.log) > before)
+        except TimeoutError:
+            return False
+        return self.log[-1] != {"event": "(end of the log)"}
+
     @property
     def told(self) -> str:
         return "\n".join(json.dumps(line) for line in self.log)
@@ -164,17 +175,28 @@ AGENT = (sys.executable, "-m", "iot_jobs_agent")
 
 
 @pytest.fixture
-async def start_agent(device: Device) -> AsyncIterator[StartAgent]:
-    """Starts agents with the device's configuration, connected unless told otherwise; ends those still running."""
+async def start_agent(
+    device: Device, sim: RunningSimulator, request: pytest.FixtureRequest
+) -> AsyncIterator[StartAgent]:
+    """Starts agents with the device's configuration, connected unless told otherwise; ends those still running.
+
+    Then their history is compared with the record of `sim`.
+    """
     device.remember_manifests()
-    async with agents_on(device) as start:
+    witness = None if reason_to_differ(request) else Witness(sim, THING, device.state)
+    async with agents_on(device, witness) as start:
         yield start
     device.learn_manifests()
 
 
 @contextlib.asynccontextmanager
-async def agents_on(device: Device, *, wait_s: float = WAIT_S) -> AsyncIterator[StartAgent]:
-    """Start agents of a device as often as needed; at the end none is left, nor any handler. They may take `wait_s`."""
+async def agents_on(
+    device: Device, witness: Witness | None = None, *, wait_s: float = WAIT_S
+) -> AsyncIterator[StartAgent]:
+    """Start agents of a device as often as needed; at the end none is left, nor any handler. They may take `wait_s`.
+
+    If the test was good so far, the witness must agree with what they leave.
+    """
     running: list[AgentProcess] = []
 
     async def start(
@@ -196,12 +218,23 @@ async def agents_on(device: Device, *, wait_s: float = WAIT_S) -> AsyncIterator[
 
     try:
         yield start
+        if witness is not None:
+            await _agree(witness, running)
     finally:
         for agent in running:
             await agent.stop(signal.SIGKILL)
         for lock in (device.state / "attempts").glob("*/lock"):
             with contextlib.suppress(ValueError, IndexError, OSError):
                 os.kill(int(lock.read_text().split()[0]), signal.SIGTERM)  # the shim then stops its handler
+
+
+async def _agree(witness: Witness, agents: Sequence[AgentProcess]) -> None:
+    """See that the history says what the service's record says; of agents that still run, that it says it all."""
+    if agents and agents[-1].process.returncode is None:
+        missing = await witness.wait_until_settled(agents[-1].has_news)
+        assert not missing, f"the service has an outcome of {missing}, the history has not: {agents[-1].told}"
+    problems = witness.problems()
+    assert not problems, f"the history and the service's record disagree: {problems}"
 
 
 @pytest.fixture

@@ -7,22 +7,10 @@ from typing import Any
 
 import pytest
 from rig import Rig
+from tests.faults.budget import CODES
 
 from iot_jobs_simulator.faults.faults import Alter, Crash, Delay, Duplicate, Lose, Reject, Reorder, Silence
 
-# Every code that the service has (developer guide, page jobs-api, "ErrorCode"), and one that it has not.
-CODES = [
-    "InvalidTopic",
-    "InvalidJson",
-    "InvalidRequest",
-    "InvalidStateTransition",
-    "ResourceNotFound",
-    "VersionMismatch",
-    "InternalError",
-    "RequestThrottled",
-    "TerminalStateReached",
-    "SomethingNew",
-]
 KINDS = ["silence", "crash", *CODES]
 # Words that blame the request: such a claim is left alone, such a report waits for the next connection.
 WRONG = {"InvalidTopic", "InvalidJson", "InvalidRequest", "VersionMismatch"}

@@ -22,7 +22,7 @@ from typing import TypeVar
 import structlog
 
 from iot_jobs_agent.attempts import directory as attempt_directory
-from iot_jobs_agent.attempts import orphans, trash
+from iot_jobs_agent.attempts import orphans, trash, unfinished
 from iot_jobs_agent.attempts.directory import Facts
 from iot_jobs_agent.attempts.launchers import Launcher
 from iot_jobs_agent.attempts.results import Results
@@ -248,6 +248,7 @@ class Attempts:
             directory.mkdir(mode=0o700, exist_ok=True)  # somebody may have removed them
         job_directory = self._jobs / watch.attempt.execution.directory_name
         if facts.phase == "run" and facts.reason not in {StartReason.FIRST, StartReason.RETRY}:
+            unfinished.keep(job_directory)
             trash.throw_away(job_directory, self._trash)  # a rerun must not find files of the interrupted attempt
             self._thread.submit(trash.empty, self._trash)
         job_directory.mkdir(mode=0o700, exist_ok=True)

@@ -6,6 +6,8 @@ import secrets
 import shutil
 from pathlib import Path
 
+from iot_jobs_agent.attempts import unfinished
+
 
 def throw_away(path: Path, trash: Path) -> None:
     """Make a tree vanish at once by moving it to the trash; do nothing if it does not exist. Raises OSError."""
@@ -24,6 +26,7 @@ def empty(trash: Path) -> None:
             path.unlink(missing_ok=True)
             continue
         _open_up(path)
+        unfinished.remove(path)
         for directory, below, _ in os.walk(path):
             for name in below:  # before os.walk descends into them
                 _open_up(Path(directory, name))

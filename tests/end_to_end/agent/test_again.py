@@ -3,12 +3,15 @@
 import asyncio
 import json
 import os
+import re
 import signal
+import ssl
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from iot_jobs_simulator.certificates import server_context
 from iot_jobs_simulator.faults.faults import Delay
 
 BOOT = "IOT_JOBS_AGENT_TEST_BOOT_ID"
@@ -253,3 +256,46 @@ async def test_a_url_that_expired_on_its_way_is_tried_again_with_a_fresh_one(
     assert "the URL has expired" in waiting["why"]
     await operator.wait("job-1", "SUCCEEDED")
     assert (device.files / "image.bin").read_bytes() == b"new firmware"
+
+
+@pytest.mark.parametrize("final", ["FAILED", "CANCELED"])
+async def test_field_d1_a_partial_file_lasts_through_retries_and_goes_with_the_final_outcome(
+    device: Any, start_agent: Any, operator: Any, sim: Any, final: str
+) -> None:
+    """The server breaks off each time; the second attempt continues where the first one was."""
+    asked: list[int] = []
+
+    async def break_off(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        request = (await reader.readuntil(b"\r\n\r\n")).decode()
+        first = int(re.search(r"Range: bytes=(\d+)-", request)[1]) if "Range" in request else 0
+        asked.append(first)
+        head = f"HTTP/1.1 206 Partial\r\nContent-Range: bytes {first}-999/1000" if first else "HTTP/1.1 200 OK"
+        writer.write(f'{head}\r\nETag: "v1"\r\nContent-Length: {1000 - first}\r\n\r\n'.encode() + b"x" * 10)
+        await writer.drain()
+        writer.close()
+
+    tls = server_context(sim.certificates)
+    tls.verify_mode = ssl.CERT_NONE  # a download shows no certificate
+    server = await asyncio.start_server(break_off, "127.0.0.1", 0, ssl=tls)
+    port = server.sockets[0].getsockname()[1]
+    device.sections["handlers"]["enabled"].append("download-file")
+    delay_s = 0.1 if final == "FAILED" else 3600
+    device.sections["handler.download-file"] = {
+        "roots": [str(device.files)],
+        "ca_file": str(sim.certificates / "ca.pem"),
+        "retry_limit": 1,
+        "retry_delay_s": delay_s,
+    }
+    agent = await start_agent()
+    params = {"url": f"https://localhost:{port}/file", "path": str(device.files / "file")}
+    await operator.create("job-1", {"operation": "download-file", "params": params})
+    await agent.says("delayed")
+    if final == "CANCELED":
+        assert len(list(device.files.iterdir())) == 2
+        await operator.cancel("job-1", force=True)
+    await agent.says("settled", execution="job-1", status=final)
+    await agent.stop()
+    assert asked == [10 * n for n in range(len(asked))]
+    assert len(asked) == (10 if final == "FAILED" else 5)
+    assert not list(device.files.iterdir())
+    server.close()

@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from agents import agents_on, make_device
+from agents import THING, agents_on, make_device
+from histories import Witness
 
 from iot_jobs_simulator.faults.faults import Lose
 
@@ -33,7 +34,8 @@ async def test_field_f5_two_devices_with_one_client_id_are_asked_about(
 ) -> None:
     (tmp_path / "other").mkdir()
     agent = await start_agent()
-    async with agents_on(make_device(tmp_path / "other", sim)) as start_other:
+    other = make_device(tmp_path / "other", sim)
+    async with agents_on(other, Witness(sim, THING, other.state)) as start_other:
         await start_other()
         first = await agent.says("connection lost")
         third = await agent.says("connection lost", times=3)

@@ -79,6 +79,22 @@ def test_field_d1_partial_files_of_others_are_kept_up_to_the_limit(download: Dow
     ]
 
 
+def test_field_d1_partial_files_of_other_executions_in_other_roots_count_as_well(
+    download: Download, tmp_path: Path
+) -> None:
+    for number in range(4):
+        part = tmp_path / f"other-{number}" / f".old.{number:08x}.part"
+        part.parent.mkdir()
+        part.write_bytes(bytes(400_000))
+        part.with_name(f"{part.name}.json").write_text("{}")
+        os.utime(part, (number, number))
+        job = tmp_path / f"job-{number}"
+        job.mkdir()
+        (job / "unfinished.json").write_text(json.dumps({"path": str(part), "device": 0, "inode": 0}))
+    assert download(max_mb=1).word == "succeeded"
+    assert sorted(each.parent.name for each in tmp_path.glob("other-*/.*.part")) == ["other-2", "other-3"]
+
+
 def test_field_d1_a_partial_file_in_use_stays(tmp_path: Path) -> None:
     part = tmp_path / ".used.00000000.part"
     part.write_bytes(bytes(1000))
