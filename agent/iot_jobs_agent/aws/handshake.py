@@ -14,6 +14,7 @@ from iot_jobs_agent.aws.tls import (
     ALPN_HTTP,
     ALPN_MQTT,
     ALPN_PORT,
+    certificate_problem,
     credentials_problem,
     python_context,
     read_credentials,
@@ -59,7 +60,7 @@ async def handshake_problem(aws: Aws, server: Server, failed_with: SdkError | No
 
     The answer is one sentence without its full stop. `failed_with` is how the SDK's own connection failed, if it did.
     """
-    if problem := credentials_problem(aws):
+    if problem := credentials_problem(aws) or certificate_problem(aws):
         return problem
     if problem := await _problem(aws, server, with_certificate=True):
         return problem

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import os
 import pwd
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from iot_jobs_agent.built_ins import RUN_COMMAND
 from iot_jobs_agent.commands import options
 from iot_jobs_agent.commands.terminal import printable
 from iot_jobs_agent.config.config import load, problems
+from iot_jobs_agent.config.credentials import unreadable
 from iot_jobs_agent.config.spelling import advice
 from iot_jobs_agent.config.values import Config
 from iot_jobs_agent.errors import StateDirectoryError
@@ -25,6 +27,7 @@ from iot_jobs_agent.state.volatile import why_volatile
 CheckResult: TypeAlias = tuple[bool, str]  # whether it is all right, and one sentence
 
 LOGIND_S = 5.0
+NETWORK_S = 12.0  # somebody waits for it, so it is less than the agent itself gives slow networks
 _WRITABLE = "make it, writable by the agent's user (docs/install.md)"
 EARLIEST = datetime(2026, 1, 1, tzinfo=UTC)  # a clock that shows an earlier time than this code's cannot be right
 
@@ -34,6 +37,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = options.parser("check")
     options.add_config(parser)
     parser.add_argument("--offline", action="store_true", help="do not try to reach AWS")
+    options.add_timeout(parser, f"give up on AWS after so many seconds (default: {NETWORK_S:g})")
     chosen = parser.parse_args(arguments)
     logs.configure("warning", "console")  # the request to AWS logs, and stdout is for the findings
     found = problems(chosen.config)
@@ -47,8 +51,10 @@ def main(arguments: Sequence[str]) -> int:
     directory = settings.agent.state_directory
     network = _credentials(settings)  # all of it with a key that root alone may read
     if all(is_ok for is_ok, _ in network) and not chosen.offline:
-        network += asyncio.run(_network(settings, is_connected=_is_connected(directory)))
+        limit_s = chosen.timeout or NETWORK_S
+        network += asyncio.run(_network(settings, limit_s, is_connected=_is_connected(directory)))
     become_owner(directory)
+    network += _unreadable(settings)
     findings = [_state_directory(settings), _clock(), *asyncio.run(_handlers(settings)), *network]
     for is_ok, line in findings:
         print(f"{'ok    ' if is_ok else 'wrong '} {printable(line)}")
@@ -79,10 +85,25 @@ def _clock() -> CheckResult:
 
 
 def _credentials(settings: Config) -> list[CheckResult]:
-    from iot_jobs_agent.aws.tls import credentials_problem  # noqa: PLC0415 - not needed to report a wrong configuration
+    from iot_jobs_agent.aws.tls import (  # noqa: PLC0415 - not needed to report a wrong configuration
+        certificate_problem,
+        credentials_problem,
+    )
 
-    problem = credentials_problem(settings.aws)
+    problem = credentials_problem(settings.aws) or certificate_problem(settings.aws)
     return [(False, f"{problem}.") if problem else (True, f"certificate {settings.aws.certificate} and its key")]
+
+
+def _unreadable(settings: Config) -> list[CheckResult]:
+    """Find the files of the certificate that root could read, but the agent's user cannot. systemd copies the others."""
+    copied = os.environ.get("CREDENTIALS_DIRECTORY", "")
+    findings = []
+    for key in ("certificate", "private_key", "root_ca"):
+        path: Path = getattr(settings.aws, key)
+        if not (copied and path.is_relative_to(copied)) and not os.access(path, os.R_OK, effective_ids=True):
+            error = PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            findings.append((False, unreadable(f"aws.{key}", path, error)))
+    return findings
 
 
 def _is_connected(directory: Path) -> bool:
@@ -94,18 +115,11 @@ def _is_connected(directory: Path) -> bool:
             return False
 
 
-async def _network(settings: Config, *, is_connected: bool) -> list[CheckResult]:
-    from iot_jobs_agent.aws.probe import https_finding, mqtt_problem  # noqa: PLC0415 - the SDK is slow to import
+async def _network(settings: Config, limit_s: float, *, is_connected: bool) -> list[CheckResult]:
+    from iot_jobs_agent.aws.probe import mqtt_and_https  # noqa: PLC0415 - the SDK is slow to import
 
-    aws = settings.aws
-    if is_connected:
-        why_not = "AWS IoT would disconnect it if this command connected too, so stop it first to have everything tried"
-        mqtt = True, f"MQTT: the agent runs and is connected as {aws.client_id}; {why_not}"
-    elif problem := await mqtt_problem(settings):
-        mqtt = False, f"{problem}."
-    else:
-        mqtt = True, f"MQTT endpoint {aws.endpoint} port {aws.port} lets {aws.client_id} subscribe and ask for jobs"
-    return [mqtt, await https_finding(settings)]
+    found = await mqtt_and_https(settings, limit_s, is_connected=is_connected)
+    return [(is_ok, said if is_ok else f"{said}.") for is_ok, said in found]
 
 
 async def _handlers(settings: Config) -> list[CheckResult]:
