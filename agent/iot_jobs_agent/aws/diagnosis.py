@@ -11,6 +11,7 @@ from iot_jobs_agent.config.values import Aws
 from iot_jobs_agent.errors import RequestRefused
 
 _UNREACHABLE = ("CONNECTION_REFUSED", "DNS", "NO_ROUTE", "NETWORK_DOWN")  # parts of the SDK's names
+_SILENT = {"TimeoutError", "AWS_ERROR_MQTT_TIMEOUT"}  # the latter: there is TLS, but no CONNACK
 
 
 async def connect_problem(aws: Aws, error: SdkError) -> str:
@@ -23,7 +24,7 @@ async def connect_problem(aws: Aws, error: SdkError) -> str:
             return problem
         if await speaks_http(aws, server):
             return f"aws.port: {server} speaks HTTPS, not MQTT; set aws.port to {server.usual_ports}"
-    if error.name == "TimeoutError":
+    if error.name in _SILENT:
         return f"aws.port: {server} does not answer MQTT; set aws.port to a port of AWS IoT, {server.usual_ports}"
     return advice.not_let_in(aws.client_id, str(error))
 

@@ -5,6 +5,7 @@ a row while the same filter is unanswered, we suspend that filter, so that the r
 """
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -30,6 +31,7 @@ class Subscriptions:
         self._refusals: dict[str, int] = {}
         self._untried: set[str] = set()
         self._all_tried = asyncio.Event()
+        self._turn = asyncio.Lock()
 
     def hold(self, connection: MqttConnection, group: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
         """Start to subscribe to every filter on a new connection; return the tasks, for the caller to cancel."""
@@ -61,7 +63,7 @@ class Subscriptions:
             self._note_tried(topic_filter)
             await asyncio.sleep(min(SUSPENDED_LONGEST_S, SUSPENDED_S * 2.0 ** min(closings, 20)))
         failures = 0
-        while refused := await _subscribe(connection, topic_filter):
+        while refused := await self._subscribe(connection, topic_filter):
             self._note_tried(topic_filter)
             if connection.lost.is_set():  # that is what is said, once for all filters
                 return
@@ -75,18 +77,22 @@ class Subscriptions:
         self._refusals.pop(topic_filter, None)
         self._note_tried(topic_filter)
 
+    async def _subscribe(self, connection: MqttConnection, topic_filter: str) -> tuple[str, str] | None:
+        """Try to subscribe once; return why it failed and what to do, None if it did not fail.
+
+        After a connection was closed over a filter, it is one filter at a time: a broker that closes the connection on
+        one may take answers to others with it, and the wrong one would be blamed.
+        """
+        async with self._turn if self._closings else contextlib.nullcontext():
+            try:
+                await connection.subscribe(topic_filter)
+            except SubscriptionRefusedError:
+                return "the broker refused it", advice.subscription_refused(topic_filter)
+            except SdkError as error:
+                return str(error), advice.subscription_unanswered(topic_filter)
+        return None
+
     def _note_tried(self, topic_filter: str) -> None:
         self._untried.discard(topic_filter)
         if not self._untried:
             self._all_tried.set()
-
-
-async def _subscribe(connection: MqttConnection, topic_filter: str) -> tuple[str, str] | None:
-    """Try to subscribe once; return why it failed and what to do, None if it did not fail."""
-    try:
-        await connection.subscribe(topic_filter)
-    except SubscriptionRefusedError:
-        return "the broker refused it", advice.subscription_refused(topic_filter)
-    except SdkError as error:
-        return str(error), advice.subscription_unanswered(topic_filter)
-    return None

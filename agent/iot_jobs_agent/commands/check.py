@@ -63,7 +63,10 @@ def main(arguments: Sequence[str]) -> int:
 
 def _state_directory(settings: Config) -> CheckResult:
     directory = settings.agent.state_directory
-    nearest = next(path for path in (directory, *directory.parents) if path.exists())
+    try:
+        nearest = next(path for path in (directory, *directory.parents) if path.exists())
+    except PermissionError:
+        return False, f"agent.state_directory: {directory} is hidden from user {_user()}; let that user get there."
     if not os.access(nearest, os.W_OK | os.X_OK):
         return False, f"agent.state_directory: {nearest} cannot be written by this user; make it the agent's user's."
     try:
@@ -95,7 +98,7 @@ def _credentials(settings: Config) -> list[CheckResult]:
 
 
 def _unreadable(settings: Config) -> list[CheckResult]:
-    """Find the files of the certificate that root could read, but the agent's user cannot. systemd copies the others."""
+    """Find the certificate's files that root could read, but the agent's user cannot. systemd copies the others."""
     copied = os.environ.get("CREDENTIALS_DIRECTORY", "")
     findings = []
     for key in ("certificate", "private_key", "root_ca"):

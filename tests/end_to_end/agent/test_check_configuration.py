@@ -55,7 +55,7 @@ ROWS = [
     config_row(
         "a misspelt handler",
         has("handlers", enabled=["run_command"]),
-        "handlers.enabled[0]: run_command is not a built-in; did you mean run-command.",
+        "handlers.enabled[0]: run_command is not there; did you mean run-command.",
     ),
     config_row(
         "a key is missing",
@@ -88,7 +88,7 @@ ROWS = [
     config_row(
         "a variable of systemd without systemd",
         has("aws", root_ca="${CREDENTIALS_DIRECTORY}/root-ca.pem"),
-        "aws.root_ca: uses ${{CREDENTIALS_DIRECTORY}}, which systemd sets for the service only; for a command, set it to",
+        "aws.root_ca: uses ${{CREDENTIALS_DIRECTORY}}, which systemd sets for the service only; for a command, set",
     ),
     config_row(
         "a namespace for a handler that is not enabled",
@@ -98,7 +98,7 @@ ROWS = [
     config_row(
         "a root in which the configuration lies",
         lambda bench: has("handler.write-file", roots=[str(bench.device.directory)])(bench),
-        "handler.write-file.roots: {directory} overlaps the configuration ({directory}/config.toml); choose a directory",
+        "handler.write-file.roots: {directory} overlaps the configuration ({directory}/config.toml); choose a",
     ),
     config_row("no TOML", is_text("[aws\n"), "--config: {directory}/config.toml is not valid TOML ("),
     config_row(

@@ -31,7 +31,7 @@ def bench(device: Device, sim: RunningSimulator, thing: str) -> Iterator[Bench]:
 
 
 def unknown_name(bench: Bench) -> None:
-    bench.aws |= {"endpoint": "nowhere.invalid", "https_endpoint": "localhost"}
+    bench.aws.update(endpoint="nowhere.invalid", https_endpoint="localhost")
 
 
 def closed_port(bench: Bench) -> None:
@@ -125,7 +125,7 @@ ROWS = [
     Row(
         "a port that hangs up",
         lambda bench: bench.listen(answers(b"")),
-        "aws.port: localhost port {port} ends the connection during the TLS handshake, without a reason; check that the",
+        "aws.port: localhost port {port} ends the connection during the TLS handshake, without a reason; check that",
     ),
     Row("no certificate wanted, TLS 1.2", lambda bench: bench.serve_tls(clients=None, newest=TLS_1_2), NO_QUESTION),
     Row("no certificate wanted, TLS 1.3", lambda bench: bench.serve_tls(clients=None, newest=TLS_1_3), NO_QUESTION),
@@ -202,6 +202,6 @@ async def test_field_f3_run_says_the_same_about_the_way_to_aws(bench: Bench, row
 
 @pytest.mark.parametrize("talk", [say_nothing, greets(b"")])
 async def test_field_f3_check_keeps_its_own_limit_whatever_the_configuration_allows(bench: Bench, talk: Any) -> None:
-    bench.aws |= {"connect_timeout_s": 300, "request_timeout_s": 300}
+    bench.aws.update(connect_timeout_s=300, request_timeout_s=300)
     row = Row("", lambda bench: bench.listen(talk), NO_TLS)
     await said_by_check(bench, row, "--timeout", "4")

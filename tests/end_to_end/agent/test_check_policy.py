@@ -39,6 +39,17 @@ def fault(*faults: Fault) -> Callable[[Bench], object]:
     return lambda bench: [bench.sim.faults.add(each) for each in faults]
 
 
+def silent(lost: Fault) -> Callable[[Bench], object]:
+    """Nothing comes back, and there is something to ask about."""
+
+    def make(bench: Bench) -> None:
+        arn = bench.sim.operate("DescribeThing", thingName=THING)["thingArn"]
+        bench.sim.operate("CreateJob", jobId="job-1", targets=[arn], document="{}")
+        bench.sim.faults.add(lost)
+
+    return make
+
+
 def no_thing(bench: Bench) -> None:
     bench.sim.operate("DeleteThing", thingName=THING)
 
@@ -87,8 +98,8 @@ ROWS = [
         fault(Disconnect(packet="PUBLISH", direction="in", topic=f"{JOBS}/#")),
         "; let the certificate's policy allow iot:Publish on it",
     ),
-    Row("iot:Receive", fault(Lose(what="reply", listener="mqtt")), RECEIVE),
-    Row("requests without an answer", fault(Silence(listener="mqtt")), RECEIVE),
+    Row("iot:Receive", silent(Lose(what="reply", listener="mqtt")), RECEIVE),
+    Row("requests without an answer", silent(Silence(listener="mqtt")), RECEIVE),
     Row(
         "iotjobsdata",
         no_list,
