@@ -5,7 +5,7 @@ import contextlib
 import errno
 import os
 import pwd
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeAlias
@@ -23,6 +23,7 @@ from iot_jobs_agent.state import directory as state_directory
 from iot_jobs_agent.state import status
 from iot_jobs_agent.state.owner import acting_as_owner, become_owner, refuse_of_others
 from iot_jobs_agent.state.volatile import why_volatile
+from iot_jobs_agent.unit import unit_of, write_problem
 
 CheckResult: TypeAlias = tuple[bool, str]  # whether it is all right, and one sentence
 
@@ -55,7 +56,8 @@ def main(arguments: Sequence[str]) -> int:
         network += asyncio.run(_network(settings, limit_s, is_connected=_is_connected(directory)))
     become_owner(directory)
     network += _unreadable(settings)
-    findings = [_state_directory(settings), _clock(), *asyncio.run(_handlers(settings)), *network]
+    here = [_state_directory(settings), _clock(), *asyncio.run(_handlers(settings, chosen.config.absolute()))]
+    findings = [*here, *network]
     for is_ok, line in findings:
         print(f"{'ok    ' if is_ok else 'wrong '} {printable(line)}")
     return 0 if all(is_ok for is_ok, _ in findings) else 1
@@ -125,7 +127,7 @@ async def _network(settings: Config, limit_s: float, *, is_connected: bool) -> l
     return [(is_ok, said if is_ok else f"{said}.") for is_ok, said in found]
 
 
-async def _handlers(settings: Config) -> list[CheckResult]:
+async def _handlers(settings: Config, config: Path) -> list[CheckResult]:
     from iot_jobs_agent.catalog.catalog import Catalog  # noqa: PLC0415 - not needed to report a wrong configuration
 
     catalog = Catalog(settings)
@@ -136,7 +138,7 @@ async def _handlers(settings: Config) -> list[CheckResult]:
             findings.append((False, f"handlers.enabled: {name} is unavailable: {handler.unavailable}"))
         else:
             findings.append((True, f"handler {name}"))
-    findings += [*_programs(settings), *_roots(settings), *await _reboot(settings)]
+    findings += [*_programs(settings), *_roots(settings, await unit_of(config)), *await _reboot(settings)]
     return findings or [(False, "handlers.enabled: is empty, every job will be REJECTED; name the handlers to allow.")]
 
 
@@ -155,8 +157,8 @@ def _neighbour(path: Path) -> str:
     return "correct the path"
 
 
-def _roots(settings: Config) -> list[CheckResult]:
-    """Find the `roots` in the settings of enabled handlers that do not exist, or that this user cannot write to."""
+def _roots(settings: Config, unit: Mapping[str, str]) -> list[CheckResult]:
+    """Find the `roots` of enabled handlers that do not exist, or that this user or the agent's unit cannot write to."""
     findings = []
     for name in settings.handlers.enabled:
         for root in settings.handler_settings(name).get("roots", []):
@@ -165,6 +167,8 @@ def _roots(settings: Config) -> list[CheckResult]:
                 findings.append((False, f"{where} is not there, or hidden from user {_user()}; {_WRITABLE}."))
             elif not os.access(root, os.W_OK | os.X_OK, effective_ids=True):
                 findings.append((False, f"{where} cannot be written by user {_user()}; {_WRITABLE}."))
+            elif problem := write_problem(Path(root), unit):
+                findings.append((False, f"{where} {problem}."))
     return findings
 
 

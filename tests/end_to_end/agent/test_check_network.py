@@ -191,12 +191,12 @@ def test_the_matrix_has_the_faults_of_network_and_tls_that_were_promised() -> No
 
 
 @rows(ROWS)
-async def test_field_f3_check_says_what_is_wrong_with_the_way_to_aws(bench: Bench, row: Row) -> None:
+async def test_field_f2c_field_f3_check_says_what_is_wrong_with_the_way_to_aws(bench: Bench, row: Row) -> None:
     assert "wrong-one" not in await said_by_check(bench, row)
 
 
 @rows(ROWS, by_run=True)
-async def test_field_f3_run_says_the_same_about_the_way_to_aws(bench: Bench, row: Row, start_agent: Any) -> None:
+async def test_field_f2c_field_f3_run_says_the_same_about_the_way_to_aws(bench: Bench, row: Row, start_agent: Any) -> None:
     await said_by_run(bench, row, start_agent)
 
 
