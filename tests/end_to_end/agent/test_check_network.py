@@ -196,7 +196,9 @@ async def test_field_f2c_field_f3_check_says_what_is_wrong_with_the_way_to_aws(b
 
 
 @rows(ROWS, by_run=True)
-async def test_field_f2c_field_f3_run_says_the_same_about_the_way_to_aws(bench: Bench, row: Row, start_agent: Any) -> None:
+async def test_field_f2c_field_f3_run_says_the_same_about_the_way_to_aws(
+    bench: Bench, row: Row, start_agent: Any
+) -> None:
     await said_by_run(bench, row, start_agent)
 
 
