@@ -132,14 +132,15 @@ class AgentProcess:
         assert len(found()) >= times, f"the agent ended without saying {event!r} {facts}, but: {self.told}"
         return found()[times - 1]
 
-    async def explains(self, sentence: str) -> None:
+    async def explains(self, sentence: str, *, within_s: float = 0) -> None:
         """Return as soon as a line has this in its `why` or its `hint`."""
+        within_s = within_s or self._wait_s
 
         def is_explained() -> bool:
             return any(sentence in str(line.get(key)) for line in self.log for key in ("why", "hint"))
 
         try:
-            async with asyncio.timeout(self._wait_s), self._heard:
+            async with asyncio.timeout(within_s), self._heard:
                 await self._heard.wait_for(is_explained)
         except TimeoutError:
             pytest.fail(f"the agent did not say why: {sentence!r}, but: {self.told}")

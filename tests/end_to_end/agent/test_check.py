@@ -5,11 +5,7 @@ from typing import Any
 import trustme
 from agents import run
 
-from iot_jobs_simulator.faults.faults import (
-    Reject,
-)
-
-JOBS = "$aws/things/pi-kitchen-1/jobs"
+from iot_jobs_simulator.faults.faults import Reject
 
 
 async def wrong(device: Any) -> list[str]:

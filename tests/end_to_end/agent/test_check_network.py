@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 import trustme
 from agents import Device
-from check_faults import Bench, Row, bench_of, rows, said_by_check, said_by_run
+from check_faults import LONGEST_S, Bench, Row, bench_of, rows, said_by_check, said_by_run
 from tests.support.listeners import listening, say_nothing
 from tests.support.proxies import running_proxy
 
+from iot_jobs_agent.commands.check import NETWORK_S
 from iot_jobs_simulator.server import RunningSimulator
 
 TLS_1_2, TLS_1_3 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
@@ -202,8 +203,12 @@ async def test_field_f2c_field_f3_run_says_the_same_about_the_way_to_aws(
     await said_by_run(bench, row, start_agent)
 
 
+def test_field_f3_check_has_a_limit_that_leaves_time_for_its_own_start() -> None:
+    assert NETWORK_S + 3 <= LONGEST_S
+
+
 @pytest.mark.parametrize("talk", [say_nothing, greets(b"")])
 async def test_field_f3_check_keeps_its_own_limit_whatever_the_configuration_allows(bench: Bench, talk: Any) -> None:
     bench.aws.update(connect_timeout_s=300, request_timeout_s=300)
     row = Row("", lambda bench: bench.listen(talk), NO_TLS)
-    await said_by_check(bench, row, "--timeout", "4")
+    await said_by_check(bench, row, "--timeout", "8")
