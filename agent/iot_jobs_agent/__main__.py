@@ -1,8 +1,8 @@
 """The command line: finds the command and hands over to it. Only the command that was asked for is imported.
 
 Exit status: 0 done; 1 it ran, and the answer is no (a job did not succeed, a check failed, the agent gave up); 2 wrong
-usage; 69 a service that is needed is not available; 70 an internal error; 73 the state directory cannot be used;
-78 the configuration cannot be used (sysexits.h).
+usage; 69 a service that is needed is not available; 70 an internal error; 73 the state directory, or what is in it,
+cannot be used; 78 the configuration cannot be used (sysexits.h).
 """
 
 import importlib
@@ -13,11 +13,16 @@ from collections.abc import Sequence
 
 from iot_jobs_agent.commands.table import COMMANDS, module_of
 from iot_jobs_agent.commands.terminal import printable
-from iot_jobs_agent.errors import AgentError, ConfigError, StateDirectoryError
+from iot_jobs_agent.errors import AgentError, ConfigError, JournalError, StateDirectoryError, UsageError
 
 EX_FAILED = 1
 EX_USAGE = 2
-STATUSES: dict[type[AgentError], int] = {ConfigError: os.EX_CONFIG, StateDirectoryError: os.EX_CANTCREAT}
+STATUSES: dict[type[AgentError], int] = {
+    UsageError: EX_USAGE,
+    ConfigError: os.EX_CONFIG,
+    StateDirectoryError: os.EX_CANTCREAT,
+    JournalError: os.EX_CANTCREAT,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

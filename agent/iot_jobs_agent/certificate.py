@@ -1,4 +1,4 @@
-"""Reads until when a certificate is valid. Knows as much of X.509 as that takes, and verifies nothing.
+"""Reads from when and until when a certificate is valid. Knows as much of X.509 as that takes, and verifies nothing.
 
 The standard library's `ssl` does it for certificates of authorities only, and the SDK does not do it at all.
 """
@@ -16,8 +16,32 @@ _SEQUENCE, _VERSION, _UTC_TIME, _GENERALIZED_TIME = 0x30, 0xA0, 0x17, 0x18
 def expires_at(file: Path) -> float | None:
     """Return until when the first certificate of a PEM file is valid, in epoch seconds; None if that is not known.
 
-    Blocks. RFC 5280, 4.1: TBSCertificate has version, serialNumber, signature, issuer and validity, in this order.
+    Blocks.
     """
+    found = _validity(file)
+    return found[1] if found else None
+
+
+def validity_problem(file: Path, now: float) -> str:
+    """Return why the certificate is not valid at `now`, in epoch seconds, to be read after its name; "" if it is.
+
+    Also "" if that is not known. Blocks.
+    """
+    valid_from, valid_until = _validity(file) or (now, now)
+    if now < valid_from:
+        began = _date(valid_from)
+        return f"is not valid at the time of this device's clock, but from {began} on; let the clock synchronise"
+    if now > valid_until:
+        return f"has expired on {_date(valid_until)}; replace it and its key (docs/install.md says how)"
+    return ""
+
+
+def _date(at: float) -> str:
+    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d}"
+
+
+def _validity(file: Path) -> tuple[float, float] | None:
+    """RFC 5280, 4.1: TBSCertificate has version, serialNumber, signature, issuer and validity, in this order."""
     try:
         with file.open("rb") as opened:
             found = _PEM.search(opened.read(_LARGEST_BYTES))
@@ -27,7 +51,7 @@ def expires_at(file: Path) -> float | None:
         if to_be_signed[0] == _VERSION:
             to_be_signed = _rest(to_be_signed)
         validity = _content(_rest(_rest(_rest(to_be_signed))), _SEQUENCE)
-        return _time(_rest(validity))
+        return _time(validity), _time(_rest(validity))
     except (OSError, ValueError, LookupError, OverflowError):
         return None
 

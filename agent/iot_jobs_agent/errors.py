@@ -5,6 +5,10 @@ class AgentError(Exception):
     """The base class of all errors: catch it where a person is told what went wrong."""
 
 
+class UsageError(AgentError):
+    """What the command was given cannot be used. The exit status is 2, as for options that do not exist."""
+
+
 class ConfigError(AgentError):
     """The configuration cannot be used. The exit status is 78 (EX_CONFIG), on which systemd does not restart."""
 

@@ -59,7 +59,8 @@ class Exchange:
         try:
             pending, is_complete = await self._requests.pending(effect.namespace, is_complete=effect.is_complete)
         except _FAILURES as error:
-            self._warn("cannot get the pending job executions", namespace=effect.namespace, why=str(error))
+            facts = {"namespace": effect.namespace, "why": str(error), **self._requests.hint(error)}
+            self._warn("cannot get the pending job executions", **facts)
             self._post(FetchFailed(effect.namespace, effect.ticket, _code(error), _jitter()))
             return
         self._post(Listed(effect.namespace, effect.ticket, pending, is_complete, _jitter()))

@@ -5,7 +5,7 @@ import random
 import re
 
 import pytest
-from installed import THING, Device, blocks_of
+from installed import COMMAND, THING, Device, blocks_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")  # in which the simulator runs
 
@@ -22,6 +22,25 @@ async def test_the_installation_page_leads_from_a_bare_system_to_a_job_that_succ
     await device.ends("job-1", "SUCCEEDED")
     assert "iot-jobs-agent" in device.details("job-1")["stdout"]
     assert "connected" in await device.shows("StatusText")
+
+
+async def test_check_says_what_the_unit_cannot_write_and_the_drop_in_that_it_names_is_enough(device: Device) -> None:
+    config = device.machine.path("/etc/iot-jobs-agent/config.toml")
+    text = config.read_text()
+    write_file = '[handler.write-file]\nroots = ["/srv/other", "/srv/iot-jobs/written"]\n'
+    config.write_text(text.replace("enabled = [", 'enabled = ["write-file", ') + write_file)
+    check = "CREDENTIALS_DIRECTORY=/etc/iot-jobs-agent/credentials " + COMMAND.format("check --offline") + " || true"
+    await device.machine.run("install -d -o iot-jobs-agent -g iot-jobs-agent /srv/other /srv/iot-jobs/written")
+    said = await device.machine.run(check)
+    read_only = "handler.write-file.roots: /srv/other is read-only for the unit iot-jobs-agent (ProtectSystem=strict); "
+    assert read_only + "put ReadWritePaths=/srv/other below [Service]" in said
+    assert "roots: /srv/iot-jobs/" not in said  # which the installation page has made writable
+    drop_in = "/etc/systemd/system/iot-jobs-agent.service.d/other.conf"
+    device.machine.write(drop_in, "[Service]\nReadWritePaths=/srv/other\n")
+    await device.machine.run("systemctl daemon-reload")
+    assert "roots: " not in await device.machine.run(check)
+    config.write_text(text)
+    await device.machine.run(f"rm {drop_in}; rmdir /srv/other /srv/iot-jobs/written; systemctl daemon-reload")
 
 
 async def test_a_job_restarts_a_service_because_polkit_lets_it(device: Device) -> None:

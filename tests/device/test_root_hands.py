@@ -70,7 +70,7 @@ def run(place: Path, *words: str) -> "subprocess.CompletedProcess[str]":
         (["handlers"], 0),
         (["try", "greet", "params.json"], 0),
         (["status"], 73),
-        (["jobs"], 1),
+        (["jobs"], 73),
         (["pause"], 0),
         (["resume"], 0),
     ],

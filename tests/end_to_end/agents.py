@@ -143,6 +143,19 @@ class AgentProcess:
             return False
         return self.log[-1] != {"event": "(end of the log)"}
 
+    async def explains(self, sentence: str, *, within_s: float = 0) -> None:
+        """Return as soon as a line has this in its `why` or its `hint`."""
+        within_s = within_s or self._wait_s
+
+        def is_explained() -> bool:
+            return any(sentence in str(line.get(key)) for line in self.log for key in ("why", "hint"))
+
+        try:
+            async with asyncio.timeout(within_s), self._heard:
+                await self._heard.wait_for(is_explained)
+        except TimeoutError:
+            pytest.fail(f"the agent did not say why: {sentence!r}, but: {self.told}")
+
     @property
     def told(self) -> str:
         return "\n".join(json.dumps(line) for line in self.log)

@@ -125,7 +125,7 @@ async def test_h3_two_hundred_megabytes_of_output_cost_neither_memory_nor_disk(
     ("content", "mode", "status", "word"),
     [
         (b"#!/bin/sh\n", 0o644, "REJECTED", "executable"),
-        (b"#!/no/such/interpreter\n", 0o755, "FAILED", "interpreter"),
+        (b"#!/no/such/interpreter\n", 0o755, "REJECTED", "interpreter"),
         (b"\x7fELF" + bytes(60), 0o755, "FAILED", "neither a program for this machine"),
         (None, 0o755, "REJECTED", ""),
     ],

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from iot_jobs_agent import logs
-from iot_jobs_agent.aws import messages
+from iot_jobs_agent.aws import advice, messages
 from iot_jobs_agent.aws.mqtt import MqttConnection
 from iot_jobs_agent.aws.nodelay import set_tcp_nodelay
 from iot_jobs_agent.aws.requests import Requests
@@ -33,23 +33,7 @@ HEARD_KEPT = 500  # messages that may wait for the loop; losing one is safe: we 
 LOSSES_LOGGED = 3  # equal ones in a row; of those that follow, one in LOG_EVERY
 MALFORMED_KEPT = 1000  # how many topics of malformed messages we remember, to bound the memory
 
-PUBLISH_HINT = "twice in a row: does the certificate's policy allow iot:Publish on the first of these?"
-CLIENT_ID_HINT = "AWS IoT ends the older connection of the two; give each a client id of its own"
-CONNECT_HINT = "check the network and [aws] in the configuration with `iot-jobs-agent check`"
-CONNECT_HINTS = {
-    "AWS_IO_SOCKET_CLOSED": "is the certificate active, and does its policy allow iot:Connect with this client id?",
-    "AWS_ERROR_MQTT_UNEXPECTED_HANGUP": "does the certificate's policy allow iot:Connect with this client id?",
-    "CredentialsError": "the agent looks at the files again each time it tries to connect",
-    "AWS_IO_DNS_INVALID_NAME": "check aws.endpoint and the device's DNS",
-    "TimeoutError": "is that port open, and does it speak MQTT over TLS?",
-}
-SAY_LITTLE = {  # names of the SDK behind which TLS can be; it takes 10 to 30 s for a certificate that it does not trust
-    "AWS_ERROR_MQTT_UNEXPECTED_HANGUP",
-    "AWS_IO_SOCKET_CLOSED",
-    "AWS_IO_TLS_ERROR_NEGOTIATION_FAILURE",
-    "AWS_IO_TLS_ERROR_READ_FAILURE",
-    "TimeoutError",
-}
+CREDENTIALS_HINT = "the agent looks at the files again each time it tries to connect"
 
 Log: TypeAlias = Callable[..., Any]
 
@@ -132,17 +116,12 @@ class Connection:
         return connection
 
     async def _connect_hint(self, error: SdkError) -> str:
-        """Return what to look at. If TLS may be the reason, this asks the server once more, with Python's `ssl`."""
-        if self._aws.tls and (error.name in SAY_LITTLE or self._aws.proxy):
-            from iot_jobs_agent.aws.handshake import (  # noqa: PLC0415 - takes memory, and only a failure needs it
-                handshake_problem,
-                mqtt_server,
-            )
+        """Return what to change, in the words of `check`. This may ask the server once more, with Python's `ssl`."""
+        if error.name == "CredentialsError":  # whose own sentence says what to change
+            return CREDENTIALS_HINT
+        from iot_jobs_agent.aws.diagnosis import connect_problem  # noqa: PLC0415 - takes memory, for failures only
 
-            problem = await handshake_problem(self._aws, mqtt_server(self._aws), error)
-            if problem:
-                return problem
-        return CONNECT_HINTS.get(error.name, CONNECT_HINT)
+        return await connect_problem(self._aws, error)
 
     async def _serve(self, connection: MqttConnection) -> None:
         """Announce the connection once every subscription has been tried, and wait until the connection is lost."""
@@ -169,9 +148,9 @@ class Connection:
         unanswered = list(connection.unanswered.values())
         first = unanswered[0] if unanswered else ""
         is_request_again = bool(first) and first == self._lost_on and not self._subscriptions.has(first)
-        hint = {"hint": PUBLISH_HINT} if is_request_again else {}
+        hint = {"hint": advice.request_closes(first)} if is_request_again else {}
         if self._was_taken_over_again(unanswered):
-            hint = {"hint": f"does another client use the client id {self._aws.client_id}? {CLIENT_ID_HINT}"}
+            hint = {"hint": advice.taken_over(self._aws.client_id)}
         self._lost_on = first
         loss = {"why": connection.why_lost, "unanswered": ", ".join(unanswered[:3]), **hint}
         self._equal_losses = self._equal_losses + 1 if loss == self._last_loss else 0

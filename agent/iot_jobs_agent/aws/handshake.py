@@ -8,12 +8,13 @@ import contextlib
 import ssl
 from typing import NamedTuple
 
-from iot_jobs_agent.aws.proxy import open_through
+from iot_jobs_agent.aws.proxy import open_through, reason_of
 from iot_jobs_agent.aws.sdk import SdkError
 from iot_jobs_agent.aws.tls import (
     ALPN_HTTP,
     ALPN_MQTT,
     ALPN_PORT,
+    certificate_problem,
     credentials_problem,
     python_context,
     read_credentials,
@@ -59,7 +60,7 @@ async def handshake_problem(aws: Aws, server: Server, failed_with: SdkError | No
 
     The answer is one sentence without its full stop. `failed_with` is how the SDK's own connection failed, if it did.
     """
-    if problem := credentials_problem(aws):
+    if problem := credentials_problem(aws) or certificate_problem(aws):
         return problem
     if problem := await _problem(aws, server, with_certificate=True):
         return problem
@@ -139,7 +140,7 @@ def _sentence(aws: Aws, server: Server, error: Exception) -> str:
                 f"set {server.port_key} to a port of AWS IoT, {server.usual_ports}"
             )
         case _:
-            why = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+            why = reason_of(error) if isinstance(error, OSError) else str(error) or type(error).__name__
             return f"{server.host_key}: {server} cannot be reached ({why}); check the name, the port and the network"
 
 

@@ -51,6 +51,11 @@ def rewrapped(content: bytes) -> bytes:
     return b"\n".join(lines) + b"\n"
 
 
+def certificates_in(content: bytes) -> list[bytes]:
+    """Return each certificate of a PEM file by itself, in their order."""
+    return [found[0] for found in _BLOCK.finditer(content) if found[1].endswith(b"CERTIFICATE")]
+
+
 def _block_problem(label: bytes, body: bytes, *, private: bool) -> str:
     if b"ENCRYPTED" in label or b"ENCRYPTED" in body:
         return (

@@ -4,12 +4,12 @@ It takes over the agent's connection if the agent has one, so `check` leaves it 
 """
 
 import asyncio
-from collections.abc import Coroutine
-from http import HTTPStatus
-from typing import Any
+from collections.abc import Awaitable, Coroutine
+from typing import Any, TypeAlias
 
-from iot_jobs_agent.aws import messages
-from iot_jobs_agent.aws.handshake import handshake_problem, https_server, mqtt_server, speaks_http
+from iot_jobs_agent.aws import advice, messages
+from iot_jobs_agent.aws.diagnosis import connect_problem, list_problem
+from iot_jobs_agent.aws.handshake import Server, https_server, mqtt_server
 from iot_jobs_agent.aws.https import list_over_https
 from iot_jobs_agent.aws.mqtt import MqttConnection
 from iot_jobs_agent.aws.requests import Requests
@@ -18,13 +18,82 @@ from iot_jobs_agent.aws.tls import TlsContexts
 from iot_jobs_agent.config.values import Aws, Config
 from iot_jobs_agent.errors import RequestRefused, RequestUnanswered
 
+Finding: TypeAlias = tuple[bool, str]  # whether it is all right, and one sentence without its full stop
 
-async def mqtt_problem(config: Config) -> str:
-    """Return why the agent could not work over MQTT, in one sentence without its full stop; "" if it could.
+# Of the time that there is: as much as leaves a failure the time to be explained.
+_CONNECT_SHARE = 0.4
+_REQUEST_SHARE = 0.25
+_BETWEEN_CONNECTS_S = 1.0  # AWS IoT Core quotas, "Connect requests per second per client ID"
 
-    Takes the durations of [aws] for the connection, each subscription and each namespace, and some seconds for
-    finding out about TLS. Starts nothing and claims nothing.
+
+async def mqtt_and_https(config: Config, limit_s: float, *, is_connected: bool) -> list[Finding]:
+    """Try both at the same time; return what was found about MQTT, then about HTTPS. Takes `limit_s` at most.
+
+    With `is_connected`, the agent is connected and MQTT is left alone. Starts nothing and claims nothing.
     """
+    aws = config.aws._replace(
+        connect_timeout_s=min(config.aws.connect_timeout_s, limit_s * _CONNECT_SHARE),
+        request_timeout_s=min(config.aws.request_timeout_s, limit_s * _REQUEST_SHARE),
+    )
+    limited = config._replace(aws=aws)
+    mqtt = _agent_is_connected(aws) if is_connected else _mqtt(limited)
+    tried = _within(limit_s, mqtt_server(aws), mqtt), _within(limit_s, https_server(aws), _https(limited))
+    return list(await asyncio.gather(*tried))
+
+
+async def _within(limit_s: float, server: Server, finding: Awaitable[Finding]) -> Finding:
+    try:
+        async with asyncio.timeout(limit_s):
+            return await finding
+    except TimeoutError:
+        fix = "check the network, or give it more time with --timeout"
+        return False, f"{server.host_key}: {server} has not been tried to the end within {limit_s:g} s; {fix}"
+
+
+async def _agent_is_connected(aws: Aws) -> Finding:
+    why_not = "AWS IoT would disconnect it if this command connected too, so stop it first to have everything tried"
+    return True, f"MQTT: the agent runs and is connected as {aws.client_id}; {why_not}"
+
+
+async def _mqtt(config: Config) -> Finding:
+    aws = config.aws
+    if problem := await _mqtt_problem(config):
+        return False, problem
+    return True, f"MQTT endpoint {aws.endpoint} port {aws.port} lets {aws.client_id} subscribe and ask for jobs"
+
+
+async def _https(config: Config) -> Finding:
+    """Try what the agent needs over HTTPS.
+
+    Only the lists of further namespaces need it (docs/install.md), so a policy without it may be right.
+    """
+    aws = config.aws
+    try:
+        await list_over_https(aws, "")
+    except RequestRefused as error:
+        if advice.is_forbidden(error) and not config.namespaces:
+            return True, f"HTTPS: the list of pending jobs is refused ({error}), which only `pending` would need"
+        return False, await list_problem(aws, error)
+    except (RequestUnanswered, messages.MalformedMessageError) as error:
+        return False, await list_problem(aws, error)
+    return True, f"HTTPS endpoint {https_server(aws)} accepts the certificate and lists jobs of {aws.thing_name}"
+
+
+async def _mqtt_problem(config: Config) -> str:
+    """Return why the agent could not work over MQTT; "" if it could.
+
+    What the policy forbids ends a second connection at the same place; another client of the same id does not.
+    """
+    first, is_lost = await _try_mqtt(config)
+    if not is_lost:
+        return first
+    await asyncio.sleep(_BETWEEN_CONNECTS_S)
+    second, is_lost = await _try_mqtt(config)
+    return second if second == first or (second and not is_lost) else advice.taken_over(config.aws.client_id)
+
+
+async def _try_mqtt(config: Config) -> tuple[str, bool]:
+    """Return what one connection shows to be wrong, and whether the connection was lost over it."""
     aws = config.aws
     bootstrap, tls = new_bootstrap(), TlsContexts(aws)
     requests = Requests(aws, bootstrap, tls, lambda *_, **__: None)
@@ -33,50 +102,18 @@ async def mqtt_problem(config: Config) -> str:
         connection = MqttConnection(aws, bootstrap, tls, lambda *heard: hand_over(loop, _hear, requests, *heard))
         await connection.open(aws.connect_timeout_s)
     except SdkError as error:
-        return await _connect_problem(aws, error)
+        return await connect_problem(aws, error), False
     requests.connection = connection
     try:
-        return await _subscribe_problem(config, connection) or await _request_problem(config, connection, requests)
-    finally:
+        problem = await _subscribe_problem(config, connection) or await _request_problem(config, connection, requests)
+    except BaseException:
+        connection.abandon()
+        raise
+    if problem:
+        connection.abandon()  # an orderly end may take as long as the broker likes
+    else:
         await connection.close()
-
-
-async def https_finding(config: Config) -> tuple[bool, str]:
-    """Return whether what the agent needs over HTTPS works, and one sentence about it.
-
-    Only the lists of further namespaces need it (docs/install.md), so a policy without it may be right.
-    """
-    aws = config.aws
-    server = https_server(aws)
-    try:
-        await list_over_https(aws, "")
-    except RequestRefused as error:
-        if error.code != f"HTTP {HTTPStatus.FORBIDDEN}":
-            return False, f"aws.thing_name: https://{server.host}:{server.port} refuses the list ({error}); {_CREATE}."
-        if config.namespaces:
-            return False, f"HTTPS: the list of pending jobs is refused ({error}); {_ALLOW_LIST}."
-        return True, f"HTTPS: the list of pending jobs is refused ({error}), which only `pending` would need"
-    except (RequestUnanswered, messages.MalformedMessageError) as error:
-        problem = await handshake_problem(aws, server, _sdk_error(error))
-        return False, f"{problem or f'HTTPS: {server} gives no list ({error}); check {server.port_key}'}."
-    return True, f"HTTPS endpoint {server} accepts the certificate and lists jobs of {aws.thing_name}"
-
-
-async def _connect_problem(aws: Aws, error: SdkError) -> str:
-    server = mqtt_server(aws)
-    if aws.tls:
-        if problem := await handshake_problem(aws, server, error):
-            return problem
-        if await speaks_http(aws, server):
-            return f"aws.port: {server} speaks HTTPS, not MQTT; set aws.port to {server.usual_ports}"
-    if "CONNECTION_REFUSED" in error.name or "DNS" in error.name:
-        return f"aws.endpoint: {server} cannot be reached ({error}); check the network, the name and aws.port"
-    if error.name == "TimeoutError":
-        return f"aws.port: {server} does not answer MQTT; set aws.port to a port of AWS IoT, {server.usual_ports}"
-    return (
-        f"aws.client_id: the broker does not take the connection ({error}); let the certificate's policy allow "
-        f"iot:Connect with the client id {aws.client_id}, and see that the certificate is active"
-    )
+    return problem, bool(problem) and connection.lost.is_set()
 
 
 async def _subscribe_problem(config: Config, connection: MqttConnection) -> str:
@@ -87,10 +124,11 @@ async def _subscribe_problem(config: Config, connection: MqttConnection) -> str:
         try:
             is_lost = await _is_lost_first(connection, connection.subscribe(topic_filter))
         except SdkError as error:
-            why = "refuses" if error.name == "SubscribeError" else "does not answer"
-            return f"the broker {why} the subscription to {topic_filter}; {_allow('iot:Subscribe', topics)}"
+            if error.name == "SubscribeError":
+                return advice.subscription_refused(topic_filter)
+            return advice.subscription_unanswered(topic_filter)
         if is_lost:
-            return f"the broker hangs up on the subscription to {topic_filter}; {_allow('iot:Subscribe', topics)}"
+            return advice.subscription_closes(topic_filter)
     return ""
 
 
@@ -101,26 +139,14 @@ async def _request_problem(config: Config, connection: MqttConnection, requests:
         try:
             is_lost = await _is_lost_first(connection, requests.describe_next(namespace))
         except RequestRefused as error:
-            return f"aws.thing_name: a request for {config.aws.thing_name} is refused ({error}); {_CREATE}"
+            return advice.request_refused(config.aws.thing_name, error)
         except RequestUnanswered:
-            return f"nothing comes back for a request on {topic}; {_allow('iot:Receive', topics)}"
+            return advice.request_unanswered(topic)
         except messages.MalformedMessageError as error:
             return f"the answer to a request on {topic} makes no sense ({error}); see what else publishes there"
         if is_lost:
-            return f"the broker hangs up on a request on {topic}; let the certificate's policy allow iot:Publish on it"
+            return advice.request_closes(topic)
     return ""
-
-
-_ALLOW_LIST = "let the policy allow iotjobsdata:GetPendingJobExecutions, which lists the further namespaces"
-_CREATE = "create the thing (`aws iot create-thing`), or correct aws.thing_name"
-
-
-def _allow(action: str, topics: messages.Topics) -> str:
-    return f"let the certificate's policy allow {action} on {topics.root}/*"
-
-
-def _sdk_error(error: Exception) -> SdkError | None:
-    return error.__cause__ if isinstance(error.__cause__, SdkError) else None
 
 
 async def _is_lost_first(connection: MqttConnection, work: Coroutine[Any, Any, object]) -> bool:

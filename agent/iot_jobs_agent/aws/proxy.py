@@ -6,6 +6,11 @@ sees only the endpoint's name.
 
 import asyncio
 import base64
+import contextlib
+import errno
+import os
+import socket
+import threading
 from typing import Any
 
 from awscrt import http
@@ -14,6 +19,7 @@ from iot_jobs_agent.config.values import Proxy
 from iot_jobs_agent.errors import AgentError
 
 _LARGEST_HEAD_BYTES = 16 * 1024
+_RESOLVE_S = 4.0  # less than `check` gives a connection, so that it can say which of the two it was
 _OK, _WANTS_PASSWORD = 200, 407  # RFC 9110; the module http.HTTPStatus would cost memory
 
 
@@ -42,12 +48,13 @@ async def open_through(proxy: Proxy | None, host: str, port: int) -> tuple[async
         OSError: there is no proxy, and the host is not there.
     """
     if proxy is None:
-        return await asyncio.open_connection(host, port)
+        return await _connect(host, port)
     try:
-        reader, writer = await asyncio.open_connection(proxy.host, proxy.port)
+        reader, writer = await _connect(proxy.host, proxy.port)
     except OSError as error:
+        why = reason_of(error)
         raise ProxyError(
-            f"aws.proxy: {proxy} cannot be reached ({error.strerror or error}); check its name, port and the network"
+            f"aws.proxy: {proxy} cannot be reached ({why}); check its name, port and the network"
         ) from None
     try:
         status = await _tunnel(reader, writer, proxy, f"{host}:{port}")
@@ -57,6 +64,56 @@ async def open_through(proxy: Proxy | None, host: str, port: int) -> tuple[async
         return reader, writer
     writer.close()
     raise ProxyError(_refusal(proxy, f"{host}:{port}", status))
+
+
+def reason_of(error: OSError) -> str:
+    """Return why there is no connection, in the system's words: asyncio has its own, with addresses in them."""
+    is_of_the_system = error.errno in errno.errorcode and not isinstance(error, socket.gaierror)
+    return os.strerror(error.errno or 0) if is_of_the_system else error.strerror or str(error) or type(error).__name__
+
+
+async def _connect(host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Try the addresses of the host, one after the other; raise OSError for the last one."""
+    failure = OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
+    for address in await _addresses(host, port):
+        try:
+            return await asyncio.open_connection(address, port)
+        except OSError as error:
+            failure = error
+    raise failure
+
+
+async def _addresses(host: str, port: int) -> list[str]:
+    """Resolve the host. Raises OSError.
+
+    asyncio would do that in a thread that the process waits for when it ends, and without an answer from any name
+    server that takes half a minute.
+    """
+    loop = asyncio.get_running_loop()
+    resolved: asyncio.Future[list[str]] = loop.create_future()
+
+    def settle(addresses: list[str], error: OSError | None) -> None:
+        if not resolved.done():
+            resolved.set_exception(error) if error else resolved.set_result(addresses)
+
+    def resolve() -> None:
+        addresses: list[str] = []
+        failure: OSError | None = None
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            addresses = list(dict.fromkeys(str(each[4][0]) for each in found))
+        except OSError as error:
+            failure = error
+        except UnicodeError:
+            failure = OSError(errno.EINVAL, "not a host name")
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(settle, addresses, failure)
+
+    threading.Thread(target=resolve, name="resolver", daemon=True).start()
+    done, _ = await asyncio.wait([resolved], timeout=_RESOLVE_S)
+    if not done:
+        raise socket.gaierror(socket.EAI_AGAIN, "no name server answers")
+    return resolved.result()
 
 
 async def _tunnel(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, proxy: Proxy, target: str) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from iot_jobs_agent import logs
-from iot_jobs_agent.aws import messages
+from iot_jobs_agent.aws import advice, messages
 from iot_jobs_agent.aws.https import list_over_https
 from iot_jobs_agent.aws.sdk import SdkError
 from iot_jobs_agent.aws.tls import TlsContexts
@@ -53,7 +53,8 @@ class Requests:
                 try:
                     return await self._list_over_https(namespace), True
                 except (RequestRefused, RequestUnanswered) as error:
-                    self._warn("the list over HTTPS failed, asking for its head", namespace=namespace, why=str(error))
+                    facts = {"namespace": namespace, "why": str(error), **self.hint(error)}
+                    self._warn("the list over HTTPS failed, asking for its head", **facts)
             head = await self.describe_next(namespace)
             return ((head.id,) if head else ()), False
         try:
@@ -94,6 +95,15 @@ class Requests:
         """
         topic = self._topics.update(update.execution.namespace, update.execution.job_id)
         await self._send(topic, messages.update_request(update))
+
+    def hint(self, error: AgentError) -> dict[str, str]:
+        """Return the fact `hint` for a log line about a request that failed, in the words of `check`; else nothing."""
+        if isinstance(error, RequestRefused):
+            if advice.is_forbidden(error):
+                return {"hint": advice.list_forbidden(error)}
+            if advice.is_thing_missing(error):
+                return {"hint": advice.request_refused(self._aws.thing_name, error)}
+        return {}
 
     def on_answer(self, topic: str, message: messages.Json) -> None:
         """Hand an answer to the request that waits for it. Ignore it if there is none, or its topic does not match."""
@@ -151,5 +161,5 @@ class Requests:
             return
         self._silent_requests += 1
         if self._silent_requests == SILENT_IN_A_ROW:
-            receive = f"does the certificate's policy allow iot:Receive on {self._topics.root}/*?"
-            self._warn("requests stay unanswered on a connection that works", topic=topic, hint=receive)
+            hint = advice.request_unanswered(topic)
+            self._warn("requests stay unanswered on a connection that works", topic=topic, hint=hint)

@@ -5,10 +5,12 @@ a row while the same filter is unanswered, we suspend that filter, so that the r
 """
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from iot_jobs_agent.aws import advice
 from iot_jobs_agent.aws.mqtt import MqttConnection, SubscriptionRefusedError
 from iot_jobs_agent.aws.sdk import SdkError
 from iot_jobs_agent.core.backoff import delay_s
@@ -17,7 +19,6 @@ LOG_EVERY = 5  # log one in this many failed attempts
 CLOSINGS_IN_A_ROW = 2  # after this many, a subscription is suspended
 SUSPENDED_S = 30.0  # time until the next try; doubled each time the connection is closed over the filter again
 SUSPENDED_LONGEST_S = 3600.0
-HINT = "does the certificate's policy allow iot:Subscribe and iot:Receive on it?"
 
 
 class Subscriptions:
@@ -30,6 +31,7 @@ class Subscriptions:
         self._refusals: dict[str, int] = {}
         self._untried: set[str] = set()
         self._all_tried = asyncio.Event()
+        self._turn = asyncio.Lock()
 
     def hold(self, connection: MqttConnection, group: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
         """Start to subscribe to every filter on a new connection; return the tasks, for the caller to cancel."""
@@ -48,7 +50,7 @@ class Subscriptions:
             closings = self._closings[suspect] = self._closings.get(suspect, 0) + 1
             if closings == CLOSINGS_IN_A_ROW:
                 why = "the connection was closed twice in a row before it was answered"
-                self._warn("subscription suspended", topic=suspect, why=why, hint=HINT)
+                self._warn("subscription suspended", topic=suspect, why=why, hint=advice.subscription_closes(suspect))
 
     def has(self, topic: str) -> bool:
         """Return whether `topic` is one of the filters; otherwise it is the topic of a request."""
@@ -61,31 +63,36 @@ class Subscriptions:
             self._note_tried(topic_filter)
             await asyncio.sleep(min(SUSPENDED_LONGEST_S, SUSPENDED_S * 2.0 ** min(closings, 20)))
         failures = 0
-        while why := await _subscribe(connection, topic_filter):
+        while refused := await self._subscribe(connection, topic_filter):
             self._note_tried(topic_filter)
             if connection.lost.is_set():  # that is what is said, once for all filters
                 return
             refusals = self._refusals[topic_filter] = self._refusals.get(topic_filter, 0) + 1
             if refusals % LOG_EVERY == 1:  # counted over connections too
-                self._warn("subscription refused", topic=topic_filter, attempt=refusals, why=why, hint=HINT)
+                why, hint = refused
+                self._warn("subscription refused", topic=topic_filter, attempt=refusals, why=why, hint=hint)
             failures += 1
             await asyncio.sleep(delay_s(failures, random.random()))  # noqa: S311 - jitter, no secret
         self._closings.pop(topic_filter, None)
         self._refusals.pop(topic_filter, None)
         self._note_tried(topic_filter)
 
+    async def _subscribe(self, connection: MqttConnection, topic_filter: str) -> tuple[str, str] | None:
+        """Try to subscribe once; return why it failed and what to do, None if it did not fail.
+
+        After a connection was closed over a filter, it is one filter at a time: a broker that closes the connection on
+        one may take answers to others with it, and the wrong one would be blamed.
+        """
+        async with self._turn if self._closings else contextlib.nullcontext():
+            try:
+                await connection.subscribe(topic_filter)
+            except SubscriptionRefusedError:
+                return "the broker refused it", advice.subscription_refused(topic_filter)
+            except SdkError as error:
+                return str(error), advice.subscription_unanswered(topic_filter)
+        return None
+
     def _note_tried(self, topic_filter: str) -> None:
         self._untried.discard(topic_filter)
         if not self._untried:
             self._all_tried.set()
-
-
-async def _subscribe(connection: MqttConnection, topic_filter: str) -> str:
-    """Try to subscribe once; return why it failed, or ""."""
-    try:
-        await connection.subscribe(topic_filter)
-    except SubscriptionRefusedError:
-        return "the broker refused it"
-    except SdkError as error:
-        return str(error)
-    return ""

@@ -8,6 +8,8 @@ again. Nothing here shows their contents. TLS 1.2 is the least, as AWS IoT's own
 import contextlib
 import os
 import ssl
+import stat
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +17,7 @@ from typing import Any, NamedTuple
 from awscrt import io
 
 from iot_jobs_agent.aws.sdk import SdkError, sdk_errors
+from iot_jobs_agent.certificate import validity_problem
 from iot_jobs_agent.config.values import Aws
 from iot_jobs_agent.errors import AgentError
 
@@ -97,6 +100,15 @@ def credentials_problem(aws: Aws) -> str:
     return ""
 
 
+def certificate_problem(aws: Aws) -> str:
+    """Return why the certificate is not valid now, a sentence without its full stop; "" if it is. Blocks.
+
+    Only the service's clock decides that, so it explains a failure, and is no reason not to try.
+    """
+    problem = validity_problem(aws.certificate, time.time())
+    return f"aws.certificate: {aws.certificate} {problem}" if problem else ""
+
+
 def python_context(credentials: Credentials, *, with_certificate: bool = True) -> ssl.SSLContext:
     """Return the context of Python's `ssl` that does what the SDK's does. No disk is touched.
 
@@ -126,9 +138,13 @@ def _sdk_context(credentials: Credentials, port: int, alpn: str) -> Any:
 
 def _read(key: str, path: Path) -> bytes:
     try:
-        with path.open("rb", buffering=0) as file:
-            size_bytes = os.fstat(file.fileno()).st_size  # a buffer of the largest size would stay in our memory
-            return file.read(min(size_bytes, _LARGEST_BYTES)) or b""
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # at once, even if it is a FIFO
+        with os.fdopen(descriptor, "rb", buffering=0) as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise CredentialsError(f"aws.{key}: {path} is not a regular file; name the PEM file itself")
+            # a buffer of the largest size would stay in our memory
+            return file.read(min(status.st_size, _LARGEST_BYTES)) or b""
     except FileNotFoundError:
         raise CredentialsError(f"aws.{key}: {path} does not exist; put the PEM file there") from None
     except OSError as error:
@@ -141,6 +157,7 @@ def _sentence(aws: Aws, found: Credentials) -> str:
     from iot_jobs_agent.aws.pem import (  # noqa: PLC0415 - takes memory, and only a fault needs it
         AS_ISSUED,
         TAKEN,
+        certificates_in,
         pem_problem,
     )
 
@@ -151,6 +168,11 @@ def _sentence(aws: Aws, found: Credentials) -> str:
         _load_pair(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), found)
     except ssl.SSLError as error:
         if error.reason in _OF_ANOTHER:
+            if any(_is_pair(found._replace(certificate=each)) for each in certificates_in(found.certificate)[1:]):
+                return (
+                    f"aws.certificate: {aws.certificate} begins with another certificate than that of the key "
+                    f"{aws.private_key}; put the device's own first, and those of its authorities after it"
+                )
             return (
                 f"aws.private_key: {aws.private_key} is not the key of the certificate {aws.certificate}; "
                 "put the key and the certificate there that were issued together"
@@ -159,6 +181,14 @@ def _sentence(aws: Aws, found: Credentials) -> str:
     except OSError:
         pass  # no memory for them; the sentence below is still true
     return f"aws.root_ca: {aws.root_ca} or {aws.certificate} cannot be used; put both there {AS_ISSUED}"
+
+
+def _is_pair(credentials: Credentials) -> bool:
+    try:
+        _load_pair(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), credentials)
+    except OSError:
+        return False
+    return True
 
 
 def _load_pair(context: ssl.SSLContext, credentials: Credentials) -> None:

@@ -2,9 +2,10 @@
 
 import asyncio
 import contextlib
+import errno
 import os
 import pwd
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeAlias
@@ -14,6 +15,7 @@ from iot_jobs_agent.built_ins import RUN_COMMAND
 from iot_jobs_agent.commands import options
 from iot_jobs_agent.commands.terminal import printable
 from iot_jobs_agent.config.config import load, problems
+from iot_jobs_agent.config.credentials import unreadable
 from iot_jobs_agent.config.spelling import advice
 from iot_jobs_agent.config.values import Config
 from iot_jobs_agent.errors import StateDirectoryError
@@ -21,10 +23,12 @@ from iot_jobs_agent.state import directory as state_directory
 from iot_jobs_agent.state import status
 from iot_jobs_agent.state.owner import acting_as_owner, become_owner, refuse_of_others
 from iot_jobs_agent.state.volatile import why_volatile
+from iot_jobs_agent.unit import unit_of, write_problem
 
 CheckResult: TypeAlias = tuple[bool, str]  # whether it is all right, and one sentence
 
 LOGIND_S = 5.0
+NETWORK_S = 12.0  # somebody waits for it, so it is less than the agent itself gives slow networks
 _WRITABLE = "make it, writable by the agent's user (docs/install.md)"
 EARLIEST = datetime(2026, 1, 1, tzinfo=UTC)  # a clock that shows an earlier time than this code's cannot be right
 
@@ -34,6 +38,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = options.parser("check")
     options.add_config(parser)
     parser.add_argument("--offline", action="store_true", help="do not try to reach AWS")
+    options.add_timeout(parser, f"give up on AWS after so many seconds (default: {NETWORK_S:g})")
     chosen = parser.parse_args(arguments)
     logs.configure("warning", "console")  # the request to AWS logs, and stdout is for the findings
     found = problems(chosen.config)
@@ -47,9 +52,12 @@ def main(arguments: Sequence[str]) -> int:
     directory = settings.agent.state_directory
     network = _credentials(settings)  # all of it with a key that root alone may read
     if all(is_ok for is_ok, _ in network) and not chosen.offline:
-        network += asyncio.run(_network(settings, is_connected=_is_connected(directory)))
+        limit_s = chosen.timeout or NETWORK_S
+        network += asyncio.run(_network(settings, limit_s, is_connected=_is_connected(directory)))
     become_owner(directory)
-    findings = [_state_directory(settings), _clock(), *asyncio.run(_handlers(settings)), *network]
+    network += _unreadable(settings)
+    here = [_state_directory(settings), _clock(), *asyncio.run(_handlers(settings, chosen.config.absolute()))]
+    findings = [*here, *network]
     for is_ok, line in findings:
         print(f"{'ok    ' if is_ok else 'wrong '} {printable(line)}")
     return 0 if all(is_ok for is_ok, _ in findings) else 1
@@ -57,7 +65,10 @@ def main(arguments: Sequence[str]) -> int:
 
 def _state_directory(settings: Config) -> CheckResult:
     directory = settings.agent.state_directory
-    nearest = next(path for path in (directory, *directory.parents) if path.exists())
+    try:
+        nearest = next(path for path in (directory, *directory.parents) if path.exists())
+    except PermissionError:
+        return False, f"agent.state_directory: {directory} is hidden from user {_user()}; let that user get there."
     if not os.access(nearest, os.W_OK | os.X_OK):
         return False, f"agent.state_directory: {nearest} cannot be written by this user; make it the agent's user's."
     try:
@@ -79,10 +90,25 @@ def _clock() -> CheckResult:
 
 
 def _credentials(settings: Config) -> list[CheckResult]:
-    from iot_jobs_agent.aws.tls import credentials_problem  # noqa: PLC0415 - not needed to report a wrong configuration
+    from iot_jobs_agent.aws.tls import (  # noqa: PLC0415 - not needed to report a wrong configuration
+        certificate_problem,
+        credentials_problem,
+    )
 
-    problem = credentials_problem(settings.aws)
+    problem = credentials_problem(settings.aws) or certificate_problem(settings.aws)
     return [(False, f"{problem}.") if problem else (True, f"certificate {settings.aws.certificate} and its key")]
+
+
+def _unreadable(settings: Config) -> list[CheckResult]:
+    """Find the certificate's files that root could read, but the agent's user cannot. systemd copies the others."""
+    copied = os.environ.get("CREDENTIALS_DIRECTORY", "")
+    findings = []
+    for key in ("certificate", "private_key", "root_ca"):
+        path: Path = getattr(settings.aws, key)
+        if not (copied and path.is_relative_to(copied)) and not os.access(path, os.R_OK, effective_ids=True):
+            error = PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            findings.append((False, unreadable(f"aws.{key}", path, error)))
+    return findings
 
 
 def _is_connected(directory: Path) -> bool:
@@ -94,21 +120,14 @@ def _is_connected(directory: Path) -> bool:
             return False
 
 
-async def _network(settings: Config, *, is_connected: bool) -> list[CheckResult]:
-    from iot_jobs_agent.aws.probe import https_finding, mqtt_problem  # noqa: PLC0415 - the SDK is slow to import
+async def _network(settings: Config, limit_s: float, *, is_connected: bool) -> list[CheckResult]:
+    from iot_jobs_agent.aws.probe import mqtt_and_https  # noqa: PLC0415 - the SDK is slow to import
 
-    aws = settings.aws
-    if is_connected:
-        why_not = "AWS IoT would disconnect it if this command connected too, so stop it first to have everything tried"
-        mqtt = True, f"MQTT: the agent runs and is connected as {aws.client_id}; {why_not}"
-    elif problem := await mqtt_problem(settings):
-        mqtt = False, f"{problem}."
-    else:
-        mqtt = True, f"MQTT endpoint {aws.endpoint} port {aws.port} lets {aws.client_id} subscribe and ask for jobs"
-    return [mqtt, await https_finding(settings)]
+    found = await mqtt_and_https(settings, limit_s, is_connected=is_connected)
+    return [(is_ok, said if is_ok else f"{said}.") for is_ok, said in found]
 
 
-async def _handlers(settings: Config) -> list[CheckResult]:
+async def _handlers(settings: Config, config: Path) -> list[CheckResult]:
     from iot_jobs_agent.catalog.catalog import Catalog  # noqa: PLC0415 - not needed to report a wrong configuration
 
     catalog = Catalog(settings)
@@ -119,7 +138,7 @@ async def _handlers(settings: Config) -> list[CheckResult]:
             findings.append((False, f"handlers.enabled: {name} is unavailable: {handler.unavailable}"))
         else:
             findings.append((True, f"handler {name}"))
-    findings += [*_programs(settings), *_roots(settings), *await _reboot(settings)]
+    findings += [*_programs(settings), *_roots(settings, await unit_of(config)), *await _reboot(settings)]
     return findings or [(False, "handlers.enabled: is empty, every job will be REJECTED; name the handlers to allow.")]
 
 
@@ -138,8 +157,8 @@ def _neighbour(path: Path) -> str:
     return "correct the path"
 
 
-def _roots(settings: Config) -> list[CheckResult]:
-    """Find the `roots` in the settings of enabled handlers that do not exist, or that this user cannot write to."""
+def _roots(settings: Config, unit: Mapping[str, str]) -> list[CheckResult]:
+    """Find the `roots` of enabled handlers that do not exist, or that this user or the agent's unit cannot write to."""
     findings = []
     for name in settings.handlers.enabled:
         for root in settings.handler_settings(name).get("roots", []):
@@ -148,6 +167,8 @@ def _roots(settings: Config) -> list[CheckResult]:
                 findings.append((False, f"{where} is not there, or hidden from user {_user()}; {_WRITABLE}."))
             elif not os.access(root, os.W_OK | os.X_OK, effective_ids=True):
                 findings.append((False, f"{where} cannot be written by user {_user()}; {_WRITABLE}."))
+            elif problem := write_problem(Path(root), unit):
+                findings.append((False, f"{where} {problem}."))
     return findings
 
 

@@ -8,10 +8,9 @@ import time
 from collections.abc import Sequence
 
 from iot_jobs_agent import logs
-from iot_jobs_agent.aws.handshake import handshake_problem, https_server
+from iot_jobs_agent.aws.diagnosis import list_problem
 from iot_jobs_agent.aws.https import list_over_https
 from iot_jobs_agent.aws.messages import Json, MalformedMessageError
-from iot_jobs_agent.aws.sdk import SdkError
 from iot_jobs_agent.aws.tls import credentials_problem
 from iot_jobs_agent.commands import options
 from iot_jobs_agent.commands.terminal import printable
@@ -51,9 +50,7 @@ async def _list(aws: Aws, namespace: str) -> Json:
     try:
         return await list_over_https(aws, namespace)
     except RequestUnanswered as error:
-        cause = error.__cause__ if isinstance(error.__cause__, SdkError) else None
-        problem = await handshake_problem(aws, https_server(aws), cause)
-        raise RequestUnanswered(f"{error}. {problem}." if problem else str(error)) from None
+        raise RequestUnanswered(f"{error}. {await list_problem(aws, error)}.") from None
 
 
 def _text(answer: Json) -> str:

@@ -20,7 +20,7 @@ from iot_jobs_agent.config.values import Config
 from iot_jobs_agent.core.events import AttemptEvent, AttemptProgressed
 from iot_jobs_agent.core.job import AttemptResult, ExecutionStatus, Outcome
 from iot_jobs_agent.core.outcome import Followup, ending_in_words
-from iot_jobs_agent.errors import AgentError, DocumentError
+from iot_jobs_agent.errors import DocumentError, UsageError
 from iot_jobs_agent.kit.play import kill_handler, play_interruption, play_out
 from iot_jobs_agent.kit.trial import Attempted, Stage, TriedHandler, find_tried_handler, stage
 from iot_jobs_agent.state.owner import become_owner
@@ -29,12 +29,12 @@ LABEL = 10
 INTERRUPT_AFTER_S = 1.0  # for a handler that writes nothing to fd 3
 
 
-class ParamsError(AgentError):
-    """The params cannot be read. The message says where and why."""
-
-
 def main(arguments: Sequence[str]) -> int:
-    """Run the handler. Return 0 if it SUCCEEDED (with `--conform`: if nothing is wrong), 1 otherwise."""
+    """Run the handler. Return 0 if it SUCCEEDED (with `--conform`: if nothing is wrong), 1 otherwise.
+
+    Raises:
+        UsageError: the params cannot be read, with where and why.
+    """
     chosen = _parser().parse_args(arguments)
     params = _params(chosen.params)
     logs.configure("warning", "console")  # to stderr: an author wants to see the traceback of an internal error
@@ -79,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _params(name: str) -> dict[str, Any]:
-    """Read the params from the argument, from a file, or from stdin if `name` is "-". Raises ParamsError."""
+    """Read the params from the argument, from a file, or from stdin if `name` is "-". Raises UsageError."""
     try:
         if name.lstrip().startswith(("{", "[")) and not os.path.lexists(name):
             name, data = "PARAMS", name.encode(errors="surrogateescape")
@@ -88,11 +88,11 @@ def _params(name: str) -> dict[str, Any]:
         params = json.loads(data)
     except OSError as error:
         ways = "give a file, the params themselves as a JSON object, or - for stdin"
-        raise ParamsError(f"{name} cannot be read: {error.strerror}; {ways}") from None
+        raise UsageError(f"{name} cannot be read: {error.strerror}; {ways}") from None
     except (ValueError, RecursionError) as error:
-        raise ParamsError(f"{name} is not JSON: {error}") from None
+        raise UsageError(f"{name} is not JSON: {error}") from None
     if not isinstance(params, dict):
-        raise ParamsError(f"{name} is not a JSON object; params are one, as {{}}")
+        raise UsageError(f"{name} is not a JSON object; params are one, as {{}}")
     return params
 
 

@@ -27,13 +27,18 @@ def file_problem(key: str, path: Path, *, private: bool, credentials_directory: 
     except FileNotFoundError:
         return f"{key}: {path} does not exist; put the PEM file there or correct the path."
     except OSError as error:
-        reason = (error.strerror or "unreadable").lower()
-        return f"{key}: {path} cannot be read ({reason}); let the agent's user read it."
+        return unreadable(key, path, error)
     wanted = b"PRIVATE KEY-----" if private else b"CERTIFICATE-----"
     if b"-----BEGIN " not in content or wanted not in content:
         noun = "private key" if private else "certificate"
         return f"{key}: {path} holds no PEM {noun}; put the {noun} there as issued by AWS IoT, in PEM form."
     return _privacy_problem(key, path, mode, credentials_directory) if private else ""
+
+
+def unreadable(key: str, path: Path, error: OSError) -> str:
+    """Return the sentence about a file that this user cannot read."""
+    reason = (error.strerror or "unreadable").lower()
+    return f"{key}: {path} cannot be read ({reason}); let the agent's user read it."
 
 
 def _privacy_problem(key: str, path: Path, mode: int, credentials_directory: Path | None) -> str:

@@ -22,14 +22,27 @@ CRASHES = (signal.SIGTRAP, signal.SIGILL, signal.SIGSEGV, signal.SIGABRT)
 
 
 def first_line_problem(program: str) -> str:
-    """Return what an editor did to the first line of a script so that no system can run it, "" if nothing."""
+    """Return why the first line of a script keeps the system from running it, "" if it does not."""
     start = start_of(program)
     line, end, _ = start.partition(b"\n")
     if start.startswith(BYTE_ORDER_MARK + b"#!"):
         return "it has a byte order mark in front of #!; save it as UTF-8 without one"
     if line.startswith(b"#!") and end and line.endswith(b"\r"):
         return "its lines end with CR LF as on Windows; save it with LF, or run `sed -i 's/\\r$//'` on it"
+    name = _interpreter_of(start)
+    if name.startswith("/") and not os.path.exists(name):  # another one is relative to where the script is started
+        return _missing(name)
     return ""
+
+
+def _interpreter_of(start: bytes) -> str:
+    """Return the interpreter that the first line of a script names, "" if it names none."""
+    line = start.partition(b"\n")[0]
+    return (line[2:].split() or [b""])[0].decode("utf-8", "replace") if line.startswith(b"#!") else ""
+
+
+def _missing(interpreter: str) -> str:
+    return f"the interpreter named in its first line does not exist: install {interpreter}, or correct the line"
 
 
 def start_of(program: str) -> bytes:
@@ -59,8 +72,7 @@ def reason_of(error: OSError, program: str) -> str:
         if start and b"\0" not in start and not start.startswith((b"\x7fELF", b"#!")):
             words += "; if it is a shell script, begin it with the line #!/bin/sh"
     elif error.errno == errno.ENOENT and start.startswith(b"#!"):
-        name = (start[2:].split() or [b""])[0].decode("utf-8", "replace")
-        words = f"the interpreter named in its first line does not exist: install {name}, or correct the line"
+        words = _missing(_interpreter_of(start))
     elif error.errno == errno.ENOENT and os.path.exists(program):
         words = "the interpreter that it names for itself does not exist; it may be built for another system"
     return f"cannot start {program}: {words}"

@@ -2,22 +2,10 @@
 
 from typing import Any
 
-import pytest
 import trustme
 from agents import run
-from tests.support.listeners import listening, say_nothing
 
-from iot_jobs_simulator.faults.faults import (
-    CloseOnConnect,
-    Disconnect,
-    DropPacket,
-    Fault,
-    Lose,
-    RefuseSubscription,
-    Reject,
-)
-
-JOBS = "$aws/things/pi-kitchen-1/jobs"
+from iot_jobs_simulator.faults.faults import Reject
 
 
 async def wrong(device: Any) -> list[str]:
@@ -30,58 +18,6 @@ async def wrong(device: Any) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize(
-    ("fault", "said"),
-    [
-        (CloseOnConnect(), "iot:Connect with the client id pi-kitchen-1"),
-        (CloseOnConnect(return_code=5), "iot:Connect with the client id pi-kitchen-1"),
-        (RefuseSubscription(topic=f"{JOBS}/notify-next"), f"refuses the subscription to {JOBS}/notify-next"),
-        (
-            Disconnect(packet="SUBSCRIBE", direction="in", topic=f"{JOBS}/notify"),
-            f"hangs up on the subscription to {JOBS}/notify; let the certificate's policy allow iot:Subscribe",
-        ),
-        (
-            DropPacket(packet="SUBACK", direction="out"),
-            f"does not answer the subscription to {JOBS}/get/+",
-        ),
-        (
-            Disconnect(packet="PUBLISH", direction="in", topic=f"{JOBS}/#"),
-            f"hangs up on a request on {JOBS}/$next/get; let the certificate's policy allow iot:Publish on it",
-        ),
-        (
-            Lose(what="reply", listener="mqtt"),
-            f"nothing comes back for a request on {JOBS}/$next/get; let the certificate's policy allow iot:Receive",
-        ),
-        (
-            Reject(operation="DescribeJobExecution", code="ResourceNotFound"),
-            "aws.thing_name: a request for pi-kitchen-1 is refused (ResourceNotFound",
-        ),
-    ],
-)
-async def test_field_f3_what_the_broker_does_not_allow_is_named(
-    device: Any, sim: Any, thing: str, fault: Fault, said: str
-) -> None:
-    sim.faults.add(fault)
-    device.sections["aws"]["request_timeout_s"] = 1
-    [line] = await wrong(device)
-    assert said in line
-
-
-async def test_field_f3_a_thing_that_does_not_exist_is_named(device: Any, sim: Any) -> None:
-    found = await wrong(device)
-    assert found
-    assert all(line.startswith("aws.thing_name: ") and "aws iot create-thing" in line for line in found)
-
-
-async def test_field_f3_a_wrong_root_ca_is_named_for_both_ports(device: Any, sim: Any, thing: str) -> None:
-    root_ca = device.directory / "other-ca.pem"
-    trustme.CA().cert_pem.write_to_path(root_ca)
-    device.sections["aws"] |= {"root_ca": str(root_ca), "connect_timeout_s": 2}
-    mqtt, https = await wrong(device)
-    for line in (mqtt, https):
-        assert line.startswith(f"aws.root_ca: {root_ca} is not the authority of localhost port")
-
-
 async def test_field_f3_pending_names_a_wrong_root_ca(device: Any, thing: str) -> None:
     root_ca = device.directory / "other-ca.pem"
     trustme.CA().cert_pem.write_to_path(root_ca)
@@ -89,26 +25,6 @@ async def test_field_f3_pending_names_a_wrong_root_ca(device: Any, thing: str) -
     answer = await run("pending", "--config", str(device.write_config()))
     assert answer.returncode == 69
     assert f"aws.root_ca: {root_ca} is not the authority of localhost port" in answer.stderr
-
-
-async def test_field_f3_the_https_port_as_mqtt_port_is_told(device: Any, sim: Any, thing: str) -> None:
-    device.sections["aws"] |= {"port": sim.https_port, "connect_timeout_s": 2}
-    [line] = await wrong(device)
-    assert line.startswith(f"aws.port: localhost port {sim.https_port} speaks HTTPS, not MQTT; set aws.port to 8883")
-
-
-async def test_field_f3_the_port_for_mqtt_without_tls_is_told(device: Any, sim: Any, thing: str) -> None:
-    device.sections["aws"] |= {"port": sim.mqtt_port, "connect_timeout_s": 2}
-    [line] = await wrong(device)
-    assert line.startswith("aws.port: ")
-    assert "8883 or 443" in line
-
-
-async def test_field_f3_a_port_that_never_speaks_is_told(device: Any, thing: str) -> None:
-    with listening(say_nothing) as port:
-        device.sections["aws"] |= {"port": port, "connect_timeout_s": 2}
-        [line] = await wrong(device)
-    assert line.startswith(f"aws.port: localhost port {port} does not speak TLS")
 
 
 async def test_field_f3_the_https_statement_is_needed_for_further_namespaces_only(

@@ -134,14 +134,6 @@ async def test_a_subscription_that_is_never_answered_does_not_keep_the_agent_fro
     await agent.says("subscription refused", topic=f"{JOBS}/notify-next", why="no answer in time")
 
 
-async def test_a_broker_that_takes_no_connection_makes_the_agent_say_what_to_look_at(
-    rude: Any, start_agent: Any
-) -> None:
-    await rude(closes_on_connect=True)
-    agent = await start_agent(is_connected=False)
-    assert "iot:Connect" in (await agent.says("cannot connect, trying again"))["hint"]
-
-
 async def test_field_b3_a_broker_that_hangs_up_right_after_its_welcome_is_told_once_for_all_filters(
     rude: Any, start_agent: Any
 ) -> None:

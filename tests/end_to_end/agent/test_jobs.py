@@ -68,7 +68,6 @@ async def test_a_job_that_was_pending_before_the_agent_came_is_run(
         ("#!/bin/sh\nexit 127\n", "127"),
         ("#!/bin/sh\nkill -KILL $$\n", "SIGKILL"),
         ("#!/bin/sh\nkill -SEGV $$\n", "SIGSEGV"),
-        ("#!/no/such/interpreter\n", "started"),
     ],
 )
 async def test_what_did_not_exit_with_0_is_failed_with_the_reason(

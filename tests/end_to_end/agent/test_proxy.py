@@ -34,27 +34,6 @@ async def test_field_f7_mqtt_and_https_go_through_the_proxy(
     assert "pass:word" not in agent.told + checked.stdout
 
 
-async def test_field_f7_a_proxy_that_wants_another_password_is_named(
-    device: Any, thing: str, start_agent: Any, proxy_port: int
-) -> None:
-    device.sections["aws"]["proxy"] = f"http://device:wrong-one@127.0.0.1:{proxy_port}"
-    said = f"aws.proxy: 127.0.0.1 port {proxy_port} wants another user or password"
-    checked = await run("check", "--config", str(device.write_config()))
-    assert (checked.returncode, checked.stdout.count(said)) == (1, 2), checked
-    agent = await start_agent(is_connected=False)
-    line = await agent.says("cannot connect, trying again")
-    assert said in line["hint"]
-    assert "wrong-one" not in agent.told + checked.stdout
-
-
-async def test_field_f7_a_proxy_that_is_not_there_is_named(device: Any, thing: str) -> None:
-    device.sections["aws"]["proxy"] = "http://127.0.0.1:1"
-    checked = await run("check", "--config", str(device.write_config()))
-    assert (checked.returncode, checked.stdout.count("aws.proxy: 127.0.0.1 port 1 cannot be reached")) == (1, 2), (
-        checked
-    )
-
-
 async def test_field_f7_a_proxy_that_cannot_reach_the_endpoint_is_named(
     device: Any, thing: str, proxy_port: int
 ) -> None:

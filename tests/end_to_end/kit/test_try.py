@@ -132,7 +132,7 @@ def test_params_that_are_not_an_object_are_named(author: Any, params: str | None
     if params is not None:
         author.write("params.json", params)
     done = author.run("try", "write-file", "params.json")
-    assert (done.returncode, done.stdout) == (1, "")
+    assert (done.returncode, done.stdout) == (2, "")
     assert reason in done.stderr
 
 
@@ -317,4 +317,4 @@ def test_field_g6_params_may_stand_on_the_command_line(author: Any) -> None:
 )
 def test_field_g6_params_that_are_none_are_told_with_the_three_ways(author: Any, params: str, reason: str) -> None:
     done = author.run("try", "write-file", params)
-    assert (done.returncode, reason in done.stderr) == (1, True), done.stderr
+    assert (done.returncode, reason in done.stderr) == (2, True), done.stderr

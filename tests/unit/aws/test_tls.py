@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import ssl
 from collections.abc import Callable
 from pathlib import Path
@@ -100,6 +101,13 @@ def test_field_f1_a_file_that_went_away_is_named(tmp_path: Path, key: str) -> No
     aws = write_credentials(tmp_path, PAIR, ROOT_CA)
     (tmp_path / NAMES[key]).unlink()
     assert credentials_problem(aws).startswith(f"aws.{key}: {tmp_path / NAMES[key]} does not exist")
+
+
+def test_field_f1_a_fifo_in_the_place_of_a_file_holds_nobody_up(tmp_path: Path) -> None:
+    aws = write_credentials(tmp_path, PAIR, ROOT_CA)
+    (tmp_path / NAMES["root_ca"]).unlink()
+    os.mkfifo(tmp_path / NAMES["root_ca"])
+    assert credentials_problem(aws).startswith(f"aws.root_ca: {tmp_path / NAMES['root_ca']} is not a regular file; ")
 
 
 def test_field_f2_a_half_replaced_pair_is_not_used_and_is_told_once(tmp_path: Path) -> None:

@@ -79,7 +79,8 @@ async def test_field_a4_a_manifest_may_stand_beside_what_is_never_run(device: De
         (describing(colour=1), 0o755, "its manifest is wrong at colour: extra"),
         (describing(name="other"), 0o755, "another name"),
         ("#!/bin/sh\n", 0o644, "is not executable by the agent; run `chmod 755"),
-        ("#!/no/such/interpreter\n: describe\n", 0o755, "describe` cannot be started (no such file"),
+        ("#!/no/such/interpreter\n: describe\n", 0o755, "cannot be started: the interpreter named in its first"),
+        ("#! /no/such/interpreter -e\n", 0o755, "first line does not exist: install /no/such/interpreter, or correct"),
         ("#!/bin/sh\nyes describe\n", 0o755, "said more than"),
     ],
 )

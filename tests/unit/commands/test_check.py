@@ -11,6 +11,7 @@ from tests.support.configs import config_of
 
 from iot_jobs_agent.commands.check import _programs, _reboot, _roots
 from iot_jobs_agent.state.owner import acting_as_owner
+from iot_jobs_agent.unit import unit_of
 
 AsNobody = Callable[[], AbstractContextManager[None]]
 
@@ -21,9 +22,9 @@ def test_field_f3_roots_are_judged_as_the_agents_user_sees_them(tmp_path: Path, 
     tmp_path.chmod(0o700)
     tables = {"handlers": {"enabled": ["write-file"]}, "handler": {"write-file": {"roots": ["/etc", str(hidden)]}}}
     settings = config_of(tmp_path, **tables)
-    assert _roots(settings) == []
+    assert _roots(settings, {}) == []
     with as_nobody():
-        (_, closed), (_, not_seen) = _roots(settings)
+        (_, closed), (_, not_seen) = _roots(settings, {})
     assert closed.startswith("handler.write-file.roots: /etc cannot be written by user nobody; ")
     assert not_seen.startswith(f"handler.write-file.roots: {hidden} is not there, or hidden from user nobody; ")
 
@@ -65,3 +66,45 @@ def test_field_f3_whether_the_agents_user_may_reboot_is_asked_of_logind(
 
 def test_field_f3_nobody_asks_logind_if_no_handler_may_reboot(tmp_path: Path) -> None:
     assert asyncio.run(_reboot(config_of(tmp_path, handlers={"enabled": ["reboot"]}))) == []
+
+
+SHOWN = """LoadState={state}
+ExecStart={{ path=/opt/agent ; argv[]=/opt/agent run --config {config} ; ignore_errors=no ; pid=0 }}
+ProtectSystem=strict
+ReadWritePaths={writable}
+"""
+
+
+@pytest.mark.parametrize(
+    ("state", "is_its_config", "writable", "is_said"),
+    [
+        ("loaded", True, "", True),
+        ("loaded", True, "{root}", False),
+        ("loaded", False, "", False),
+        ("not-found", True, "", False),
+    ],
+)
+def test_field_f3_what_the_unit_lets_handlers_write_is_asked_of_systemd(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    state: str,
+    writable: str,
+    *,
+    is_its_config: bool,
+    is_said: bool,
+) -> None:
+    root, config = tmp_path / "files", tmp_path / "config.toml"
+    root.mkdir()
+    text = SHOWN.format(state=state, config=config if is_its_config else "/other", writable=writable.format(root=root))
+    (tmp_path / "shown").write_text(text)
+    systemctl = tmp_path / "systemctl"  # a stand-in with the answer that the real one gives on a booted device
+    systemctl.write_text(f"#!/bin/sh\ncat {tmp_path}/shown\n")
+    systemctl.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    tables = {"handlers": {"enabled": ["write-file"]}, "handler": {"write-file": {"roots": [str(root)]}}}
+    found = _roots(config_of(tmp_path, **tables), asyncio.run(unit_of(config)))
+    said = (
+        f"handler.write-file.roots: {root} is read-only for the unit iot-jobs-agent (ProtectSystem=strict); put "
+        f"ReadWritePaths={root} below [Service] with `systemctl edit iot-jobs-agent`, then restart it."
+    )
+    assert found == [(False, said)] * is_said
