@@ -1,6 +1,7 @@
 """Configurations for tests: as the agent holds them, and as files."""
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,6 @@ def refusal(path: Path, environ: dict[str, str] | None = None) -> str:
     message = str(caught.value)
     assert problems(path, environ or {})[0] == message
     assert "\n" not in message
-    assert message.endswith(".")
-    assert "; " in message, "a fix follows the fault"
+    asks = re.fullmatch(r"[^?]+\. Did you mean \S+\?", message)
+    assert asks or (message.endswith(".") and "; " in message), "a fix follows the fault"
     return message

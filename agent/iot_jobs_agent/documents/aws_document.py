@@ -27,14 +27,13 @@ from iot_jobs_agent.documents.members import (
     check_arguments,
     check_members,
     flag_of,
-    is_word,
-    kind_of,
     line_count_of,
     member_path,
     object_of,
     text_of,
 )
 from iot_jobs_agent.errors import DocumentError, ForeignDocumentError
+from iot_jobs_agent.json_words import is_word, kind_of
 
 OLDER_FORM = frozenset({"operation", "args", "path", "allowStdErr", "includeStdOut", "runAsUser"})
 _VERSION = "1.0"

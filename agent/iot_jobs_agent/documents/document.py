@@ -19,8 +19,8 @@ from iot_jobs_agent.documents.enabled_handler import (
     handler_step,
     resolved_name,
 )
-from iot_jobs_agent.documents.members import is_word
 from iot_jobs_agent.errors import DocumentError, ForeignDocumentError
+from iot_jobs_agent.json_words import is_word
 
 # AWS IoT Core quotas, "Maximum payload size". The quota of 32 KB for job documents counts placeholders, not the URLs
 # that the service delivers in their place.

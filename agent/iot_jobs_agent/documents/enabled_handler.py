@@ -132,7 +132,7 @@ def handler_step(handler: EnabledHandler, params: Mapping[str, Any], *, name: st
         DocumentError: the params do not fit the schema that an executable declares. Python handlers check their own.
     """
     if handler.directory and handler.params and (problem := params_problem(handler.params, params)):
-        raise DocumentError(f"handler {shown(handler.name)} cannot take these params: {problem}")
+        raise DocumentError(problem)
     return Step(
         name=name or handler.name,
         handler=handler.name,

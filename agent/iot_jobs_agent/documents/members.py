@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 from iot_jobs_agent.errors import DocumentError
+from iot_jobs_agent.json_words import is_word, kind_of
 
 _LONGEST_KEY = 64
 _MOST_LETTERS = 2  # by which a misspelt name is longer or shorter
@@ -55,11 +56,6 @@ def check_members(
         if is_strict and plain not in _COMMENTS:
             named = f"{member}: is" if is_word(key) else f"{where}: has a member that is"
             raise DocumentError(f"{named} not known here and might change what runs; leave it out")
-
-
-def is_word(key: str) -> bool:
-    """Tell whether a member's name is safe to show. Some documents have values where names belong, even secret ones."""
-    return re.fullmatch(r"[A-Za-z][A-Za-z_]{0,31}", key) is not None
 
 
 def member_path(where: str, key: str) -> str:
@@ -133,14 +129,6 @@ def check_arguments(args: Collection[str], where: str) -> None:
     """Refuse an argument that no program can be given."""
     if any("\0" in arg for arg in args):
         raise DocumentError(f"{where}: holds a NUL character, which no program can be given; remove it")
-
-
-def kind_of(value: object) -> str:
-    """Return what kind of JSON value this is, with its article."""
-    if isinstance(value, bool):
-        return "a boolean"
-    kinds: Mapping[type, str] = {int: "a number", float: "a number", str: "a string", list: "an array"}
-    return "null" if value is None else kinds.get(type(value), "an object")
 
 
 def _plain(key: str) -> str:
