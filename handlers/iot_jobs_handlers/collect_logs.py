@@ -53,7 +53,7 @@ def collect_logs(params: Params, job: Job) -> Outcome:
     """Collect the logs and upload them. Settings: `units`, `ca_file`, `journal_directory`."""
     command = journalctl(params, job)
     if command is None:
-        return Outcome.rejected(f"units: one is not among `units` in [handler.{NAME}]")
+        return Outcome.rejected(f"units: one is not among `units` in [handler.{NAME}]; add it there, or leave it out")
     context, proxy = https.trust(job.settings, NAME), https.proxy_of(job.settings, NAME)
     with tempfile.TemporaryFile(dir=job.dir) as file:
         job.progress(5, "collecting")

@@ -89,6 +89,12 @@ def resolved_name(asked: str, operations: Mapping[str, str]) -> str:
     return operations.get(asked) or operations.get(bare, bare)
 
 
+def declared_params(handler: EnabledHandler) -> frozenset[str]:
+    """Return the names of the params that a handler declares in the JSON Schema of its manifest."""
+    properties = handler.params.get("properties")
+    return frozenset(properties) if isinstance(properties, Mapping) else frozenset()
+
+
 def find_handler(
     enabled: Mapping[str, EnabledHandler], asked: str, *, where: str, operations: Mapping[str, str] = _NOTHING
 ) -> EnabledHandler:
@@ -116,13 +122,19 @@ def _how_to_enable(asked: str, name: str) -> str:
         )
     if handler_name_problem(name):
         return (
-            f"{head}, and its text cannot be the name of a handler; map that text to an enabled handler in "
+            f"{head}, and its text cannot be the name of a handler; map {_the_text(asked)} to an enabled handler in "
             "[operations] in the device's configuration"
         )
     return (
-        f"{head}; install it there and add it to handlers.enabled in its configuration, or map it to an enabled "
-        "handler in [operations]"
+        f"{head}; install it there and add {shown(name)} to handlers.enabled in its configuration, or map "
+        f"{_the_text(asked)} to an enabled handler in [operations]"
     )
+
+
+def _the_text(asked: str) -> str:
+    """Return what a document calls a handler, as the configuration spells it, if all of it may be shown."""
+    text = shown(asked)
+    return text if json.loads(text) == asked else "that text"
 
 
 def handler_step(handler: EnabledHandler, params: Mapping[str, Any], *, name: str = "") -> Step:
