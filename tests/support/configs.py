@@ -32,8 +32,12 @@ def toml_of(tables: Mapping[str, Any]) -> str:
     for name, table in tables.items():
         for keys in table if isinstance(table, list) else [table]:
             lines.append(f"[[{name}]]" if isinstance(table, list) else f"[{name}]")
-            lines += [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in keys.items()]
+            lines += [f"{_key(key)} = {json.dumps(value, ensure_ascii=False)}" for key, value in keys.items()]
     return "\n".join(lines) + "\n"
+
+
+def _key(key: str) -> str:
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else json.dumps(key, ensure_ascii=False)
 
 
 def aws_of(simulator: Any, thing_name: str) -> dict[str, Any]:

@@ -130,7 +130,9 @@ def _check_version(document: Mapping[str, Any]) -> None:
         refused = DocumentError if any(map(_is_action, document["steps"])) else ForeignDocumentError
         raise refused(f'version: is {kind_of(version)} where a string belongs; write "version": "{_VERSION}"')
     if version != _VERSION:
-        raise ForeignDocumentError(f'version: is not "{_VERSION}", the one that is known here; write that version')
+        raise ForeignDocumentError(
+            f'version: is not "{_VERSION}", the only one known here; write "version": "{_VERSION}"'
+        )
 
 
 def _is_action(step: object) -> bool:
@@ -288,8 +290,8 @@ def _split(command: str, where: str) -> tuple[str, ...]:
         raise DocumentError(f"{where}: has a quotation that does not end; close it") from None
     if found := _SHELL_SYNTAX.search(_QUOTED.sub("_", command)):
         raise DocumentError(
-            f"{where}: holds {shown(found[0].strip())}, which only a shell obeys, and there is none; write one step for each "
-            "command, or a script; if it is meant as text, put it in quotation marks"
+            f"{where}: holds {shown(found[0].strip())}, which only a shell obeys, and there is none; write one step "
+            "for each command, or a script; if it is meant as text, put it in quotation marks"
         )
     return words
 
