@@ -1,7 +1,7 @@
 """Follows the advice of a reason for refusing a document, as an owner of the device or an author of the document would.
 
-Everything that is done is read from the reason: which table and key of the configuration, which text in it, which member
-of the document. What a reason cannot say (where a program is, which handler an owner has) is looked up or chosen.
+Everything that is done is read from the reason: which table and key of the configuration, which text in it, which
+member of the document. What a reason cannot say (where a program is, which handler there is) is looked up or chosen.
 """
 
 import copy

@@ -178,7 +178,20 @@ def near_member(key: str, known: frozenset[str]) -> str:
     }
     if not similar:  # which is quick: a document may have thousands of members
         return ""
+    slips = [spelling for spelling in similar if _is_one_slip(plain, spelling)]
+    if slips:
+        return similar[slips[0]]
     from difflib import get_close_matches  # noqa: PLC0415 - takes 0.2 MB, and only a member that is nearly known needs it
 
     close = get_close_matches(plain, similar, n=1, cutoff=0.8)
     return similar[close[0]] if close else ""
+
+
+def _is_one_slip(plain: str, spelling: str) -> bool:
+    """Tell whether one letter too many, one too few, another letter, or two in the wrong order make the difference."""
+    short, long = sorted((plain, spelling), key=len)
+    at = next((index for index, (one, other) in enumerate(zip(short, long, strict=False)) if one != other), len(short))
+    if len(long) > len(short):
+        return short[at:] == long[at + 1 :]
+    is_swapped = short[at : at + 2] == long[at : at + 2][::-1] and short[at + 2 :] == long[at + 2 :]
+    return is_swapped or short[at + 1 :] == long[at + 1 :]
