@@ -17,15 +17,13 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from iot_jobs_agent.handler import Handler, HandlerError, Job, Outcome
 from iot_jobs_agent.shim.protocol import RESULT_BYTES, TRACEBACK
-
-if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
+from iot_jobs_agent.wrong_fields import wrong_manifest, wrong_params
 
 T = TypeVar("T")
 
@@ -100,21 +98,9 @@ def describe_one(spec: str) -> dict[str, Any]:
         return {"error": str(error)}
     except Surprise as error:
         if isinstance(error.__cause__, ValidationError):
-            return {"error": f"its manifest is wrong: {readable(error.__cause__)}"}
+            return {"error": f"its manifest is wrong: {wrong_manifest(error.__cause__)}"}
         where = f" ({error})" if place_of(error.__cause__ or error) else ""
         return {"error": f"cannot be imported: {error.__cause__ or error}{where}"}
-
-
-def readable(error: ValidationError) -> str:
-    """Return which fields are wrong and what they should be, but never their values."""
-    wrongs = error.errors(include_url=False, include_input=False)
-    return "; ".join(f"{'.'.join(map(str, each['loc'])) or 'params'}: {_should(each)}" for each in wrongs[:5])
-
-
-def _should(wrong: "ErrorDetails") -> str:
-    """Return what a field should be. For a wrong tag, pydantic's own message would repeat the value."""
-    tags = wrong.get("ctx", {}).get("expected_tags")
-    return f"Input should be tagged as one of {tags}" if tags else wrong["msg"].removeprefix("Value error, ")
 
 
 def run_to_result(spec: str) -> str:
@@ -154,7 +140,7 @@ def run_handler(spec: str) -> Outcome | None:
     try:
         params = handler.params.model_validate_json(sys.stdin.buffer.read())
     except ValidationError as error:
-        return Outcome.rejected(readable(error))
+        return Outcome.rejected(wrong_params(error, handler.params.model_json_schema()))
     job = Job()
     signal.signal(signal.SIGTERM, lambda *_: setattr(job, "cancelled", True))
     answer = handler.run(params, job)

@@ -52,8 +52,8 @@ class Params(BaseModel, frozen=True, extra="forbid"):
 def collect_logs(params: Params, job: Job) -> Outcome:
     """Collect the logs and upload them. Settings: `units`, `ca_file`, `journal_directory`."""
     command = journalctl(params, job)
-    if command is None:
-        return Outcome.rejected(f"units: one is not among `units` in [handler.{NAME}]")
+    if isinstance(command, Outcome):
+        return command
     context, proxy = https.trust(job.settings, NAME), https.proxy_of(job.settings, NAME)
     with tempfile.TemporaryFile(dir=job.dir) as file:
         job.progress(5, "collecting")
@@ -74,16 +74,21 @@ def collect_logs(params: Params, job: Job) -> Outcome:
     return Outcome.succeeded(size_bytes=size_bytes, is_whole=is_whole)
 
 
-def journalctl(params: Params, job: Job) -> list[str] | None:
-    """Return the command line, or None if a unit is not allowed. HandlerError if the settings are wrong."""
+def journalctl(params: Params, job: Job) -> list[str] | Outcome:
+    """Return the command line, or a rejection if a unit is not allowed. HandlerError if the settings are wrong."""
     allowed, directory = job.settings.get("units"), job.settings.get("journal_directory", "")
     if allowed is not None and not (isinstance(allowed, list) and all(isinstance(each, str) for each in allowed)):
         raise HandlerError(f"`units` of [handler.{NAME}] must be a list of unit names")
     if not isinstance(directory, str):
         raise HandlerError(f"`journal_directory` of [handler.{NAME}] must be a path")
     units = [full(each) for each in params.units or tuple(allowed or ())]
-    if allowed is not None and (not units or not set(units) <= {full(each) for each in allowed}):
-        return None
+    if allowed == []:
+        return Outcome.rejected(
+            f"`units` in [handler.{NAME}] is empty, so that no unit's log may be read; add some there"
+        )
+    for unit in units:
+        if allowed is not None and unit not in map(full, allowed):
+            return Outcome.rejected(f"{unit} is not one of `units` in [handler.{NAME}]; add it there, or leave it out")
     return [
         "journalctl",
         "--no-pager",

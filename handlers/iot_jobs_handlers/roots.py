@@ -53,7 +53,8 @@ def below(path: str, roots: list[str], handler: str) -> tuple[str, tuple[str, ..
     for root in roots:
         if pure.is_relative_to(root) and pure != PurePosixPath(root):
             return root, pure.relative_to(root).parts
-    raise Outside(f"path: is not below one of `roots` in [handler.{handler}]")
+    fix = "add a directory above it there, or give another path"
+    raise Outside(f"path: is not below one of `roots` in [handler.{handler}]; {fix}")
 
 
 def open_below(root: str, names: tuple[str, ...]) -> int:

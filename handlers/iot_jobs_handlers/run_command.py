@@ -34,7 +34,8 @@ def run_command(params: Params, job: Job) -> Outcome | None:
     program = find_program(words[0], programs)
     if program is None:
         named = words[0].split("?", 1)[0][:LONGEST_NAMED]  # perhaps the whole command, joined by commas, with a URL
-        return Outcome.rejected(f"{named} is not one of `programs` in [handler.run-command]")
+        fix = "add its path there, or run another"
+        return Outcome.rejected(f"{named} is not one of `programs` in [handler.run-command]; {fix}")
     job.run([program, *words[1:]])
     return None
 

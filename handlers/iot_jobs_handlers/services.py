@@ -46,7 +46,8 @@ def change(verb: Verb, params: Params, job: Job) -> Outcome:
     units = [full(each) for each in dict.fromkeys(params.services)]
     for unit in units:
         if unit not in allowed:
-            return Outcome.rejected(f"{unit} is not one of `units` in [handler.{handler}]")
+            fix = "add it there, or leave it out"
+            return Outcome.rejected(f"{unit} is not one of `units` in [handler.{handler}]; {fix}")
     job.progress(10, f"{verb} {', '.join(units)}")
     finished = programs.run(["systemctl", "--no-ask-password", "--no-pager", verb, "--", *units])
     programs.raise_for_failure(finished, _CAUSES)

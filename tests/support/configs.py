@@ -1,6 +1,7 @@
 """Configurations for tests: as the agent holds them, and as files."""
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,8 +32,12 @@ def toml_of(tables: Mapping[str, Any]) -> str:
     for name, table in tables.items():
         for keys in table if isinstance(table, list) else [table]:
             lines.append(f"[[{name}]]" if isinstance(table, list) else f"[{name}]")
-            lines += [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in keys.items()]
+            lines += [f"{_key(key)} = {json.dumps(value, ensure_ascii=False)}" for key, value in keys.items()]
     return "\n".join(lines) + "\n"
+
+
+def _key(key: str) -> str:
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else json.dumps(key, ensure_ascii=False)
 
 
 def aws_of(simulator: Any, thing_name: str) -> dict[str, Any]:
@@ -74,6 +79,6 @@ def refusal(path: Path, environ: dict[str, str] | None = None) -> str:
     message = str(caught.value)
     assert problems(path, environ or {})[0] == message
     assert "\n" not in message
-    assert message.endswith(".")
-    assert "; " in message, "a fix follows the fault"
+    asks = re.fullmatch(r"[^?]+\. Did you mean \S+\?", message)
+    assert asks or (message.endswith(".") and "; " in message), "a fix follows the fault"
     return message

@@ -28,7 +28,7 @@ from iot_jobs_agent.catalog.sources import (
     names_in,
     python_source,
 )
-from iot_jobs_agent.config.spelling import advice, nearest
+from iot_jobs_agent.config.spelling import advised, nearest, with_question
 from iot_jobs_agent.config.values import Config
 from iot_jobs_agent.device import device_facts
 from iot_jobs_agent.documents.enabled_handler import DocumentRule, EnabledHandler, Rules
@@ -116,8 +116,12 @@ class Catalog:
         return Source(
             name,
             "nowhere",
-            unavailable="no built-in, no installed package and no file in handlers.directories has this name; "
-            + advice(name, BUILT_INS, "install it or remove it from handlers.enabled"),
+            unavailable=advised(
+                "no built-in, no installed package and no file in handlers.directories has this name",
+                name,
+                BUILT_INS,
+                "install it or remove it from handlers.enabled",
+            ).removesuffix("."),
         )
 
     def _settings_problem(self, name: str) -> str:
@@ -160,8 +164,8 @@ def _file_problem(key: str, file: Path) -> str:
     if file.exists():
         return trust_problem(file, exempt=installation())
     close = nearest(file.name, _names_beside(file))
-    what = f"did you mean {file.with_name(close)}" if close else f"correct or remove it in {key}"
-    return f"{file} does not exist; {what}"
+    meant = str(file.with_name(close)) if close else ""
+    return with_question(f"{file} does not exist", meant, f"correct or remove it in {key}").removesuffix(".")
 
 
 def _names_beside(file: Path) -> list[str]:

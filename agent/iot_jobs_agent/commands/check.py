@@ -16,7 +16,7 @@ from iot_jobs_agent.commands import options
 from iot_jobs_agent.commands.terminal import printable
 from iot_jobs_agent.config.config import load, problems
 from iot_jobs_agent.config.credentials import unreadable
-from iot_jobs_agent.config.spelling import advice
+from iot_jobs_agent.config.spelling import advised
 from iot_jobs_agent.config.values import Config
 from iot_jobs_agent.errors import StateDirectoryError
 from iot_jobs_agent.state import directory as state_directory
@@ -148,13 +148,14 @@ def _programs(settings: Config) -> list[CheckResult]:
         return []
     programs = map(Path, settings.handler_settings(RUN_COMMAND).get("programs", []))
     missing = [path for path in programs if not path.exists()]
-    return [(False, f"handler.{RUN_COMMAND}.programs: {path} is not there; {_neighbour(path)}.") for path in missing]
+    return [(False, _missing(f"handler.{RUN_COMMAND}.programs: {path} is not there", path)) for path in missing]
 
 
-def _neighbour(path: Path) -> str:
+def _missing(fault: str, path: Path) -> str:
     with contextlib.suppress(OSError):
-        return advice(path.name, [entry.name for entry in path.parent.iterdir()], "install it, or correct the path")
-    return "correct the path"
+        beside = [entry.name for entry in path.parent.iterdir()]
+        return advised(fault, path.name, beside, "install it, or correct the path")
+    return f"{fault}; correct the path."
 
 
 def _roots(settings: Config, unit: Mapping[str, str]) -> list[CheckResult]:

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ValidationError
 from iot_jobs_agent.built_ins import BUILT_INS
 from iot_jobs_agent.config.credentials import file_problem
 from iot_jobs_agent.config.keys import AgentTable, AwsTable, ConfigFile, DocumentTable, HandlersTable, NamespaceTable
-from iot_jobs_agent.config.spelling import advice, name_problems, nearest
+from iot_jobs_agent.config.spelling import advised, name_problems, nearest, with_question
 from iot_jobs_agent.config.values import SUBSCRIPTIONS_PER_CONNECTION, Config
 from iot_jobs_agent.errors import ConfigError
 from iot_jobs_agent.handler import Manifest
@@ -160,7 +160,7 @@ def _sentence(error: "ErrorDetails") -> str:
         case "missing":
             return f"{key}: is missing; add it (config.example.toml shows it)."
         case "extra_forbidden":
-            return f"{key}: is not a known key; {_spelling(location)}."
+            return _unknown_key(key, location)
         case "tuple_type":
             return f'{key}: is not a list; write it in brackets, like {location[-1]} = ["…"].'
         case "string_type":
@@ -170,23 +170,24 @@ def _sentence(error: "ErrorDetails") -> str:
         case "model_type" | "dict_type":
             return f"{key}: is not a table; write it as [{key}]."
         case "string_pattern_mismatch":
-            return f"{key}: {_wrong_name(location, error)}."
+            return _wrong_name(key, location, error)
         case _:
             return f"{key}: is not valid; {_SUBJECT.sub('it should', error['msg'], count=1)}."
 
 
-def _spelling(location: list[int | str]) -> str:
+def _unknown_key(key: str, location: list[int | str]) -> str:
     table = _TABLES.get(str(location[0]), ConfigFile) if len(location) > 1 else ConfigFile
-    return advice(str(location[-1]), table.model_fields, "remove it (config.example.toml has all keys)")
+    otherwise = "remove it (config.example.toml has all keys)"
+    return advised(f"{key}: is not a known key", str(location[-1]), table.model_fields, otherwise)
 
 
-def _wrong_name(location: list[int | str], error: "ErrorDetails") -> str:
+def _wrong_name(key: str, location: list[int | str], error: "ErrorDetails") -> str:
     """Return what is wrong with a name, and never the name itself. A built-in that was probably meant is named."""
     form = _NAME_FORMS.get(".".join(part for part in location if isinstance(part, str)))
     is_handler = location[0] in {"handler", "handlers"} and location[1:2] != ["run_as_users"]
     close = nearest(str(error["input"]), BUILT_INS) if is_handler else ""
     form = form or ("the characters of a handler's name" if is_handler else str(error["ctx"]["pattern"]))
-    return f"does not consist of {form}; {f'did you mean {close}' if close else 'use such a name'}"
+    return with_question(f"{key}: does not consist of {form}", close, "use such a name")
 
 
 def _cross_checks(config: Config, path: Path, environ: Mapping[str, str]) -> Iterator[str]:

@@ -9,10 +9,14 @@ from iot_jobs_agent.config.values import Config
 _CLOSE = 0.75  # of difflib's ratio: two letters exchanged in a short name
 
 
-def advice(name: str, known: Iterable[str], otherwise: str) -> str:
-    """Return what to do about a name that is not among `known`."""
-    close = nearest(name, known)
-    return f"did you mean {close}" if close else otherwise
+def advised(fault: str, name: str, known: Iterable[str], otherwise: str) -> str:
+    """Return a fault of a name that is not among `known`, with what to do about it."""
+    return with_question(fault, nearest(name, known), otherwise)
+
+
+def with_question(fault: str, meant: str, otherwise: str = "") -> str:
+    """Return a fault with the question whether `meant` was meant; without such a name, with what to do otherwise."""
+    return f"{fault}. Did you mean {meant}?" if meant else f"{fault}; {otherwise}."
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -32,17 +36,17 @@ def name_problems(config: Config) -> Iterator[str]:
     """Object to handlers and settings whose name nobody looks up, if another one was probably meant."""
     for index, name in enumerate(config.handlers.enabled):
         if close := _built_in_of(config, name):
-            yield f"handlers.enabled[{index}]: {name} is not there; did you mean {close}."
+            yield with_question(f"handlers.enabled[{index}]: {name} is not there", close)
     known = {*config.handlers.enabled, *BUILT_INS}
     for name in config.handler:
         if name not in known and (close := nearest(name, known)):
-            yield f"handler.{name}: is neither enabled nor built in; did you mean [handler.{close}]."
+            yield with_question(f"handler.{name}: is neither enabled nor built in", f"[handler.{close}]")
     for name, built_in in BUILT_INS.items():
         settings = built_in.known_settings
         for key in config.handler_settings(name):
             if key not in settings and key != "name":
-                what = advice(key, settings | MANIFEST_KEYS, "remove it (config.example.toml has all keys)")
-                yield f"handler.{name}.{key}: is not a setting of {name}; {what}."
+                fault = f"handler.{name}.{key}: is not a setting of {name}"
+                yield advised(fault, key, settings | MANIFEST_KEYS, "remove it (config.example.toml has all keys)")
 
 
 def _built_in_of(config: Config, name: str) -> str:

@@ -18,6 +18,7 @@ from iot_jobs_agent.documents.enabled_handler import (
     EnabledHandler,
     Rules,
     command_step,
+    declared_params,
     find_handler,
     handler_step,
     shown,
@@ -27,14 +28,13 @@ from iot_jobs_agent.documents.members import (
     check_arguments,
     check_members,
     flag_of,
-    is_word,
-    kind_of,
     line_count_of,
     member_path,
     object_of,
     text_of,
 )
-from iot_jobs_agent.errors import DocumentError, ForeignDocumentError
+from iot_jobs_agent.errors import DocumentError, ForeignDocumentError, UnknownHandlerError
+from iot_jobs_agent.json_words import is_word, kind_of
 
 OLDER_FORM = frozenset({"operation", "args", "path", "allowStdErr", "includeStdOut", "runAsUser"})
 _VERSION = "1.0"
@@ -43,8 +43,13 @@ _MOST_NAMED = 3  # unknown members in one reason
 _ANY_DIRECTORY = "default"  # as a `path`: the usual directory of handlers
 _STEPS_FORM = frozenset({"version", "steps", "finalStep", "includeStdOut", "conditions", "operation"})
 _ACTION = frozenset({"name", "type", "input", "runAsUser", "allowStdErr", "ignoreStepFailure"})
+_STEP = frozenset({"action"})
+_TYPES = ("runHandler", "runCommand")
+_CONDITION = frozenset({"key", "value", "type"})
 _HANDLER_INPUT = frozenset({"handler", "args", "path"})
 _COMMAND_INPUT = frozenset({"command"})
+_QUOTED = re.compile(r"\\.|'[^']*'|\"(?:\\.|[^\"\\])*\"", re.DOTALL)
+_SHELL_SYNTAX = re.compile(r"(?:^|\s)(&&?|\|[|&]?|;|\d*(?:>>|[<>]))(?=\s|$|&?[\w/.])|(?<=\w);(?=\s|$)|\$[({A-Za-z_]|`")
 _AS_ARGS = "write the arguments as `args`, an array of strings"
 _IN_COMMAND = "write the arguments into `command`, separated by commas"
 _IN_INPUT = "write the arguments into the `input` of each action"
@@ -71,15 +76,28 @@ def plan_of_steps(document: Mapping[str, Any], enabled: Mapping[str, EnabledHand
     check_members(document, _STEPS_FORM, "", arguments=_IN_INPUT)
     _check_conditions(document, rules.device)
     include_stdout = flag_of(document, "includeStdOut", "", default=True)
+    try:
+        steps = _read_steps(document, enabled, rules)
+    except UnknownHandlerError:
+        raise
+    except ForeignDocumentError as error:
+        if any(map(_is_known_action, document["steps"])):  # then it is ours, with a mistake in it
+            raise DocumentError(str(error)) from None
+        raise
+    return Plan(steps=tuple(replace(step, include_stdout=include_stdout) for step in steps))
+
+
+def _read_steps(document: Mapping[str, Any], enabled: Mapping[str, EnabledHandler], rules: Rules) -> list[Step]:
     steps = [
         _read_step(item, f"steps[{index}]", enabled, rules, name=f"step-{index + 1}")
         for index, item in enumerate(document["steps"])
     ]
     final = document.get("finalStep")
-    has_final = final not in (None, "", {})
-    if has_final:
+    if final not in (None, "", {}):
+        if not isinstance(final, dict):
+            raise DocumentError(f"finalStep: is {kind_of(final)}; write one step, an object with `action`")
         steps.append(_read_step(final, "finalStep", enabled, rules, name="final-step"))
-    return Plan(steps=tuple(replace(step, include_stdout=include_stdout) for step in steps))
+    return steps
 
 
 def plan_of_operation(document: Mapping[str, Any], enabled: Mapping[str, EnabledHandler], rules: Rules) -> Plan:
@@ -112,13 +130,19 @@ def _check_version(document: Mapping[str, Any]) -> None:
         refused = DocumentError if any(map(_is_action, document["steps"])) else ForeignDocumentError
         raise refused(f'version: is {kind_of(version)} where a string belongs; write "version": "{_VERSION}"')
     if version != _VERSION:
-        raise ForeignDocumentError(f'version: is not "{_VERSION}", the one that is known here; write that version')
+        raise ForeignDocumentError(
+            f'version: is not "{_VERSION}", the only one known here; write "version": "{_VERSION}"'
+        )
 
 
 def _is_action(step: object) -> bool:
     """Tell whether this is a step of AWS's schema, right or wrong."""
     action = step.get("action") if isinstance(step, dict) else None
     return isinstance(action, dict) and ("type" in action or "input" in action)
+
+
+def _is_known_action(step: object) -> bool:
+    return _is_action(step) and step["action"].get("type") in _TYPES  # type: ignore[index]  # it is a dict with a dict
 
 
 def _check_conditions(document: Mapping[str, Any], device: Mapping[str, str]) -> None:
@@ -131,6 +155,7 @@ def _check_conditions(document: Mapping[str, Any], device: Mapping[str, str]) ->
     for index, item in enumerate(conditions):
         where = f"conditions[{index}]"
         condition = object_of(item, where)
+        check_members(condition, _CONDITION, where, arguments="leave it out", is_strict=True)
         if (kind := text_of(condition, "type", where)) not in {"", "stringEqual"}:
             raise DocumentError(f'{where}.type: {shown(kind)} is not known here; use "stringEqual"')
         if (key := text_of(condition, "key", where)) not in device:
@@ -145,8 +170,9 @@ def _check_conditions(document: Mapping[str, Any], device: Mapping[str, str]) ->
             )
 
 
-def _read_step(item: object, where: str, enabled: Mapping[str, EnabledHandler], rules: Rules, *, name: str) -> Step:
+def _read_step(item: Any, where: str, enabled: Mapping[str, EnabledHandler], rules: Rules, *, name: str) -> Step:
     action = _action(item, f"{where}.action")
+    check_members(item, _STEP, where, arguments=_IN_INPUT)
     where = f"{where}.action"
     name = re.sub(r"[^\w .:-]", "-", text_of(action, "name", where), flags=re.ASCII)[:_LONGEST_NAME] or name
     outer = _Place(action, where)
@@ -193,7 +219,7 @@ def _handler(
         raise DocumentError(f"{member_path(where, member)}: is missing; name the handler to run")
     handler = find_handler(enabled, asked, where=member_path(where, member), operations=rules.operations)
     if given is outer:
-        check_members(table, OLDER_FORM, where, arguments=_ARGS_OR_PARAMS)
+        check_members(table, OLDER_FORM, where, arguments=_ARGS_OR_PARAMS, params=declared_params(handler))
     else:
         check_members(table, _HANDLER_INPUT, where, arguments=_AS_ARGS, is_strict=True)
     user = _user(outer, rules)
@@ -212,7 +238,7 @@ def _check_path(path: str, handler: EnabledHandler, where: str, rules: Rules) ->
         raise DocumentError(f"{where}: is not an absolute path; leave it out, or give one of handlers.directories")
     wanted = path.rstrip("/") or "/"
     if wanted not in rules.directories:
-        raise DocumentError(f"{where}: is none of handlers.directories of this device; leave it out or add it there")
+        raise DocumentError(f"{where}: is none of handlers.directories of this device; leave it out")
     if wanted != handler.directory:
         raise DocumentError(f"{where}: handler {shown(handler.name)} is not served from there; leave `path` out")
 
@@ -259,9 +285,15 @@ def _split(command: str, where: str) -> tuple[str, ...]:
     if len(parts) > 1:
         return tuple(part.strip().replace("\\,", ",") for part in parts)
     try:
-        return tuple(shlex.split(command))
+        words = tuple(shlex.split(command))
     except ValueError:
         raise DocumentError(f"{where}: has a quotation that does not end; close it") from None
+    if found := _SHELL_SYNTAX.search(_QUOTED.sub("_", command)):
+        raise DocumentError(
+            f"{where}: holds {shown(found[0].strip())}, which only a shell obeys, and there is none; write one step "
+            "for each command, or a script; if it is meant as text, put it in quotation marks"
+        )
+    return words
 
 
 def _allowed(program: str, where: str, rules: Rules) -> str:

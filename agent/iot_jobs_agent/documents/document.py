@@ -15,18 +15,23 @@ from iot_jobs_agent.documents.enabled_handler import (
     EnabledHandler,
     Namespace,
     Rules,
+    declared_params,
     find_handler,
     handler_step,
     resolved_name,
 )
-from iot_jobs_agent.documents.members import is_word
+from iot_jobs_agent.documents.members import member_path, near_member
 from iot_jobs_agent.errors import DocumentError, ForeignDocumentError
+from iot_jobs_agent.json_words import is_word
 
 # AWS IoT Core quotas, "Maximum payload size". The quota of 32 KB for job documents counts placeholders, not the URLs
 # that the service delivers in their place.
 LARGEST_BYTES = 128 * 1024
 _DEEPEST = 100  # far below Python's recursion limit, far above any sensible document
-_COMMENT = "_comment"  # appears in AWS's own samples
+_TELLING = frozenset(
+    {"args", "runAsUser", "allowStdErr", "includeStdOut"}
+)  # of AWS's older form; `path` may be a param
+_NAMING = frozenset({"operation", "steps"})
 
 
 def plan(
@@ -71,25 +76,55 @@ def _plan_of_operation(document: dict[str, Any], enabled: Mapping[str, EnabledHa
     if _is_older_form(document, operation, enabled, rules):
         return plan_of_operation(document, enabled, rules)
     handler = find_handler(enabled, operation, where="operation", operations=rules.operations)
-    params = {key: value for key, value in document.items() if key != "operation"}
-    if params.keys() == {"params"} and isinstance(params["params"], dict):
-        params = params["params"]
-    return Plan(steps=(handler_step(handler, params),))
+    return Plan(steps=(handler_step(handler, _params(document, handler)),))
+
+
+def _params(document: dict[str, Any], handler: EnabledHandler) -> dict[str, Any]:
+    """Return the params in our own form: `params` if nothing but comments is beside it, else all members.
+
+    Refuse what was meant otherwise: a member beside `params` of a handler that declares its params, and in the document
+    of a script, a misspelling of a member of the older form.
+    """
+    beside = {key: value for key, value in document.items() if key != "operation"}
+    declared = declared_params(handler)
+    if isinstance(document.get("params"), dict) and "params" not in declared:
+        others = [key for key in beside if key != "params" and not key.startswith("_")]
+        if not others:
+            return dict(document["params"])
+        if declared:
+            named = next(filter(is_word, others), "another member")
+            raise DocumentError(f"{named}: stands beside `params`; write it into `params`, or leave it out")
+    for key in beside if handler.directory else ():
+        if key not in declared and (close := _meant_member(key, beside[key])):
+            raise DocumentError(
+                f"{member_path('', key)}: is not known in a document for a script; if it means `{close}`, spell it so; "
+                "if it is a param, write it into `params`"
+            )
+    return beside
+
+
+def _meant_member(key: str, value: object) -> str:
+    """Return the member of the older form that tells it, if `key` is probably a misspelling of one; else ""."""
+    if key.lower() in {"argument", "arguments", "argv", "parameters"} and isinstance(value, list):
+        return "args"
+    return near_member(key, _TELLING)
 
 
 def _is_older_form(
     document: dict[str, Any], operation: str, enabled: Mapping[str, EnabledHandler], rules: Rules
 ) -> bool:
-    """Return whether this is AWS's older form: a name that ends in .sh, or a member `args` for a script.
+    """Return whether this is AWS's older form: a name that ends in .sh, or a member that tells it, for a script.
 
     For a handler that is not a script, `args` may be one of its params: then the form allows no unknown members.
     """
     if operation.endswith(".sh"):
         return True
     handler = enabled.get(resolved_name(operation, rules.operations))
+    declared = frozenset[str]() if handler is None else declared_params(handler)
     if handler is not None and handler.directory:
-        return "args" in document
-    return isinstance(document.get("args"), list) and document.keys() <= OLDER_FORM | {_COMMENT}
+        return "args" in document or bool(document.keys() & (_TELLING - declared))
+    is_form = all(key in OLDER_FORM or key.startswith("_") for key in document)
+    return isinstance(document.get("args"), list) and is_form and "args" not in declared
 
 
 def _plan_by_member(document: dict[str, Any], enabled: Mapping[str, EnabledHandler], rules: Rules) -> Plan:
@@ -101,8 +136,10 @@ def _plan_by_member(document: dict[str, Any], enabled: Mapping[str, EnabledHandl
     has = "`steps` is not an array" if "steps" in document else "the document has neither `operation` nor `steps`"
     telling = [key for key in document if key not in {"version", "steps"} and is_word(key)]
     entry = f' with has = "{telling[0]}"' if telling else ""
+    near = ((key, near_member(key, _NAMING)) for key in document if is_word(key))
+    meant = next((f"if {key} means `{close}`, spell it so; else " for key, close in near if close), "")
     raise ForeignDocumentError(
-        f"{has}; name the handler to run as `operation`, or give such documents to an enabled handler by "
+        f"{has}; {meant}name the handler to run as `operation`, or give such documents to an enabled handler by "
         f"[[documents]]{entry} in the device's configuration"
     )
 

@@ -8,13 +8,13 @@ import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from iot_jobs_agent.built_ins import BUILT_INS
 from iot_jobs_agent.core.job import OnInterrupt, Step, StepKind
 from iot_jobs_agent.documents.params import params_problem
 from iot_jobs_agent.errors import DocumentError, UnavailableHandlerError, UnknownHandlerError
 from iot_jobs_agent.handler import handler_name_problem
 
 _LONGEST_SHOWN = 64
-_NOTHING: Mapping[str, str] = {}
 _SHELLS = frozenset({"ash", "bash", "busybox", "csh", "dash", "fish", "ksh", "sh", "tcsh", "zsh"})
 
 
@@ -89,25 +89,31 @@ def resolved_name(asked: str, operations: Mapping[str, str]) -> str:
     return operations.get(asked) or operations.get(bare, bare)
 
 
+def declared_params(handler: EnabledHandler) -> frozenset[str]:
+    """Return the names of the params that a handler declares in the JSON Schema of its manifest."""
+    properties = handler.params.get("properties")
+    return frozenset(properties) if isinstance(properties, Mapping) else frozenset()
+
+
 def find_handler(
-    enabled: Mapping[str, EnabledHandler], asked: str, *, where: str, operations: Mapping[str, str] = _NOTHING
+    enabled: Mapping[str, EnabledHandler], asked: str, *, where: str, operations: Mapping[str, str] | None = None
 ) -> EnabledHandler:
-    """Return the handler that a document calls `asked`, in its member `where`.
+    """Return the handler that a document calls `asked`, in its member `where`; None if `operations` do not count there.
 
     Raises:
         UnknownHandlerError: it is not enabled here. The reason advises only what the configuration accepts.
         UnavailableHandlerError: it is enabled, but cannot run.
     """
-    name = resolved_name(asked, operations)
+    name = resolved_name(asked, operations or {})
     handler = enabled.get(name)
     if handler is None:
-        raise UnknownHandlerError(f"{where}: {_how_to_enable(asked, name)}")
+        raise UnknownHandlerError(f"{where}: {_how_to_enable(asked, name, can_map=operations is not None)}")
     if handler.unavailable:
         raise UnavailableHandlerError(f"{where}: handler {shown(name)} is unavailable: {handler.unavailable}")
     return handler
 
 
-def _how_to_enable(asked: str, name: str) -> str:
+def _how_to_enable(asked: str, name: str, *, can_map: bool) -> str:
     head = f"handler {shown(name or asked)} is not enabled on this device"
     if asked.rpartition("/")[2] in _SHELLS:
         return (
@@ -116,13 +122,19 @@ def _how_to_enable(asked: str, name: str) -> str:
         )
     if handler_name_problem(name):
         return (
-            f"{head}, and its text cannot be the name of a handler; map that text to an enabled handler in "
+            f"{head}, and its text cannot be the name of a handler; map {_the_text(asked)} to an enabled handler in "
             "[operations] in the device's configuration"
         )
-    return (
-        f"{head}; install it there and add it to handlers.enabled in its configuration, or map it to an enabled "
-        "handler in [operations]"
-    )
+    install = "" if name in BUILT_INS else "install it there and "
+    mapped = f", or map {_the_text(asked)} to an enabled handler in [operations]" if can_map else ""
+    return f"{head}; {install}add {shown(name)} to handlers.enabled in its configuration{mapped}"
+
+
+def _the_text(asked: str) -> str:
+    """Return what a document calls a handler, as TOML spells it too, if all of it may be shown."""
+    text = shown(asked)
+    is_toml = text.isprintable() and asked.isprintable() and all(letter <= "\uffff" for letter in asked)
+    return text if is_toml and json.loads(text) == asked else "that text"
 
 
 def handler_step(handler: EnabledHandler, params: Mapping[str, Any], *, name: str = "") -> Step:
@@ -132,7 +144,7 @@ def handler_step(handler: EnabledHandler, params: Mapping[str, Any], *, name: st
         DocumentError: the params do not fit the schema that an executable declares. Python handlers check their own.
     """
     if handler.directory and handler.params and (problem := params_problem(handler.params, params)):
-        raise DocumentError(f"handler {shown(handler.name)} cannot take these params: {problem}")
+        raise DocumentError(problem)
     return Step(
         name=name or handler.name,
         handler=handler.name,

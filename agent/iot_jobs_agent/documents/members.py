@@ -11,12 +11,16 @@ from functools import lru_cache
 from typing import Any
 
 from iot_jobs_agent.errors import DocumentError
+from iot_jobs_agent.json_words import is_word, kind_of
 
 _LONGEST_KEY = 64
 _MOST_LETTERS = 2  # by which a misspelt name is longer or shorter
 _COMMENTS = frozenset({"comment", "description"})
 _DEVICE_TIMEOUT = "leave it out, and set timeout_s in [handler.NAME] on the device"
 _LEAVE_OUT = "leave it out"
+_CONDITIONS = "leave it out, or write `conditions` beside `steps`"
+_IGNORE_FAILURE = "leave it out, or write `ignoreStepFailure` into the `action` of a step"
+_MORE_STEPS = "leave it out, or write further `steps` or a `finalStep`"
 # Members that other agents know, or that people expect to work, spelt without case, `_` and `-`.
 _CHANGES_WHAT_RUNS: Mapping[str, str] = {
     **dict.fromkeys(("arg", "args", "argument", "arguments", "argv", "param", "parameter"), ""),
@@ -27,17 +31,34 @@ _CHANGES_WHAT_RUNS: Mapping[str, str] = {
     **dict.fromkeys(("group", "runas", "sudo", "user", "username", "umask"), _LEAVE_OUT),
     **dict.fromkeys(("cmd", "command", "exec", "handler", "interpreter", "program", "script", "shell"), _LEAVE_OUT),
     **dict.fromkeys(("input", "retries", "retry", "stdin"), _LEAVE_OUT),
-    **dict.fromkeys(("conditions", "finalstep", "steps"), "leave it out, or write a document with `steps`"),
+    **dict.fromkeys(("conditions", "finalstep", "steps"), "write it beside `steps`, or leave it out"),
+    **dict.fromkeys(("condition", "if", "only", "onlyif", "unless", "when"), _CONDITIONS),
+    **dict.fromkeys(("allowstderr", "ignorestepfailure", "runasuser"), "write it into the `action` of a step"),
+    **dict.fromkeys(("continueonerror", "continueonfailure", "ignoreerrors", "ignorefailure"), _IGNORE_FAILURE),
+    **dict.fromkeys(("onerror", "onfailure"), _IGNORE_FAILURE),
+    "includestdout": "write it beside `steps`",
+    **dict.fromkeys(("cleanup", "finally", "poststep", "poststeps", "prestep", "presteps"), _MORE_STEPS),
+    **dict.fromkeys(("delay", "disabled", "dryrun", "enabled", "parallel", "simulate", "skip"), _LEAVE_OUT),
+}
+_PARTS: Mapping[str, str] = {  # of longer names, such as timeoutInMinutes, maxRetries, rebootRequired
+    "timeout": _DEVICE_TIMEOUT,
+    **dict.fromkeys(("environment", "reboot", "retries", "retry", "rollback"), _LEAVE_OUT),
 }
 
 
 def check_members(
-    table: Mapping[str, Any], known: frozenset[str], where: str, *, arguments: str, is_strict: bool = False
+    table: Mapping[str, Any],
+    known: frozenset[str],
+    where: str,
+    *,
+    arguments: str,
+    is_strict: bool = False,
+    params: Collection[str] = (),
 ) -> None:
     """Refuse an unknown member that would change what runs, or is a misspelling of one of `known`.
 
-    `arguments` says what to do about one that holds arguments. With `is_strict`, every unknown member is refused
-    except comments.
+    `arguments` says what to do about one that holds arguments, or is one of the `params` of the handler. With
+    `is_strict`, every unknown member is refused except comments.
 
     Raises:
         DocumentError: it names the member and the fix.
@@ -47,19 +68,14 @@ def check_members(
             continue
         plain = _plain(key)
         member = member_path(where, key)
-        if close := _meant(plain, known):
+        if close := near_member(key, known):
             raise DocumentError(f"{member}: is not known here; if it means `{close}`, spell it so, else leave it out")
-        if plain in _CHANGES_WHAT_RUNS:
-            fix = _CHANGES_WHAT_RUNS[plain] or arguments
-            raise DocumentError(f"{member}: would change what runs, but this form does not have it; {fix}")
+        fix = arguments if key in params else _fix_of(plain)
+        if fix is not None:
+            raise DocumentError(f"{member}: would change what runs, but this form does not have it; {fix or arguments}")
         if is_strict and plain not in _COMMENTS:
             named = f"{member}: is" if is_word(key) else f"{where}: has a member that is"
             raise DocumentError(f"{named} not known here and might change what runs; leave it out")
-
-
-def is_word(key: str) -> bool:
-    """Tell whether a member's name is safe to show. Some documents have values where names belong, even secret ones."""
-    return re.fullmatch(r"[A-Za-z][A-Za-z_]{0,31}", key) is not None
 
 
 def member_path(where: str, key: str) -> str:
@@ -135,12 +151,11 @@ def check_arguments(args: Collection[str], where: str) -> None:
         raise DocumentError(f"{where}: holds a NUL character, which no program can be given; remove it")
 
 
-def kind_of(value: object) -> str:
-    """Return what kind of JSON value this is, with its article."""
-    if isinstance(value, bool):
-        return "a boolean"
-    kinds: Mapping[type, str] = {int: "a number", float: "a number", str: "a string", list: "an array"}
-    return "null" if value is None else kinds.get(type(value), "an object")
+def _fix_of(plain: str) -> str | None:
+    """Return what to do about a member that would change what runs, "" if it holds arguments; None if it would not."""
+    if plain in _CHANGES_WHAT_RUNS:
+        return _CHANGES_WHAT_RUNS[plain]
+    return next((fix for part, fix in _PARTS.items() if part in plain), None)
 
 
 def _plain(key: str) -> str:
@@ -152,8 +167,9 @@ def _spellings(known: frozenset[str]) -> tuple[tuple[str, frozenset[str], str], 
     return tuple((spelling := _plain(name), frozenset(spelling), name) for name in sorted(known))
 
 
-def _meant(plain: str, known: frozenset[str]) -> str:
-    """Return the known member of which `plain` is probably a misspelling, or ""."""
+def near_member(key: str, known: frozenset[str]) -> str:
+    """Return the known member of which `key` is probably a misspelling, or ""."""
+    plain = _plain(key)
     letters = set(plain)
     similar = {
         spelling: name
@@ -162,7 +178,20 @@ def _meant(plain: str, known: frozenset[str]) -> str:
     }
     if not similar:  # which is quick: a document may have thousands of members
         return ""
+    slips = [spelling for spelling in similar if _is_one_slip(plain, spelling)]
+    if slips:
+        return similar[slips[0]]
     from difflib import get_close_matches  # noqa: PLC0415 - takes 0.2 MB, and only a member that is nearly known needs it
 
     close = get_close_matches(plain, similar, n=1, cutoff=0.8)
     return similar[close[0]] if close else ""
+
+
+def _is_one_slip(plain: str, spelling: str) -> bool:
+    """Tell whether one letter too many, one too few, another letter, or two in the wrong order make the difference."""
+    short, long = sorted((plain, spelling), key=len)
+    at = next((index for index, (one, other) in enumerate(zip(short, long, strict=False)) if one != other), len(short))
+    if len(long) > len(short):
+        return short[at:] == long[at + 1 :]
+    is_swapped = short[at : at + 2] == long[at : at + 2][::-1] and short[at + 2 :] == long[at + 2 :]
+    return is_swapped or short[at + 1 :] == long[at + 1 :]

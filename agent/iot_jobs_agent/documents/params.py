@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from iot_jobs_agent.documents.members import is_word, kind_of
+from iot_jobs_agent.json_words import IS_MISSING, NOT_KNOWN, field_path, is_word, wrong_kind
 
 if TYPE_CHECKING:
     from jsonschema_rs import ValidationError, ValidationErrorKind, Validator
@@ -48,17 +48,16 @@ def _validator(schema: str) -> "Validator":
 
 def _in_words(error: "ValidationError") -> str:
     kind = error.kind
-    where = _field(error.instance_path, error.evaluation_path)
+    where = field_path(error.instance_path, error.evaluation_path)
     match kind.name:
         case "type":
-            wanted = " or ".join(kind.value)
-            return f"{where}: is {kind_of(error.instance)}, not of type {wanted}; write it so"
+            return f"{where}: {wrong_kind(kind.value, error.instance)}"
         case "required":
-            return f"{_inside(error, str(kind.value))}: is missing; add it"
+            return f"{_inside(error, str(kind.value))}: {IS_MISSING}"
         case "additionalProperties" | "unevaluatedProperties":
             named = [member for member in kind.value if is_word(member)][:_MOST_NAMED]
             if len(kind.value) == 1 and named:
-                return f"{_inside(error, named[0])}: is not known to the handler; leave it out"
+                return f"{_inside(error, named[0])}: {NOT_KNOWN}"
             return f"{where}: has members that are not known to the handler{_list(named)}; leave them out"
         case "falseSchema":
             return f"{where}: is not allowed; leave it out"
@@ -75,20 +74,7 @@ def _rule(kind: "ValidationErrorKind") -> str:
 
 
 def _inside(error: "ValidationError", member: str) -> str:
-    return _field([*error.instance_path, member], [*error.evaluation_path, member])
-
-
-def _field(path: Sequence[str | int], known: Sequence[str | int]) -> str:
-    """Return the path of a field. A name is shown if the schema has it on its way there, or if it is a plain word."""
-    text = ""
-    for part in path:
-        if isinstance(part, int):
-            text += f"[{part}]"
-        elif is_word(part) or part in known:
-            text += f".{part}" if part.isprintable() and part.isascii() else f".{json.dumps(part)}"
-        else:
-            text += ".*"
-    return text.removeprefix(".") or "params"
+    return field_path([*error.instance_path, member], [*error.evaluation_path, member])
 
 
 def _list(names: Sequence[str]) -> str:

@@ -171,8 +171,10 @@ async def test_a_step_for_an_unknown_user_does_not_run_as_the_agents(device: Any
 
 async def test_a_command_may_be_written_with_spaces(start_agent: Any, ends: Any) -> None:
     await start_agent()
-    record = await ends("spaces", "SUCCEEDED", command("echo ok 'a  b' $HOME"))
+    record = await ends("spaces", "SUCCEEDED", command("echo ok 'a  b' '$HOME'"))
     assert record["details"]["stdout"] == "ok a b $HOME"
+    record = await ends("shell", "REJECTED", command("echo ok > /tmp/file"))
+    assert 'holds ">", which only a shell obeys' in record["details"]["reason"]
     record = await ends("commas", "SUCCEEDED", command(r"echo,Hello\, World"))
     assert record["details"]["stdout"] == "Hello, World"
 

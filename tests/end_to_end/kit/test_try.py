@@ -60,10 +60,8 @@ def test_settings_and_overrides_come_from_a_configuration_that_needs_no_aws(auth
 
 def test_a_built_in_is_found_by_name_and_says_what_it_lacks(author: Any) -> None:
     told = author.attempt("write-file", {"path": "/srv/x", "content": ""})
-    assert (told["status"], told["reason"]) == (
-        "REJECTED",
-        "path: is not below one of `roots` in [handler.write-file]",
-    )
+    assert told["status"] == "REJECTED"
+    assert told["reason"].startswith("path: is not below one of `roots` in [handler.write-file]; add a directory above")
 
 
 def test_a_module_of_the_current_directory_is_found_by_its_attribute(author: Any) -> None:

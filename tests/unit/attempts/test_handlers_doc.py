@@ -157,7 +157,11 @@ async def test_the_python_handler_works_below_its_roots_only(run: Run, tmp_path:
     [
         ({"path": "/etc/passwd"}, "REJECTED", "path: is not below one of `roots` in [handler.checksum]"),
         ({"path": "/no/such/root/file"}, "FAILED", "the file cannot be read: No such file or directory"),
-        ({"file": "/etc/passwd"}, "REJECTED", "path: Field required; file: Extra inputs are not permitted"),
+        (
+            {"file": "/etc/passwd"},
+            "REJECTED",
+            "params.path: is missing; add it; params.file: is not known to the handler; leave it out",
+        ),
     ],
 )
 async def test_the_python_handler_says_what_is_wrong(

@@ -110,7 +110,7 @@ async def test_wrong_params_are_rejected_with_field_and_fix_but_without_value(ru
     outcome, result = await run("def run(params, job): print('ran')", {"n": "canary", "m": "canary"})
     assert outcome.status == "REJECTED"
     assert outcome.reason == (
-        "n: Input should be a valid integer, unable to parse string as an integer; m: Extra inputs are not permitted"
+        "params.n: should be a whole number, and is a string; params.m: is not known to the handler; leave it out"
     )
     assert "canary" not in repr(result)
     assert "ran" not in result.stdout
@@ -128,7 +128,7 @@ class Params(BaseModel):
 def run(params, job): ...
 """
     outcome, result = await run(body, {"pet": {"kind": "canary"}})
-    assert (outcome.status, outcome.reason) == ("REJECTED", "pet: Input should be tagged as one of 'one', 'two'")
+    assert (outcome.status, outcome.reason) == ("REJECTED", "params.pet: should have as 'kind' one of 'one', 'two'")
     assert "canary" not in repr(result)
 
 

@@ -185,7 +185,7 @@ def test_a_user_without_a_name_is_known_by_its_number(device: Device, monkeypatc
 
 @pytest.mark.parametrize(
     ("program", "mode", "words"),
-    [("tool", 0o777, "is writable by others"), ("tool", 0o755, ""), ("tol", 0o755, "does not exist; did you mean")],
+    [("tool", 0o777, "is writable by others"), ("tool", 0o755, ""), ("tol", 0o755, "does not exist. Did you mean")],
 )
 async def test_field_a3_a_program_is_held_to_the_rule_of_handlers(
     device: Device, program: str, mode: int, words: str
@@ -264,4 +264,4 @@ async def test_field_e8_a_schema_in_the_configuration_counts_as_the_manifests(de
 async def test_a_misspelt_built_in_is_named_with_the_one_that_was_meant(device: Device) -> None:
     catalog = device.catalog("run-comand")
     await catalog.refresh()
-    assert "did you mean run-command" in catalog.enabled()["run-comand"].unavailable
+    assert "Did you mean run-command?" in catalog.enabled()["run-comand"].unavailable

@@ -35,7 +35,7 @@ def test_field_f9_a_program_that_is_not_there_is_named_with_its_neighbour(tmp_pa
     tables = {"handlers": {"enabled": ["run-command"]}, "handler": {"run-command": {"programs": programs}}}
     lines = [line for _, line in _programs(config_of(tmp_path, **tables))]
     assert lines == [
-        f"handler.run-command.programs: {tmp_path}/ecoh is not there; did you mean echo.",
+        f"handler.run-command.programs: {tmp_path}/ecoh is not there. Did you mean echo?",
         f"handler.run-command.programs: {tmp_path}/zzzzzz is not there; install it, or correct the path.",
         "handler.run-command.programs: /nowhere/at/all is not there; correct the path.",
     ]

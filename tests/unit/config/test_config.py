@@ -36,12 +36,12 @@ def test_a_client_id_and_an_https_endpoint_of_their_own_are_kept(directory: Path
 @pytest.mark.parametrize(
     ("rest", "key", "fix"),
     [
-        ('[handler.run-command]\nprogram = ["/bin/echo"]', "handler.run-command.program", "did you mean programs"),
-        ("[handler.run-command]\ntimeout = 5", "handler.run-command.timeout", "did you mean timeout_s"),
+        ('[handler.run-command]\nprogram = ["/bin/echo"]', "handler.run-command.program", "Did you mean programs?"),
+        ("[handler.run-command]\ntimeout = 5", "handler.run-command.timeout", "Did you mean timeout_s?"),
         ("[handler.write-file]\ncolour = 5", "handler.write-file.colour", "remove it"),
-        ('[handler.runcommand]\nprograms = ["/bin/echo"]', "handler.runcommand", "did you mean [handler.run-command]"),
-        ('[handlers]\nenabled = ["run_command"]', "handlers.enabled[0]", "did you mean run-command"),
-        ('[handlers]\nenabled = ["runcommand"]', "handlers.enabled[0]", "did you mean run-command"),
+        ('[handler.runcommand]\nprograms = ["/bin/echo"]', "handler.runcommand", "Did you mean [handler.run-command]?"),
+        ('[handlers]\nenabled = ["run_command"]', "handlers.enabled[0]", "Did you mean run-command?"),
+        ('[handlers]\nenabled = ["runcommand"]', "handlers.enabled[0]", "Did you mean run-command?"),
         (
             '[handlers]\nenabled = "run-command"',
             "handlers.enabled",
@@ -123,7 +123,7 @@ def test_a_file_that_is_not_text_is_one_sentence(directory: Path) -> None:
         ("tls = 1", "aws.tls", "it should be a valid boolean"),
         ("tls = false", "aws.tls", "set aws.endpoint to localhost"),
         ("keep_alive_s = 1", "aws.keep_alive_s", "it should be greater"),
-        ('endpiont = "x"', "aws.endpiont", "did you mean endpoint"),
+        ('endpiont = "x"', "aws.endpiont", "Did you mean endpoint?"),
         ("colour = 1", "aws.colour", "remove it"),
         ('certificate = "certificate.pem"', "aws.certificate", "begin it with /"),
         ('certificate = "/nowhere/certificate.pem"', "aws.certificate", "put the PEM file there"),
@@ -144,7 +144,7 @@ def test_a_missing_key_is_named(directory: Path, key: str) -> None:
 @pytest.mark.parametrize(
     ("rest", "key", "fix"),
     [
-        ("[agnet]", "agnet", "did you mean agent"),
+        ("[agnet]", "agnet", "Did you mean agent?"),
         ("[agent]\nmax_concurrent = 0", "agent.max_concurrent", "it should be greater"),
         ('[agent]\nonly = ""', "agent.only", "it should have at least 1 character"),
         ('[agent]\nlog_level = "loud"', "agent.log_level", "it should be 'debug'"),
@@ -161,7 +161,7 @@ def test_a_missing_key_is_named(directory: Path, key: str) -> None:
         ('[[documents]]\nhandler = "a"', "documents[0].handler", "add it to handlers.enabled"),
         ('[[documents]]\nhas = "x"', "documents[0].handler", "is missing; add it"),
         (f'{ENABLE_AB}[[documents]]\nhandler = "a"\nhas = ""', "documents[0].has", "at least 1 character"),
-        (f'{ENABLE_AB}[[documents]]\nhandler = "a"\nhaas = "x"', "documents[0].haas", "did you mean has"),
+        (f'{ENABLE_AB}[[documents]]\nhandler = "a"\nhaas = "x"', "documents[0].haas", "Did you mean has?"),
         (f'{ENABLE_AB}{TAKES_ALL}[[documents]]\nhandler = "b"\nhas = "x"', "documents[1]", "put it first"),
         (f"{ENABLE_AB}{TAKES_X}{TAKES_X}", "documents[1].has", '"x" occurs before; keep one'),
         ('[handlers]\nenabled = ["a", "a"]', "handlers.enabled", "name it once"),

@@ -5,11 +5,14 @@ can. docs/documents.md shows the same to people. Placeholders are neutral, `…`
 """
 
 import json
+import os
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.advice import ANY_HANDLER, Owner, configured
 
 from iot_jobs_agent.aws.messages import ServiceExecution
 from iot_jobs_agent.built_ins import BUILT_INS
@@ -19,6 +22,7 @@ from iot_jobs_agent.core.job import ExecutionId, ExecutionStatus, Plan, Refusal
 from iot_jobs_agent.judge import Judge
 
 FORMS: list[dict[str, Any]] = json.loads(Path(__file__).with_name("forms.json").read_text())
+MOST_REASONS = 8
 PAGE = Path(__file__).parents[3] / "docs" / "documents.md"
 MAPPED = [form for form in FORMS if "runs" in form]
 REJECTED = [form for form in FORMS if "rejected" in form]
@@ -95,6 +99,29 @@ async def test_without_its_configuration_the_reason_names_the_key_that_maps_it(
     if lines != form["configuration"]:  # enabling the handler is not enough: the next reason leads on
         judged = await fleet.verdict(form, lines)
         assert isinstance(judged, Plan) or any(key in judged.reason for key in KEYS)
+
+
+@pytest.mark.parametrize("form", MAPPED, ids=number)
+async def test_whoever_follows_each_reason_gets_a_configuration_with_which_the_form_runs(
+    form: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = Owner(tmp_path)
+    for name in [*form["files"], "REBOOT"]:  # the last one is a program that is found with PATH
+        (owner.handlers / name).write_text("#!/bin/sh\n")
+        (owner.handlers / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(owner.handlers), prepend=os.pathsep)
+    for _ in range(MOST_REASONS):
+        config = load_handlers(owner.write())
+        found = ServiceExecution(ExecutionId("", "job-1", 1), ExecutionStatus.QUEUED, 1, "", form["document"])
+        verdict = (await Judge(config, Catalog(config)).verdict(found))[0]
+        if isinstance(verdict, Plan):
+            break
+        assert configured(verdict.reason, form["document"], owner), verdict.reason
+    else:
+        pytest.fail(f"the reasons lead nowhere: {verdict}")
+    runs = [f"{step.kind.value} {step.handler}" for step in verdict.steps]
+    is_mapped = any(line.startswith(("documents", "operations")) for line in form["configuration"])
+    assert runs == ([re.sub(" .*", f" {ANY_HANDLER}", run) for run in form["runs"]] if is_mapped else form["runs"])
 
 
 @pytest.mark.parametrize("form", FORMS, ids=number)

@@ -41,13 +41,17 @@ async def test_a_program_that_is_not_listed_is_rejected_and_named(story: "Story"
     outcome = outcome_of(await ran(story, command))
     program = command.split()[0] if isinstance(command, str) else command[0]
     assert outcome.status == "REJECTED"
-    assert outcome.reason == f"{program} is not one of `programs` in [handler.run-command]"
+    assert (
+        outcome.reason
+        == f"{program} is not one of `programs` in [handler.run-command]; add its path there, or run another"
+    )
 
 
 async def test_of_a_command_taken_for_one_word_no_query_of_a_url_is_repeated(story: "Story") -> None:
     outcome = outcome_of(await ran(story, "curl,https://example.com/file?X-Amz-Signature=canary"))
-    reason = "curl,https://example.com/file is not one of `programs` in [handler.run-command]"
-    assert (outcome.status, outcome.reason) == ("REJECTED", reason)
+    reason = "curl,https://example.com/file is not one of `programs` in [handler.run-command]; add its path"
+    assert outcome.status == "REJECTED"
+    assert outcome.reason.startswith(reason)
 
 
 @pytest.mark.parametrize("command", ["", [], [""], "echo 'open", 5, [1], ["echo", "a\0b"], "echo a\0b"])
