@@ -14,7 +14,9 @@ import time
 import tomllib
 from pathlib import Path
 
-from tree import lay_out_environment, lay_out_pages, lay_out_system_files, settle, write
+import manual
+from bom import bill_of_materials
+from tree import lay_out_environment, lay_out_pages, lay_out_system_files, settle, write, write_compressed
 from wheels import MACHINES, PYTHONS, download_wheels
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,7 +38,8 @@ def main() -> int:
     try:
         for architecture in chosen.architecture or MACHINES:
             with tempfile.TemporaryDirectory() as scratch:
-                build(architecture, version, epoch, Path(scratch), chosen.output)
+                package = chosen.output / f"{NAME}_{version}_{architecture}.deb"
+                build(package, architecture, version, epoch, Path(scratch), level=1 if chosen.quick else 6)
     except (ValueError, subprocess.CalledProcessError) as error:
         said = (getattr(error, "stderr", None) or b"").decode() if not isinstance(error, ValueError) else ""
         print(f"build-deb: {error}\n{said}".rstrip(), file=sys.stderr)
@@ -54,26 +57,39 @@ def parser() -> argparse.ArgumentParser:
         choices=sorted(MACHINES),
         help="build only this one; may be given again; default: all, amd64 first",
     )
+    made.add_argument("--quick", action="store_true", help="compress less, which takes a fifth of the time: for tests")
     made.add_argument("--version", help="Debian's version of the package; default: the one in pyproject.toml")
     return made
 
 
-def build(architecture: str, version: str, epoch: int, scratch: Path, output: Path) -> None:
-    """Build one package, with its hash beside it."""
+def build(package: Path, architecture: str, version: str, epoch: int, scratch: Path, *, level: int) -> None:
+    """Build one package, and put its bill of materials and the hashes beside it."""
     tree = scratch / "tree"
-    lay_out_environment(tree, download_wheels(ROOT, architecture, scratch / "wheels"), own_wheel(scratch))
+    wheels = download_wheels(ROOT, architecture, scratch / "wheels")
+    lay_out_environment(tree, wheels, own_wheel(scratch))
     lay_out_system_files(tree, ROOT / "systemd")
     lay_out_pages(tree, ROOT, changelog(version, epoch))
+    lay_out_manual(tree, version, epoch)
     write(tree / f"usr/share/python3/runtime.d/{NAME}.rtupdate", (DEBIAN / "rtupdate").read_text(), 0o755)
     write(tree / f"usr/share/lintian/overrides/{NAME}", (DEBIAN / "lintian-overrides").read_text())
     lay_out_control(tree, architecture, version)
     settle(tree, epoch)
-    package = output / f"{NAME}_{version}_{architecture}.deb"
     # One thread, because the number of threads changes what xz writes.
-    options = ["--root-owner-group", "-Zxz", "-z6", "--threads-max=1"]
+    options = ["--root-owner-group", "-Zxz", f"-z{level}", "--threads-max=1"]
     subprocess.run(["dpkg-deb", *options, "--build", tree, package], check=True, capture_output=True)
-    print(write_hash(package))
-    print(package)
+    bill = package.with_suffix(".cdx.json")
+    write(bill, bill_of_materials(package, version, architecture, [each for some in wheels for each in some], epoch))
+    for path in (write_hash(bill), bill, write_hash(package), package):
+        print(path)
+
+
+def lay_out_manual(tree: Path, version: str, epoch: int) -> None:
+    """Install the man pages and the completion."""
+    man = tree / "usr/share/man"
+    write_compressed(man / f"man1/{NAME}.1.gz", manual.page_of_commands(version, epoch))
+    page = manual.page_of_configuration(ROOT / "config.example.toml", version, epoch)
+    write_compressed(man / f"man5/{NAME}.toml.5.gz", page)
+    write(tree / f"usr/share/bash-completion/completions/{NAME}", manual.completion())
 
 
 def own_wheel(scratch: Path) -> Path:

@@ -1,5 +1,6 @@
 """`iot-jobs-agent check`: finds whatever can be found wrong before the first job, and says how to fix it."""
 
+import argparse
 import asyncio
 import contextlib
 import os
@@ -31,10 +32,7 @@ EARLIEST = datetime(2026, 1, 1, tzinfo=UTC)  # a clock that shows an earlier tim
 
 def main(arguments: Sequence[str]) -> int:
     """Print one line per finding. Return 0 if all is well, 78 if the configuration is wrong, 1 if something else is."""
-    parser = options.parser("check")
-    options.add_config(parser)
-    parser.add_argument("--offline", action="store_true", help="do not try to reach AWS")
-    chosen = parser.parse_args(arguments)
+    chosen = parser().parse_args(arguments)
     logs.configure("warning", "console")  # the request to AWS logs, and stdout is for the findings
     found = problems(chosen.config)
     for problem in found:
@@ -53,6 +51,14 @@ def main(arguments: Sequence[str]) -> int:
     for is_ok, line in findings:
         print(f"{'ok    ' if is_ok else 'wrong '} {printable(line)}")
     return 0 if all(is_ok for is_ok, _ in findings) else 1
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    made = options.parser("check")
+    options.add_config(made)
+    made.add_argument("--offline", action="store_true", help="do not try to reach AWS")
+    return made
 
 
 def _state_directory(settings: Config) -> CheckResult:
