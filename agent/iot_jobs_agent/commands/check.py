@@ -174,7 +174,7 @@ async def _reboot(settings: Config) -> list[CheckResult]:
         return [(True, f"user {_user()} may reboot the device")] if answer else []
     problem = (
         f"handler.{wanting[0]}.may_reboot: user {_user()} may not reboot the device (logind says {answer}); "
-        "install systemd/iot-jobs-agent.rules as docs/install.md says."
+        "install polkitd and the polkit rule (docs/install.md)."
     )
     return [(False, problem)]
 
