@@ -1,15 +1,17 @@
 """The package on a booted device: `packaging/try-deb` runs these stories alone, and shows what they print."""
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 from installed import ENDPOINT, SOURCE, Device, blocks_of, by_itself, replaced
-from machine import copy_checkout
+from machine import ROOT, copy_checkout
 from packages import Repository, version_of, with_version
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")  # in which the simulator runs
+PAGE = (ROOT / "docs/install.md").read_text()
 APPENDIX = "Appendix: without the package"
 
 
@@ -69,6 +71,18 @@ async def test_another_version_disturbs_no_handler(
     await device.ends(job, "SUCCEEDED")
     assert [line for line in device.ledger if line.startswith(f"{job} ")] == [f"{job} 1 run first"]
     saw(f"{way} to {wanted}: another agent, the handler that ran went on to its end, started once")
+
+
+async def test_handlers_of_python_packages_are_found_where_the_page_says(device: Device) -> None:
+    (directory,) = re.findall(r"--target (\S+) PACKAGE", PAGE)
+    device.machine.write(
+        f"{directory}/greeting-1.dist-info/METADATA", "Metadata-Version: 2.1\nName: greeting\nVersion: 1\n"
+    )
+    points = "[iot_jobs_agent.handlers]\ngreet = greeting:HANDLER\n"
+    device.machine.write(f"{directory}/greeting-1.dist-info/entry_points.txt", points)
+    listed = await device.machine.run(f"iot-jobs-agent handlers; rm -r {directory}")
+    assert re.search(r"^greet +no +1 +package greeting$", listed, re.MULTILINE), listed
+    saw(f"a handler of a package in {directory}")
 
 
 async def test_an_agent_that_was_stopped_stays_so_over_an_upgrade(device: Device) -> None:
