@@ -15,7 +15,7 @@ _CAUSES = (
     programs.Cause(
         re.compile(r"interactive authentication required|access denied|not authorized", re.IGNORECASE),
         HandlerError,
-        "polkit does not allow it; list the unit in iot-jobs-agent.rules, see docs/install.md",
+        "polkit does not allow it; let a polkit rule of yours name the unit, see docs/install.md",
     ),
     programs.Cause(
         re.compile(r"failed to connect to bus|not been booted with systemd", re.IGNORECASE),

@@ -6,24 +6,20 @@ Skipped, with the reason, where a container cannot boot.
 import random
 import shutil
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 from installed import (
-    CONTAINER,
-    CONTAINER_FILES,
-    FILES,
-    OVEN,
-    PATIENT,
+    REPOSITORY,
     SOURCE,
     THING,
     Device,
     blocks_of,
-    by_itself,
 )
-from machine import Machine, NoBootError, copy_checkout
+from machine import Machine, NoBootError
+from packages import Repository, build_package
 
 from iot_jobs_simulator.server import running_simulator
 
@@ -33,6 +29,7 @@ TIMEOUT_S = 200
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("booted")
     group.addoption("--cuts", type=int, default=3, metavar="N", help="how often power is cut at a random moment")
+    group.addoption("--deb", type=Path, metavar="FILE", help="the package to try; default: one of this checkout")
     group.addoption("--cut-seed", type=int, default=random.randrange(1 << 32), metavar="N", help="of the moments")
 
 
@@ -67,33 +64,34 @@ async def bare(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Device
             await machine.close()
 
 
+@pytest.fixture(scope="session")
+def package(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The package that the device gets."""
+    return request.config.getoption("--deb") or build_package(tmp_path_factory.mktemp("package"))
+
+
+@pytest.fixture(scope="session")
+def repository(bare: Device, package: Path) -> Iterator[Repository]:
+    """The repository that the device gets it from: the only one that its apt knows."""
+    for path in (bare.machine.path("/etc/apt/sources.list"), bare.machine.path("/etc/apt/sources.list.d")):
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    for name in ("/etc/apt/sources.list.d", "/etc/apt/keyrings"):
+        bare.machine.path(name).mkdir(exist_ok=True)
+    made = Repository(bare.machine.path(REPOSITORY))
+    made.add(package)
+    yield made
+    made.close()
+
+
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def device(bare: Device, tmp_path_factory: pytest.TempPathFactory) -> Device:
+async def device(bare: Device, repository: Repository) -> Device:
     """The device, set up as the page says, with handlers of its own."""
     machine, sim = bare.machine, bare.sim
     bare.files_before = await bare.files()
-    release, install = blocks_of("2. Install the program")
-    workstation = tmp_path_factory.mktemp("workstation")
-    copy_checkout(workstation)
-    subprocess.run(["sh", "-ec", by_itself(release)], cwd=workstation, check=True)
-    shutil.copytree(workstation / "dist", machine.path(SOURCE).parent, dirs_exist_ok=True)
-    await bare.type(install, directory=str(Path(SOURCE).parent))
     names = {"client.pem": "certificate.pem", "client.key": "private.key", "ca.pem": "root-ca.pem"}
     for given, name in names.items():
         machine.write(f"{SOURCE}/{name}", (sim.certificates / given).read_text())
-    for name in ("patient", "again", "onward"):
-        machine.write(f"/etc/iot-jobs-agent/handlers/{name}", PATIENT, 0o755)
-    await bare.follow("3. Make the user and the directories")
-    await bare.follow("4. Give it the credentials and the configuration")
-    bare.configure(may_reboot=False)  # polkit allows it later
-    machine.write(f"{FILES}/ca.pem", (sim.certificates / "ca.pem").read_text())
-    machine.write("/etc/systemd/system/oven.service", OVEN)
-    machine.write("/etc/systemd/system/iot-jobs-agent.service.d/container.conf", CONTAINER)
-    machine.write("/etc/tmpfiles.d/container.conf", CONTAINER_FILES)
-    await machine.run(f"""
-        chgrp iot-jobs-agent /etc/iot-jobs-agent/config.toml
-        mkfifo --mode=666 {FILES}/gate
-        systemd-tmpfiles --create container.conf
-        systemctl daemon-reload
-        systemctl enable --now oven""")
+    await bare.install()
+    await bare.equip()
+    await bare.type(blocks_of("3. Set it up")[1])
     return bare

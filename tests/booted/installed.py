@@ -16,9 +16,11 @@ from iot_jobs_simulator.server import RunningSimulator
 THING = "pi-kitchen-1"
 SOURCE = "/usr/src/iot-jobs-agent"
 FILES = "/srv/iot-jobs"
-COMMAND = "/opt/iot-jobs-agent/bin/iot-jobs-agent {} --config /etc/iot-jobs-agent/config.toml"
+REPOSITORY = "/srv/repository"
+COMMAND = "iot-jobs-agent {}"
 BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-BY_HAND = re.compile(r"^(apt-get|scp|nano|journalctl .*--follow)")  # needs another machine or a person, or never ends
+BY_HAND = re.compile(r"^(scp|nano|journalctl .*--follow)")  # needs another machine or a person, or never ends
+ENDPOINT = "a1b2c3d4e5f6g7-ats.iot.eu-west-1.amazonaws.com"
 TERMINAL = {"SUCCEEDED", "FAILED", "REJECTED", "TIMED_OUT", "CANCELED", "REMOVED"}
 
 CONFIG = """
@@ -85,6 +87,14 @@ def by_itself(block: str) -> str:
     return "\n".join(line for line in block.splitlines() if not BY_HAND.match(line))
 
 
+def replaced(text: str, words: dict[str, str]) -> str:
+    """Return a text of the page with what stands there as an example put right; each must be there."""
+    for old, new in words.items():
+        assert old in text, old
+        text = text.replace(old, new)
+    return text
+
+
 @dataclass
 class Device:
     """The booted device, and the service that it is a thing of."""
@@ -94,6 +104,8 @@ class Device:
     arn: str
     gates: list[int] = field(default_factory=list)
     files_before: str = ""
+    package: Path = Path()
+    said: dict[str, str] = field(default_factory=dict)  # what it said when it was set up
 
     async def follow(self, heading: str) -> str:
         """Do, as root in the release's directory, what a section of the page tells to do; what it said."""
@@ -172,6 +184,41 @@ class Device:
         if not may_reboot:
             text = text.replace('"reboot", ', "").replace("[handler.reboot]\nmay_reboot = true\n", "")
         self.machine.write("/etc/iot-jobs-agent/config.toml", text, 0o640)
+
+    async def install(self) -> None:
+        """Do what the page says to install the package and to set the device up, and note what was said."""
+        address = {"https://packages.example.com": f"file://{REPOSITORY}"}
+        (block,) = blocks_of("2. Install the package")
+        self.said["install"] = await self.type(replaced(block, address))
+        state = "systemctl is-enabled iot-jobs-agent || true; systemctl is-active iot-jobs-agent || true"
+        self.said["state"] = await self.machine.run(state)
+        ports = f"localhost --port {self.sim.mqtts_port} --https-port {self.sim.https_port}"
+        setup = replaced(blocks_of("3. Set it up")[0], {ENDPOINT: ports}).partition("systemctl")[0]
+        self.said["refused"] = await self.type(f"if {setup.strip()}; then exit 1; fi")
+        volatile = "printf '[agent]\\nreboots_without_state = true\\n' >> /etc/iot-jobs-agent/config.toml"
+        self.said["setup"] = await self.type(f"{volatile}\n{setup}systemctl status iot-jobs-agent")
+
+    async def equip(self) -> None:
+        """Give a device that has the agent what these stories need beside it."""
+        machine = self.machine
+        for name in ("patient", "again", "onward"):
+            machine.write(f"/etc/iot-jobs-agent/handlers/{name}", PATIENT, 0o755)
+        self.configure(may_reboot=False)  # polkit allows it later
+        machine.write(f"{FILES}/ca.pem", (self.sim.certificates / "ca.pem").read_text())
+        machine.write("/etc/systemd/system/oven.service", OVEN)
+        machine.write("/etc/systemd/system/iot-jobs-agent.service.d/container.conf", CONTAINER)
+        machine.write("/etc/tmpfiles.d/container.conf", CONTAINER_FILES)
+        await self.type(blocks_of("3. Set it up")[2])
+        await machine.run(f"""
+            chgrp iot-jobs-agent /etc/iot-jobs-agent/config.toml
+            [ -p {FILES}/gate ] || mkfifo --mode=666 {FILES}/gate
+            systemd-tmpfiles --create container.conf
+            systemctl daemon-reload
+            systemctl enable --now oven""")
+
+    async def version(self) -> str:
+        """Return the version that is installed."""
+        return await self.machine.run("dpkg-query --show --showformat '${Version}' iot-jobs-agent")
 
     async def shows(self, name: str) -> str:
         """Return a property of the agent's unit."""

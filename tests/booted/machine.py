@@ -21,8 +21,12 @@ COMMAND_S = 170.0
 REBOOT = 133  # exit status of systemd-nspawn
 NSPAWN = ("systemd-nspawn", "--boot", "--quiet", "--register=no", "--keep-unit", "--console=pipe", "--notify-ready=yes")
 CGROUPS = ("payload", "supervisor")  # that systemd-nspawn makes below its own, and leaves
-# What this machine starts beside the base system is none of the device's business, and its mounts do not exist there.
-FOREIGN = ("etc/systemd/system/*.wants", "etc/systemd/system/*.requires", "etc/rc?.d", "etc/fstab")
+# What this machine starts beside the base system is none of the device's business, nor what its packages may start; and
+# its mounts do not exist there.
+FOREIGN = (
+    *("etc/systemd/system/*.wants", "etc/systemd/system/*.requires", "etc/rc?.d", "etc/fstab"),
+    "usr/sbin/policy-rc.d",
+)
 
 
 class NoBootError(Exception):

@@ -1,5 +1,6 @@
 """`iot-jobs-agent check`: finds whatever can be found wrong before the first job, and says how to fix it."""
 
+import argparse
 import asyncio
 import contextlib
 import errno
@@ -15,7 +16,7 @@ from iot_jobs_agent.built_ins import RUN_COMMAND
 from iot_jobs_agent.commands import options
 from iot_jobs_agent.commands.terminal import printable
 from iot_jobs_agent.config.config import load, problems
-from iot_jobs_agent.config.credentials import unreadable
+from iot_jobs_agent.config.credentials import unreadable, with_credentials_directory
 from iot_jobs_agent.config.spelling import advised
 from iot_jobs_agent.config.values import Config
 from iot_jobs_agent.errors import StateDirectoryError
@@ -35,11 +36,7 @@ EARLIEST = datetime(2026, 1, 1, tzinfo=UTC)  # a clock that shows an earlier tim
 
 def main(arguments: Sequence[str]) -> int:
     """Print one line per finding. Return 0 if all is well, 78 if the configuration is wrong, 1 if something else is."""
-    parser = options.parser("check")
-    options.add_config(parser)
-    parser.add_argument("--offline", action="store_true", help="do not try to reach AWS")
-    options.add_timeout(parser, f"give up on AWS after so many seconds (default: {NETWORK_S:g})")
-    chosen = parser.parse_args(arguments)
+    chosen = parser().parse_args(arguments)
     logs.configure("warning", "console")  # the request to AWS logs, and stdout is for the findings
     found = problems(chosen.config)
     for problem in found:
@@ -55,12 +52,21 @@ def main(arguments: Sequence[str]) -> int:
         limit_s = chosen.timeout or NETWORK_S
         network += asyncio.run(_network(settings, limit_s, is_connected=_is_connected(directory)))
     become_owner(directory)
-    network += _unreadable(settings)
+    network += _unreadable(settings, chosen.config)
     here = [_state_directory(settings), _clock(), *asyncio.run(_handlers(settings, chosen.config.absolute()))]
     findings = [*here, *network]
     for is_ok, line in findings:
         print(f"{'ok    ' if is_ok else 'wrong '} {printable(line)}")
     return 0 if all(is_ok for is_ok, _ in findings) else 1
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    made = options.parser("check")
+    options.add_config(made)
+    made.add_argument("--offline", action="store_true", help="do not try to reach AWS")
+    options.add_timeout(made, f"give up on AWS after so many seconds (default: {NETWORK_S:g})")
+    return made
 
 
 def _state_directory(settings: Config) -> CheckResult:
@@ -99,9 +105,9 @@ def _credentials(settings: Config) -> list[CheckResult]:
     return [(False, f"{problem}.") if problem else (True, f"certificate {settings.aws.certificate} and its key")]
 
 
-def _unreadable(settings: Config) -> list[CheckResult]:
+def _unreadable(settings: Config, config: Path) -> list[CheckResult]:
     """Find the certificate's files that root could read, but the agent's user cannot. systemd copies the others."""
-    copied = os.environ.get("CREDENTIALS_DIRECTORY", "")
+    copied = with_credentials_directory(os.environ, config).get("CREDENTIALS_DIRECTORY", "")
     findings = []
     for key in ("certificate", "private_key", "root_ca"):
         path: Path = getattr(settings.aws, key)
@@ -190,7 +196,7 @@ async def _reboot(settings: Config) -> list[CheckResult]:
         return [(True, f"user {_user()} may reboot the device")] if answer else []
     problem = (
         f"handler.{wanting[0]}.may_reboot: user {_user()} may not reboot the device (logind says {answer}); "
-        "install systemd/iot-jobs-agent.rules as docs/install.md says."
+        "install polkitd and the polkit rule (docs/install.md)."
     )
     return [(False, problem)]
 

@@ -4,6 +4,7 @@ Starts the simulator and an agent as separate processes, creates jobs with boto3
 happens according to the service's record and the agent's log.
 """
 
+import argparse
 import contextlib
 import json
 import signal
@@ -82,14 +83,17 @@ class DemoJob:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the demonstration. Return 0 if every execution ended SUCCEEDED in the service's record, 1 otherwise."""
-    parser = options.parser("demo")
-    parser.add_argument(
-        "--keep", action="store_true", help="leave simulator and agent running, and say what to try next"
-    )
-    chosen = parser.parse_args(arguments)
+    chosen = parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # leave nothing running behind
     with tempfile.TemporaryDirectory(prefix="iot-jobs-demo-") as scratch:
         return _demonstrate(Path(scratch), keep=chosen.keep)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    made = options.parser("demo")
+    made.add_argument("--keep", action="store_true", help="leave simulator and agent running, and say what to try next")
+    return made
 
 
 def _demonstrate(scratch: Path, *, keep: bool) -> int:

@@ -1,5 +1,6 @@
 """`iot-jobs-agent handlers`: lists the handlers that exist, which of them may run, and the params that they take."""
 
+import argparse
 import asyncio
 import json
 from collections.abc import Sequence
@@ -17,10 +18,7 @@ from iot_jobs_agent.state.owner import become_owner
 
 def main(arguments: Sequence[str]) -> int:
     """Print one line per handler, followed by its params if it is enabled, and by what is wrong. Return 0."""
-    parser = options.parser("handlers")
-    options.add_config(parser)
-    options.add_json(parser)
-    chosen = parser.parse_args(arguments)
+    chosen = parser().parse_args(arguments)
     is_default = chosen.config == options.DEFAULT_CONFIG and not chosen.config.exists()
     config = load_handlers(None if is_default else chosen.config)
     become_owner(config.agent.state_directory)
@@ -32,6 +30,14 @@ def main(arguments: Sequence[str]) -> int:
     if is_default and not chosen.json:
         print(f"\nno handler is enabled: there is no {chosen.config}; --config names another")
     return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    made = options.parser("handlers")
+    options.add_config(made)
+    options.add_json(made)
+    return made
 
 
 def _facts(source: Source, handler: EnabledHandler | None) -> dict[str, Any]:

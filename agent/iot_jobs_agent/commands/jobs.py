@@ -1,5 +1,6 @@
 """`iot-jobs-agent jobs`: shows the history in the journal, or everything that was kept of one job."""
 
+import argparse
 import json
 import time
 from collections.abc import Sequence
@@ -20,21 +21,9 @@ FOLLOW_EVERY_S = 1.0
 
 def main(arguments: Sequence[str]) -> int:
     """Print the last executions, newest first, or the executions of one job. Return 0."""
-    parser = options.parser("jobs")
-    options.add_config(parser)
-    options.add_json(parser)
-    parser.add_argument(
-        "--limit", type=options.count, default=20, metavar="N", help=f"at most N (default 20, kept {SETTLED_KEPT})"
-    )
-    parser.add_argument(
-        "job", nargs="?", metavar="JOB_ID", help="show this job's executions with each step's result and output"
-    )
-    parser.add_argument(
-        "--follow", action="store_true", help="print the oldest first, and then each that is settled, until Ctrl-C"
-    )
-    chosen = parser.parse_args(arguments)
+    chosen = parser().parse_args(arguments)
     if chosen.follow and chosen.job is not None:
-        parser.error("--follow lists all jobs: leave out JOB_ID")
+        parser().error("--follow lists all jobs: leave out JOB_ID")
     state_directory = options.owned_state_directory(chosen.config)
     if chosen.job is not None:
         return _show(state_directory, chosen.job, as_json=chosen.json)
@@ -48,6 +37,23 @@ def main(arguments: Sequence[str]) -> int:
     else:
         print("\n".join(table([HEADER, *map(_cells, entries)], width())))
     return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    made = options.parser("jobs")
+    options.add_config(made)
+    options.add_json(made)
+    made.add_argument(
+        "--limit", type=options.count, default=20, metavar="N", help=f"at most N (default 20, kept {SETTLED_KEPT})"
+    )
+    made.add_argument(
+        "job", nargs="?", metavar="JOB_ID", help="show this job's executions with each step's result and output"
+    )
+    made.add_argument(
+        "--follow", action="store_true", help="print the oldest first, and then each that is settled, until Ctrl-C"
+    )
+    return made
 
 
 def _follow(state_directory: Path, limit: int, *, as_json: bool) -> int:

@@ -4,6 +4,7 @@ The skeletons are the files in `iot_jobs_agent/skeletons`, with `.txt` appended 
 replaced. A Python package takes iot-jobs-agent from where this installation came from, since an index may not have it.
 """
 
+import argparse
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -37,15 +38,11 @@ def main(arguments: Sequence[str]) -> int:
     Raises:
         SkeletonError: the directory is not empty or cannot be written; the exit status is then 1.
     """
-    parser = options.parser("new-handler")
-    parser.add_argument("name", metavar="NAME", help="what documents call it: A-Z a-z 0-9 _ . -, at most 64")
-    parser.add_argument("directory", metavar="DIR", nargs="?", type=Path, help="default: ./NAME; must be new or empty")
-    parser.add_argument("--language", choices=sorted(NEXT), default="python", help="default: %(default)s")
-    chosen = parser.parse_intermixed_args(arguments)  # NAME --language shell DIR
+    chosen = parser().parse_intermixed_args(arguments)  # NAME --language shell DIR
     if problem := handler_name_problem(chosen.name):
-        parser.error(f"{chosen.name!r} {problem}")
+        parser().error(f"{chosen.name!r} {problem}")
     if chosen.name in BUILT_INS:
-        parser.error(f"{chosen.name} is built in: choose another name")
+        parser().error(f"{chosen.name} is built in: choose another name")
     directory = chosen.directory or Path(chosen.name)
     module = "handler_" + re.sub(r"[.-]", "_", chosen.name)
     try:
@@ -57,6 +54,15 @@ def main(arguments: Sequence[str]) -> int:
         print(path)
     print(f"\nTry it:  cd {directory} && {NEXT[chosen.language].format(module=module)}")
     return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    made = options.parser("new-handler")
+    made.add_argument("name", metavar="NAME", help="what documents call it: A-Z a-z 0-9 _ . -, at most 64")
+    made.add_argument("directory", metavar="DIR", nargs="?", type=Path, help="default: ./NAME; must be new or empty")
+    made.add_argument("--language", choices=sorted(NEXT), default="python", help="default: %(default)s")
+    return made
 
 
 def _ways(record: str | None) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """`iot-jobs-agent pause`: sets a maintenance lock that survives restarts of the agent and of the device."""
 
+import argparse
 import select
 import time
 from collections.abc import Sequence
@@ -16,19 +17,24 @@ JUST_BEGUN: dict[str, Any] = {"is_paused": False, "executions": [], "degraded": 
 
 def main(arguments: Sequence[str]) -> int:
     """Set the pause. Return 0, with --wait only once nothing is under way; 1 if it cannot see that in time."""
-    parser = options.parser("pause")
-    options.add_config(parser)
-    parser.add_argument("--wait", action="store_true", help="return once nothing is under way any more")
-    options.add_timeout(parser, "with --wait: give up after so many seconds")
-    chosen = parser.parse_args(arguments)
+    chosen = parser().parse_args(arguments)
     if chosen.timeout is not None and not chosen.wait:
-        parser.error("--timeout says how long to wait: add --wait")
+        parser().error("--timeout says how long to wait: add --wait")
     directory = options.owned_state_directory(chosen.config)
     state_directory.set_paused(directory, is_paused=True)
     if not chosen.wait:
         print("paused: no new executions are taken until `iot-jobs-agent resume`")
         return 0
     return _wait(directory, chosen.timeout)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    made = options.parser("pause")
+    options.add_config(made)
+    made.add_argument("--wait", action="store_true", help="return once nothing is under way any more")
+    options.add_timeout(made, "with --wait: give up after so many seconds")
+    return made
 
 
 def _wait(directory: Path, timeout_s: float | None) -> int:

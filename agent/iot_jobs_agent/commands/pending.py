@@ -1,5 +1,6 @@
 """`iot-jobs-agent pending`: lists what AWS has pending for this thing, over HTTPS with the device's certificate."""
 
+import argparse
 import asyncio
 import json
 import os
@@ -28,11 +29,7 @@ def main(arguments: Sequence[str]) -> int:
     Raises:
         ConfigError: the configuration, or one of the certificate's files, cannot be used.
     """
-    parser = options.parser("pending")
-    options.add_config(parser)
-    options.add_json(parser)
-    parser.add_argument("--namespace", default="", metavar="NAMESPACE_ID", help="default: the default namespace")
-    chosen = parser.parse_args(arguments)
+    chosen = parser().parse_args(arguments)
     settings = load(chosen.config)
     if problem := credentials_problem(settings.aws):
         raise ConfigError(f"{problem}.")
@@ -44,6 +41,15 @@ def main(arguments: Sequence[str]) -> int:
         return os.EX_UNAVAILABLE
     print(json.dumps(answer, indent=2) if chosen.json else _text(answer))
     return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    made = options.parser("pending")
+    options.add_config(made)
+    options.add_json(made)
+    made.add_argument("--namespace", default="", metavar="NAMESPACE_ID", help="default: the default namespace")
+    return made
 
 
 async def _list(aws: Aws, namespace: str) -> Json:

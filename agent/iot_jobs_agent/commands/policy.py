@@ -17,13 +17,7 @@ def main(arguments: Sequence[str]) -> int:
     Raises:
         ConfigError: the configuration cannot be used. The files that it names may be missing.
     """
-    parser = options.parser("policy")
-    options.add_config(parser)
-    parser.add_argument("--account", type=_account, help="the number of the AWS account, 12 digits")
-    parser.add_argument(
-        "--fleet", action="store_true", help="for all things that are configured alike, whatever their name"
-    )
-    chosen = parser.parse_args(arguments)
+    chosen = parser().parse_args(arguments)
     settings = load_without_files(chosen.config)
     text = json.dumps(policy(settings, chosen.account or "ACCOUNT", is_for_fleet=chosen.fleet), indent=2)
     print(text)
@@ -31,6 +25,17 @@ def main(arguments: Sequence[str]) -> int:
     if missing:
         print(f"iot-jobs-agent: replace {' and '.join(missing)} before you use this policy", file=sys.stderr)
     return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    made = options.parser("policy")
+    options.add_config(made)
+    made.add_argument("--account", type=_account, help="the number of the AWS account, 12 digits")
+    made.add_argument(
+        "--fleet", action="store_true", help="for all things that are configured alike, whatever their name"
+    )
+    return made
 
 
 def _account(word: str) -> str:

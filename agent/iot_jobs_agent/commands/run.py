@@ -1,5 +1,6 @@
 """`iot-jobs-agent run`: the daemon itself."""
 
+import argparse
 import asyncio
 import gc
 import os
@@ -22,13 +23,9 @@ def main(arguments: Sequence[str]) -> int:
     SIGTERM, before the service was ever reached. Also 1 if the journal failed, and 70 on a defect of ours: from both,
     the next start recovers.
     """
-    parser = options.parser("run")
-    options.add_config(parser)
-    parser.add_argument("--once", action="store_true", help="handle what is pending, then exit: 0 all succeeded, 1 not")
-    options.add_timeout(parser, "with --once: give up after so many seconds: 69 the service was never reached, else 1")
-    chosen = parser.parse_args(arguments)
+    chosen = parser().parse_args(arguments)
     if chosen.timeout is not None and not chosen.once:
-        parser.error("--timeout says how long to handle what is pending: add --once")
+        parser().error("--timeout says how long to handle what is pending: add --once")
     settings = load(chosen.config)
     logs.configure(settings.agent.log_level, settings.agent.log_format)
     if os.geteuid() == 0:
@@ -47,6 +44,15 @@ def main(arguments: Sequence[str]) -> int:
         return os.EX_SOFTWARE
     finally:
         state_directory.unlock(lock)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    made = options.parser("run")
+    options.add_config(made)
+    made.add_argument("--once", action="store_true", help="handle what is pending, then exit: 0 all succeeded, 1 not")
+    options.add_timeout(made, "with --once: give up after so many seconds: 69 the service was never reached, else 1")
+    return made
 
 
 async def _serve(settings: Config, *, once: bool, limit_s: float | None) -> int:

@@ -1,5 +1,6 @@
 """`iot-jobs-agent status`: prints the status that the agent last wrote."""
 
+import argparse
 import json
 import time
 from collections.abc import Sequence
@@ -21,17 +22,22 @@ CLEAR = "\x1b[H\x1b[J"
 
 def main(arguments: Sequence[str]) -> int:
     """Print the status. Return 0 if the agent is running and connected, 1 otherwise."""
-    parser = options.parser("status")
-    options.add_config(parser)
-    options.add_json(parser)
-    parser.add_argument("--watch", action="store_true", help="show it again whenever it changes, until Ctrl-C")
-    chosen = parser.parse_args(arguments)
+    chosen = parser().parse_args(arguments)
     directory = options.owned_state_directory(chosen.config)
     if chosen.watch:
         return _watch(directory, as_json=chosen.json)
     shown = _read(directory)
     print(json.dumps(shown, indent=2) if chosen.json else _text(shown, terminal.width()))
     return 0 if shown["connection"]["is_connected"] else 1
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    made = options.parser("status")
+    options.add_config(made)
+    options.add_json(made)
+    made.add_argument("--watch", action="store_true", help="show it again whenever it changes, until Ctrl-C")
+    return made
 
 
 def _watch(directory: Path, *, as_json: bool) -> int:

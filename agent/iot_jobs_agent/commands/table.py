@@ -15,6 +15,10 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
+    "setup": Command(
+        "ask for endpoint, thing and credentials (or take them as options), check them, and start the agent",
+        "What is there already stays: to change it, add --force.",
+    ),
     "run": Command(
         "serve this device's jobs until told to stop (`--once`: those that are pending)",
         "SIGTERM ends it within seconds; running handlers go on.",

@@ -35,7 +35,7 @@ def main(arguments: Sequence[str]) -> int:
     Raises:
         UsageError: the params cannot be read, with where and why.
     """
-    chosen = _parser().parse_args(arguments)
+    chosen = parser().parse_args(arguments)
     params = _params(chosen.params)
     logs.configure("warning", "console")  # to stderr: an author wants to see the traceback of an internal error
     config = load_handlers(chosen.config)
@@ -44,38 +44,37 @@ def main(arguments: Sequence[str]) -> int:
     return asyncio.run(_try(chosen, config, params))
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = options.parser("try")
-    parser.add_argument(
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    made = options.parser("try")
+    made.add_argument(
         "handler", metavar="NAME", help="a handler's name, a path to an executable (./it), or module:attribute"
     )
-    parser.add_argument(
+    made.add_argument(
         "params", metavar="PARAMS", help="the params, a JSON object; or a file that has them; - for stdin"
     )
-    parser.add_argument(
+    made.add_argument(
         "--config",
         type=Path,
         metavar="FILE",
         help="handlers' settings, overrides and directories are taken from here; [aws] may be missing",
     )
-    parser.add_argument(
+    made.add_argument(
         "--conform",
         action="store_true",
         help="run it in many ways, some of them hostile, and say what is wrong",
     )
-    parser.add_argument(
-        "--retry", action="store_true", help="if it asks for another try, give it one, without the delay"
-    )
-    parser.add_argument(
+    made.add_argument("--retry", action="store_true", help="if it asks for another try, give it one, without the delay")
+    made.add_argument(
         "--reboot", action="store_true", help="if it asks for a reboot, resume it as after one; nothing is rebooted"
     )
-    parser.add_argument(
+    made.add_argument(
         "--interrupt",
         action="store_true",
         help="kill it at its first word on fd 3, or after a second, and go on as on_interrupt of its manifest says",
     )
-    options.add_json(parser)
-    return parser
+    options.add_json(made)
+    return made
 
 
 def _params(name: str) -> dict[str, Any]:

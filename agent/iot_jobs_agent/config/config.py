@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ValidationError
 
 from iot_jobs_agent.built_ins import BUILT_INS
-from iot_jobs_agent.config.credentials import file_problem
+from iot_jobs_agent.config.credentials import file_problem, with_credentials_directory
 from iot_jobs_agent.config.keys import AgentTable, AwsTable, ConfigFile, DocumentTable, HandlersTable, NamespaceTable
 from iot_jobs_agent.config.spelling import advised, name_problems, nearest, with_question
 from iot_jobs_agent.config.values import SUBSCRIPTIONS_PER_CONNECTION, Config
@@ -112,7 +112,7 @@ def _read(path: Path, environ: Mapping[str, str]) -> tuple[Config | None, list[s
     table, found = _parse(path)
     if found:
         return None, found
-    config, found = _validate(table, environ)
+    config, found = _validate(table, with_credentials_directory(environ, path))
     return config, found if config is None else list(_cross_checks(config, path, environ))
 
 

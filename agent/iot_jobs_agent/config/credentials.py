@@ -4,11 +4,28 @@ Owns the rules about these files. It reads them, but never keeps, shows or parse
 """
 
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 
 _LARGEST_BYTES = 1024 * 1024
 _OTHERS = 0o007
 _GROUP = 0o070
+
+
+def credentials_beside(config: Path) -> Path:
+    """Return where the files of `LoadCredential=` are: beside the configuration, where only root can look."""
+    return config.parent / "credentials"
+
+
+def with_credentials_directory(environ: Mapping[str, str], config: Path) -> Mapping[str, str]:
+    """Return the environment with $CREDENTIALS_DIRECTORY, which systemd sets for the service only.
+
+    A person's command finds the originals, if there are any. Blocking: looks at the disk.
+    """
+    directory = credentials_beside(config)
+    if environ.get("CREDENTIALS_DIRECTORY") or not directory.is_dir():
+        return environ
+    return {**environ, "CREDENTIALS_DIRECTORY": str(directory.absolute())}
 
 
 def file_problem(key: str, path: Path, *, private: bool, credentials_directory: Path | None) -> str:

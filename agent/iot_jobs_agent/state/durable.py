@@ -28,9 +28,12 @@ def sync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
-def replace_durably(path: Path, data: bytes) -> None:
-    """Replace a file so that a power cut at any instant leaves the old one or the new one. Blocks. Raises OSError."""
-    scratch = _write_beside(path, data, is_durable=True)
+def replace_durably(path: Path, data: bytes, *, readable_by: int | None = None) -> None:
+    """Replace a file so that a power cut at any instant leaves the old one or the new one. Blocks. Raises OSError.
+
+    Only its owner can read it, and the group `readable_by` if one is given.
+    """
+    scratch = _write_beside(path, data, is_durable=True, readable_by=readable_by)
     scratch.replace(path)
     sync_directory(path.parent)
 
@@ -40,12 +43,15 @@ def replace_at_once(path: Path, data: bytes) -> None:
     _write_beside(path, data, is_durable=False).replace(path)
 
 
-def _write_beside(path: Path, data: bytes, *, is_durable: bool) -> Path:
+def _write_beside(path: Path, data: bytes, *, is_durable: bool, readable_by: int | None = None) -> Path:
     """Write a file that was not there before, since whoever may write here could have put a link in its place."""
     scratch = path.with_name(f".{path.name}.new")
     scratch.unlink(missing_ok=True)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     with os.fdopen(os.open(scratch, flags, 0o600), "wb") as file:
+        if readable_by is not None:
+            os.fchown(file.fileno(), -1, readable_by)
+            os.fchmod(file.fileno(), 0o640)
         file.write(data)
         if is_durable:
             file.flush()

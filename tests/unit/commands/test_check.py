@@ -61,7 +61,7 @@ def test_field_f3_whether_the_agents_user_may_reboot_is_asked_of_logind(
     tables = {"handlers": {"enabled": ["reboot"]}, "handler": {"reboot": {"may_reboot": True}}}
     [(found_ok, line)] = asyncio.run(_reboot(config_of(tmp_path, **tables)))
     assert found_ok is is_ok
-    assert is_ok or f"(logind says {answer}); install systemd/iot-jobs-agent.rules" in line
+    assert is_ok or f"(logind says {answer}); install polkitd and the polkit rule" in line
 
 
 def test_field_f3_nobody_asks_logind_if_no_handler_may_reboot(tmp_path: Path) -> None:
