@@ -8,7 +8,7 @@ import contextlib
 import ssl
 from typing import NamedTuple
 
-from iot_jobs_agent.aws.proxy import open_through, reason_of
+from iot_jobs_agent.aws.proxy import open_through, socket_fault
 from iot_jobs_agent.aws.sdk import SdkError
 from iot_jobs_agent.aws.tls import (
     ALPN_HTTP,
@@ -140,7 +140,7 @@ def _sentence(aws: Aws, server: Server, error: Exception) -> str:
                 f"set {server.port_key} to a port of AWS IoT, {server.usual_ports}"
             )
         case _:
-            why = reason_of(error) if isinstance(error, OSError) else str(error) or type(error).__name__
+            why = socket_fault(error) if isinstance(error, OSError) else str(error) or type(error).__name__
             return f"{server.host_key}: {server} cannot be reached ({why}); check the name, the port and the network"
 
 

@@ -18,7 +18,7 @@ from iot_jobs_agent.aws.tls import TlsContexts
 from iot_jobs_agent.config.values import Aws, Config
 from iot_jobs_agent.errors import RequestRefused, RequestUnanswered
 
-Finding: TypeAlias = tuple[bool, str]  # whether it is all right, and one sentence without its full stop
+Probed: TypeAlias = tuple[bool, str]  # whether it is all right, and one sentence without its full stop
 
 # Of the time that there is: as much as leaves a failure the time to be explained.
 _CONNECT_SHARE = 0.4
@@ -26,7 +26,7 @@ _REQUEST_SHARE = 0.25
 _BETWEEN_CONNECTS_S = 1.0  # AWS IoT Core quotas, "Connect requests per second per client ID"
 
 
-async def mqtt_and_https(config: Config, limit_s: float, *, is_connected: bool) -> list[Finding]:
+async def mqtt_and_https(config: Config, limit_s: float, *, is_connected: bool) -> list[Probed]:
     """Try both at the same time; return what was found about MQTT, then about HTTPS. Takes `limit_s` at most.
 
     With `is_connected`, the agent is connected and MQTT is left alone. Starts nothing and claims nothing.
@@ -41,7 +41,7 @@ async def mqtt_and_https(config: Config, limit_s: float, *, is_connected: bool) 
     return list(await asyncio.gather(*tried))
 
 
-async def _within(limit_s: float, server: Server, finding: Awaitable[Finding]) -> Finding:
+async def _within(limit_s: float, server: Server, finding: Awaitable[Probed]) -> Probed:
     try:
         async with asyncio.timeout(limit_s):
             return await finding
@@ -50,19 +50,19 @@ async def _within(limit_s: float, server: Server, finding: Awaitable[Finding]) -
         return False, f"{server.host_key}: {server} has not been tried to the end within {limit_s:g} s; {fix}"
 
 
-async def _agent_is_connected(aws: Aws) -> Finding:
+async def _agent_is_connected(aws: Aws) -> Probed:
     why_not = "AWS IoT would disconnect it if this command connected too, so stop it first to have everything tried"
     return True, f"MQTT: the agent runs and is connected as {aws.client_id}; {why_not}"
 
 
-async def _mqtt(config: Config) -> Finding:
+async def _mqtt(config: Config) -> Probed:
     aws = config.aws
     if problem := await _mqtt_problem(config):
         return False, problem
     return True, f"MQTT endpoint {aws.endpoint} port {aws.port} lets {aws.client_id} subscribe and ask for jobs"
 
 
-async def _https(config: Config) -> Finding:
+async def _https(config: Config) -> Probed:
     """Try what the agent needs over HTTPS.
 
     Only the lists of further namespaces need it (docs/install.md), so a policy without it may be right.

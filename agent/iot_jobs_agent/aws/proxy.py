@@ -52,7 +52,7 @@ async def open_through(proxy: Proxy | None, host: str, port: int) -> tuple[async
     try:
         reader, writer = await _connect(proxy.host, proxy.port)
     except OSError as error:
-        why = reason_of(error)
+        why = socket_fault(error)
         raise ProxyError(
             f"aws.proxy: {proxy} cannot be reached ({why}); check its name, port and the network"
         ) from None
@@ -66,7 +66,7 @@ async def open_through(proxy: Proxy | None, host: str, port: int) -> tuple[async
     raise ProxyError(_refusal(proxy, f"{host}:{port}", status))
 
 
-def reason_of(error: OSError) -> str:
+def socket_fault(error: OSError) -> str:
     """Return why there is no connection, in the system's words: asyncio has its own, with addresses in them."""
     is_of_the_system = error.errno in errno.errorcode and not isinstance(error, socket.gaierror)
     return os.strerror(error.errno or 0) if is_of_the_system else error.strerror or str(error) or type(error).__name__

@@ -29,7 +29,7 @@ OF_THE_READER = {  # what the reader makes, or another program has
     "results/COUNT.NAMESPACE.JOB.NUMBER/STEP.ATTEMPT/",
     *("deploy.sh", "update_app.py"),
 }
-OF_OTHER_PROGRAMS = {"--pdb"}
+OF_OTHER_PROGRAMS = {"--pdb", "--platform", "--require-hashes"}
 pytestmark = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
 
