@@ -3,7 +3,7 @@
 import contextlib
 import json
 import os
-import random
+import secrets
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ hypothesis.settings.load_profile("project")
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("power cuts", "of tests/booted and tests/qemu")
     group.addoption("--cuts", type=int, default=3, metavar="N", help="how often power is cut at a random moment")
-    group.addoption("--cut-seed", type=int, default=random.randrange(1 << 32), metavar="N", help="of the moments")
+    group.addoption("--cut-seed", type=int, default=secrets.randbelow(1 << 32), metavar="N", help="of the moments")
 
 
 def pytest_report_header(config: pytest.Config) -> str:

@@ -1,4 +1,4 @@
-"""Where what takes long to make is kept: in the user's cache directory, below a hash of everything that it is made from."""
+"""Where what takes long to make is kept: in the user's cache directory, below a hash of all that it is made from."""
 
 import contextlib
 import fcntl

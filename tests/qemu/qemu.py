@@ -25,7 +25,7 @@ COMMANDS = {"amd64": "qemu-system-x86_64", "arm64": "qemu-system-aarch64"}
 MACHINES = {"amd64": "q35", "arm64": "virt"}
 CONSOLES = {"amd64": "ttyS0", "arm64": "ttyAMA0"}
 SLOW = ("-accel", "tcg,tb-size=256", "-cpu", "max")
-PROBE_S = 15.0
+PROBE_S = 10.0  # with KVM, a kernel is there in two
 
 
 class MachineError(Exception):
@@ -84,7 +84,7 @@ async def fastest(system: Debian) -> tuple[str, ...]:
 
 @dataclass
 class Machine:
-    """One computer. `start` it, `run` things, `cut_power`, `start` it again. `boots` has the boot ids, the last one last."""
+    """One computer. `start` it, `run` things, `cut_power`, `start` it again. `boots` has the boot ids."""
 
     system: Debian
     disk: Path  # qcow2; `overlay` makes one

@@ -1,6 +1,11 @@
-"""What only a kernel of its own can show: memory and processes that run out, a clock that is wrong."""
+"""What only a kernel of its own can show, without a boot: memory and processes that run out, a clock that is wrong."""
 
-from device import Device
+import time
+
+import pytest
+from device import DROP_INS, Device
+
+ECHO = {"operation": "run-command", "params": {"command": "/bin/echo hi"}}
 
 
 async def test_a_first_job_succeeds_on_a_device_with_the_package(device: Device) -> None:
@@ -8,3 +13,61 @@ async def test_a_first_job_succeeds_on_a_device_with_the_package(device: Device)
     device.create("first", {"operation": "run-command", "params": {"command": "/usr/bin/id"}})
     await device.ends("first", "SUCCEEDED")
     assert "iot-jobs-agent" in device.details("first")["stdout"]
+
+
+@pytest.mark.parametrize(
+    "limit",
+    [
+        pytest.param("MemoryMax=160M", id="of-the-unit"),
+        pytest.param("", id="of-the-device", marks=pytest.mark.usefixtures("takes_minutes")),
+    ],
+)
+async def test_a_handler_that_eats_all_memory_dies_alone(device: Device, limit: str) -> None:
+    """The agent and another job outlive it."""
+    await device.machine.do(f"printf '[Service]\\n{limit}\\n' > {DROP_INS}/limit.conf; systemctl daemon-reload")
+    await device.set_up()
+    device.create("beside", {"operation": "patient"})
+    await device.is_up("beside")
+    agent = await device.shows("MainPID")
+    device.create("eats", {"operation": "eater"})
+    await device.ends("eats", "FAILED")
+    assert "signal 9" in device.details("eats")["reason"]
+    assert ("oom-kill" if limit else "Out of memory") in await device.machine.do("dmesg")
+    await device.open_gate()
+    await device.ends("beside", "SUCCEEDED")
+    device.create("after", ECHO)
+    await device.ends("after", "SUCCEEDED")
+    assert (await device.shows("MainPID"), await device.shows("NRestarts")) == (agent, "0")
+
+
+async def test_beside_a_fork_bomb_another_job_goes_on(device: Device) -> None:
+    """TasksMax= of the unit ends its growth. Once it is canceled there is room again, and what waited starts."""
+    await device.set_up()
+    device.create("beside", {"operation": "patient"})
+    await device.is_up("beside")
+    agent = await device.shows("MainPID")
+    device.create("bomb", {"operation": "bomb"})
+    await device.is_up("bomb")
+    assert await device.shows("TasksCurrent") == await device.shows("TasksMax")
+    await device.open_gate()
+    await device.ends("beside", "SUCCEEDED")
+    device.sim.operate("CancelJob", jobId="bomb", force=True)
+    device.create("after", ECHO)
+    await device.ends("after", "SUCCEEDED")
+    assert await device.alive("bomb") == ""
+    assert (await device.shows("MainPID"), await device.shows("NRestarts")) == (agent, "0")
+
+
+async def test_with_a_clock_that_says_1970_it_comes_up_says_so_and_works_once_the_clock_is_right(
+    device: Device,
+) -> None:
+    await device.set_up(start=False)
+    await device.machine.do("date --set=@60; systemctl start iot-jobs-agent")
+    await device.machine.do(
+        "until systemctl show --property=StatusText iot-jobs-agent | grep --quiet clock; do sleep 0.2; done"
+    )
+    assert "let the clock synchronise" in await device.shows("StatusText")
+    device.create("late", ECHO)
+    await device.machine.do(f"date --set=@{time.time():.0f}")
+    await device.ends("late", "SUCCEEDED")
+    assert await device.shows("NRestarts") == "0"

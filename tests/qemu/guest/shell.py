@@ -24,7 +24,9 @@ def perform(request: dict[str, str]) -> dict[str, object]:
         cwd="/root",
     )
     said = {"stdout": ended.stdout, "stderr": ended.stderr}
-    return {"id": request["id"], "status": ended.returncode} | {k: base64.b64encode(v).decode() for k, v in said.items()}
+    return {"id": request["id"], "status": ended.returncode} | {
+        k: base64.b64encode(v).decode() for k, v in said.items()
+    }
 
 
 def main() -> None:
