@@ -21,9 +21,7 @@ PREPARE_S, STORY_S = 900, 900  # without KVM, on a machine that does other thing
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("qemu")
-    group.addoption(
-        "--sample", action="store_true", help="without KVM, leave out what takes minutes"
-    )
+    group.addoption("--sample", action="store_true", help="without KVM, leave out what takes minutes")
     group.addoption("--architecture", default=host_architecture(), choices=sorted(COMMANDS), help="of the device")
 
 

@@ -65,7 +65,8 @@ exec tail /dev/zero
 """
 # Starts processes until it may start no more, and keeps them.
 BOMB = """#!/bin/sh
-( while :; do sleep infinity & done ) 2> /dev/null
+mkfifo "$JOB_DIR/never"
+( while :; do ( : < "$JOB_DIR/never" ) & done ) 2> /dev/null
 echo '{"progress": 1, "message": "up"}' >&3
 exec sleep infinity
 """
@@ -173,6 +174,15 @@ class Device:
     async def shows(self, name: str) -> str:
         """Return a property of the agent's unit."""
         return (await self.machine.do(f"systemctl show --property={name} --value iot-jobs-agent")).strip()
+
+    async def limit(self, setting: str) -> None:
+        """Give the agent's unit one more setting; "" for none."""
+        await self.machine.do(f"printf '[Service]\\n{setting}\\n' > {DROP_INS}/limit.conf; systemctl daemon-reload")
+
+    async def logs(self, words: str) -> None:
+        """Wait until the agent has logged these words."""
+        look = f"until journalctl --unit iot-jobs-agent | grep --quiet '{words}'; do sleep 1; done"
+        await self.machine.do(look, within_s=OVER_S)
 
     async def log(self) -> str:
         """Return what the agent logged last, for people."""

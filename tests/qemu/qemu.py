@@ -159,9 +159,9 @@ class Machine:
         stdout, stderr = (base64.b64decode(said[name]).decode() for name in ("stdout", "stderr"))
         return Said(said["status"], stdout, stderr)
 
-    async def do(self, script: str, given: bytes = b"") -> str:
+    async def do(self, script: str, given: bytes = b"", *, within_s: float = COMMAND_S) -> str:
         """Run a shell script as root, and return what it wrote; it must end with 0."""
-        said = await self.run(script, given)
+        said = await self.run(script, given, within_s=within_s)
         assert said.status == 0, f"{script}\nended with {said.status}\n{said.stdout}{said.stderr}"
         return said.stdout
 
