@@ -75,20 +75,16 @@ DROP_IN = f"[Service]\nReadWritePaths={FILES}\n"
 
 
 def install(package: Path) -> Callable[[Path], None]:
-    """Return what puts the package and these handlers onto a device, as an image of a fleet's devices has them."""
+    """Return what puts the package onto a device, as it is in an image of a fleet's devices."""
 
     def put(root: Path) -> None:
         run("cp", package, root / "tmp/agent.deb")
         own_proc = ("unshare", "--mount", "--pid", "--fork", f"--mount-proc={root}/proc")  # systemd-tmpfiles reads it
         run(*own_proc, "chroot", root, "dpkg", "--install", "/tmp/agent.deb")
         (root / "tmp/agent.deb").unlink()
-        handlers, drop_ins = root / "etc/iot-jobs-agent/handlers", root / "etc/systemd/system/iot-jobs-agent.service.d"
-        handlers.mkdir(exist_ok=True)
+        drop_ins = root / DROP_INS.removeprefix("/")
         drop_ins.mkdir()
         (drop_ins / "files.conf").write_text(DROP_IN)
-        for name, text in HANDLERS.items():
-            (handlers / name).write_text(text)
-            (handlers / name).chmod(0o755)
         run("chroot", root, "install", "-d", "-o", "iot-jobs-agent", "-g", "iot-jobs-agent", FILES)
         run("mkfifo", "--mode=666", root / f"{FILES}/gate".removeprefix("/"))
         run("chmod", "666", root / f"{FILES}/gate".removeprefix("/"))
@@ -105,18 +101,22 @@ class Device:
     arn: str
 
     async def set_up(self, *, start: bool = True) -> None:
-        """Give it the right time, its credentials and its configuration, and start the agent, now and at each boot."""
+        """Give it the right time, credentials, configuration, handlers; start the agent, now and at each boot."""
         names = {"client.pem": "certificate.pem", "client.key": "private.key", "ca.pem": "root-ca.pem"}
         files = {f"credentials/{names[each]}": (self.sim.certificates / each).read_bytes() for each in names}
         ports = {"mqtts_port": self.sim.mqtts_port, "https_port": self.sim.https_port}
+        files |= {f"handlers/{name}": text.encode() for name, text in HANDLERS.items()}
         files["config.toml"] = CONFIG.format(host=HOST_NAME, thing=THING, **ports).encode()
         await self.machine.do(
             f"""
             date --set=@{time.time():.0f}
-            tar --extract --directory={HOME} --no-same-owner
-            chgrp iot-jobs-agent {HOME}/config.toml
-            chmod 640 {HOME}/config.toml
+            cd {HOME}
+            mkdir --parents handlers
+            tar --extract --no-same-owner
+            chgrp iot-jobs-agent config.toml
+            chmod 640 config.toml
             systemctl enable --quiet iot-jobs-agent
+            chmod 755 handlers handlers/*
             sync""",
             _archive(files),
         )

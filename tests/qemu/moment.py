@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cache import cached, hash_of
 from debian import Debian, debian, host_architecture
-from device import HANDLERS, build_package, install, sources
+from device import build_package, install, sources
 from disk import make_disk, recipe
 from qemu import SLOW, Machine, fastest, overlay, running
 
@@ -43,7 +43,7 @@ def keep(architecture: str) -> Kept:
         system = debian(architecture)
         accelerator = asyncio.run(fastest(system)) if architecture == host_architecture() else SLOW
         package = building.result()
-    made_from = (package.read_bytes(), recipe(), repr((HANDLERS, accelerator, str(system))).encode())
+    made_from = (package.read_bytes(), recipe(), repr((accelerator, str(system))).encode())
     with cached("moment", hash_of(*made_from)) as (directory, is_new):
         made = Kept(system, accelerator, directory)
         if is_new:
