@@ -202,7 +202,8 @@ class Machine:
                     self.boots.append(boot_id)
                     self._news.notify_all()
                 for waiting in self._answers.values():
-                    waiting.set_exception(MachineError("it has rebooted meanwhile"))
+                    if not waiting.done():
+                        waiting.set_exception(MachineError("it has rebooted meanwhile"))
             elif (waiting := self._answers.get(answer["id"])) and not waiting.done():
                 waiting.set_result(answer)
 
