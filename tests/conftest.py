@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import secrets
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -26,6 +27,16 @@ sys.dont_write_bytecode = False
 # since what is not said comes from Hypothesis's own profile, which is another where the variable CI is set.
 hypothesis.settings.register_profile("project", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("project")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("power cuts", "of tests/booted and tests/qemu")
+    group.addoption("--cuts", type=int, default=3, metavar="N", help="how often power is cut at a random moment")
+    group.addoption("--cut-seed", type=int, default=secrets.randbelow(1 << 32), metavar="N", help="of the moments")
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    return f"power cuts: --cuts {config.getoption('--cuts')} --cut-seed {config.getoption('--cut-seed')}"
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:

@@ -3,7 +3,6 @@
 Skipped, with the reason, where a container cannot boot.
 """
 
-import random
 import shutil
 import subprocess
 from collections.abc import AsyncIterator, Iterator
@@ -28,13 +27,7 @@ TIMEOUT_S = 200
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("booted")
-    group.addoption("--cuts", type=int, default=3, metavar="N", help="how often power is cut at a random moment")
     group.addoption("--deb", type=Path, metavar="FILE", help="the package to try; default: one of this checkout")
-    group.addoption("--cut-seed", type=int, default=random.randrange(1 << 32), metavar="N", help="of the moments")
-
-
-def pytest_report_header(config: pytest.Config) -> str:
-    return f"booted: --cuts {config.getoption('--cuts')} --cut-seed {config.getoption('--cut-seed')}"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
