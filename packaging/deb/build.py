@@ -40,9 +40,11 @@ def main() -> int:
             with tempfile.TemporaryDirectory() as scratch:
                 package = chosen.output / f"{NAME}_{version}_{architecture}.deb"
                 build(package, architecture, version, epoch, Path(scratch), level=1 if chosen.quick else 6)
-    except (ValueError, subprocess.CalledProcessError) as error:
-        said = (getattr(error, "stderr", None) or b"").decode() if not isinstance(error, ValueError) else ""
-        print(f"build-deb: {error}\n{said}".rstrip(), file=sys.stderr)
+    except ValueError as error:
+        print(f"build-deb: {error}", file=sys.stderr)
+        return 1
+    except subprocess.CalledProcessError as error:
+        print(f"build-deb: {error.cmd[0]} failed: {error.stderr.strip()}", file=sys.stderr)
         return 1
     return 0
 
@@ -76,7 +78,7 @@ def build(package: Path, architecture: str, version: str, epoch: int, scratch: P
     settle(tree, epoch)
     # One thread, because the number of threads changes what xz writes.
     options = ["--root-owner-group", "-Zxz", f"-z{level}", "--threads-max=1"]
-    subprocess.run(["dpkg-deb", *options, "--build", tree, package], check=True, capture_output=True)
+    subprocess.run(["dpkg-deb", *options, "--build", tree, package], check=True, capture_output=True, text=True)
     bill = package.with_suffix(".cdx.json")
     write(bill, bill_of_materials(package, version, architecture, [each for some in wheels for each in some], epoch))
     for path in (write_hash(bill), bill, write_hash(package), package):
@@ -95,7 +97,7 @@ def lay_out_manual(tree: Path, version: str, epoch: int) -> None:
 def own_wheel(scratch: Path) -> Path:
     """Build our own wheel."""
     uv = ["uv", "build", "--quiet", "--wheel", "--out-dir", str(scratch / "own"), str(ROOT)]
-    subprocess.run(uv, check=True, capture_output=True)
+    subprocess.run(uv, check=True, capture_output=True, text=True)
     return next((scratch / "own").glob("*.whl"))
 
 

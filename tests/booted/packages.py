@@ -37,7 +37,7 @@ def with_version(package: Path, version: str, scratch: Path) -> Path:
     control = tree / "DEBIAN/control"
     control.write_text(re.sub(r"^Version: .*$", f"Version: {version}", control.read_text(), flags=re.MULTILINE))
     made = scratch / package.name.replace(version_of(package), version)
-    run("dpkg-deb", "--root-owner-group", "-Zxz", "-z0", "--build", tree, made)
+    run("dpkg-deb", "--root-owner-group", "-Znone", "--build", tree, made)
     shutil.rmtree(tree)
     return made
 

@@ -117,8 +117,7 @@ def test_a_unit_that_is_not_there_fails_in_systemds_words(fake: Callable[..., Pa
 @pytest.mark.parametrize("said", ["Interactive authentication required.", "Access denied"])
 def test_a_refusal_of_polkit_names_the_rule(fake: Callable[..., Path], call: "Call", said: str) -> None:
     fake(f"#!/bin/sh\necho 'Failed to start oven.service: {said}' >&2; exit 4\n")
-    reason = call(START, {"services": ["oven"]}, UNITS).reason
-    assert "let a polkit rule of yours name the unit, see docs/install.md" in reason
+    assert "polkit rule of yours" in call(START, {"services": ["oven"]}, UNITS).reason
 
 
 @pytest.mark.parametrize("unit", ["ssh", "ssh.service", "oven.timer", "door.service.service"])
