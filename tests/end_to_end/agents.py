@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from histories import Witness, reason_to_differ
+from tests.end_to_end.histories import Witness, reason_to_differ
 from tests.support.clients import boto3_client
 from tests.support.configs import aws_of, toml_of
 

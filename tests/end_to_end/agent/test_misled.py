@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from agents import THING, agents_on, make_device
-from histories import Witness
+from tests.end_to_end.histories import Witness
 
 from iot_jobs_simulator.faults.faults import Lose
 
