@@ -16,6 +16,7 @@ from iot_jobs_agent import logs, reboot
 from iot_jobs_agent.attempts.attempts import Attempts
 from iot_jobs_agent.attempts.directory import Facts
 from iot_jobs_agent.attempts.launchers import plain
+from iot_jobs_agent.attempts.units import Units
 from iot_jobs_agent.aws.connection import Connection
 from iot_jobs_agent.catalog.catalog import Catalog
 from iot_jobs_agent.certificate import expires_at
@@ -92,7 +93,9 @@ class Daemon:
         )
         judge = Judge(config, Catalog(config))
         self._exchange = Exchange(self._connection.requests, judge, self._inbox.put_nowait, self._warn)
-        self._attempts = Attempts(directory, plain, self._inbox.put_nowait, self._look_for_pause)
+        units = Units(directory.resolve(), config.handlers.profile, config.profiles)
+        own_units = units if config.handlers.launcher == "units" else None
+        self._attempts = Attempts(directory, plain, self._inbox.put_nowait, self._look_for_pause, own_units)
         self._state = State(
             Settings(
                 namespaces=config.namespaces_served,

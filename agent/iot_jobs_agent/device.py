@@ -1,10 +1,11 @@
-"""What a job document may name of this device: the facts for its `conditions`, and the form of a user's name."""
+"""What a job document may name of this device: the facts for its `conditions`, and the forms of some names."""
 
 import os
 import platform
 from collections.abc import Mapping
 
 USER_NAME = r"^[a-z_][a-z0-9_-]{0,31}$"  # as useradd(8) makes them
+PROFILE_NAME = r"^[a-z][a-z0-9-]{0,31}$"  # of a unit in which handlers run: iot-job-PROFILE@.service
 _KEYS = {"operatingSystem": "ID", "osVersion": "VERSION_ID"}  # os-release(5)
 
 

@@ -86,6 +86,8 @@ def settle(tree: Path, epoch: int) -> None:
 
 def _place_of(name: str) -> str:
     stem, _, kind = name.rpartition(".")
+    if not stem:  # a program
+        return f"{HOME}/{name}"
     if kind in UNIT_KINDS:
         return f"usr/lib/systemd/system/{name}"
     if kind == "rules":

@@ -22,15 +22,17 @@ from typing import TypeVar
 import structlog
 
 from iot_jobs_agent.attempts import directory as attempt_directory
-from iot_jobs_agent.attempts import orphans, trash, unfinished
+from iot_jobs_agent.attempts import orphans, trash, units
 from iot_jobs_agent.attempts.directory import Facts
+from iot_jobs_agent.attempts.launch import Launch
 from iot_jobs_agent.attempts.launchers import Launcher
 from iot_jobs_agent.attempts.results import Results
-from iot_jobs_agent.attempts.watch import DeviceFaultError, Watch, attempt_named, is_its_own, is_usable, what_failed
+from iot_jobs_agent.attempts.units import Units
+from iot_jobs_agent.attempts.watch import DeviceFaultError, Watch, attempt_named, is_usable
 from iot_jobs_agent.core.events import AttemptEnded, AttemptEvent, AttemptNeverStarted, AttemptStarted
-from iot_jobs_agent.core.job import AttemptId, AttemptResult, Ending, ExecutionId, StartReason, Step
+from iot_jobs_agent.core.job import AttemptId, AttemptResult, Ending, ExecutionId, Step
 from iot_jobs_agent.shim import files
-from iot_jobs_agent.shim.processes import PR_SET_CHILD_SUBREAPER, prctl, ticks_now
+from iot_jobs_agent.shim.processes import PR_SET_CHILD_SUBREAPER, prctl
 from iot_jobs_agent.state.durable import sync_directory
 
 __all__ = ["Attempts", "Facts"]
@@ -38,6 +40,7 @@ __all__ = ["Attempts", "Facts"]
 PLAIN_NAME = re.compile(r"[a-zA-Z0-9_-]*\.[a-zA-Z0-9_-]+\.[0-9]+")
 LOOK_AGAIN_S = 0.02
 LOOKS = 500
+UNDO_AGAIN_S = 5.0
 HUNG_S = 60.0  # after time-out and grace, a shim sweeps for 10 s and syncs; one that takes this long has hung
 
 LOG = structlog.get_logger(__name__)
@@ -54,14 +57,18 @@ class Attempts:
         launcher: Launcher,
         post: Callable[[AttemptEvent], None],
         on_wake: Callable[[], None] = lambda: None,
+        own_units: Units | None = None,
     ) -> None:
-        """`on_wake` is called on the loop's thread when a shim or a command writes to the wake-up FIFO."""
+        """`on_wake` is called on the loop's thread when a shim or a command writes to the wake-up FIFO.
+
+        With `own_units`, each handler runs in a systemd unit of its own.
+        """
         self._state = state_directory.resolve()
         self._attempts = self._state / "attempts"
         self._jobs = self._state / "jobs"
         self._trash = self._state / "trash"
         self._results = Results(self._state / "results")
-        self._launcher = launcher
+        self._launching = Launch(self._state, launcher, own_units)
         self._post = post
         self._on_wake = on_wake
         self._watches: dict[AttemptId, Watch] = {}
@@ -182,6 +189,7 @@ class Attempts:
         """Keep the results and output of an execution's attempts, and delete the rest. Runs in the thread."""
         for path in self._results.keep(name, self._attempts.glob(f"{name}.*.*")):
             self._drop(path)
+        self._launching.forget(name)
         trash.empty(self._trash)
 
     def _drop(self, path: Path) -> None:
@@ -227,39 +235,8 @@ class Attempts:
         self._finish(watch, None)
 
     def _launch(self, watch: Watch, step: Step, facts: Facts) -> int:
-        """Make everything ready and durable, then start the shim and return its pid. Runs in the thread.
-
-        Raises:
-            DeviceFaultError: the device cannot do that now. The attempt has no directory, so it has not started.
-            OSError: the attempt itself cannot be made, or its directory cannot be removed again.
-        """
-        try:
-            return self._launch_once(watch, step, facts)
-        except OSError as error:
-            if is_its_own(error, watch.directory, self._jobs / watch.attempt.execution.directory_name):
-                raise
-            if self._attempts.is_dir():
-                trash.throw_away(watch.directory, self._trash)
-                sync_directory(self._attempts)
-            raise DeviceFaultError(what_failed(error)) from error
-
-    def _launch_once(self, watch: Watch, step: Step, facts: Facts) -> int:
-        for directory in (self._attempts, self._jobs, self._trash):
-            directory.mkdir(mode=0o700, exist_ok=True)  # somebody may have removed them
-        job_directory = self._jobs / watch.attempt.execution.directory_name
-        if facts.phase == "run" and facts.reason not in {StartReason.FIRST, StartReason.RETRY}:
-            unfinished.keep(job_directory)
-            trash.throw_away(job_directory, self._trash)  # a rerun must not find files of the interrupted attempt
-            self._thread.submit(trash.empty, self._trash)
-        job_directory.mkdir(mode=0o700, exist_ok=True)
-        if facts.reason == StartReason.FIRST:  # a retry keeps it, because that is the same work, tried again
-            attempt_directory.forget_checkpoint(job_directory)
-        watch.directory.mkdir(mode=0o700)  # not earlier: once it exists, the attempt can be interrupted and resumed
-        attempt_directory.fill(watch.directory, job_directory, watch.attempt, step, facts)
-        sync_directory(self._jobs)
-        sync_directory(self._attempts)
-        watch.since = ticks_now()
-        pid = self._launcher(watch.directory)
+        """Start the attempt as `Launch.start` does, and remember its shim. Runs in the thread."""
+        pid = self._launching.start(watch, step, facts)
         self._shims.add(pid)
         return pid
 
@@ -274,6 +251,7 @@ class Attempts:
             del self._watches[watch.attempt]
             attempt_directory.discard(watch.directory)
             return self._cannot_start(watch.attempt, error.strerror or str(error))
+        self._thread.submit(trash.empty, self._trash)
         return self._follow_child(watch, future.result())
 
     def _follow_child(self, watch: Watch, pid: int) -> None:
@@ -342,7 +320,9 @@ class Attempts:
         """
         self._read(watch)
         result = attempt_directory.read_result(watch.directory) if not watch.status else None
-        if result is not None and watch.status == 0:
+        if why := self._launching.refusal(watch):
+            self._in_thread(partial(self._launching.undo, watch), partial(self._on_undone, watch, lock, why))
+        elif result is not None and watch.status == 0:
             self._end(watch, lock, result)
         elif watch.status == 0 and watch.looks < LOOKS:  # there is one; perhaps no descriptor is free to read it
             watch.looks += 1
@@ -350,9 +330,22 @@ class Attempts:
         else:
             self._in_thread(partial(self._sweep, watch, result), partial(self._on_swept, watch, lock))
 
+    def _on_undone(self, watch: Watch, lock: int | None, why: str, future: "asyncio.Future[None]") -> None:
+        if future.exception() is not None:  # the disk is full or sick, too
+            self._loop.call_later(UNDO_AGAIN_S, self._finish, watch, lock)
+            return
+        if lock is not None:
+            os.close(lock)
+        if self._watches.get(watch.attempt) is watch:
+            del self._watches[watch.attempt]
+            self._one_ended.set()
+            self._post(AttemptNeverStarted(watch.attempt, why))
+
     def _sweep(self, watch: Watch, result: AttemptResult | None) -> AttemptResult:
         """Kill every process that is left of the attempt. Runs in the thread. A shim that left a result leaves none."""
-        token = attempt_directory.read_token(watch.directory)
+        token, unit = attempt_directory.read_token(watch.directory), attempt_directory.read_unit(watch.directory)
+        if unit and not units.end(unit):
+            return attempt_directory.lost_result(watch.directory, f"interrupted, and {unit} cannot be ended", 0, 1)
         if result is not None:  # what other attempts have left must not contradict it
             orphans.sweep("", self._shims.__contains__, watch.since)
         leftovers_killed, leftovers_alive = orphans.sweep(token, self._shims.__contains__, watch.since)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from iot_jobs_agent.attempts.reading import SaidLine, parse_json_object, parse_result, parse_said_line
+from iot_jobs_agent.attempts.units import UNIT
 from iot_jobs_agent.core.events import AttemptProgressed
 from iot_jobs_agent.core.job import AttemptId, AttemptResult, Ending, StartReason, Step, StepKind
 from iot_jobs_agent.shim import files, protocol
@@ -46,8 +47,8 @@ class Position(NamedTuple):
     offset: int = 0
 
 
-def fill(directory: Path, job_directory: Path, attempt: AttemptId, step: Step, facts: Facts) -> None:
-    """Write the files that the shim and the handler read. Raises OSError.
+def fill(directory: Path, job_directory: Path, attempt: AttemptId, step: Step, facts: Facts, *, unit: str = "") -> None:
+    """Write the files that the shim and the handler read. `unit` is the handler's own, if it has one. Raises OSError.
 
     Nothing is fsynced: a power cut ends the attempt anyway, and after it all that counts is that its directory exists,
     which the caller makes durable.
@@ -75,11 +76,21 @@ def fill(directory: Path, job_directory: Path, attempt: AttemptId, step: Step, f
         "checkpoint": str(job_directory / protocol.CHECKPOINT),
         "wake": str(directory.parent.parent / files.WAKE),
         "token": token,
+        "unit": unit,
+        "handler": step.handler,
+        "is_fresh": is_fresh(attempt, facts),
     }
     create_file(directory / files.JOB, step.input, 0o400)
     create_file(directory / files.SETTINGS, step.settings, 0o400)
     create_file(directory / files.SPEC, json.dumps(spec), 0o600)
     os.mkfifo(directory / files.CONTROL, 0o600)
+
+
+def is_fresh(attempt: AttemptId, facts: Facts) -> bool:
+    """Return whether JOB_DIR has to be empty: a rerun must not find files of the attempt that was interrupted."""
+    if facts.reason == StartReason.FIRST:
+        return (attempt.step, attempt.number) == (0, 1)
+    return facts.phase == "run" and facts.reason != StartReason.RETRY
 
 
 def _environment(directory: Path, job_directory: Path, attempt: AttemptId, step: Step, facts: Facts) -> dict[str, str]:
@@ -185,6 +196,24 @@ def read_token(directory: Path) -> str:
         return token if token.encode() else ""  # an unpaired surrogate (ValueError) cannot be in any environment
     except (OSError, ValueError, KeyError):
         return ""
+
+
+def read_unit(directory: Path) -> str:
+    """Read the name of the handler's own unit; "" if it has none, or none that could be one."""
+    try:
+        unit = str(_read_spec(directory)["unit"])
+    except (OSError, ValueError, KeyError):
+        return ""
+    return unit if UNIT.fullmatch(unit) else ""
+
+
+def read_refusal(directory: Path) -> str:
+    """Read why systemd refused to start the handler's unit, so that the attempt never started; "" if it did."""
+    try:
+        result = parse_json_object(read_start(directory / files.RESULT))
+    except (OSError, ValueError):
+        return ""
+    return str(result.get("reason") or "refused") if result.get("ending") == files.NEVER_STARTED else ""
 
 
 def _read_spec(directory: Path) -> Mapping[str, Any]:

@@ -124,7 +124,7 @@ class Catalog:
             ).removesuffix("."),
         )
 
-    def _settings_problem(self, name: str) -> str:
+    def settings_problem(self, name: str) -> str:
         """Return what is wrong with the files that a built-in runs or believes by its settings, "" if nothing is."""
         settings = self._config.handler_settings(name)
         for key in BUILT_INS[name].trusted_files if name in BUILT_INS else ():
@@ -150,7 +150,7 @@ class Catalog:
             unavailable = (
                 unavailable or f"its manifest is wrong at params, which is not a usable JSON Schema: {problem}"
             )
-        unavailable = unavailable or self._settings_problem(name)
+        unavailable = unavailable or self.settings_problem(name)
         return EnabledHandler(
             argv=source.argv,
             settings=json.dumps(dict(self._config.handler_settings(name))),

@@ -9,7 +9,7 @@ import pwd
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from iot_jobs_agent import logs
 from iot_jobs_agent.built_ins import RUN_COMMAND
@@ -20,11 +20,15 @@ from iot_jobs_agent.config.credentials import unreadable, with_credentials_direc
 from iot_jobs_agent.config.spelling import advised
 from iot_jobs_agent.config.values import Config
 from iot_jobs_agent.errors import StateDirectoryError
+from iot_jobs_agent.profiles import profile_problems
 from iot_jobs_agent.state import directory as state_directory
 from iot_jobs_agent.state import status
 from iot_jobs_agent.state.owner import acting_as_owner, become_owner, refuse_of_others
 from iot_jobs_agent.state.volatile import why_volatile
 from iot_jobs_agent.unit import unit_of, write_problem
+
+if TYPE_CHECKING:
+    from iot_jobs_agent.catalog.catalog import Catalog
 
 CheckResult: TypeAlias = tuple[bool, str]  # whether it is all right, and one sentence
 
@@ -145,7 +149,23 @@ async def _handlers(settings: Config, config: Path) -> list[CheckResult]:
         else:
             findings.append((True, f"handler {name}"))
     findings += [*_programs(settings), *_roots(settings, await unit_of(config)), *await _reboot(settings)]
+    if settings.handlers.launcher == "units":
+        findings += await _profiles(settings, catalog)
     return findings or [(False, "handlers.enabled: is empty, every job will be REJECTED; name the handlers to allow.")]
+
+
+async def _profiles(settings: Config, catalog: "Catalog") -> list[CheckResult]:
+    """Find what is wrong with the profiles of enabled handlers; each is judged once."""
+    users: dict[str, dict[str, float]] = {}
+    for name, handler in catalog.enabled().items():
+        profile = settings.profiles.get(name, settings.handlers.profile)
+        longest_s = max(handler.timeout_s, handler.max_timeout_s) + handler.grace_s
+        users.setdefault(profile, {})[name] = longest_s
+    findings: list[CheckResult] = []
+    for profile, longest in sorted(users.items()):
+        wrong = await profile_problems(profile, longest)
+        findings += [(False, f"{problem}.") for problem in wrong] or [(True, f"profile {profile}")]
+    return findings
 
 
 def _programs(settings: Config) -> list[CheckResult]:
@@ -172,6 +192,8 @@ def _roots(settings: Config, unit: Mapping[str, str]) -> list[CheckResult]:
             where = f"handler.{name}.roots: {root}"
             if not os.path.isdir(root):  # noqa: PTH112 - it is False, not an error, for what this user may not see
                 findings.append((False, f"{where} is not there, or hidden from user {_user()}; {_WRITABLE}."))
+            elif settings.handlers.launcher == "units":
+                continue  # the handler's profile decides, and its user is another one
             elif not os.access(root, os.W_OK | os.X_OK, effective_ids=True):
                 findings.append((False, f"{where} cannot be written by user {_user()}; {_WRITABLE}."))
             elif problem := write_problem(Path(root), unit):

@@ -20,6 +20,7 @@ from iot_jobs_agent.config.config import load, load_handlers, problems
 from iot_jobs_agent.config.credentials import credentials_beside
 from iot_jobs_agent.config.writing import CREDENTIALS, Value, aws_values, first_configuration, with_values
 from iot_jobs_agent.errors import AgentError, ConfigError
+from iot_jobs_agent.profiles import are_installed
 from iot_jobs_agent.state.durable import replace_durably
 
 UNIT = "iot-jobs-agent.service"
@@ -117,7 +118,7 @@ def _configuration(chosen: argparse.Namespace, config: Path) -> Iterator[tuple[P
     values: dict[str, Value] = {key: value for key, value in given.items() if value is not None}
     if not config.exists():
         values |= {key: _given(chosen, key) for key in ("endpoint", "thing_name")}
-        yield config, Replacement(first_configuration(values).encode(), None)
+        yield config, Replacement(first_configuration(values, has_units=are_installed()).encode(), None)
         return
     try:
         text = config.read_text()

@@ -45,6 +45,7 @@ _TABLES: Mapping[str, type[BaseModel]] = {
 _NAME_FORMS = {  # in words, what the patterns of config.keys ask for
     "aws.thing_name": "1 to 128 of the characters a-z A-Z 0-9 : _ -",
     "namespaces.id": "1 to 64 of the characters a-z A-Z 0-9 _ -",
+    "handlers.profile": "1 to 32 of the characters a-z 0-9 -, and a letter first",
     "handlers.run_as_users": "1 to 32 of the characters a-z 0-9 _ -, and a letter or _ first",
 }
 _FOR_THE_AGENT = "it is for root and the agent's user, so run the command with sudo"
@@ -184,7 +185,7 @@ def _unknown_key(key: str, location: list[int | str]) -> str:
 def _wrong_name(key: str, location: list[int | str], error: "ErrorDetails") -> str:
     """Return what is wrong with a name, and never the name itself. A built-in that was probably meant is named."""
     form = _NAME_FORMS.get(".".join(part for part in location if isinstance(part, str)))
-    is_handler = location[0] in {"handler", "handlers"} and location[1:2] != ["run_as_users"]
+    is_handler = location[0] in {"handler", "handlers"} and location[1:2] not in (["run_as_users"], ["profile"])
     close = nearest(str(error["input"]), BUILT_INS) if is_handler else ""
     form = form or ("the characters of a handler's name" if is_handler else str(error["ctx"]["pattern"]))
     return with_question(f"{key}: does not consist of {form}", close, "use such a name")

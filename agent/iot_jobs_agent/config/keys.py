@@ -35,7 +35,7 @@ from iot_jobs_agent.config.values import (
     NamespaceEntry,
     Proxy,
 )
-from iot_jobs_agent.device import USER_NAME
+from iot_jobs_agent.device import PROFILE_NAME, USER_NAME
 from iot_jobs_agent.handler import Manifest, valid_handler_name
 
 _HOST_LABEL = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)")
@@ -104,6 +104,24 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 HandlerName = Annotated[str, AfterValidator(valid_handler_name)]
 
 
+def _profile(name: str) -> str:
+    if name == "forget":
+        raise ValueError("is not for handlers, since its unit removes their directories; name another one")
+    return name
+
+
+def _handler_keys(table: dict[str, Any]) -> dict[str, Any]:
+    """Check the one key of a handler's table that is neither the manifest's nor the handler's own."""
+    profile = table.get("profile", "network")
+    if not isinstance(profile, str) or not re.fullmatch(PROFILE_NAME, profile) or profile == "forget":
+        raise ValueError("profile is not the name of one; write 1 to 32 of the characters a-z 0-9 -, a letter first")
+    return table
+
+
+Profile = Annotated[str, Field(pattern=PROFILE_NAME), AfterValidator(_profile)]
+HandlerKeys = Annotated[dict[str, Any], AfterValidator(_handler_keys)]
+
+
 class _Table(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -166,6 +184,8 @@ class HandlersTable(_Table):
     enabled: Annotated[tuple[HandlerName, ...], Field(strict=False)] = ()
     directories: Annotated[tuple[ConfigPath, ...], Field(strict=False)] = ()
     run_as_users: Annotated[tuple[Annotated[str, Field(pattern=USER_NAME)], ...], Field(strict=False)] = ()
+    launcher: Literal["plain", "units"] = "plain"
+    profile: Profile = "network"
 
     @field_validator("enabled", "directories")
     @classmethod
@@ -193,7 +213,7 @@ class ConfigFile(_Table):
     operations: dict[Annotated[str, Field(min_length=1)], HandlerName] = Field(default_factory=dict)
     agent: AgentTable = AgentTable()
     handlers: HandlersTable = HandlersTable()
-    handler: dict[HandlerName, dict[str, Any]] = Field(default_factory=dict)
+    handler: dict[HandlerName, HandlerKeys] = Field(default_factory=dict)
 
     def values(self) -> Config:
         """Return the plain values of the whole file."""
@@ -225,8 +245,8 @@ def _proxy_values(url: str) -> Proxy:
 def _handler_table(table: Mapping[str, Any]) -> HandlerTable:
     """Separate the manifest's keys from the handler's own. A TOML date or time becomes its ISO text."""
     overrides = {key: value for key, value in table.items() if key in MANIFEST_KEYS}
-    settings = {key: _json_value(value) for key, value in table.items() if key not in MANIFEST_KEYS}
-    return HandlerTable(MappingProxyType(overrides), MappingProxyType(settings))
+    settings = {key: _json_value(value) for key, value in table.items() if key not in MANIFEST_KEYS | {"profile"}}
+    return HandlerTable(MappingProxyType(overrides), MappingProxyType(settings), table.get("profile", ""))
 
 
 def _json_value(value: Any) -> Any:

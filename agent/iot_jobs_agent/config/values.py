@@ -96,13 +96,19 @@ class Handlers(NamedTuple):
     enabled: tuple[str, ...]
     directories: tuple[Path, ...]
     run_as_users: tuple[str, ...]
+    launcher: str
+    profile: str
 
 
 class HandlerTable(NamedTuple):
-    """One `[handler.NAME]`: `overrides` replace members of the manifest, `settings` are the handler's own, as JSON."""
+    """One `[handler.NAME]`: `overrides` replace members of the manifest, `settings` are the handler's own, as JSON.
+
+    `profile` is that of the unit in which it runs; "" is the one of `[handlers]`.
+    """
 
     overrides: Mapping[str, Any] = _NOTHING
     settings: Mapping[str, Any] = _NOTHING
+    profile: str = ""
 
 
 class Config(NamedTuple):
@@ -127,6 +133,11 @@ class Config(NamedTuple):
         each = _EACH_NAMESPACE + self.aws.api_text_topics
         count = _DEFAULT_SUBSCRIPTIONS if self.aws.default_namespace else 0
         return count + (_NAMESPACED_SUBSCRIPTIONS + each * len(self.namespaces) if self.namespaces else 0)
+
+    @property
+    def profiles(self) -> Mapping[str, str]:
+        """The profiles of the handlers that have one of their own."""
+        return {name: table.profile for name, table in self.handler.items() if table.profile}
 
     def bound_handler(self, namespace: str) -> str:
         """Return the name of the handler that gets every document of the namespace, or ""."""

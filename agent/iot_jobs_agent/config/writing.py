@@ -27,17 +27,23 @@ _FIRST = """\
 # Nothing runs unless it is named here.
 enabled = ["run-command"]
 directories = ["/etc/iot-jobs-agent/handlers"]
-
+{launcher}
 [handler.run-command]
 # The programs that jobs may run.
 programs = ["/usr/bin/uptime"]
 """
 
 
-def first_configuration(values: Mapping[str, Value]) -> str:
-    """Return the text of a configuration with these values in `[aws]`, in which one harmless program may run."""
+def first_configuration(values: Mapping[str, Value], *, has_units: bool) -> str:
+    """Return the text of a configuration with these values in `[aws]`, in which one harmless program may run.
+
+    `has_units` says that this device has the templates for handlers' own units, which are used then.
+    """
+    launcher = '# Each handler runs in a unit and as a user of its own.\nlauncher = "units"\n' if has_units else ""
     files = {key: f"${{CREDENTIALS_DIRECTORY}}/{name}" for key, name in CREDENTIALS.items()}
-    return _FIRST.format(aws="".join(_line(key, value) for key, value in {**values, **files}.items()))
+    return _FIRST.format(
+        launcher=launcher, aws="".join(_line(key, value) for key, value in {**values, **files}.items())
+    )
 
 
 def aws_values(text: str) -> Mapping[str, Any]:

@@ -7,9 +7,11 @@
     kind                                "handler" (fd 3, result file, checkpoint) or "command" (none of them)
     handler_result, checkpoint, wake    paths: the handler's result, its last checkpoint, the agent's wake-up FIFO
     token                               JOB_TOKEN, by which the agent finds the processes that a lost shim left alive
+    unit, handler, is_fresh             its own unit, "" without one; its name; whether JOB_DIR is to be emptied first
 
 `result.json`, written last. If it is missing and the lock is free, the attempt was interrupted:
-    ending                              exited signaled oom deadline stopped quota cannot-start
+    ending                              exited signaled oom deadline stopped quota cannot-start; never-started if
+                                        systemd refused to start the unit, which says nothing about the handler
     code, signal, duration_s, leftovers_killed, leftovers_alive, stderr_lines, handler_result, bad_result, reason, notes
 
 `events.jsonl`: what the handler said on fd 3, merged into one line at most four times a second:
@@ -35,6 +37,7 @@ STDOUT = "stdout"
 STDERR = "stderr"
 CONTROL = "control"
 LOG = "shim.log"
+NEVER_STARTED = "never-started"
 WAKE = "wake"  # in the state directory
 
 

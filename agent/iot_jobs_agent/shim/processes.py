@@ -15,11 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 PR_SET_PDEATHSIG = 1
+PR_SET_DUMPABLE = 4
 PR_SET_CHILD_SUBREAPER = 36
 
 
 def prctl(option: int, value: int) -> None:
-    """Set a property of this process. The two options that we use exist since Linux 3.4 and cannot fail."""
+    """Set a property of this process. The options that we use exist since Linux 3.4 and cannot fail."""
     ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
 
 

@@ -7,16 +7,14 @@ import json
 import os
 import select
 import signal
-import stat
 import time
 
 from iot_jobs_agent.shim.files import CONTROL, LOCK, RESULT, SPEC, STDERR, STDOUT, wake, write_all, write_durably
-from iot_jobs_agent.shim.memory import events_file, oom_kills
-from iot_jobs_agent.shim.processes import PR_SET_CHILD_SUBREAPER, Process, descendants, freeze, prctl, send
-from iot_jobs_agent.shim.protocol import CONTROL_FD, LINE_BYTES, RESULT_BYTES
-from iot_jobs_agent.shim.quota import Quota
+from iot_jobs_agent.shim.memory import events_file
+from iot_jobs_agent.shim.protocol import CONTROL_FD, LINE_BYTES
 from iot_jobs_agent.shim.said import Said, parse_line
-from iot_jobs_agent.shim.start import crash_reason, reason_of, start_handler
+from iot_jobs_agent.shim.tree import Tree
+from iot_jobs_agent.shim.unit import Unit
 
 TYPE_CHECKING = False  # importing `typing` would take a quarter of the start-up time
 if TYPE_CHECKING:
@@ -25,8 +23,6 @@ if TYPE_CHECKING:
 
 TAIL_BYTES = CHUNK_BYTES = 65536
 TAILS_EVERY_S = 30.0
-SWEEP_S = 10.0
-FREEZE_S = 2.0
 DRAIN_CHUNKS = 16  # 1 MiB, the largest pipe that an ordinary user may have
 
 
@@ -85,14 +81,10 @@ class Supervisor:
     def __init__(self, spec: Mapping[str, Any], lock: int, memory_events: str) -> None:
         self.spec = spec
         self.lock = lock
-        self.memory_events = memory_events
-        self.oom_kills_before = oom_kills(memory_events)
         self.said = Said(spec["wake"])
         self.tails = {1: Tail(STDOUT), 2: Tail(STDERR)}
         self.readers: dict[int, int] = {}  # our end of each pipe -> the handler's descriptor number
         self.line = b""
-        self.pid = 0
-        self.status: int | None = None  # the handler's, as returned by waitpid
         self.cause = self.reason = ""  # why we are ending the attempt, once we are
         self.is_interrupted = False
         self.began = time.monotonic()
@@ -106,28 +98,34 @@ class Supervisor:
         signal.signal(signal.SIGTERM, self.interrupt)
         for fd in (self.control, self.signals):
             self.poller.register(fd, select.POLLIN)
-        self.quota = Quota(spec["cwd"], spec["quota_mb"], spec["quota_every_s"], writer)
+        self.only_signals = select.poll()  # in a pause: a pipe whose writers are gone would end it at once
+        self.only_signals.register(self.signals, select.POLLIN)
+        self.handler: Tree | Unit
+        if spec.get("unit"):
+            self.handler = Unit(spec, self.poller, self.pause)
+        else:
+            self.handler = Tree(spec, memory_events, writer, self.pause)
 
     def interrupt(self, *_: object) -> None:
         """Handle SIGTERM from the service manager or a shutdown: the attempt will be stopped and have no result."""
         self.is_interrupted = True
 
-    def start(self) -> None:
-        """Start the handler. Raises OSError if it cannot be started."""
+    def start(self) -> dict[str, Any]:
+        """Start the handler. Return the result of an attempt that cannot be started, {} if it is."""
         writers = {}
         for number in (1, 2, CONTROL_FD) if self.spec["kind"] == "handler" else (1, 2):
             reader, writers[number] = os.pipe()
             os.set_blocking(reader, False)
             self.readers[reader] = number
             self.poller.register(reader, select.POLLIN)
-        self.pid = start_handler(self.spec, writers)
+        return self.handler.start(writers)
 
     def run(self) -> dict[str, Any]:
         """Supervise the attempt until it is over, kill what is left of it, and return the result."""
         while not self.is_over():
             self.turn()
         ended_at = time.monotonic()
-        leftovers_killed, leftovers_alive = self.sweep()
+        leftovers_killed, leftovers_alive = self.handler.sweep()
         for _ in range(DRAIN_CHUNKS):
             for reader in tuple(self.readers):
                 self.read(reader)
@@ -144,54 +142,23 @@ class Supervisor:
 
     def ending(self) -> dict[str, Any]:
         """Return how the attempt ended, and add notes that help explain it."""
-        if not self.quota.is_whole:
-            self.said.note("a part of JOB_DIR could not be measured against quota_mb")
-        killed = oom_kills(self.memory_events) - self.oom_kills_before
-        code = 0 if self.cause or self.status is None else os.waitstatus_to_exitcode(self.status)
-        if code == -signal.SIGKILL and killed > 0:
-            return {"ending": "oom", "signal": -code}
-        if killed > 0:
-            processes = "1 of its processes was" if killed == 1 else f"{killed} of its processes were"
-            self.said.note(f"{processes} killed by the kernel's out-of-memory killer")
-        if self.cause:
-            return {"ending": self.cause, "reason": self.reason}
-        how: dict[str, Any] = (
-            {"ending": "signaled", "signal": -code} if code < 0 else {"ending": "exited", "code": code}
-        )
-        return how | ({"reason": reason} if (reason := crash_reason(code)) else {})
+        how = {"ending": self.cause, "reason": self.reason} if self.cause else self.handler.ending()
+        for note in self.handler.notes(is_oom=how["ending"] == "oom"):
+            self.said.note(note)
+        return how
 
     def is_over(self) -> bool:
-        """Return whether the handler exited by itself or, once we are ending it, all is gone or the grace is over."""
-        is_childless = self.reap()
+        """Return whether the handler ended by itself or, once we are ending it, all is gone or the grace is over."""
+        is_gone = self.handler.is_gone()
         if self.cause:
-            return is_childless or time.monotonic() >= self.deadline
-        return self.status is not None
-
-    def reap(self) -> bool:
-        """Reap every dead child, our own or adopted. True only if it is certain that no child is left."""
-        while True:
-            try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return True
-            if pid == 0:
-                return False
-            if pid == self.pid:
-                self.status = status
+            return is_gone or time.monotonic() >= self.deadline
+        return self.handler.has_ended
 
     def turn(self) -> None:
         """Wait until something happens or is due, and deal with it."""
-        self.quota.look()
-        due = min(self.deadline, self.tails_at, self.quota.due_at, *([self.said.due_at] if self.said.fresh else []))
-        ready = self.poller.poll(max(0.0, due - time.monotonic()) * 1000 + 1)
-        is_asked = False
-        for fd, _ in ready:
-            if fd == self.signals:
-                os.read(fd, CHUNK_BYTES)
-            elif fd == self.control:
-                is_asked = bool(os.read(fd, CHUNK_BYTES)) or is_asked
-            else:
-                self.read(fd)
+        self.handler.look()
+        due = min(self.deadline, self.tails_at, self.handler.due_at, *([self.said.due_at] if self.said.fresh else []))
+        is_asked = self.take(max(0.0, due - time.monotonic()))
         now = time.monotonic()
         if self.said.fresh and now >= self.said.due_at:
             self.keep_age(now)  # before flush wakes the agent
@@ -200,41 +167,41 @@ class Supervisor:
             self.tails_at = now + TAILS_EVERY_S
             self.keep_tails()
             self.keep_age(now)
-        self.reap()
-        if self.status is not None or self.cause:
+        self.handler.is_gone()
+        if self.handler.has_ended or self.cause:
             return
         if self.is_interrupted:
             self.end("interrupted", now)
         elif is_asked or now >= self.deadline:
             self.end("stopped" if is_asked else "deadline", now)
-        elif reason := self.quota.problem():
+        elif reason := self.handler.over_quota():
             self.reason = reason
             self.end("quota", now)
+
+    def take(self, within_s: float) -> bool:
+        """Take what comes within a time, and return at the first; return whether somebody asked for a stop."""
+        is_asked = False
+        for fd, _ in self.poller.poll(within_s * 1000 + 1):
+            if fd == self.signals:
+                os.read(fd, CHUNK_BYTES)
+            elif fd == self.control:
+                is_asked = bool(os.read(fd, CHUNK_BYTES)) or is_asked
+            elif fd in self.readers:
+                self.read(fd)
+            else:
+                self.handler.hear(fd)
+        return is_asked
 
     def end(self, cause: str, now: float) -> None:
         """Ask every process to end. From now on, `deadline` is the end of the grace period."""
         self.cause = cause
         self.deadline = now + self.spec["grace_s"]
-        for each in freeze(self.family, now + FREEZE_S):  # otherwise a process forked meanwhile is missed
-            send(each, signal.SIGTERM)
-            send(each, signal.SIGCONT)
+        self.handler.terminate(now)
 
-    def family(self) -> list[Process]:
-        """List every live process below us."""
-        return descendants(os.getpid())
-
-    def sweep(self) -> tuple[int, int]:
-        """Kill every descendant; return how many were killed besides the handler, and how many are still alive."""
-        until = time.monotonic() + SWEEP_S
-        killed: set[int] = set()
-        while not self.reap():
-            left = freeze(self.family, until)
-            if time.monotonic() > until:
-                return len(killed), max(1, len(left))
-            killed.update(each.pid for each in left if send(each, signal.SIGKILL) and each.pid != self.pid)
-            if any(fd == self.signals for fd, _ in self.poller.poll(10)):
-                os.read(self.signals, CHUNK_BYTES)
-        return len(killed), 0
+    def pause(self, seconds: float) -> None:
+        """Wait until a signal comes, or for so long."""
+        if self.only_signals.poll(seconds * 1000):
+            os.read(self.signals, CHUNK_BYTES)
 
     def read(self, reader: int) -> None:
         """Read at most one chunk from a pipe of the handler."""
@@ -288,30 +255,6 @@ class Supervisor:
             tail.keep(is_last)
 
 
-def handler_result(path: str) -> dict[str, Any]:
-    """Read the handler's result file and return it as a member of `result.json`. The file may contain anything."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        return {"bad_result": f"the result file cannot be read: {error.strerror}"}
-    try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            return {"bad_result": "the result file is not a regular file"}
-        data = os.read(fd, RESULT_BYTES + 1)
-    finally:
-        os.close(fd)
-    if len(data) > RESULT_BYTES:
-        return {"bad_result": f"the result file is longer than {RESULT_BYTES} bytes"}
-    try:
-        text = data.decode()
-        is_object = isinstance(json.loads(text), dict)
-    except (ValueError, RecursionError):
-        return {"bad_result": "the result file is not JSON"}
-    return {"handler_result": text} if is_object else {"bad_result": "the result file is not a JSON object"}
-
-
 def supervise(memory_events: str) -> int:
     """Run the attempt in the current directory. Return the exit status: 0 with a result, 1 without."""
     lock = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -321,25 +264,18 @@ def supervise(memory_events: str) -> int:
     with open(SPEC, "rb") as file:
         spec = json.load(file)
     os.pwrite(lock, b"%d\n" % os.getpid(), 0)
-    prctl(PR_SET_CHILD_SUBREAPER, 1)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())  # whoever started the agent may have blocked some; we need SIGCHLD
     for number in (signal.SIGHUP, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
     supervisor = Supervisor(spec, lock, memory_events)
     try:
-        try:
-            supervisor.start()
-        except OSError as error:
-            result: dict[str, Any] = {"ending": "cannot-start", "reason": reason_of(error, spec["argv"][0])}
-        else:
-            result = supervisor.run()
+        result = supervisor.start() or supervisor.run()
     finally:  # whatever happened, no process of the attempt may outlive us
-        supervisor.sweep()
+        supervisor.handler.sweep()
     supervisor.keep_tails(is_last=True)
-    if supervisor.cause == "interrupted":
+    if result["ending"] == "interrupted":
         return 1
-    if spec["handler_result"]:
-        result |= handler_result(spec["handler_result"])
+    result |= supervisor.handler.result()
     write_durably(RESULT, json.dumps(result).encode())
     wake(spec["wake"])
     return 0

@@ -4,18 +4,22 @@ import asyncio
 import contextlib
 import ctypes
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from tests.support.buses import Systemd, UnitLauncher, place_of_its_own
 
 from iot_jobs_agent.attempts.attempts import Attempts
 from iot_jobs_agent.attempts.directory import Facts
 from iot_jobs_agent.attempts.launchers import Launcher, plain
+from iot_jobs_agent.attempts.units import Units
 from iot_jobs_agent.core.events import AttemptEnded, AttemptEvent, AttemptProgressed, AttemptStarted
 from iot_jobs_agent.core.job import AttemptId, AttemptResult, ExecutionId, Step, StepKind
+from iot_jobs_agent.shim import bus
 
 ATTEMPT = AttemptId(ExecutionId("", "job-1", 1), 0, 1)
 FACTS = Facts(thing_name="thing-1")
@@ -28,11 +32,12 @@ class Story:
 
     state: Path
     launcher: Launcher = plain
+    own_units: Units | None = None
     events: list[AttemptEvent] = field(default_factory=list)
     gates: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.attempts = Attempts(self.state, self.launcher, self._post)
+        self.attempts = Attempts(self.state, self.launcher, self._post, own_units=self.own_units)
         self._news = asyncio.Event()
         self.attempts.prepare()
         self.attempts.open()
@@ -113,8 +118,8 @@ def new_story(tmp_path: Path) -> Iterator[Callable[..., Story]]:
     """Make an agent on the test's state directory; a second one is the agent after a restart."""
     stories: list[Story] = []
 
-    def make(launcher: Launcher = plain) -> Story:
-        stories.append(Story(tmp_path / "state", launcher))
+    def make(launcher: Launcher = plain, own_units: Units | None = None) -> Story:
+        stories.append(Story(tmp_path / "state", launcher, own_units))
         return stories[-1]
 
     yield make
@@ -125,6 +130,27 @@ def new_story(tmp_path: Path) -> Iterator[Callable[..., Story]]:
 @pytest.fixture
 async def story(new_story: Callable[..., Story]) -> Story:
     return new_story()
+
+
+@pytest.fixture
+def systemd(monkeypatch: pytest.MonkeyPatch) -> Iterator[Systemd]:
+    """A stand-in for systemd on a bus of its own, for this process and for shims."""
+    if shutil.which("dbus-daemon") is None:
+        pytest.skip("dbus-daemon is not installed")
+    with place_of_its_own() as place:
+        stand_in = Systemd(place)
+        monkeypatch.setattr(bus, "SYSTEM_BUS", str(stand_in.bus))
+        try:
+            stand_in.start()
+            yield stand_in
+        finally:
+            stand_in.stop()
+
+
+@pytest.fixture
+async def unit_story(new_story: Callable[..., Story], systemd: Systemd, tmp_path: Path) -> Story:
+    """An agent whose handlers run in units of their own."""
+    return new_story(UnitLauncher(systemd.place), Units(tmp_path / "state", "network", {"fixed": "packages"}))
 
 
 @pytest.fixture

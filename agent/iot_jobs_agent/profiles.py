@@ -1,0 +1,95 @@
+"""What is wrong with the profiles that handlers' own units have: systemd is asked, and its answer is judged.
+
+Owns the rules for a unit template `iot-job-PROFILE@.service` (docs/security.md). It changes nothing.
+"""
+
+import asyncio
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from iot_jobs_agent.trust import trust_problem
+
+TEMPLATES = Path("/usr/lib/systemd/system")
+NAME = "iot-job-{}@{}.service"
+_NOBODYS = "0" * 24
+_ROOT = frozenset({0})
+_ANSWER_S = 10.0
+_ASKED = "LoadState,FragmentPath,DropInPaths,RuntimeMaxUSec,ExecStart,KillMode"
+_FIRST_PROCESSES = ("iot_jobs_agent.shim.entry", "iot_jobs_agent.privileged")
+_UNITS_OF_TIME = {"y": 31557600, "month": 2629800, "w": 604800, "d": 86400, "h": 3600, "min": 60, "s": 1, "ms": 0.001}
+_SPAN = re.compile(r"([0-9.]+)(y|month|w|d|h|min|ms|s)\b")
+
+
+def are_installed() -> bool:
+    """Return whether the templates that come with the package are on this device. Blocking."""
+    return (TEMPLATES / NAME.format("network", "")).exists()
+
+
+async def profile_problems(profile: str, longest_s: Mapping[str, float]) -> list[str]:
+    """Return what is wrong with a profile, one sentence each without its full stop; empty if nothing is.
+
+    `longest_s` has the handlers that use it, each with the longest time that it may run, in seconds.
+    """
+    unit = NAME.format(profile, _NOBODYS)
+    shown = await _ask("systemctl", "show", unit, f"--property={_ASKED}", "--no-pager")
+    properties = dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
+    template = NAME.format(profile, "")
+    if "LoadState" not in properties:
+        return ['handlers.launcher: systemd does not answer here, and "units" needs it; write launcher = "plain"']
+    if problem := _load_problem(template, profile, properties["LoadState"]):
+        return [f"{problem} (profile of {', '.join(sorted(longest_s))})"]
+    files = [Path(name) for name in (properties["FragmentPath"], *properties["DropInPaths"].split()) if name]
+    found = [problem for file in files if (problem := trust_problem(file, owners=_ROOT))]
+    if not any(module in properties["ExecStart"] for module in _FIRST_PROCESSES):
+        found.append(f"{files[0]}: ExecStart= does not start the agent's first process; copy it from another profile")
+    if properties["KillMode"] != "control-group":
+        found.append(f"{files[0]}: KillMode= is not control-group, so processes could be left; remove it")
+    found += [line for file in files for line in await _warnings(file, unit)]
+    return [*found, *_time_problems(files[0], properties["RuntimeMaxUSec"], longest_s)]
+
+
+def _load_problem(template: str, profile: str, state: str) -> str:
+    match state:
+        case "loaded":
+            return ""
+        case "masked":
+            return f"{template} is masked; run `systemctl unmask {template}`"
+        case "not-found":
+            return f'{template} does not exist; write it (docs/security.md), or correct profile = "{profile}"'
+        case _:
+            return f"{template} cannot be loaded ({state}); run `systemd-analyze verify {template}`"
+
+
+async def _warnings(file: Path, unit: str) -> list[str]:
+    """Return what systemd finds wrong in a file, such as a key that it does not know."""
+    said = await _ask("systemd-analyze", "verify", "--man=no", "--recursive-errors=no", unit, errors=True)
+    lines = dict.fromkeys(line.strip() for line in said.splitlines() if line.startswith(f"{file}:"))
+    return [f"{line.removesuffix(', ignoring.').removesuffix('.')}; correct or remove it" for line in lines]
+
+
+def _time_problems(file: Path, limit: str, longest_s: Mapping[str, float]) -> Iterable[str]:
+    limit_s = sum(float(count) * _UNITS_OF_TIME[unit] for count, unit in _SPAN.findall(limit))
+    for name, wanted_s in sorted(longest_s.items()):
+        if limit_s and wanted_s > limit_s:
+            yield (
+                f"handler {name} may run for {wanted_s:g} s, but RuntimeMaxSec= in {file} ends it after {limit_s:g} s; "
+                f"set max_timeout_s in [handler.{name}], or raise the limit with `systemctl edit`"
+            )
+
+
+async def _ask(*command: str, errors: bool = False) -> str:
+    """Return what a program of systemd's prints, "" if it does not."""
+    pipe, null = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
+    out, err = (null, pipe) if errors else (pipe, null)
+    try:
+        process = await asyncio.create_subprocess_exec(*command, stdin=null, stdout=out, stderr=err)
+    except OSError:
+        return ""
+    try:
+        printed, complained = await asyncio.wait_for(process.communicate(), _ANSWER_S)
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        return ""
+    return ((complained if errors else printed) or b"").decode(errors="replace")

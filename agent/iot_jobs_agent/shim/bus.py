@@ -1,0 +1,181 @@
+"""Asks systemd over D-Bus to start, signal and stop a unit; standard library only, because a shim has nothing else.
+
+One connection for each request: authentication EXTERNAL, Hello, one method of org.freedesktop.systemd1.Manager (D-Bus
+Specification 0.43, "Message Protocol" and "Authentication Protocol"; org.freedesktop.systemd1(5)). polkit decides
+whether this user may; nothing asks a person.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from _socket import AF_UNIX, SOCK_STREAM, socket  # `socket` would take as long as all the rest of a shim's start
+
+TYPE_CHECKING = False  # importing `typing` would take a quarter of the start-up time
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+SYSTEM_BUS = "/run/dbus/system_bus_socket"
+TIMEOUT_S = 30.0
+CALL, RETURN, ERROR = 1, 2, 3
+PATH, INTERFACE, MEMBER, ERROR_NAME, REPLY_SERIAL, DESTINATION, SIGNATURE = 1, 2, 3, 4, 5, 6, 8
+KINDS = {PATH: b"o", INTERFACE: b"s", MEMBER: b"s", DESTINATION: b"s", SIGNATURE: b"g"}
+LONGEST_BYTES = 1 << 20
+HEADER_BYTES = 16
+# Errors that say nothing about what was asked for: the bus or systemd is busy, starting, stopping, or being restarted.
+PASSING = frozenset(
+    f"org.freedesktop.DBus.Error.{word}"
+    for word in (
+        *("AuthFailed", "Disconnected", "LimitsExceeded", "NameHasNoOwner", "NoMemory"),
+        *("NoReply", "ServiceUnknown", "TimedOut", "Timeout"),
+    )
+)
+
+
+class BusError(Exception):
+    """The bus or systemd refused. `name` is the error's D-Bus name, such as org.freedesktop.DBus.Error.AccessDenied."""
+
+    def __init__(self, name: str, message: str) -> None:
+        super().__init__(message or name)
+        self.name = name
+
+
+def start_unit(unit: str) -> None:
+    """Queue the start of the unit. Blocks. Raises BusError, OSError."""
+    _manage("StartUnit", "ss", (unit, "fail"))
+
+
+def stop_unit(unit: str) -> None:
+    """Queue the stop of the unit: SIGTERM, and SIGKILL after its TimeoutStopSec. Blocks. Raises BusError, OSError."""
+    _manage("StopUnit", "ss", (unit, "replace"))
+
+
+def kill_unit(unit: str, number: int) -> None:
+    """Send a signal to every process of the unit. Blocks. Raises BusError, OSError."""
+    _manage("KillUnit", "ssi", (unit, "all", number))
+
+
+def is_over(unit: str) -> bool:
+    """Return whether nothing of the unit runs, and nothing is queued for it. Blocks. Raises BusError, OSError."""
+    body = _manage("ListUnitsByNames", "as", (struct.pack("<I", len(_string(unit))) + _string(unit),))
+    at = 8  # the length of the array, and what aligns its first structure
+    texts = []
+    for _ in range(7):  # name, description, load state, active state, sub state, whom it follows, path
+        (length,) = struct.unpack_from("<I", body, at)
+        texts.append(body[at + 4 : at + 4 + length])
+        at += 4 + length + 1
+        at += -at % 4
+    (job,) = struct.unpack_from("<I", body, at)
+    return texts[3] in {b"inactive", b"failed"} and job == 0
+
+
+def dynamic_user(uid: int) -> str:
+    """Return the name of a user that systemd made for a unit (DynamicUser=). Blocks. Raises BusError, OSError."""
+    body = _manage("LookupDynamicUserByUID", "u", (struct.pack("<I", uid),))
+    (length,) = struct.unpack_from("<I", body)
+    return body[4 : 4 + length].decode()
+
+
+def _manage(method: str, signature: str, arguments: Sequence[str | int | bytes]) -> bytes:
+    """Call a method of systemd's manager, wait for its reply, and return the body."""
+    bus = socket(AF_UNIX, SOCK_STREAM)
+    try:
+        bus.settimeout(TIMEOUT_S)
+        bus.connect(SYSTEM_BUS)
+        identity = str(os.getuid()).encode().hex()
+        bus.sendall(b"\0AUTH EXTERNAL " + identity.encode() + b"\r\nBEGIN\r\n")
+        answer = b""
+        while not answer.endswith(b"\r\n"):
+            answer += _read(bus, 1)
+        if not answer.startswith(b"OK "):
+            raise BusError("org.freedesktop.DBus.Error.AuthFailed", answer.decode(errors="replace").strip())
+        driver = ("/org/freedesktop/DBus", "org.freedesktop.DBus", "org.freedesktop.DBus")
+        systemd = ("/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager", "org.freedesktop.systemd1")
+        bus.sendall(_call(1, driver, "Hello", "", ()))
+        _await_reply(bus, 1)
+        bus.sendall(_call(2, systemd, method, signature, arguments))
+        return _await_reply(bus, 2)
+    finally:
+        bus.close()
+
+
+def _call(
+    serial: int, whom: tuple[str, str, str], method: str, signature: str, arguments: Sequence[str | int | bytes]
+) -> bytes:
+    """Return a method call, in little-endian byte order."""
+    path, interface, destination = whom
+    body = b""
+    for each in arguments:
+        packed = _string(each) if isinstance(each, str) else struct.pack("<i", each) if isinstance(each, int) else each
+        body = _padded(body, 4) + packed
+    given = {PATH: path, INTERFACE: interface, MEMBER: method, DESTINATION: destination, SIGNATURE: signature}
+    fields = b""
+    for code, value in given.items():
+        if value:
+            kind = KINDS[code]
+            packed = struct.pack("B", len(value)) + value.encode() + b"\0" if kind == b"g" else _string(value)
+            field = struct.pack("B", code) + b"\1" + kind + b"\0" + packed
+            fields = _padded(fields, 8) + field
+    header = struct.pack("<cBBBIII", b"l", CALL, 0, 1, len(body), serial, len(fields)) + fields
+    return _padded(header, 8) + body
+
+
+def _string(text: str) -> bytes:
+    data = text.encode()
+    return struct.pack("<I", len(data)) + data + b"\0"
+
+
+def _padded(data: bytes, to: int) -> bytes:
+    return data + bytes(-len(data) % to)
+
+
+def _await_reply(bus: socket, serial: int) -> bytes:
+    """Read messages until the reply to `serial`, over signals; return its body. Raises BusError if it is an error."""
+    while True:
+        header = _read(bus, HEADER_BYTES)
+        order = "<" if header[:1] == b"l" else ">"
+        kind, body_bytes, field_bytes = header[1], *struct.unpack(f"{order}I4xI", header[4:16])
+        if body_bytes + field_bytes > LONGEST_BYTES:
+            raise BusError("org.freedesktop.DBus.Error.LimitsExceeded", "the bus sent too much")
+        fields = _read(bus, field_bytes + -(HEADER_BYTES + field_bytes) % 8)
+        body = _read(bus, body_bytes)
+        found = _fields(fields[:field_bytes], order)
+        if found.get(REPLY_SERIAL) != serial or kind not in {RETURN, ERROR}:
+            continue
+        if kind == ERROR:
+            message = ""
+            if str(found.get(SIGNATURE, "")).startswith("s"):
+                (length,) = struct.unpack_from(f"{order}I", body)
+                message = body[4 : 4 + length].decode(errors="replace")
+            raise BusError(str(found.get(ERROR_NAME, "")), message)
+        return body
+
+
+def _fields(data: bytes, order: str) -> dict[int, str | int]:
+    """Return a header's fields by their codes; only strings, object paths, signatures and u32 occur in it."""
+    found: dict[int, str | int] = {}
+    at = 0
+    while at < len(data):
+        at += -at % 8
+        code, kind = data[at], data[at + 2 : at + 3]
+        at += 4
+        if kind == b"g":
+            length, at = data[at], at + 1
+        else:
+            (length,), at = struct.unpack_from(f"{order}I", data, at), at + 4
+        if kind == b"u":
+            found[code] = length
+            continue
+        found[code] = data[at : at + length].decode(errors="replace")
+        at += length + 1
+    return found
+
+
+def _read(bus: socket, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        chunk = bus.recv(size - len(data))
+        if not chunk:
+            raise BusError("org.freedesktop.DBus.Error.Disconnected", "the bus closed the connection")
+        data += chunk
+    return data

@@ -1,0 +1,136 @@
+"""A `dbus-daemon` of a test's own, and the stand-in for systemd on it (tests.support.manager)."""
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tests.support.files import ROOT
+
+CONFIG = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
+ "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
+<busconfig><type>system</type><listen>unix:path={place}/bus</listen><auth>EXTERNAL</auth>
+<policy context="default"><allow user="*"/><allow own="*"/><allow send_destination="*" eavesdrop="true"/>
+<allow receive_sender="*"/>
+<deny send_interface="org.freedesktop.systemd1.Manager" send_member="Reexecute"/></policy></busconfig>
+"""
+
+
+class Systemd:
+    """The place of a bus and of systemd on it, which are started and stopped apart."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+        self.bus = place / "bus"
+        self.daemon: subprocess.Popen[str] | None = None
+        self.manager: subprocess.Popen[str] | None = None
+        self.behave()
+
+    def behave(self, **behaviour: Any) -> None:
+        fresh = self.place / "behave.new"
+        fresh.write_text(json.dumps(behaviour))
+        fresh.rename(self.place / "behave.json")
+
+    def calls(self, *methods: str) -> list[list[Any]]:
+        """Return the calls of these methods so far, each with its arguments."""
+        lines = (self.place / "calls").read_text().splitlines() if (self.place / "calls").exists() else []
+        return [call for call in map(json.loads, lines) if call[0] in methods]
+
+    def start_bus(self) -> None:
+        (self.place / "bus.conf").write_text(CONFIG.format(place=self.place))
+        self.bus.unlink(missing_ok=True)
+        command = ["dbus-daemon", f"--config-file={self.place}/bus.conf", "--nofork", "--print-address"]
+        self.daemon = started(command)
+
+    def start(self) -> None:
+        self.start_bus()
+        self.manager = started([sys.executable, "-m", "tests.support.manager", str(self.place)])
+
+    def restart_bus(self) -> None:
+        """End the bus as a crash would, and start another; systemd comes back to it."""
+        assert self.daemon is not None
+        assert self.manager is not None
+        assert self.manager.stdout is not None
+        end(self.daemon)
+        self.start_bus()
+        assert self.manager.stdout.readline()
+
+    def stop(self) -> None:
+        for process in (self.manager, self.daemon):
+            if process is not None:
+                end(process)
+        self.manager = self.daemon = None
+
+
+def started(command: list[str]) -> subprocess.Popen[str]:
+    """Start a program of the test's session that says a line when it is ready."""
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    if not process.stdout.readline():
+        process.stdout.close()
+        raise ChildProcessError(process.wait())
+    return process
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    process.kill()
+    process.wait()
+    assert process.stdout is not None
+    process.stdout.close()
+
+
+@contextlib.contextmanager
+def place_of_its_own() -> Iterator[Path]:
+    """Make a directory with a path that is short enough for sockets, and that another user may pass through."""
+    place = Path(tempfile.mkdtemp(prefix="units-"))
+    try:
+        place.chmod(0o711)
+        for name in ("sockets", "ended", "home", "tmp"):
+            (place / name).mkdir(mode=0o711)
+            (place / name).chmod(0o711)
+        yield place
+    finally:
+        shutil.rmtree(place)
+
+
+BOOT = """
+import os, sys
+os.environ.clear()
+sys.path.append(sys.argv[1])
+from iot_jobs_agent.shim import bus, unit
+place = {place!r}
+bus.SYSTEM_BUS, unit.SOCKETS, unit.ENDED = place + "/bus", place + "/sockets", place + "/ended"
+unit.ASKED_S, unit.BUS_S = 0.5, 3.0
+from iot_jobs_agent.shim.supervisor import main
+sys.exit(main(sys.argv[2]))
+"""
+
+
+class UnitLauncher:
+    """Starts shims as `launchers.plain` does, for the bus of a test; measured where the test's own process is."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+
+    def __call__(self, directory: Path) -> int:
+        measured = {key: value for key, value in os.environ.items() if key.startswith("COVERAGE_PROCESS")}
+        options = [] if measured else ["-I", "-S"]
+        boot = BOOT.format(place=str(self.place))
+        with (directory / "shim.log").open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, *options, "-c", boot, str(ROOT / "agent"), str(directory)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+                cwd="/",
+                env={"LC_ALL": "C.UTF-8"} | measured,
+                start_new_session=True,
+            )
+        process.returncode = 0
+        return process.pid
