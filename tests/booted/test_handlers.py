@@ -1,0 +1,297 @@
+"""Handlers in systemd units of their own: as whom they run, what they reach, how they end, what outlives what."""
+
+import re
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+from installed import FILES, Device
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")  # in which the simulator runs
+
+HANDLERS = "/etc/iot-jobs-agent/handlers"
+POLKIT = "/etc/polkit-1/rules.d/00-none.rules"
+TOKEN = "only-for-the-agent"
+CONFIG = """
+[handlers]
+enabled = [
+    "run-command", "spy", "parks", "tries", "strays", "stubborn", "forger", "missing", "masked", "reader",
+    "restart-services", "write-file",
+]
+directories = ["/etc/iot-jobs-agent/handlers"]
+launcher = "units"
+[handler.run-command]
+programs = ["/bin/echo", "/usr/bin/id"]
+[handler.tries]
+retry_delay_s = 0.1
+[handler.missing]
+profile = "nowhere"
+[handler.masked]
+profile = "masked"
+[handler.reader]
+profile = "logs"
+[handler.write-file]
+profile = "files"
+roots = ["/srv"]
+[handler.restart-services]
+profile = "services"
+units = ["oven.service"]
+"""
+# Tries what a handler must not be able to do; each line that it prints is something that it could.
+SPY = f"""#!/bin/sh
+try() {{ "$@" 2> /dev/null && echo "could: $*"; }}
+try ls /var/lib/iot-jobs-agent
+try ls /etc/iot-jobs-agent/credentials
+try cat /etc/iot-jobs-agent/config.toml
+try ls /run/credentials
+try ls /run/iot-jobs/sockets
+try ls /run/iot-jobs/ended
+try touch /run/iot-jobs/sockets/x
+try touch /run/iot-jobs/ended/x
+try touch /var/lib/x
+try touch {HANDLERS}/x
+try cat /proc/$PPID/environ
+try ls /proc/$PPID/fd
+try ls /dev/shm/left
+try systemctl start iot-job-network@aaaaaaaaaaaaaaaaaaaaaaaa.service
+for each in /proc/[0-9]*; do
+    user=$(stat -c %U $each 2> /dev/null) || continue
+    [ "$user" = "$(id -un)" ] || [ $each = /proc/$PPID ] || echo "sees: $each of $user"
+done
+for each in /var/lib/iot-jobs/*; do [ $each = $JOB_DIR ] || try ls $each/; done
+touch /dev/shm/left
+id -un
+"""
+PARKS = f"""#!/bin/sh
+echo '{{"progress": 1, "message": "up"}}' >&3
+id -un >> $JOB_DIR/users
+read -r word < {FILES}/gate
+echo "$word"
+"""
+TRIES = """#!/bin/sh
+echo "$JOB_ATTEMPT $(id -u)" >> $JOB_DIR/tries
+[ "$JOB_ATTEMPT" = 3 ] || exec echo '{"outcome": "retry"}' > $JOB_RESULT_FILE
+cat $JOB_DIR/tries
+"""
+STRAYS = """#!/bin/sh
+setsid sleep 4000 & env -i setsid sleep 4000 &
+sleep 0.1
+"""
+STUBBORN = """#!/bin/sh
+trap '' TERM
+echo '{"progress": 1, "message": "up"}' >&3
+setsid sh -c 'trap "" TERM; sleep 4000' & sleep 4000
+"""
+FORGER = """#!/bin/sh
+(setsid sleep 4000 &)
+echo '{"outcome": "succeeded"}' > $JOB_RESULT_FILE
+kill -KILL $PPID
+sleep 4000
+"""
+READER = """#!/bin/sh
+id -un
+journalctl --unit oven --lines 1 --output cat --no-pager
+"""
+FILES_OF = {
+    "reader": READER,
+    "spy": SPY,
+    "parks": PARKS,
+    "tries": TRIES,
+    "strays": STRAYS,
+    "stubborn": STUBBORN,
+    "forger": FORGER,
+}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def units(device: Device) -> AsyncIterator[Device]:
+    """The device, with handlers in units of their own; afterwards it is as it was."""
+    machine = device.machine
+    config = machine.path("/etc/iot-jobs-agent/config.toml")
+    before = config.read_text()
+    for name, text in FILES_OF.items():
+        machine.write(f"{HANDLERS}/{name}", text, 0o755)
+    for name in ("missing", "masked"):
+        machine.write(f"{HANDLERS}/{name}", "#!/bin/sh\n", 0o755)
+    config.write_text(before.partition("[handlers]")[0] + CONFIG)
+    await machine.run("systemctl mask iot-job-masked@.service; systemctl restart iot-jobs-agent")
+    yield device
+    device.close_gates()
+    config.write_text(before)
+    await machine.run("systemctl unmask iot-job-masked@.service; systemctl restart iot-jobs-agent")
+
+
+async def handlers_of(device: Device) -> list[str]:
+    """Return the processes of all units of handlers, in words."""
+    said = await device.machine.run("systemctl list-units --plain --no-legend --all 'iot-job-*@*.service' || true")
+    return [line for line in said.splitlines() if "iot-job-forget" not in line]
+
+
+async def test_a_handler_is_a_user_of_its_own_and_leaves_nothing(units: Device) -> None:
+    users = set()
+    for job in ("who-1", "who-2"):
+        units.create(job, {"operation": "run-command", "params": {"command": "/usr/bin/id -un"}})
+        await units.ends(job, "SUCCEEDED")
+        users.add(units.details(job)["stdout"])
+    assert len(users) == 2
+    assert all(re.fullmatch(r"j-[0-9a-f]{24}", user) for user in users)
+    await units.known()
+    assert await handlers_of(units) == []
+    assert (await units.machine.run("ls /run/iot-jobs/sockets")).split() == []
+    hashes = {user.removeprefix("j-") for user in users}
+    await units.machine.run("systemctl stop 'iot-job-forget@*'")
+    assert not hashes & set((await units.machine.run("ls /var/lib/iot-jobs /var/lib/private/iot-jobs")).split())
+
+
+async def test_a_handler_reaches_nothing_of_the_agent_or_of_another(units: Device) -> None:
+    units.create("parked", {"operation": "parks"})
+    await units.is_up("parked")
+    for job in ("spy-1", "spy-2"):
+        units.create(job, {"operation": "spy"})
+        await units.ends(job, "SUCCEEDED")
+        assert re.fullmatch(r"j-[0-9a-f]{24}", units.details(job)["stdout"]), units.details(job)
+    units.open_gate()
+    await units.ends("parked", "SUCCEEDED")
+
+
+async def test_another_try_finds_its_files_again(units: Device) -> None:
+    units.create("tries", {"operation": "tries"})
+    await units.ends("tries", "SUCCEEDED")
+    tries = units.details("tries")["stdout"].split()
+    assert tries[::2] == ["1", "2", "3"]
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        "systemctl restart iot-jobs-agent",
+        "systemctl kill --kill-whom=main --signal=KILL iot-jobs-agent",
+        "systemctl daemon-reload",
+        "systemctl daemon-reexec",
+    ],
+)
+async def test_a_running_handler_is_left_alone_and_found_again(units: Device, what: str) -> None:
+    job = f"goes-on-{abs(hash(what)) % 10**6}"
+    units.create(job, {"operation": "parks"})
+    await units.is_up(job)
+    await units.machine.run(what)
+    units.open_gate()
+    await units.ends(job, "SUCCEEDED")
+    assert units.details(job)["stdout"] == "opened"
+
+
+async def test_nothing_that_a_handler_starts_outlives_it(units: Device) -> None:
+    units.create("strays", {"operation": "strays"})
+    await units.ends("strays", "SUCCEEDED")
+    assert "processes left behind and killed" in units.details("strays")["result"]
+    assert await handlers_of(units) == []
+
+
+async def test_field_d2_who_kills_the_first_process_has_not_succeeded(units: Device) -> None:
+    units.create("forger", {"operation": "forger"})
+    await units.ends("forger", "FAILED")
+    assert "signal 9" in units.details("forger")["result"]
+    assert await handlers_of(units) == []
+
+
+async def test_a_cancelled_handler_is_ended_with_all_its_processes(units: Device) -> None:
+    units.create("stubborn", {"operation": "stubborn"})
+    await units.is_up("stubborn")
+    units.sim.operate("CancelJob", jobId="stubborn", force=True)
+    units.create("next", {"operation": "run-command", "params": {"command": "/bin/echo hi"}})
+    await units.ends("next", "SUCCEEDED")
+    await units.machine.run("while systemctl is-active --quiet 'iot-job-network@*'; do sleep 0.1; done")
+    assert await handlers_of(units) == []
+
+
+async def test_somebodys_stop_of_the_unit_is_an_interruption(units: Device) -> None:
+    units.create("stopped", {"operation": "parks"})
+    await units.is_up("stopped")
+    await units.machine.run("systemctl stop 'iot-job-network@*.service'")
+    await units.ends("stopped", "FAILED")
+    assert "interrupted" in units.details("stopped")["reason"]
+
+
+async def test_a_profile_that_is_not_there_or_masked_fails_its_own_jobs_only(units: Device) -> None:
+    for job, words in (("missing", "there is no such profile"), ("masked", "it is masked")):
+        units.create(job, {"operation": job})
+        await units.ends(job, "FAILED")
+        assert f"iot-job-{units.details(job)['reason'].split('iot-job-')[1].split('@')[0]}" in (
+            "iot-job-nowhere",
+            "iot-job-masked",
+        )
+        assert words in units.details(job)["reason"]
+
+
+async def test_without_the_polkit_rule_jobs_wait_and_run_once_it_is_back(units: Device) -> None:
+    none = "polkit.addRule(function (action) { if (/manage-units/.test(action.id)) { return polkit.Result.NO; } });\n"
+    units.machine.write(POLKIT, none)
+    await units.machine.run("systemctl restart polkit")
+    units.create("waits", {"operation": "run-command", "params": {"command": "/bin/echo hi"}})
+    await units.machine.run("until journalctl --unit iot-jobs-agent --lines 20 | grep -q 'polkit'; do sleep 0.1; done")
+    assert units.status("waits") in {"QUEUED", "IN_PROGRESS"}
+    await units.machine.run(f"rm {POLKIT}; systemctl restart polkit iot-jobs-agent")
+    await units.ends("waits", "SUCCEEDED")
+
+
+async def test_a_privileged_profile_does_what_roots_configuration_gives_it(units: Device) -> None:
+    before = await units.machine.run("systemctl show --property=MainPID oven")
+    units.create("oven", {"operation": "restart-services", "params": {"services": ["oven.service"]}})
+    await units.ends("oven", "SUCCEEDED")
+    assert await units.machine.run("systemctl show --property=MainPID oven") != before
+    units.create("journal", {"operation": "reader"})
+    await units.ends("journal", "SUCCEEDED")
+    assert re.fullmatch(r"j-[0-9a-f]{24} warm", units.details("journal")["stdout"])
+    units.create("file", {"operation": "write-file", "params": {"path": "/srv/here", "content": "hi"}})
+    await units.ends("file", "SUCCEEDED")
+    assert await units.machine.run("cat /srv/here; stat -c %U /srv/here") == "hiroot\n"
+    units.create("elsewhere", {"operation": "write-file", "params": {"path": "/etc/passwd", "content": "hi"}})
+    await units.ends("elsewhere", "REJECTED")
+    units.create("ssh", {"operation": "restart-services", "params": {"services": ["dbus.service"]}})
+    await units.ends("ssh", "REJECTED")
+
+
+@pytest.mark.parametrize(
+    ("profile", "most"),
+    [
+        ("isolated", 0.5),
+        ("network", 1.2),
+        ("light", 2.5),
+        ("services", 1.7),
+        ("files", 2.1),
+        ("logs", 1.2),
+        ("packages", 6.8),
+    ],
+)
+async def test_the_exposure_of_a_profile_is_as_small_as_is_said(units: Device, profile: str, most: float) -> None:
+    unit = f"iot-job-{profile}@{'a' * 24}.service"
+    said = await units.machine.run(f"systemd-analyze security --no-pager {unit} | tail -n 1")
+    assert float(re.search(r": ([0-9.]+) ", said)[1]) <= most
+
+
+async def test_check_names_what_is_wrong_with_a_profile_and_the_fix(units: Device) -> None:
+    templates = "/etc/systemd/system"
+    shipped = units.machine.path("/usr/lib/systemd/system/iot-job-network@.service").read_text()
+    config = units.machine.path("/etc/iot-jobs-agent/config.toml")
+    before = config.read_text()
+    wrong = shipped.replace("MemoryMax=", "MemmoryMax=").replace("RuntimeMaxSec=7d", "RuntimeMaxSec=1min")
+    units.machine.write(f"{templates}/iot-job-typo@.service", wrong, 0o666)
+    own = shipped.replace("from iot_jobs_agent.shim.entry import main; sys.exit(main('%i'))", "pass")
+    units.machine.write(f"{templates}/iot-job-own@.service", own)
+    tables = "".join(f'[handler.{name}]\nprofile = "{name}"\n' for name in ("typo", "own"))
+    for name in ("typo", "own"):
+        units.machine.write(f"{HANDLERS}/{name}", "#!/bin/sh\n", 0o755)
+    config.write_text(before.replace('"spy"', '"spy", "typo", "own"') + tables)
+    said = await units.machine.run("systemctl daemon-reload; iot-jobs-agent check || true")
+    config.write_text(before)
+    await units.machine.run(f"rm {templates}/iot-job-typo@.service {templates}/iot-job-own@.service")
+    assert "ok     profile network" in said
+    for words in (
+        'iot-job-nowhere@.service does not exist; write it (docs/security.md), or correct profile = "nowhere"',
+        "iot-job-masked@.service is masked; run `systemctl unmask iot-job-masked@.service` (profile of masked)",
+        f"{templates}/iot-job-typo@.service is writable by others (mode 0666); run `chmod go-w",
+        "Unknown key 'MemmoryMax' in section [Service]; correct or remove it",
+        f"handler typo may run for 3630 s, but RuntimeMaxSec= in {templates}/iot-job-typo@.service ends it after 60 s",
+        f"{templates}/iot-job-own@.service: ExecStart= does not start the agent's first process",
+    ):
+        assert words in said, said
