@@ -16,7 +16,7 @@ CONFIG = """
 [handlers]
 enabled = [
     "run-command", "spy", "parks", "tries", "strays", "stubborn", "forger", "missing", "masked", "reader",
-    "restart-services", "write-file",
+    "restart-services", "write-file", "plants", "remove-packages",
 ]
 directories = ["/etc/iot-jobs-agent/handlers"]
 launcher = "units"
@@ -33,6 +33,8 @@ profile = "logs"
 [handler.write-file]
 profile = "files"
 roots = ["/srv"]
+[handler.remove-packages]
+profile = "packages"
 [handler.restart-services]
 profile = "services"
 units = ["oven.service"]
@@ -88,11 +90,16 @@ echo '{"outcome": "succeeded"}' > $JOB_RESULT_FILE
 kill -KILL $PPID
 sleep 4000
 """
+# Leaves what dpkg reads in the home directory of whoever runs it.
+PLANTS = """#!/bin/sh
+echo "post-invoke=touch /srv/owned" > $HOME/.dpkg.cfg
+"""
 READER = """#!/bin/sh
 id -un
 journalctl --unit oven --lines 1 --output cat --no-pager
 """
 FILES_OF = {
+    "plants": PLANTS,
     "reader": READER,
     "spy": SPY,
     "parks": PARKS,
@@ -249,6 +256,15 @@ async def test_a_privileged_profile_does_what_roots_configuration_gives_it(units
     await units.ends("elsewhere", "REJECTED")
     units.create("ssh", {"operation": "restart-services", "params": {"services": ["dbus.service"]}})
     await units.ends("ssh", "REJECTED")
+
+
+async def test_what_a_handler_leaves_in_its_directory_is_no_order_to_a_privileged_step(units: Device) -> None:
+    inputs = [{"handler": "plants"}, {"handler": "remove-packages.sh", "args": ["strace"]}]
+    actions = [{"name": f"step-{n}", "type": "runHandler", "input": each} for n, each in enumerate(inputs)]
+    units.create("plants", {"version": "1.0", "steps": [{"action": action} for action in actions]})
+    await units.ends("plants", "SUCCEEDED")
+    assert units.details("plants")["details"] == '{"removed":"strace"}'
+    assert not units.machine.path("/srv/owned").exists()
 
 
 @pytest.mark.parametrize(
