@@ -18,7 +18,7 @@ from iot_jobs_simulator.server import running_simulator
 
 __all__ = ["certificates_of_run", "connect"]
 
-TIMEOUT_S = 120
+TIMEOUT_S = 240
 _started = time.monotonic()
 
 
