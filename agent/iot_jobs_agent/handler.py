@@ -4,6 +4,7 @@ A handler runs in a process of its own (`worker`), never in the agent. This modu
 an error class, the numbers of the protocol), so that importing it costs hardly more than importing pydantic.
 """
 
+import errno
 import json
 import os
 import re
@@ -158,7 +159,8 @@ class Job:
         """
         found = os.fstat(file)
         fresh = self.dir / f".{UNFINISHED}"
-        with fresh.open("w") as stream:
+        fresh.unlink(missing_ok=True)
+        with fresh.open("x") as stream:
             json.dump({"path": str(path), "device": found.st_dev, "inode": found.st_ino}, stream)
             stream.flush()
             os.fsync(stream.fileno())
@@ -174,7 +176,7 @@ class Job:
         found = set()
         for note in self.dir.parent.glob(f"*/{UNFINISHED}"):
             try:
-                found.add(Path(json.loads(note.read_bytes())["path"]))
+                found.add(Path(json.loads(_read_regular(note))["path"]))
             except (OSError, ValueError, KeyError, TypeError):
                 continue
         return found
@@ -266,3 +268,14 @@ class Handler(Generic[P]):
             retry_delay_s=self.retry_delay_s,
             quota_mb=self.quota_mb,
         )
+
+
+def _read_regular(path: Path) -> bytes:
+    """Read a small file that another handler may have replaced, by a FIFO or a link. Raises OSError."""
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file")
+        return os.read(fd, 1 << 16)
+    finally:
+        os.close(fd)

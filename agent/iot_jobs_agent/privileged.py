@@ -3,7 +3,8 @@
 Where `shim.entry` starts the program that the agent names, this one believes the agent nothing but the params and the
 name of the handler. Program and settings come from root's configuration and root's files, which neither the agent nor a
 handler can change, and the handler must be mapped to this very profile there. So a forged request can ask for what any
-job document could ask for, and for nothing more.
+job document could ask for: params of any kind, a checkpoint, another attempt. So a privileged handler has to check its
+params by itself, as the built-ins do.
 """
 
 import json
@@ -71,12 +72,17 @@ def approved(
         **spec,
         "argv": [*source.argv, phase],
         "env": {**environment, "PATH": PATH, "LANG": "C.UTF-8", "JOB_PROTOCOL": "1", "JOB_CONTROL_FD": "3"},
+        "home": "/root" if os.geteuid() == 0 else "",  # programs obey files there, and JOB_DIR has what attempts left
         "settings": json.dumps(dict(config.handler_settings(name))),
     }
 
 
-def main(instance: str, profile: str) -> int:
-    """Be the first process of the unit of `instance`. Return its exit status: 1 if the shim is gone."""
+def main(instance: str, prefix: str) -> int:
+    """Be the first process of the unit `PREFIX@INSTANCE.service`. Return its exit status: 1 if the shim is gone.
+
+    The unit's own name says which profile it is, so a copy of a template has none of the old one's rights.
+    """
+    profile = prefix.removeprefix("iot-job-")
     credentials = os.environ.get("CREDENTIALS_DIRECTORY")  # of a unit that does not run as root
     copy = Path(credentials, CONFIG.name) if credentials else None
     return entry.main(instance, lambda spec: approved(spec, profile, CONFIG, copy=copy))

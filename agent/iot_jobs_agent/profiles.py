@@ -15,8 +15,8 @@ NAME = "iot-job-{}@{}.service"
 _NOBODYS = "0" * 24
 _ROOT = frozenset({0})
 _ANSWER_S = 10.0
-_ASKED = "LoadState,FragmentPath,DropInPaths,RuntimeMaxUSec,ExecStart,KillMode"
-_FIRST_PROCESSES = ("iot_jobs_agent.shim.entry", "iot_jobs_agent.privileged")
+_ASKED = "LoadState,FragmentPath,DropInPaths,RuntimeMaxUSec,ExecStart,ExecStopPost,KillMode,DynamicUser,User"
+_ORDINARY, _PRIVILEGED = "iot_jobs_agent.shim.entry", "iot_jobs_agent.privileged"
 _UNITS_OF_TIME = {"y": 31557600, "month": 2629800, "w": 604800, "d": 86400, "h": 3600, "min": 60, "s": 1, "ms": 0.001}
 _SPAN = re.compile(r"([0-9.]+)(y|month|w|d|h|min|ms|s)\b")
 
@@ -41,10 +41,7 @@ async def profile_problems(profile: str, longest_s: Mapping[str, float]) -> list
         return [f"{problem} (profile of {', '.join(sorted(longest_s))})"]
     files = [Path(name) for name in (properties["FragmentPath"], *properties["DropInPaths"].split()) if name]
     found = [problem for file in files if (problem := trust_problem(file, owners=_ROOT))]
-    if not any(module in properties["ExecStart"] for module in _FIRST_PROCESSES):
-        found.append(f"{files[0]}: ExecStart= does not start the agent's first process; copy it from another profile")
-    if properties["KillMode"] != "control-group":
-        found.append(f"{files[0]}: KillMode= is not control-group, so processes could be left; remove it")
+    found += [f"{files[0]}: {problem}" for problem in _setting_problems(properties)]
     found += [line for file in files for line in await _warnings(file, unit)]
     return [*found, *_time_problems(files[0], properties["RuntimeMaxUSec"], longest_s)]
 
@@ -59,6 +56,23 @@ def _load_problem(template: str, profile: str, state: str) -> str:
             return f'{template} does not exist; write it (docs/security.md), or correct profile = "{profile}"'
         case _:
             return f"{template} cannot be loaded ({state}); run `systemd-analyze verify {template}`"
+
+
+def _setting_problems(properties: Mapping[str, str]) -> Iterable[str]:
+    """Find settings without which a handler could do more than it may, or nobody would hear how it ended."""
+    start = properties.get("ExecStart", "")
+    has_user = properties.get("DynamicUser") == "yes" and properties.get("User") == f"j-{_NOBODYS}"
+    if _ORDINARY not in start and _PRIVILEGED not in start:
+        yield "ExecStart= does not start the agent's first process; copy it from another profile"
+    if _ORDINARY in start and not has_user:
+        yield (
+            "the agent names the program that runs there, and its user is not one of its own; write DynamicUser=yes "
+            "and User=j-%i, or copy ExecStart= from a privileged profile"
+        )
+    if "handler-ended" not in properties.get("ExecStopPost", ""):
+        yield "ExecStopPost= does not note how the handler ended; copy it from another profile"
+    if properties.get("KillMode") != "control-group":
+        yield "KillMode= is not control-group, so processes could be left; remove it"
 
 
 async def _warnings(file: Path, unit: str) -> list[str]:

@@ -113,8 +113,15 @@ def run_to_result(spec: str) -> str:
         return result_text(Outcome.failed(f"internal error: {error}"), "internal-error")
     except Surprise as error:
         with contextlib.suppress(OSError):
-            Path(os.environ["JOB_DIR"], TRACEBACK).write_text(traceback_of(error.__cause__ or error))
+            keep_traceback(Path(os.environ["JOB_DIR"], TRACEBACK), traceback_of(error.__cause__ or error))
         return result_text(Outcome.failed(f"internal error: {error}"), "internal-error")
+
+
+def keep_traceback(path: Path, text: str) -> None:
+    """Write a file in place of whatever an earlier attempt may have put there, such as a link. Raises OSError."""
+    path.unlink(missing_ok=True)
+    with path.open("x") as file:
+        file.write(text)
 
 
 def result_text(outcome: Outcome, code: str = "") -> str:

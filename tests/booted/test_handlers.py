@@ -51,6 +51,10 @@ try ls /run/iot-jobs/ended
 try touch /run/iot-jobs/sockets/x
 try touch /run/iot-jobs/ended/x
 try touch /var/lib/x
+try touch /var/tmp/x
+try touch /run/lock/x
+try ls /run/dbus
+try ls /run/systemd/journal
 try touch {HANDLERS}/x
 try cat /proc/$PPID/environ
 try ls /proc/$PPID/fd
@@ -292,15 +296,19 @@ async def test_check_names_what_is_wrong_with_a_profile_and_the_fix(units: Devic
     before = config.read_text()
     wrong = shipped.replace("MemoryMax=", "MemmoryMax=").replace("RuntimeMaxSec=7d", "RuntimeMaxSec=1min")
     units.machine.write(f"{templates}/iot-job-typo@.service", wrong, 0o666)
+    root = shipped.replace("DynamicUser=yes\n", "").replace("User=j-%i\n", "")
+    units.machine.write(f"{templates}/iot-job-root@.service", root)
     own = shipped.replace("from iot_jobs_agent.shim.entry import main; sys.exit(main('%i'))", "pass")
     units.machine.write(f"{templates}/iot-job-own@.service", own)
-    tables = "".join(f'[handler.{name}]\nprofile = "{name}"\n' for name in ("typo", "own"))
-    for name in ("typo", "own"):
+    tables = "".join(f'[handler.{name}]\nprofile = "{name}"\n' for name in ("typo", "own", "root"))
+    for name in ("typo", "own", "root"):
         units.machine.write(f"{HANDLERS}/{name}", "#!/bin/sh\n", 0o755)
-    config.write_text(before.replace('"spy"', '"spy", "typo", "own"') + tables)
+    config.write_text(before.replace('"spy"', '"spy", "typo", "own", "root"') + tables)
     said = await units.machine.run("systemctl daemon-reload; iot-jobs-agent check || true")
     config.write_text(before)
-    await units.machine.run(f"rm {templates}/iot-job-typo@.service {templates}/iot-job-own@.service")
+    await units.machine.run(
+        f"rm {templates}/iot-job-typo@.service {templates}/iot-job-own@.service {templates}/iot-job-root@.service"
+    )
     assert "ok     profile network" in said
     for words in (
         'iot-job-nowhere@.service does not exist; write it (docs/security.md), or correct profile = "nowhere"',
@@ -308,6 +316,7 @@ async def test_check_names_what_is_wrong_with_a_profile_and_the_fix(units: Devic
         f"{templates}/iot-job-typo@.service is writable by others (mode 0666); run `chmod go-w",
         "Unknown key 'MemmoryMax' in section [Service]; correct or remove it",
         f"handler typo may run for 3630 s, but RuntimeMaxSec= in {templates}/iot-job-typo@.service ends it after 60 s",
+        f"{templates}/iot-job-root@.service: the agent names the program that runs there, and its user is not",
         f"{templates}/iot-job-own@.service: ExecStart= does not start the agent's first process",
     ):
         assert words in said, said

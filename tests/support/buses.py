@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -70,7 +71,7 @@ class Systemd:
 
 def started(command: list[str]) -> subprocess.Popen[str]:
     """Start a program of the test's session that says a line when it is ready."""
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True)
     assert process.stdout is not None
     if not process.stdout.readline():
         process.stdout.close()
@@ -79,9 +80,12 @@ def started(command: list[str]) -> subprocess.Popen[str]:
 
 
 def end(process: subprocess.Popen[str]) -> None:
-    process.kill()
+    """End a program and all that it has started; when this returns, none of them writes to any file."""
+    with contextlib.suppress(ProcessLookupError):  # a test has ended it
+        os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert process.stdout is not None
+    process.stdout.read()  # its end is that of the last one that inherited it
     process.stdout.close()
 
 

@@ -117,11 +117,11 @@ class Entry:
         if spec.get("is_fresh"):
             _empty(home)
         scratch = os.path.join(home, ".tmp")
-        if not os.path.isdir(scratch):
+        if not os.path.isdir(scratch) or os.path.islink(scratch):
+            _remove(scratch)
             os.mkdir(scratch, 0o700)
         checkpoint = os.path.join(home, CHECKPOINT)
-        if os.path.lexists(checkpoint):
-            os.unlink(checkpoint)
+        _remove(checkpoint)
         names = {"job": f"{PRIVATE}/job.json", "settings": f"{PRIVATE}/settings.json", "checkpoint": checkpoint}
         for name, path in names.items():
             if name == "settings" and "settings" in spec:  # by who approved it
@@ -129,7 +129,7 @@ class Entry:
             elif name in given:
                 _write(path, _read_all(given[name]), 0o600 if name == "checkpoint" else 0o400)
         environment = spec["env"] | {
-            "HOME": home,
+            "HOME": spec.get("home") or home,
             "TMPDIR": scratch,
             "JOB_DIR": home,
             "JOB_FILE": names["job"],
@@ -137,8 +137,7 @@ class Entry:
         }
         if spec["kind"] == "handler":
             environment["JOB_RESULT_FILE"] = result = os.path.join(home, RESULT_NAME)
-            if os.path.lexists(result):
-                os.unlink(result)
+            _remove(result)
         own = {"argv": spec["argv"], "env": environment, "cwd": home, "stdin": names["job"]}
         return start_handler(own, {int(name): fd for name, fd in given.items() if name.isdecimal()})
 
@@ -157,6 +156,15 @@ class Entry:
             if pid:
                 return status
             self.say(used_bytes=quota.used_bytes, is_whole=quota.is_whole)
+
+
+def _remove(path: str) -> None:
+    """Remove whatever an earlier attempt put there. Raises OSError."""
+    if os.path.isdir(path) and not os.path.islink(path):
+        _empty(path)
+        os.rmdir(path)
+    elif os.path.lexists(path):
+        os.unlink(path)
 
 
 def _empty(directory: str) -> None:

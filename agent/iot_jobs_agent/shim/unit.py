@@ -240,6 +240,8 @@ class Unit:
         limit_mb = int(self.spec["quota_mb"])
         if self.used_bytes > limit_mb << 20:
             return f"JOB_DIR took {self.used_bytes / (1 << 20):.1f} MiB or more, quota_mb is {limit_mb}"
+        if not self.is_whole:  # it can only be this handler that has closed a directory of its own
+            return "a part of JOB_DIR cannot be measured against quota_mb, because the handler has made it unreadable"
         if self.entry is not None and time.monotonic() - self.heard_at >= self.silent_s:
             return "the first process of its unit was stopped, so its disk quota cannot be measured"
         return ""
