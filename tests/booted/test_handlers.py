@@ -16,7 +16,7 @@ CONFIG = """
 [handlers]
 enabled = [
     "run-command", "spy", "parks", "tries", "strays", "stubborn", "forger", "missing", "masked", "reader",
-    "restart-services", "write-file", "plants", "remove-packages",
+    "restart-services", "write-file", "plants", "hides", "remove-packages",
 ]
 directories = ["/etc/iot-jobs-agent/handlers"]
 launcher = "units"
@@ -98,12 +98,16 @@ sleep 4000
 PLANTS = """#!/bin/sh
 echo "post-invoke=touch /srv/owned" > $HOME/.dpkg.cfg
 """
+HIDES = """#!/bin/sh
+mkdir hidden && chmod 300 hidden && sleep 4000
+"""
 READER = """#!/bin/sh
 id -un
 journalctl --unit oven --lines 1 --output cat --no-pager
 """
 FILES_OF = {
     "plants": PLANTS,
+    "hides": HIDES,
     "reader": READER,
     "spy": SPY,
     "parks": PARKS,
@@ -203,6 +207,12 @@ async def test_field_d2_who_kills_the_first_process_has_not_succeeded(units: Dev
     await units.ends("forger", "FAILED")
     assert "signal 9" in units.details("forger")["result"]
     assert await handlers_of(units) == []
+
+
+async def test_a_handler_that_hides_files_from_its_quota_is_ended(units: Device) -> None:
+    units.create("hides", {"operation": "hides"})
+    await units.ends("hides", "FAILED")
+    assert "the handler has made it unreadable" in units.details("hides")["reason"]
 
 
 async def test_a_cancelled_handler_is_ended_with_all_its_processes(units: Device) -> None:

@@ -13,6 +13,7 @@ import pytest
 from iot_jobs_agent.attempts.directory import Facts
 from iot_jobs_agent.core.job import AttemptId, AttemptResult, Ending, ExecutionId, Outcome
 from iot_jobs_agent.core.outcome import outcome_of
+from iot_jobs_agent.worker import keep_traceback
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -179,6 +180,14 @@ async def test_field_g4_a_mistake_of_the_authors_is_told_with_the_line_and_the_f
 ) -> None:
     outcome, _ = await run(body)
     assert (outcome.status, outcome.reason[: len(reason)]) == ("FAILED", reason)
+
+
+def test_a_traceback_replaces_a_link_and_follows_it_nowhere(tmp_path: "Path") -> None:
+    target, link = tmp_path / "target", tmp_path / "traceback"
+    target.write_text("precious")
+    link.symlink_to(target)
+    keep_traceback(link, "Traceback")
+    assert (target.read_text(), link.read_text(), link.is_symlink()) == ("precious", "Traceback", False)
 
 
 async def test_field_g4_the_traceback_begins_with_the_authors_line(
