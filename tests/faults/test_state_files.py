@@ -144,7 +144,7 @@ async def live(pi: Rig, watchdog: Watchdog, job: str) -> str:
         return f"not ready, {agent.told}"
     pi.create(job, "note")
     try:
-        await pi.sim.wait_until(lambda: is_settled(pi, agent, job), within_s=10)
+        await pi.sim.wait_until(lambda: is_settled(pi, agent, job), within_s=30)
     except TimeoutError:
         return f"{job} is {pi.status(job)}, {agent.told}"
     finally:
