@@ -190,6 +190,7 @@ class Daemon:
 
     def _open_state(self) -> tuple[Claimant, Recovered]:
         """Open the journal, on its thread. Set a damaged one aside: its executions will be FAILED, never run again."""
+        state_directory.refuse_another_thing(self._directory, self._config.aws.thing_name)
         agent_id = state_directory.agent_id(self._directory)
         self._attempts.prepare()
         recovered = self._open_or_set_aside()

@@ -177,7 +177,7 @@ class Job:
         for note in self.dir.parent.glob(f"*/{UNFINISHED}"):
             try:
                 found.add(Path(json.loads(_read_regular(note))["path"]))
-            except (OSError, ValueError, KeyError, TypeError):
+            except (OSError, ValueError, KeyError, TypeError, RecursionError):
                 continue
         return found
 

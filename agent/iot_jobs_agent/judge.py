@@ -15,6 +15,7 @@ from iot_jobs_agent.errors import DocumentError, ForeignDocumentError, Unavailab
 from iot_jobs_agent.state.volatile import why_volatile
 
 UNREADABLE = Refusal("the job document cannot be read: it must be a JSON object, nested at most 100 deep")
+HALF_A_PAIR = Refusal("the document holds half of a surrogate pair; send well-formed Unicode")
 _LONGEST_OPERATION = 100
 _NAME = re.compile(rf"[A-Za-z0-9._-]{{1,{_LONGEST_OPERATION}}}")
 
@@ -38,7 +39,9 @@ class Judge:
                 judged = self._plan(found)
         except DocumentError as error:
             return Refusal(str(error), isinstance(error, ForeignDocumentError)), _operation_named(found.document)
-        except (ValueError, RecursionError):  # an unpaired surrogate, or an integer of more digits than Python writes
+        except UnicodeEncodeError:
+            return HALF_A_PAIR, ""
+        except (ValueError, RecursionError):  # an integer of more digits than Python writes
             return UNREADABLE, ""
         if self._why_no_reboot and any(step.may_reboot for step in judged.steps):
             return Refusal(f"it may reboot this device: {self._why_no_reboot}"), _names(judged)

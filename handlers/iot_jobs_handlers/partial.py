@@ -142,7 +142,7 @@ def drop_old(directory: int, current: str, limit_bytes: int, elsewhere: Iterable
     with contextlib.ExitStack() as stack:
         found = _partial_files(directory, os.listdir(directory))
         for path in elsewhere:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, ValueError):  # of a path that a note names, which may be any text
                 opened = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
                 stack.callback(os.close, opened)
                 if not os.path.sameopenfile(opened, directory):

@@ -1,13 +1,16 @@
 """Makes a signed apt repository of plain files: `packaging/build-repository`. Any web server can serve it, or a disk.
 
-Packages that are in it already stay, so that devices can go back to an older version. What is signed is replaced last.
+Packages that are in it already stay, so that devices can go back to an older version. If something fails, such as the
+key, the repository stays as it was.
 """
 
 import argparse
+import contextlib
 import gzip
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 NAME = "iot-jobs-agent"
@@ -21,10 +24,11 @@ def main() -> int:
     """Make or renew the repository, and print its directory. Return 0, or 1 with the reason on stderr."""
     chosen = parser().parse_args()
     try:
-        for package in chosen.packages:
-            add(package, chosen.output / POOL)
-        index(chosen.output)
-        sign(chosen.output, chosen.key, ["--homedir", str(chosen.gnupg_home.absolute())] if chosen.gnupg_home else [])
+        with renewed(chosen.output) as fresh:
+            for package in chosen.packages:
+                add(package, fresh / POOL)
+            index(fresh)
+            sign(fresh, chosen.key, ["--homedir", str(chosen.gnupg_home.absolute())] if chosen.gnupg_home else [])
     except subprocess.CalledProcessError as error:
         print(f"build-repository: {error.cmd[0]} failed: {error.stderr.decode().strip()}", file=sys.stderr)
         return 1
@@ -45,6 +49,26 @@ def parser() -> argparse.ArgumentParser:
         "--output", type=Path, default=Path("dist/repository"), metavar="DIR", help="default: %(default)s"
     )
     return made
+
+
+@contextlib.contextmanager
+def renewed(repository: Path) -> Iterator[Path]:
+    """Give a copy of the repository, which takes its place if nothing fails; otherwise it stays as it was."""
+    fresh, old = (repository.with_name(f"{repository.name}.{word}") for word in ("new", "old"))
+    for leftover in (fresh, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    try:
+        if repository.is_dir():
+            shutil.copytree(repository, fresh)
+        else:
+            fresh.mkdir(parents=True)
+        yield fresh
+        if repository.is_dir():
+            repository.rename(old)
+        fresh.rename(repository)
+    finally:
+        for leftover in (fresh, old):
+            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def add(package: Path, pool: Path) -> None:

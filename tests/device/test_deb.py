@@ -83,6 +83,21 @@ def test_lintian_is_content_but_for_what_has_its_reason(built: dict[str, Path]) 
         assert line.startswith("#") or above.startswith("#"), line
 
 
+def test_a_wrong_key_leaves_the_repository_as_it_was(built: dict[str, Path], tmp_path: Path) -> None:
+    home, repository = tmp_path / "gnupg", tmp_path / "repository"
+    home.mkdir(mode=0o700)
+    gpg = ["gpg", "--homedir", home, "--batch", "--quiet", "--passphrase", ""]
+    run(*gpg, "--quick-generate-key", "packages@example.com", "ed25519", "sign", "never")
+    build = [BUILD.with_name("build-repository"), "--gnupg-home", home, "--output", repository]
+    run(*build, "--key", "packages@example.com", built["amd64"])
+    before = {path: path.read_bytes() for path in repository.rglob("*") if path.is_file()}
+    assert repository / "dists/stable/InRelease" in before
+    wrong = subprocess.run([*build, "--key", "nobody@example.com", built["arm64"]], check=False, capture_output=True)
+    assert wrong.returncode == 1
+    assert {path: path.read_bytes() for path in repository.rglob("*") if path.is_file()} == before
+    assert [path.name for path in sorted(tmp_path.iterdir())] == ["gnupg", "repository"]
+
+
 def test_every_file_for_systemd_is_in_its_place(trees: dict[str, Path]) -> None:
     for tree in trees.values():
         for source in (ROOT / "systemd").iterdir():

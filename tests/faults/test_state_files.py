@@ -20,6 +20,7 @@ NAMES = (
     *(
         "agent-id",
         "journal-ids",
+        "thing-name",
         "agent.lock",
         "journal.sqlite",
         "journal.sqlite-wal",

@@ -81,6 +81,8 @@ class Attempts:
     def prepare(self) -> None:
         """Create the directories and the wake-up FIFO, durably. Blocks; may run on any thread. Raises OSError."""
         for directory in (self._state, self._attempts, self._jobs, self._trash):
+            if os.path.lexists(directory) and not directory.is_dir():
+                raise NotADirectoryError(errno.ENOTDIR, "it is not a directory; move it away", str(directory))
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             if not is_usable(directory):  # somebody did something to it
                 directory.chmod(0o700)

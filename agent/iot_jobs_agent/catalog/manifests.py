@@ -136,7 +136,7 @@ def _has_line(path: Path) -> bool:
 
 def _start_of(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:  # a FIFO would block
             return file.read(LARGEST_BYTES)
     except OSError:
         return b""

@@ -22,6 +22,7 @@ from iot_jobs_agent.config.writing import CREDENTIALS, Value, aws_values, first_
 from iot_jobs_agent.errors import AgentError, ConfigError
 from iot_jobs_agent.profiles import are_installed
 from iot_jobs_agent.state.durable import replace_durably
+from iot_jobs_agent.trust import trust_problem
 
 UNIT = "iot-jobs-agent.service"
 SYSTEMD_RUNS = Path("/run/systemd/system")  # sd_booted(3)
@@ -60,6 +61,8 @@ def main(arguments: Sequence[str]) -> int:
     if not config.parent.is_dir():
         raise SetupError(f"{config.parent} is not there: install the package, or make it (docs/install.md)")
     directory = credentials_beside(config)
+    if problem := _place_problem(config, directory):
+        raise SetupError(f"{problem}. Nothing was changed.")
     replacements = {
         **dict(_credentials(chosen, directory)),
         **dict(_configuration(chosen, config)),
@@ -93,6 +96,14 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
+def _place_problem(config: Path, directory: Path) -> str:
+    """Return why the private key must not be written there, "" if it may."""
+    if directory.is_symlink() or (os.path.lexists(directory) and not directory.is_dir()):
+        return f"{directory} is not a directory of its own: move it away, setup makes one that only root can enter"
+    places = [path for path in (config.parent, directory) if path.exists()]
+    return next((problem for path in places if (problem := trust_problem(path, owners=frozenset({0})))), "")
+
+
 def _credentials(chosen: argparse.Namespace, directory: Path) -> Iterator[tuple[Path, Replacement]]:
     """Tell which of the three files to write. Raises SetupError."""
     for key, name in CREDENTIALS.items():
@@ -118,6 +129,9 @@ def _configuration(chosen: argparse.Namespace, config: Path) -> Iterator[tuple[P
     values: dict[str, Value] = {key: value for key, value in given.items() if value is not None}
     if not config.exists():
         values |= {key: _given(chosen, key) for key in ("endpoint", "thing_name")}
+        for key, value in values.items():
+            if not str(value).isprintable() or not str(value).isascii():
+                raise SetupError(f"{OPTIONS.get(key, key)} holds a character that no such name has: correct it")
         yield config, Replacement(first_configuration(values, has_units=are_installed()).encode(), None)
         return
     try:

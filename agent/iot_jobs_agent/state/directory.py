@@ -22,6 +22,8 @@ LOCK_TRIES, LOCK_PAUSE_S = 10, 0.05
 AGENT_ID = "agent-id"
 AGENT_ID_FORM = re.compile(r"[a-zA-Z0-9_-]{1,64}")  # anything else is a damaged file
 JOURNAL_IDS = "journal-ids"
+THING_NAME = "thing-name"
+THING_NAME_FORM = re.compile(r"[a-zA-Z0-9:_-]{1,128}")
 JOURNAL_ID_FORM = re.compile(r"[0-9a-f]{8}")
 JOURNAL_IDS_KEPT = 64
 LARGEST_BYTES = 1024  # of the two files of ids
@@ -109,6 +111,26 @@ def agent_id(directory: Path) -> str:
     made = secrets.token_hex(8)
     _write_durably(path, [made])
     return made
+
+
+def refuse_another_thing(directory: Path, thing_name: str) -> None:
+    """Remember whose executions the directory knows, and refuse it for another thing.
+
+    Executions of two things may have the same id and number, so this one's would be told the outcomes of the other's.
+
+    Raises:
+        StateDirectoryError: it is of another thing, or its name cannot be read or written.
+    """
+    path = directory / THING_NAME
+    known = "\n".join(_read_line_by_line(path)).strip()
+    if known == thing_name:
+        return
+    if THING_NAME_FORM.fullmatch(known):  # anything else is a damaged file
+        raise StateDirectoryError(
+            f"{directory} knows the jobs of the thing {known}: correct aws.thing_name, or give {thing_name} an "
+            f"agent.state_directory that starts empty, or remove {path.name} there if {known} is this thing's old name"
+        )
+    _write_durably(path, [thing_name])
 
 
 def lost_journals(directory: Path, journal_id: str) -> frozenset[str]:
@@ -201,12 +223,13 @@ def read_status(directory: Path) -> dict[str, Any]:
     """
     path = directory / STATUS
     try:
-        status: dict[str, Any] = json.loads(path.read_text())
+        with open_regular(path) as file:
+            status: dict[str, Any] = json.loads(file.read())
     except FileNotFoundError:
         raise StateDirectoryError(f"{path} does not exist: has the agent run here, and with this config?") from None
-    except OSError as error:
+    except PermissionError as error:
         raise StateDirectoryError(_not_for_this_user(path, error)) from None
-    except ValueError:
+    except (OSError, ValueError, RecursionError):
         raise StateDirectoryError(f"{path} is damaged: restart the agent, which writes it again") from None
     return status
 

@@ -182,6 +182,17 @@ async def test_an_unusable_state_directory_degrades_the_agent_instead_of_ending_
     assert await agent.stop() == 0
 
 
+async def test_the_state_of_one_thing_is_not_used_for_another(device: Any, start_agent: Any, operator: Any) -> None:
+    first = await start_agent()
+    await first.stop()
+    (device.state / "thing-name").write_text("lamp\n")
+    await operator.create("job-1", {"operation": "run-command", "params": {"command": "echo hi"}})
+    agent = await start_agent()
+    said = await agent.says("degraded: the state directory cannot be used")
+    assert "knows the jobs of the thing lamp: correct aws.thing_name" in said["why"]
+    assert (await operator.record("job-1"))["status"] == "QUEUED"
+
+
 async def test_a_damaged_journal_is_set_aside_and_what_it_held_is_stopped_and_failed(
     device: Any, start_agent: Any, operator: Any
 ) -> None:

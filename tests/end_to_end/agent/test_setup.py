@@ -136,6 +136,31 @@ async def test_what_cannot_be_used_is_refused_and_nothing_is_written(
     assert state_of(etc) == {}
 
 
+@pytest.mark.parametrize("name", ["a\udcff", "a\x7fb", "küche"])
+async def test_a_name_that_no_thing_has_is_refused_by_its_option(etc: Path, given: Words, name: str) -> None:
+    refused = await run("setup", *with_other(given, "--thing", name))
+    assert (refused.returncode, "Traceback" in refused.stderr) == (1, False)
+    assert "--thing holds a character that no such name has: correct it" in refused.stderr
+    assert state_of(etc) == {}
+
+
+async def test_the_private_key_is_written_through_no_link_and_to_no_place_of_others(
+    etc: Path, given: Words, tmp_path: Path
+) -> None:
+    (tmp_path / "evil").mkdir()
+    (etc / "credentials").rmdir()
+    (etc / "credentials").symlink_to(tmp_path / "evil")
+    refused = await run("setup", *given)
+    assert "is not a directory of its own: move it away" in refused.stderr
+    (etc / "credentials").unlink()
+    (etc / "credentials").mkdir()
+    os.chown(etc / "credentials", 65534, -1)
+    refused = await run("setup", *given)
+    assert "credentials belongs to user id 65534; run `chown -h root" in refused.stderr
+    assert not list((tmp_path / "evil").iterdir())
+    assert state_of(etc) == {}
+
+
 @pytest.mark.parametrize("option", ["--endpoint", "--thing", "--certificate", "--private-key", "--root-ca"])
 async def test_without_a_terminal_the_missing_option_is_named(etc: Path, given: Words, option: str) -> None:
     refused = await run("setup", *without(given, option))

@@ -85,6 +85,13 @@ def test_field_c3_a_directory_that_nobody_may_read_is_opened_again(tmp_path: Pat
     assert list((tmp_path / name).iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["attempts", "jobs", "trash"])
+def test_what_is_no_directory_is_named_with_the_fix(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).symlink_to(tmp_path / "nowhere")
+    with pytest.raises(NotADirectoryError, match=f"it is not a directory; move it away: '{tmp_path}/{name}'"):
+        Attempts(tmp_path, plain, lambda _: None).prepare()
+
+
 @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, Path.touch])
 def test_field_c3_whatever_stands_in_the_place_of_the_wake_up_fifo_is_put_away(
     tmp_path: Path, make: Callable[[Path], None]

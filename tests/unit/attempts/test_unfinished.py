@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from iot_jobs_agent.attempts import trash, unfinished
+from iot_jobs_agent.handler import Job
 
 
 @pytest.fixture
@@ -63,3 +64,19 @@ def test_a_fifo_in_the_place_of_the_note_blocks_nothing(part: Path, tmp_path: Pa
     os.mkfifo(note)
     trash.empty(tmp_path / "trash")
     assert part.read_text() == "half"
+
+
+@pytest.mark.parametrize("note", [b"{", b"[" * 100_000, b'{"path": 7}', b'"x"', None], ids=str)
+def test_a_note_that_another_handler_spoilt_stops_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, note: bytes | None
+) -> None:
+    for name in ("good", "bad"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "good" / "unfinished.json").write_text(json.dumps({"path": "/srv/.a.part"}))
+    if note is None:
+        os.mkfifo(tmp_path / "bad" / "unfinished.json")
+    else:
+        (tmp_path / "bad" / "unfinished.json").write_bytes(note)
+    job = Job.__new__(Job)
+    monkeypatch.setattr(job, "dir", tmp_path / "good", raising=False)
+    assert job.unfinished_files() == {Path("/srv/.a.part")}

@@ -284,3 +284,9 @@ async def test_a_state_directory_that_is_not_there_is_no_obstacle(device: Device
     catalog = device.catalog("write-file")
     await catalog.refresh()
     assert catalog.enabled()["write-file"].unavailable == ""
+
+
+@pytest.mark.timeout(20)
+def test_a_fifo_in_place_of_a_manifest_or_a_script_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "deploy")
+    assert not needs_line(tmp_path / "deploy")

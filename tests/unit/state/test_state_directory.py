@@ -150,6 +150,22 @@ def test_ids_of_journals_that_are_not_a_file_are_named(tmp_path: Path, make: Cal
         state_directory.lost_journals(tmp_path, "0000000a")
 
 
+def test_a_directory_serves_one_thing_only(tmp_path: Path) -> None:
+    state_directory.refuse_another_thing(tmp_path, "lamp")
+    state_directory.refuse_another_thing(tmp_path, "lamp")
+    with pytest.raises(StateDirectoryError, match=r"knows the jobs of the thing lamp: .* or give pump an agent\.state"):
+        state_directory.refuse_another_thing(tmp_path, "pump")
+    (tmp_path / state_directory.THING_NAME).write_bytes(b"\xff\0 no name")
+    state_directory.refuse_another_thing(tmp_path, "pump")
+    assert (tmp_path / state_directory.THING_NAME).read_text() == "pump\n"
+
+
+def test_a_fifo_in_place_of_the_status_is_named_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / state_directory.STATUS)
+    with pytest.raises(StateDirectoryError, match="is damaged: restart the agent"):
+        state_directory.read_status(tmp_path)
+
+
 def test_a_status_is_read_as_it_was_written(tmp_path: Path) -> None:
     state_directory.write_status(tmp_path, {"a": ["\ud800", 1.5, None]})
     state_directory.write_status(tmp_path, {"a": ["☃", 1.5, None]})
@@ -166,7 +182,7 @@ def test_a_status_that_is_not_there_or_damaged_is_named(tmp_path: Path) -> None:
             state_directory.read_status(tmp_path)
     (tmp_path / state_directory.STATUS).unlink()
     (tmp_path / state_directory.STATUS).mkdir()
-    with pytest.raises(StateDirectoryError, match="cannot be read"):
+    with pytest.raises(StateDirectoryError, match="is damaged"):
         state_directory.read_status(tmp_path)
 
 
