@@ -62,7 +62,7 @@ async def test_field_c1_what_the_device_lacks_is_said_and_the_attempt_can_start_
 
 
 async def test_field_c1_no_inodes_for_the_attempts_files(story: "Story", monkeypatch: pytest.MonkeyPatch) -> None:
-    def fill(*_: object) -> None:
+    def fill(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(story.directory() / "spec.json"))
 
     with monkeypatch.context() as patched:
