@@ -110,7 +110,7 @@ async def said_by_check(bench: Bench, row: Row, *options: str) -> str:
     assert "Traceback" not in done.stdout + done.stderr
     assert (done.returncode, done.stderr) == (row.status, ""), done
     found = [line.removeprefix("wrong  ") for line in done.stdout.splitlines() if line.startswith("wrong  ")]
-    assert all(line.endswith(".") and "\t" not in line for line in found), done
+    assert all(line.endswith((".", "?")) and "\t" not in line for line in found), done
     assert row.said.format(**bench.names) in found[0], done
     return found[0]
 

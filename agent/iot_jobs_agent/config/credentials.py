@@ -3,6 +3,7 @@
 Owns the rules about these files. It reads them, but never keeps, shows or parses their contents.
 """
 
+import os
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,7 +24,7 @@ def with_credentials_directory(environ: Mapping[str, str], config: Path) -> Mapp
     A person's command finds the originals, if there are any. Blocking: looks at the disk.
     """
     directory = credentials_beside(config)
-    if environ.get("CREDENTIALS_DIRECTORY") or not directory.is_dir():
+    if environ.get("CREDENTIALS_DIRECTORY") or not os.path.isdir(directory):  # noqa: PTH112 - where nobody may look, too
         return environ
     return {**environ, "CREDENTIALS_DIRECTORY": str(directory.absolute())}
 

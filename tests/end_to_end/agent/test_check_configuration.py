@@ -44,18 +44,18 @@ def config_row(name: str, make: Callable[[Bench], object], said: str) -> Row:
 
 ROWS = [
     config_row(
-        "a misspelt key", has("aws", thing_nmae="x"), "aws.thing_nmae: is not a known key; did you mean thing_name."
+        "a misspelt key", has("aws", thing_nmae="x"), "aws.thing_nmae: is not a known key. Did you mean thing_name?"
     ),
-    config_row("a misspelt table", has("agnet", only="x"), "agnet: is not a known key; did you mean agent."),
+    config_row("a misspelt table", has("agnet", only="x"), "agnet: is not a known key. Did you mean agent?"),
     config_row(
         "a misspelt setting of a handler",
         has("handler.run-command", program=["/bin/echo"]),
-        "handler.run-command.program: is not a setting of run-command; did you mean programs.",
+        "handler.run-command.program: is not a setting of run-command. Did you mean programs?",
     ),
     config_row(
         "a misspelt handler",
         has("handlers", enabled=["run_command"]),
-        "handlers.enabled[0]: run_command is not there; did you mean run-command.",
+        "handlers.enabled[0]: run_command is not there. Did you mean run-command?",
     ),
     config_row(
         "a key is missing",
