@@ -68,6 +68,7 @@ def damaged(good: bytes, kind: str, chance: random.Random) -> bytes:
 async def lives(pi: Rig, state: Path, name: str, content: bytes | None) -> None:
     """See that an agent on the damaged state is ready and connected, and that the job ends as FAILED, not started."""
     shutil.copytree(state, pi.device.state, ignore=lambda directory, names: [n for n in names if is_fifo(directory, n)])
+    (pi.device.state / "thing-name").write_text(f"{pi.thing}\n")  # each has a thing of its own
     if content is None:
         (pi.device.state / name).unlink()
     else:
