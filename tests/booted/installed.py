@@ -7,21 +7,18 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from machine import PATH, ROOT, Machine
+from tests.support.on_record import FILES, PATIENT, THING, OnRecord
 
 from iot_jobs_simulator.server import RunningSimulator
 
-THING = "pi-kitchen-1"
 SOURCE = "/usr/src/iot-jobs-agent"
-FILES = "/srv/iot-jobs"
 REPOSITORY = "/srv/repository"
 COMMAND = "iot-jobs-agent {}"
 BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 BY_HAND = re.compile(r"^(scp|nano|journalctl .*--follow)")  # needs another machine or a person, or never ends
 ENDPOINT = "a1b2c3d4e5f6g7-ats.iot.eu-west-1.amazonaws.com"
-TERMINAL = {"SUCCEEDED", "FAILED", "REJECTED", "TIMED_OUT", "CANCELED", "REMOVED"}
 
 CONFIG = """
 [aws]
@@ -63,15 +60,6 @@ ExecStart=/bin/sh -c 'echo warm; exec sleep infinity'
 [Install]
 WantedBy=multi-user.target
 """
-# Notes that it was started; waits at the gate the first time, and is done at once when it was cut short before.
-PATIENT = f"""#!/bin/sh
-echo "$JOB_ID $JOB_ATTEMPT $JOB_PHASE $JOB_REASON" >> {FILES}/ledger
-sync {FILES}/ledger
-echo '{{"progress": 1, "message": "up"}}' >&3
-[ "$JOB_REASON" = first ] || exit 0
-read -r word < {FILES}/gate
-echo "$word"
-"""
 
 
 def blocks_of(heading: str) -> list[str]:
@@ -96,7 +84,7 @@ def replaced(text: str, words: dict[str, str]) -> str:
 
 
 @dataclass
-class Device:
+class Device(OnRecord):
     """The booted device, and the service that it is a thing of."""
 
     machine: Machine
@@ -116,28 +104,14 @@ class Device:
         pip = {key: value for key, value in os.environ.items() if key.startswith("PIP_")}
         return await self.machine.run(by_itself(block), directory=directory, environment={"PATH": PATH} | pip)
 
-    def create(self, job: str, document: Any, **members: Any) -> None:
-        self.sim.operate("CreateJob", jobId=job, targets=[self.arn], document=json.dumps(document), **members)
-
-    def status(self, job: str) -> str | None:
-        return self.sim.status(THING, job)
-
-    def details(self, job: str) -> dict[str, str]:
-        if self.status(job) is None:
-            return {}
-        return dict(self.sim.store.find_execution(THING, job).status_details or {})
-
     async def is_up(self, job: str) -> None:
         """Wait until the job's handler says that it is there."""
-        await self.sim.wait_until(lambda: "up" in self.details(job).get("progress", ""), within_s=30)
+        await self.sim.wait_until(lambda: self.says_it_is_up(job), within_s=30)
 
     async def is_over(self, job: str) -> str:
         """Wait for the end, and return its status once all is seen to be sound: O, T and P of docs/reliability.md."""
-        await self.sim.wait_until(lambda: self.status(job) in TERMINAL, within_s=60)
-        topic = f"$aws/things/{THING}/jobs/{job}/update"
-        told = [json.loads(payload)["status"] for heard, payload in self.sim.received if heard == topic]
-        (status,) = {each for each in told if each in TERMINAL}
-        assert self.status(job) == status
+        await self.sim.wait_until(lambda: self.is_terminal(job), within_s=60)
+        status = self.only_end(job)
         assert max(Counter(self.ledger).values(), default=0) <= 1, self.ledger
         assert self.alive(job) == []
         return status

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from agents import run
+from agents import run, served_through
 
-ECHO = {"operation": "run-command", "params": {"command": "echo hi"}}
 WAIT_S = 15
 PROGRAM = shutil.which("tinyproxy") or ""
 pytestmark = pytest.mark.skipif(not PROGRAM, reason="install tinyproxy")
@@ -42,15 +41,8 @@ async def test_field_f7_mqtt_and_https_go_through_tinyproxy(
     device: Any, sim: Any, operator: Any, start_agent: Any, tmp_path: Path
 ) -> None:
     with tinyproxy(tmp_path, [sim.mqtts_port, sim.https_port]) as (port, log):
-        device.namespaces = [{"id": "team-a"}]
-        device.sections["aws"]["proxy"] = f"http://device:pass-word@127.0.0.1:{port}"
-        checked = await run("check", "--config", str(device.write_config()))
-        assert checked.returncode == 0, checked
-        agent = await start_agent()
-        await operator.create("job-1", ECHO)
-        await operator.create("job-2", ECHO, namespaceId="team-a")
-        await operator.wait("job-1", "SUCCEEDED")
-        await operator.wait("job-2", "SUCCEEDED")
+        proxy = f"http://device:pass-word@127.0.0.1:{port}"
+        agent, checked = await served_through(proxy, device, operator, start_agent)
         assert await agent.stop() == 0
         told = log.read_text()
     for each in (sim.mqtts_port, sim.https_port):

@@ -294,3 +294,20 @@ class Operator:
 @pytest.fixture
 def operator(iot: Any, sim: RunningSimulator, thing: str) -> Operator:
     return Operator(iot, sim, thing)
+
+
+ECHO = {"operation": "run-command", "params": {"command": "echo hi"}}
+
+
+async def served_through(proxy: str, device: Device, operator: Any, start_agent: StartAgent) -> tuple[Any, Any]:
+    """Let `check` and an agent use a proxy for MQTT and HTTPS, with a job for each; return the agent and the check."""
+    device.namespaces = [{"id": "team-a"}]
+    device.sections["aws"]["proxy"] = proxy
+    checked = await run("check", "--config", str(device.write_config()))
+    assert checked.returncode == 0, checked
+    agent = await start_agent()
+    await operator.create("job-1", ECHO)
+    await operator.create("job-2", ECHO, namespaceId="team-a")
+    await operator.wait("job-1", "SUCCEEDED")
+    await operator.wait("job-2", "SUCCEEDED")
+    return agent, checked

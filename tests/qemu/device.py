@@ -9,21 +9,18 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from debian import run
 from disk import HOST_NAME
 from qemu import Machine
+from tests.support.on_record import FILES, PATIENT, THING, OnRecord
 
 from iot_jobs_simulator.server import RunningSimulator
 
 ROOT = Path(__file__).parents[2]
-THING = "pi-kitchen-1"
-FILES = "/srv/iot-jobs"
 DROP_INS = "/etc/systemd/system/iot-jobs-agent.service.d"
 HOME = "/etc/iot-jobs-agent"
 COMMAND = f"iot-jobs-agent {{}} --config {HOME}/config.toml"
-TERMINAL = {"SUCCEEDED", "FAILED", "REJECTED", "TIMED_OUT", "CANCELED", "REMOVED"}
 UP_S, OVER_S = 120, 180  # without KVM, a start of Python takes seconds
 
 CONFIG = """
@@ -48,15 +45,6 @@ may_reboot = true
 on_interrupt = "rerun"
 [handler.onward]
 on_interrupt = "resume"
-"""
-# Notes that it was started; waits at the gate the first time, and is done at once when it was cut short before.
-PATIENT = f"""#!/bin/sh
-echo "$JOB_ID $JOB_ATTEMPT $JOB_PHASE $JOB_REASON" >> {FILES}/ledger
-sync {FILES}/ledger
-echo '{{"progress": 1, "message": "up"}}' >&3
-[ "$JOB_REASON" = first ] || exit 0
-read -r word < {FILES}/gate
-echo "$word"
 """
 # Takes memory until there is none.
 EATER = """#!/bin/sh
@@ -93,7 +81,7 @@ def install(package: Path) -> Callable[[Path], None]:
 
 
 @dataclass
-class Device:
+class Device(OnRecord):
     """The computer, and the service that it is a thing of."""
 
     machine: Machine
@@ -123,28 +111,14 @@ class Device:
         if start:
             await self.machine.do("systemctl start iot-jobs-agent")
 
-    def create(self, job: str, document: Any, **members: Any) -> None:
-        self.sim.operate("CreateJob", jobId=job, targets=[self.arn], document=json.dumps(document), **members)
-
-    def status(self, job: str) -> str | None:
-        return self.sim.status(THING, job)
-
-    def details(self, job: str) -> dict[str, str]:
-        if self.status(job) is None:
-            return {}
-        return dict(self.sim.store.find_execution(THING, job).status_details or {})
-
     async def is_up(self, job: str) -> None:
         """Wait until the job's handler says that it is there."""
-        await self._until(lambda: "up" in self.details(job).get("progress", ""), job, UP_S)
+        await self._until(lambda: self.says_it_is_up(job), job, UP_S)
 
     async def is_over(self, job: str) -> str:
         """Wait for the end, and return its status once all is seen to be sound: O, T and P of docs/reliability.md."""
-        await self._until(lambda: self.status(job) in TERMINAL, job, OVER_S)
-        topic = f"$aws/things/{THING}/jobs/{job}/update"
-        told = [json.loads(payload)["status"] for heard, payload in self.sim.received if heard == topic]
-        (status,) = {each for each in told if each in TERMINAL}
-        assert self.status(job) == status
+        await self._until(lambda: self.is_terminal(job), job, OVER_S)
+        status = self.only_end(job)
         ledger = await self.ledger()
         assert max(Counter(ledger).values(), default=0) <= 1, ledger
         assert await self.alive(job) == ""

@@ -1,5 +1,6 @@
-"""A `dbus-daemon` of a test's own, and the stand-in for systemd on it (tests.support.manager)."""
+"""A `dbus-daemon` of a test's own, and the stand-in for systemd on it (tests.support.systemd_stand_in)."""
 
+import asyncio
 import contextlib
 import json
 import os
@@ -29,6 +30,8 @@ class Systemd:
     def __init__(self, place: Path) -> None:
         self.place = place
         self.bus = place / "bus"
+        os.mkfifo(place / "news")
+        self.news = os.open(place / "news", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         self.daemon: subprocess.Popen[str] | None = None
         self.manager: subprocess.Popen[str] | None = None
         self.behave()
@@ -43,6 +46,20 @@ class Systemd:
         lines = (self.place / "calls").read_text().splitlines() if (self.place / "calls").exists() else []
         return [call for call in map(json.loads, lines) if call[0] in methods]
 
+    async def called(self, method: str, times: int = 1, within_s: float = 15.0) -> None:
+        """Wait until a method was called so often."""
+        loop, news = asyncio.get_running_loop(), asyncio.Event()
+        loop.add_reader(self.news, news.set)
+        try:
+            async with asyncio.timeout(within_s):
+                while len(self.calls(method)) < times:
+                    await news.wait()
+                    news.clear()
+                    with contextlib.suppress(BlockingIOError):  # the loop may have told it twice
+                        os.read(self.news, 65536)
+        finally:
+            loop.remove_reader(self.news)
+
     def start_bus(self) -> None:
         (self.place / "bus.conf").write_text(CONFIG.format(place=self.place))
         self.bus.unlink(missing_ok=True)
@@ -51,7 +68,7 @@ class Systemd:
 
     def start(self) -> None:
         self.start_bus()
-        self.manager = started([sys.executable, "-m", "tests.support.manager", str(self.place)])
+        self.manager = started([sys.executable, "-m", "tests.support.systemd_stand_in", str(self.place)])
 
     def restart_bus(self) -> None:
         """End the bus as a crash would, and start another; systemd comes back to it."""
@@ -67,6 +84,10 @@ class Systemd:
             if process is not None:
                 end(process)
         self.manager = self.daemon = None
+
+    def close(self) -> None:
+        self.stop()
+        os.close(self.news)
 
 
 def started(command: list[str]) -> subprocess.Popen[str]:

@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 
-from iot_jobs_agent.shim.processes import PR_SET_CHILD_SUBREAPER, descendants, freeze, prctl, send
+from iot_jobs_agent.shim.processes import PR_SET_CHILD_SUBREAPER, descendants, freeze, prctl, reap_children, send
 
 SWEEP_S = 5.0
 TIMED_OUT = b"timeout"
@@ -38,7 +38,7 @@ def main(report_fd: int, timeout_s: float, argv: list[str]) -> None:
         if info is None or info.si_signo == signal.SIGTERM:
             os.write(report_fd, TIMED_OUT)
             break
-        status = _reap(pid)
+        status = reap_children()[0].get(pid)
     _sweep()
     _end(status)
 
@@ -54,20 +54,6 @@ def _become(argv: list[str], report_fd: int) -> None:
         os._exit(127)
 
 
-def _reap(pid: int) -> int | None:
-    """Reap the dead; return how `pid` ended, None if it lives."""
-    status = None
-    while True:
-        try:
-            found, how = os.waitpid(-1, os.WNOHANG)
-        except ChildProcessError:
-            return status
-        if found == 0:
-            return status
-        if found == pid:
-            status = how
-
-
 def _sweep() -> None:
     """Kill every process below us."""
     until = time.monotonic() + SWEEP_S
@@ -78,7 +64,7 @@ def _sweep() -> None:
         for each in left:
             send(each, signal.SIGKILL)
         signal.sigtimedwait({signal.SIGCHLD}, 0.1)
-        _reap(0)
+        reap_children()
 
 
 def _end(status: int | None) -> None:

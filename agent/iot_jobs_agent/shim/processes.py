@@ -88,6 +88,19 @@ def freeze(find: Callable[[], list[Process]], until: float) -> list[Process]:
             return list(found.values())
 
 
+def reap_children() -> tuple[dict[int, int], bool]:
+    """Reap every dead child, our own or adopted; return their statuses, and whether it is certain that none is left."""
+    statuses: dict[int, int] = {}
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return statuses, True
+        if pid == 0:
+            return statuses, False
+        statuses[pid] = status
+
+
 def ticks_now() -> int:
     """Return now as `Process.started` counts it."""
     return int(time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK"))

@@ -7,7 +7,15 @@ import signal
 import time
 
 from iot_jobs_agent.shim.memory import oom_kills
-from iot_jobs_agent.shim.processes import PR_SET_CHILD_SUBREAPER, Process, descendants, freeze, prctl, send
+from iot_jobs_agent.shim.processes import (
+    PR_SET_CHILD_SUBREAPER,
+    Process,
+    descendants,
+    freeze,
+    prctl,
+    reap_children,
+    send,
+)
 from iot_jobs_agent.shim.quota import Quota
 from iot_jobs_agent.shim.result import handler_result
 from iot_jobs_agent.shim.start import crash_reason, reason_of, start_handler
@@ -62,15 +70,9 @@ class Tree:
 
     def is_gone(self) -> bool:
         """Reap every dead child, our own or adopted. True only if it is certain that no child is left."""
-        while True:
-            try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return True
-            if pid == 0:
-                return False
-            if pid == self.pid:
-                self.status = status
+        statuses, is_childless = reap_children()
+        self.status = statuses.get(self.pid, self.status)
+        return is_childless
 
     def over_quota(self) -> str:
         """Return what is wrong with the disk that the handler takes, "" if nothing."""

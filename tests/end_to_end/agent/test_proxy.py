@@ -4,10 +4,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from agents import run
+from agents import run, served_through
 from tests.support.proxies import running_proxy
-
-ECHO = {"operation": "run-command", "params": {"command": "echo hi"}}
 
 
 @pytest.fixture
@@ -19,15 +17,8 @@ def proxy_port() -> Iterator[int]:
 async def test_field_f7_mqtt_and_https_go_through_the_proxy(
     device: Any, sim: Any, operator: Any, start_agent: Any, proxy_port: int
 ) -> None:
-    device.namespaces = [{"id": "team-a"}]
-    device.sections["aws"]["proxy"] = f"http://device:pass%3Aword@127.0.0.1:{proxy_port}"
-    checked = await run("check", "--config", str(device.write_config()))
-    assert checked.returncode == 0, checked
-    agent = await start_agent()
-    await operator.create("job-1", ECHO)
-    await operator.create("job-2", ECHO, namespaceId="team-a")
-    await operator.wait("job-1", "SUCCEEDED")
-    await operator.wait("job-2", "SUCCEEDED")
+    proxy = f"http://device:pass%3Aword@127.0.0.1:{proxy_port}"
+    agent, checked = await served_through(proxy, device, operator, start_agent)
     pending = await run("pending", "--config", str(device.config))
     assert pending.stdout == "nothing pending\n"
     assert await agent.stop() == 0

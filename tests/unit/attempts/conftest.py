@@ -144,7 +144,7 @@ def systemd(monkeypatch: pytest.MonkeyPatch) -> Iterator[Systemd]:
             stand_in.start()
             yield stand_in
         finally:
-            stand_in.stop()
+            stand_in.close()
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """What passes between a shim and the first process of its handler's unit, and that it passes to nobody else."""
 
-import asyncio
 import contextlib
 import json
 import os
@@ -157,9 +156,7 @@ async def connected(story: "Story", systemd: "Systemd") -> socket.socket:
     systemd.behave(is_queued=True)
     story.start("echo ran", grace_s=0.5)
     path = systemd.place / "sockets" / instance(story)
-    async with asyncio.timeout(15.0):
-        while not systemd.calls("StartUnit"):  # noqa: ASYNC110 - it is another process that calls
-            await asyncio.sleep(0.01)
+    await systemd.called("StartUnit")
     peer = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     peer.settimeout(10.0)
     peer.connect(str(path))
@@ -195,9 +192,7 @@ async def test_another_users_connection_gets_nothing(
     with as_nobody():
         pass
     unit_story.start("echo ran")
-    async with asyncio.timeout(15.0):
-        while not systemd.calls("StartUnit"):  # noqa: ASYNC110 - it is another process that calls
-            await asyncio.sleep(0.01)
+    await systemd.called("StartUnit")
     for _ in range(20):
         with closing(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)) as stranger:
             stranger.settimeout(10.0)
@@ -223,9 +218,7 @@ async def test_while_systemd_cannot_tell_whose_a_connection_is_it_waits(
     refused = {"LookupDynamicUserByUID": "org.freedesktop.DBus.Error.NoReply"}
     systemd.behave(uid=61_999, errors=refused)
     unit_story.start("echo ran")
-    async with asyncio.timeout(15.0):
-        while not systemd.calls("LookupDynamicUserByUID"):  # noqa: ASYNC110 - it is another process that calls
-            await asyncio.sleep(0.01)
+    await systemd.called("LookupDynamicUserByUID")
     systemd.behave(uid=61_999)
     assert (await unit_story.ended()).stdout == "ran\n"
 

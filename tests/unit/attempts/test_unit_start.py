@@ -1,6 +1,5 @@
 """How a handler's own unit comes to be started, or not: refusals, queues, what is there already, and a sick bus."""
 
-import asyncio
 import contextlib
 import json
 import os
@@ -45,12 +44,6 @@ async def never_started(story: "Story") -> str:
     [event] = [e for e in story.events if isinstance(e, AttemptNeverStarted)]
     story.events.remove(event)
     return event.why
-
-
-async def called(systemd: "Systemd", method: str, times: int = 1) -> None:
-    async with asyncio.timeout(15.0):
-        while len(systemd.calls(method)) < times:  # noqa: ASYNC110 - it is another process that calls
-            await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize(
@@ -159,8 +152,8 @@ async def test_a_torn_word_of_systemd_costs_no_result(unit_story: "Story", syste
 async def test_a_start_that_waits_in_systemds_queue_is_waited_for(unit_story: "Story", systemd: "Systemd") -> None:
     systemd.behave(is_queued=True)
     unit_story.start("echo ran")
-    await called(systemd, "StartUnit")
-    await called(systemd, "ListUnitsByNames", len(systemd.calls("ListUnitsByNames")) + 3)
+    await systemd.called("StartUnit")
+    await systemd.called("ListUnitsByNames", len(systemd.calls("ListUnitsByNames")) + 3)
     systemd.behave()
     assert (await unit_story.ended()).stdout == "ran\n"
 
@@ -177,7 +170,7 @@ async def test_a_start_that_still_waits_when_the_attempt_is_stopped_is_taken_bac
 ) -> None:
     systemd.behave(is_queued=True)
     unit_story.start("echo ran")
-    await called(systemd, "StartUnit")
+    await systemd.called("StartUnit")
     unit_story.attempts.stop(ATTEMPT)
     result = await unit_story.ended()
     assert (result.ending, result.stdout, result.leftovers_alive) == (Ending.STOPPED, "", 0)
@@ -273,7 +266,7 @@ async def test_what_a_handler_left_is_removed_by_systemd_once_the_execution_is_s
 ) -> None:
     await unit_story.run("exit 0")
     unit_story.attempts.forget(EXECUTION)
-    await called(systemd, "StartUnit", 2)
+    await systemd.called("StartUnit", 2)
     instance = name(unit_story).partition("@")[2]
     assert systemd.calls("StartUnit")[1] == ["StartUnit", f"iot-job-forget@{instance}", "fail"]
 

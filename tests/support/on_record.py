@@ -1,0 +1,51 @@
+"""What stories of tests/booted and tests/qemu share: a thing, a patient handler, and the record of its jobs."""
+
+import json
+from typing import Any
+
+from iot_jobs_simulator.server import RunningSimulator
+
+THING = "pi-kitchen-1"
+FILES = "/srv/iot-jobs"
+TERMINAL = {"SUCCEEDED", "FAILED", "REJECTED", "TIMED_OUT", "CANCELED", "REMOVED"}
+# Notes that it was started; waits at the gate the first time, and is done at once when it was cut short before.
+PATIENT = f"""#!/bin/sh
+echo "$JOB_ID $JOB_ATTEMPT $JOB_PHASE $JOB_REASON" >> {FILES}/ledger
+sync {FILES}/ledger
+echo '{{"progress": 1, "message": "up"}}' >&3
+[ "$JOB_REASON" = first ] || exit 0
+read -r word < {FILES}/gate
+echo "$word"
+"""
+
+
+class OnRecord:
+    """The part of a device that is at the service. A device has `sim` and `arn`, those of its thing."""
+
+    sim: RunningSimulator
+    arn: str
+
+    def create(self, job: str, document: Any, **members: Any) -> None:
+        self.sim.operate("CreateJob", jobId=job, targets=[self.arn], document=json.dumps(document), **members)
+
+    def status(self, job: str) -> str | None:
+        return self.sim.status(THING, job)
+
+    def details(self, job: str) -> dict[str, str]:
+        if self.status(job) is None:
+            return {}
+        return dict(self.sim.store.find_execution(THING, job).status_details or {})
+
+    def says_it_is_up(self, job: str) -> bool:
+        return "up" in self.details(job).get("progress", "")
+
+    def is_terminal(self, job: str) -> bool:
+        return self.status(job) in TERMINAL
+
+    def only_end(self, job: str) -> str:
+        """Return the one end that the device told, which must be what the service has."""
+        topic = f"$aws/things/{THING}/jobs/{job}/update"
+        told = [json.loads(payload)["status"] for heard, payload in self.sim.received if heard == topic]
+        (status,) = {each for each in told if each in TERMINAL}
+        assert self.status(job) == status
+        return status
