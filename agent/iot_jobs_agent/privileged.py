@@ -10,7 +10,6 @@ params by itself, as the built-ins do.
 import json
 import os
 import re
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -86,7 +85,3 @@ def main(instance: str, prefix: str) -> int:
     credentials = os.environ.get("CREDENTIALS_DIRECTORY")  # of a unit that does not run as root
     copy = Path(credentials, CONFIG.name) if credentials else None
     return entry.main(instance, lambda spec: approved(spec, profile, CONFIG, copy=copy))
-
-
-if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:3]))

@@ -15,7 +15,10 @@ NAME = "iot-job-{}@{}.service"
 _NOBODYS = "0" * 24
 _ROOT = frozenset({0})
 _ANSWER_S = 10.0
-_ASKED = "LoadState,FragmentPath,DropInPaths,RuntimeMaxUSec,ExecStart,ExecStopPost,KillMode,DynamicUser,User"
+_ASKED = (
+    "LoadState,FragmentPath,DropInPaths,RuntimeMaxUSec,ExecStart,ExecStopPost,KillMode,DynamicUser,User,StateDirectory"
+)
+_STATE_DIRECTORIES = ("iot-jobs", "iot-jobs-privileged", "iot-jobs-logs")  # that iot-job-forget@.service knows
 _ORDINARY, _PRIVILEGED = "iot_jobs_agent.shim.entry", "iot_jobs_agent.privileged"
 _UNITS_OF_TIME = {"y": 31557600, "month": 2629800, "w": 604800, "d": 86400, "h": 3600, "min": 60, "s": 1, "ms": 0.001}
 _SPAN = re.compile(r"([0-9.]+)(y|month|w|d|h|min|ms|s)\b")
@@ -71,6 +74,9 @@ def _setting_problems(properties: Mapping[str, str]) -> Iterable[str]:
         )
     if "handler-ended" not in properties.get("ExecStopPost", ""):
         yield "ExecStopPost= does not note how the handler ended; copy it from another profile"
+    if properties.get("StateDirectory") not in {f"{name}/{_NOBODYS}" for name in _STATE_DIRECTORIES}:
+        names = ", ".join(f"{name}/%i" for name in _STATE_DIRECTORIES)
+        yield f"StateDirectory= is none of {names}, so nothing would remove what a job leaves; write one of them"
     if properties.get("KillMode") != "control-group":
         yield "KillMode= is not control-group, so processes could be left; remove it"
 

@@ -201,7 +201,7 @@ class Device(OnRecord):
     async def files(self) -> str:
         """Return the files of the system that have our name; those of this machine are there too."""
         places = "/etc /opt /usr /var /run"
-        return await self.machine.run(f"find {places} -name '*iot-jobs-agent*' -not -path '/usr/src/*' | sort")
+        return await self.machine.run(f"find {places} -name '*iot-job*' -not -path '/usr/src/*' | sort")
 
     async def log(self) -> str:
         """Return what the agent logged last, for people."""

@@ -5,13 +5,9 @@ import random
 
 import pytest
 from installed import COMMAND, THING, Device, blocks_of
+from tests.support.on_record import aws_document
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")  # in which the simulator runs
-
-
-def aws_document(*steps: tuple[str, str, dict[str, object]]) -> dict[str, object]:
-    """Make a document as AWS's console does; a step is its name, its type and its input."""
-    return {"version": "1.0", "steps": [{"action": {"name": n, "type": t, "input": i}} for n, t, i in steps]}
 
 
 async def test_the_installation_page_leads_from_a_bare_system_to_a_job_that_succeeds(device: Device) -> None:

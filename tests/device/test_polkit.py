@@ -102,6 +102,30 @@ def test_listed_units_may_be_started_stopped_and_restarted(bus: dict[str, str], 
     assert may(bus, "daemon", UNITS, unit="oven.service", verb=verb)
 
 
+HASH = "0123456789abcdef01234567"
+
+
+@pytest.mark.parametrize("verb", ["start", "stop", "kill"])
+def test_units_of_handlers_may_be_started_stopped_and_signalled(bus: dict[str, str], verb: str) -> None:
+    assert may(bus, "daemon", UNITS, unit=f"iot-job-network@{HASH}.service", verb=verb)
+    assert not may(bus, "nobody", UNITS, unit=f"iot-job-network@{HASH}.service", verb=verb)
+
+
+@pytest.mark.parametrize(
+    ("unit", "verb"),
+    [
+        *((f"iot-job-network@{HASH}.service", verb) for verb in ("restart", "reload", "reset-failed", "set-property")),
+        *((f"iot-job-network@{name}.service", "start") for name in (HASH[1:], HASH.upper(), f"{HASH}0", "%i", "")),
+        *((f"{name}@{HASH}.service", "start") for name in ("iot-job-", "iot-job-Network", "my-iot-job-network", "ssh")),
+        (f"iot-job-network@{HASH}.slice", "start"),
+        (f"iot-job-network@{HASH}.service.socket", "start"),
+        ("iot-jobs-agent.service", "stop"),
+    ],
+)
+def test_no_other_unit_or_verb_is_taken_for_a_handlers(bus: dict[str, str], unit: str, verb: str) -> None:
+    assert not may(bus, "daemon", UNITS, unit=unit, verb=verb)
+
+
 def test_nothing_else_is_allowed(bus: dict[str, str]) -> None:
     assert may(bus, "daemon", REBOOT)
     assert not may(bus, "daemon", UNITS, unit="ssh.service", verb="stop")

@@ -40,13 +40,15 @@ class Witness:
         """Name the executions that have ended at the service with an outcome of this agent's, but not here yet."""
         try:
             own = (self.state / "agent-id").read_text().strip()
+            journals = (self.state / "journal-ids").read_text().split()
             known = {each.execution.job_id for each in self._history()}
         except OSError:
             return []
+        marks = {own, *(f"{own}.{journal}" for journal in journals)}
         return [
             each.job_id
             for each in self._record()
-            if each.status in TOLD and (each.status_details or {}).get("agent") == own and each.job_id not in known
+            if each.status in TOLD and _mark(each) in marks and each.job_id not in known
         ]
 
     async def wait_until_settled(self, has_news: Callable[[float], Any]) -> list[str]:
@@ -97,6 +99,11 @@ class Witness:
         if not entry.service_accepted and told.status.value in TOLD:
             return f"{outcome.status} at the service, though it is said not to have been accepted"
         return ""
+
+
+def _mark(execution: JobExecution) -> str:
+    """Return whose claim the execution is: an installation, and its journal."""
+    return (execution.status_details or {}).get("agent", "")
 
 
 def reason_to_differ(request: pytest.FixtureRequest) -> str:

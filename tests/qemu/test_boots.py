@@ -6,6 +6,7 @@ import pytest
 from device import COMMAND, HOME, UP_S, Device
 from moment import READY, Kept
 from qemu import Machine, overlay, running
+from tests.support.on_record import aws_document
 
 pytestmark = pytest.mark.usefixtures("takes_minutes")
 
@@ -13,11 +14,6 @@ pytestmark = pytest.mark.usefixtures("takes_minutes")
 @pytest.fixture
 def cut_seed(request: pytest.FixtureRequest) -> int:
     return int(request.config.getoption("--cut-seed"))
-
-
-def aws_document(*steps: tuple[str, str, dict[str, object]]) -> dict[str, object]:
-    """Make a document as AWS's console does; a step is its name, its type and its input."""
-    return {"version": "1.0", "steps": [{"action": {"name": n, "type": t, "input": i}} for n, t, i in steps]}
 
 
 async def test_a_reboot_in_the_middle_of_a_job_is_one_of_the_kernel(device: Device) -> None:

@@ -49,3 +49,8 @@ class OnRecord:
         (status,) = {each for each in told if each in TERMINAL}
         assert self.status(job) == status
         return status
+
+
+def aws_document(*steps: tuple[str, str, dict[str, object]]) -> dict[str, object]:
+    """Make a document as AWS's console does; a step is its name, its type and its input."""
+    return {"version": "1.0", "steps": [{"action": {"name": n, "type": t, "input": i}} for n, t, i in steps]}

@@ -170,6 +170,7 @@ class Attempts:
         names = {execution.directory_name for execution in known}
         for path in self._jobs.iterdir():
             if path.name not in names:
+                self._in_thread(partial(self._launching.forget, path.name), lambda _: None)
                 self._drop(path)
         return others
 
@@ -188,10 +189,13 @@ class Attempts:
             LOG.warning("cannot be put away", execution=name, why=str(error))
 
     def _put_away(self, name: str) -> None:
-        """Keep the results and output of an execution's attempts, and delete the rest. Runs in the thread."""
+        """Keep the results and output of an execution's attempts, and delete the rest. Runs in the thread.
+
+        What names the execution goes last, so that an agent that is cut short here does all of it again.
+        """
+        self._launching.forget(name)
         for path in self._results.keep(name, self._attempts.glob(f"{name}.*.*")):
             self._drop(path)
-        self._launching.forget(name)
         trash.empty(self._trash)
 
     def _drop(self, path: Path) -> None:

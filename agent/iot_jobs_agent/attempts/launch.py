@@ -1,4 +1,4 @@
-"""Makes an attempt's files and starts its shim, or takes all of it back. Everything blocks, and runs in the thread."""
+"""Makes an attempt's files and starts its shim, or takes it all back. Everything but `refusal` runs in the thread."""
 
 from pathlib import Path
 

@@ -52,7 +52,10 @@ class Units:
 
 
 def end(unit: str) -> bool:
-    """End every process of a unit; return whether none is left. Blocks for up to END_S: never on the loop's thread."""
+    """End every process of a unit; return whether none is left.
+
+    Blocks for END_S and one request: never on the loop's thread.
+    """
     until = time.monotonic() + END_S
     while time.monotonic() < until:
         try:

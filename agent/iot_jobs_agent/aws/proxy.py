@@ -110,10 +110,10 @@ async def _addresses(host: str, port: int) -> list[str]:
             loop.call_soon_threadsafe(settle, addresses, failure)
 
     threading.Thread(target=resolve, name="resolver", daemon=True).start()
-    done, _ = await asyncio.wait([resolved], timeout=_RESOLVE_S)
-    if not done:
-        raise socket.gaierror(socket.EAI_AGAIN, "no name server answers")
-    return resolved.result()
+    try:
+        return await asyncio.wait_for(resolved, _RESOLVE_S)
+    except TimeoutError:
+        raise socket.gaierror(socket.EAI_AGAIN, "no name server answers") from None
 
 
 async def _tunnel(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, proxy: Proxy, target: str) -> int:

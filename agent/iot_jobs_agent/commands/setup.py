@@ -76,7 +76,7 @@ def main(arguments: Sequence[str]) -> int:
         print(f"\nThe agent was not started: put right what is wrong above, and then run {again}.")
         return status
     if not chosen.no_start:
-        _start(has_changed=bool(replacements))
+        _start()
     return 0
 
 
@@ -223,25 +223,22 @@ def _agents_group(config: Path) -> int:
         return 0
 
 
-def _start(*, has_changed: bool) -> None:
-    """Enable the unit and start it, or restart it if its files have changed. Raises SetupError."""
+def _start() -> None:
+    """Enable the unit and start it again, with what is there now: handlers go on meanwhile. Raises SetupError."""
     if not SYSTEMD_RUNS.is_dir():
         _systemctl("enable", "--quiet", UNIT)
         print("\nThe agent will start with the device.")
         return
-    is_active = _systemctl("is-active", "--quiet", UNIT, may_fail=True)
     _systemctl("enable", "--quiet", UNIT)
-    if has_changed or not is_active:
-        _systemctl("restart", UNIT)
-    print(f"\nThe agent {'runs' if has_changed or not is_active else 'runs as before'}: `sudo iot-jobs-agent status`")
+    _systemctl("restart", UNIT)
+    print("\nThe agent runs: `sudo iot-jobs-agent status`")
 
 
-def _systemctl(*words: str, may_fail: bool = False) -> bool:
+def _systemctl(*words: str) -> None:
     try:
         done = subprocess.run(["/usr/bin/systemctl", *words], check=False, capture_output=True, text=True)
     except OSError as error:
         raise SetupError(f"systemctl cannot be run ({(error.strerror or 'unknown').lower()}): add --no-start") from None
-    if done.returncode != 0 and not may_fail:
+    if done.returncode != 0:
         said = " ".join(done.stderr.split())
         raise SetupError(f"`systemctl {' '.join(words)}` failed: {said}. `journalctl --unit {UNIT}` says more.")
-    return done.returncode == 0

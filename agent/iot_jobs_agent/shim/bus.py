@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 SYSTEM_BUS = "/run/dbus/system_bus_socket"
-TIMEOUT_S = 30.0
+TIMEOUT_S = 15.0  # of each step; who asks asks again, and meanwhile neither a deadline nor a stop is seen to
 CALL, RETURN, ERROR = 1, 2, 3
 PATH, INTERFACE, MEMBER, ERROR_NAME, REPLY_SERIAL, DESTINATION, SIGNATURE = 1, 2, 3, 4, 5, 6, 8
 KINDS = {PATH: b"o", INTERFACE: b"s", MEMBER: b"s", DESTINATION: b"s", SIGNATURE: b"g"}

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import _thread
+import errno
 import os
 import stat
 import time
 
 SECTOR_BYTES = 512  # the unit of st_blocks, and the least that a name counts for: a million empty files take space too
 REST_FACTOR = 4  # rest four times as long as measuring took, which is then at most a fifth of the time
+CHANGED_MEANWHILE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)  # removed, or replaced by a file or a link
 FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -44,9 +46,14 @@ class Quota:
 
     def problem(self) -> str:
         """Return how much there is and how much is allowed, or "" if that is within the limit."""
-        if self.used_bytes <= self.limit_mb << 20:
-            return ""
-        return f"JOB_DIR took {self.used_bytes / (1 << 20):.1f} MiB or more, quota_mb is {self.limit_mb}"
+        return quota_problem(self.used_bytes, self.limit_mb)
+
+
+def quota_problem(used_bytes: int, limit_mb: int) -> str:
+    """Return how much there is and how much is allowed, or "" if that is within the limit."""
+    if used_bytes <= limit_mb << 20:
+        return ""
+    return f"JOB_DIR took {used_bytes / (1 << 20):.1f} MiB or more, quota_mb is {limit_mb}"
 
 
 def measure_bytes(directory: str, enough: int) -> tuple[int, bool]:
@@ -63,7 +70,7 @@ def measure_bytes(directory: str, enough: int) -> tuple[int, bool]:
         try:
             fd = os.open(path, FLAGS)
         except OSError as error:
-            is_whole &= isinstance(error, FileNotFoundError)
+            is_whole &= error.errno in (CHANGED_MEANWHILE if device >= 0 else (errno.ENOENT,))
             continue
         try:
             device = os.fstat(fd).st_dev if device < 0 else device

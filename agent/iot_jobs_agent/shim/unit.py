@@ -19,6 +19,7 @@ from _socket import AF_UNIX, SCM_RIGHTS, SO_PEERCRED, SOCK_SEQPACKET, SOL_SOCKET
 from iot_jobs_agent.shim.bus import PASSING, BusError, dynamic_user, is_over, kill_unit, start_unit, stop_unit
 from iot_jobs_agent.shim.files import JOB, NEVER_STARTED, SETTINGS, SPEC, write_all
 from iot_jobs_agent.shim.protocol import TRACEBACK
+from iot_jobs_agent.shim.quota import quota_problem
 from iot_jobs_agent.shim.tree import SWEEP_S, how_ended
 
 TYPE_CHECKING = False  # importing `typing` would take a quarter of the start-up time
@@ -237,9 +238,8 @@ class Unit:
 
     def over_quota(self) -> str:
         """Return what is wrong with the disk that the handler takes, "" if nothing."""
-        limit_mb = int(self.spec["quota_mb"])
-        if self.used_bytes > limit_mb << 20:
-            return f"JOB_DIR took {self.used_bytes / (1 << 20):.1f} MiB or more, quota_mb is {limit_mb}"
+        if problem := quota_problem(self.used_bytes, int(self.spec["quota_mb"])):
+            return problem
         if not self.is_whole:  # it can only be this handler that has closed a directory of its own
             return "a part of JOB_DIR cannot be measured against quota_mb, because the handler has made it unreadable"
         if self.entry is not None and time.monotonic() - self.heard_at >= self.silent_s:
@@ -333,7 +333,7 @@ class Unit:
 
     def notes(self, is_oom: bool) -> list[str]:
         """Return what helps to explain how it went."""
-        found = [] if self.is_whole else ["a part of JOB_DIR could not be measured against quota_mb"]
+        found = []
         peak = self.ended().get("peak", "")
         if is_oom and peak.isdecimal():
             found.append(f"it had {int(peak) / (1 << 20):.0f} MiB at most, as its profile allows")

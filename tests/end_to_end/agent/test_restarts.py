@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.end_to_end.histories import Witness
 
 THING = "pi-kitchen-1"
 
@@ -180,6 +181,21 @@ async def test_an_unusable_state_directory_degrades_the_agent_instead_of_ending_
     await agent.says("degraded: the state directory cannot be used")
     assert (await operator.record("job-1"))["status"] == "QUEUED"
     assert await agent.stop() == 0
+
+
+async def test_an_outcome_that_the_history_lacks_is_noticed_by_these_tests(
+    device: Any, start_agent: Any, operator: Any, sim: Any
+) -> None:
+    agent = await start_agent()
+    await operator.create("job-1", {"operation": "run-command", "params": {"command": "echo hi"}})
+    await operator.wait("job-1", "SUCCEEDED")
+    await agent.says("settled", execution="job-1")
+    await agent.stop()
+    witness = Witness(sim, THING, device.state)
+    assert witness.unsettled() == []
+    for path in device.state.glob("journal.sqlite*"):
+        path.unlink()
+    assert witness.unsettled() == ["job-1"]
 
 
 async def test_the_state_of_one_thing_is_not_used_for_another(device: Any, start_agent: Any, operator: Any) -> None:

@@ -56,3 +56,16 @@ def test_every_row_that_was_found_from_outside_names_its_own_tests() -> None:
         assert row == "a5" or all(f"field_{row}_" in name for name in tests), row
     written = set(re.findall(r"field_([a-g]\d+[a-z]?)_", " ".join(known)))
     assert written <= {row for row, _ in found}
+
+
+def test_every_claim_of_the_security_model_names_tests_that_exist() -> None:
+    page = (ROOT / "docs/security.md").read_text().partition("## Who could attack")[2].partition("\n## ")[0]
+    rows = [line.rpartition(" | ") for line in page.splitlines() if line.startswith("| ")][1:]
+    before = ""
+    for _, _, shown in rows:
+        named = shown.removesuffix(" |")
+        before = before if named == "the same" else named
+        tests = re.findall(r"`(test_\w+)`", before)
+        assert tests or "`tests/" in before, before
+        assert [name for name in tests if name not in defined()] == []
+    assert len(rows) > 8
