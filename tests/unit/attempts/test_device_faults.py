@@ -240,6 +240,7 @@ async def adopted(new_story: "Callable[..., Story]", script: str) -> "Story":
     """Start a handler that waits, and let another agent find it."""
     first = new_story(launch_for_another)
     first.start(f'mkfifo go; {script} echo \'{{"message": "up"}}\' >&3; read word < go; exit 0')
+    await first.started()  # whoever launched it is gone, so it has come to init: this process adopts again from now on
     await first.said("up")
     pid = first.pid_of_shim()
     assert int(Path(f"/proc/{pid}/stat").read_text().split()[3]) != os.getpid()
