@@ -91,7 +91,7 @@ class Device(OnRecord):
     sim: RunningSimulator
     arn: str
     gates: list[int] = field(default_factory=list)
-    files_before: str = ""
+    files_before: frozenset[str] = frozenset()
     package: Path = Path()
     said: dict[str, str] = field(default_factory=dict)  # what it said when it was set up
 
@@ -198,10 +198,11 @@ class Device(OnRecord):
         """Return a property of the agent's unit."""
         return (await self.machine.run(f"systemctl show --property={name} --value iot-jobs-agent")).strip()
 
-    async def files(self) -> str:
-        """Return the files of the system that have our name; those of this machine are there too."""
+    async def files(self) -> frozenset[str]:
+        """Return the files of the system that have our name; those of other programs are there too."""
         places = "/etc /opt /usr /var /run"
-        return await self.machine.run(f"find {places} -name '*iot-job*' -not -path '/usr/src/*' | sort")
+        found = await self.machine.run(f"find {places} -name '*iot-job*' -not -path '/usr/src/*'")
+        return frozenset(found.splitlines())
 
     async def log(self) -> str:
         """Return what the agent logged last, for people."""
