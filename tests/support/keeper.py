@@ -12,7 +12,8 @@ from typing import Any
 
 from tests.support.files import ROOT
 
-from iot_jobs_agent.shim.processes import PR_SET_CHILD_SUBREAPER, descendants, prctl, send
+from iot_jobs_agent.shim.lean import PR_SET_CHILD_SUBREAPER, prctl
+from iot_jobs_agent.shim.processes import descendants, send
 
 # The first process. It sees the place of this test where it would see /run/iot-jobs and its own /tmp, and as its cgroup
 # whatever is below its keeper.

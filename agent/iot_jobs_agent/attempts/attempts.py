@@ -32,7 +32,7 @@ from iot_jobs_agent.attempts.watch import DeviceFaultError, Watch, attempt_named
 from iot_jobs_agent.core.events import AttemptEnded, AttemptEvent, AttemptNeverStarted, AttemptStarted
 from iot_jobs_agent.core.job import AttemptId, AttemptResult, Ending, ExecutionId, Step
 from iot_jobs_agent.shim import files
-from iot_jobs_agent.shim.processes import PR_SET_CHILD_SUBREAPER, prctl
+from iot_jobs_agent.shim.lean import PR_SET_CHILD_SUBREAPER, prctl
 from iot_jobs_agent.state.durable import sync_directory
 
 __all__ = ["Attempts", "Facts"]

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import fcntl
 import os
-import signal
 import sys
 import time
 
-from iot_jobs_agent.shim.processes import PR_SET_CHILD_SUBREAPER, descendants, freeze, prctl, reap_children, send
+from iot_jobs_agent.shim.lean import PR_SET_CHILD_SUBREAPER, prctl, signal
+from iot_jobs_agent.shim.processes import descendants, freeze, reap_children, send
 
 SWEEP_S = 5.0
 TIMED_OUT = b"timeout"

@@ -20,15 +20,14 @@ The handler is this process's user and could stop or kill it. It gains nothing: 
 from __future__ import annotations
 
 import errno
-import json
 import os
 import select
-import signal
 import stat
 from _socket import AF_UNIX, CMSG_LEN, MSG_CMSG_CLOEXEC, SCM_RIGHTS, SOCK_SEQPACKET, SOL_SOCKET, socket
 
 from iot_jobs_agent.shim.files import write_all
-from iot_jobs_agent.shim.processes import PR_SET_DUMPABLE, prctl, processes
+from iot_jobs_agent.shim.lean import PR_SET_DUMPABLE, dumps, loads, prctl, signal
+from iot_jobs_agent.shim.processes import processes
 from iot_jobs_agent.shim.protocol import CHECKPOINT, TRACEBACK
 from iot_jobs_agent.shim.quota import Quota
 from iot_jobs_agent.shim.result import handler_result
@@ -70,13 +69,13 @@ class Entry:
 
     def say(self, **members: Any) -> None:
         """Send one message to the shim. Raises OSError if it is gone."""
-        self.shim.sendall(json.dumps(members).encode())
+        self.shim.sendall(dumps(members).encode())
 
     def run(self, home: str, invocation: str, approve: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> None:
         """Do all of it. Raises OSError if the shim is gone: systemd then ends what is left."""
         self.say(invocation=invocation)
         given = self.receive()
-        spec = json.loads(_read_all(given.pop("spec")))
+        spec = loads(_read_all(given.pop("spec")))
         try:
             spec = approve(spec)
             self.pid = self.start(spec, home, given)
@@ -109,7 +108,7 @@ class Entry:
         for level, kind, data in ancillary:
             if (level, kind) == (SOL_SOCKET, SCM_RIGHTS):
                 descriptors += memoryview(data[: len(data) // 4 * 4]).cast("i")
-        return dict(zip(json.loads(message)["names"], descriptors, strict=True))
+        return dict(zip(loads(message)["names"], descriptors, strict=True))
 
     def start(self, spec: Mapping[str, Any], home: str, given: Mapping[str, int]) -> int:
         """Lay out the files that the handler finds by name, and start it. Raises OSError."""

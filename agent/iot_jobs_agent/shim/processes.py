@@ -5,23 +5,14 @@ The agent uses this module too, to find the processes that a lost shim left behi
 
 from __future__ import annotations
 
-import ctypes
 import os
-import signal
 import time
+
+from iot_jobs_agent.shim.lean import signal
 
 TYPE_CHECKING = False  # importing `typing` would take a quarter of the start-up time
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-PR_SET_PDEATHSIG = 1
-PR_SET_DUMPABLE = 4
-PR_SET_CHILD_SUBREAPER = 36
-
-
-def prctl(option: int, value: int) -> None:
-    """Set a property of this process. The options that we use exist since Linux 3.4 and cannot fail."""
-    ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
 
 
 class Process:

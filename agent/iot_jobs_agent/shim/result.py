@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import stat
 
+from iot_jobs_agent.shim.lean import loads
 from iot_jobs_agent.shim.protocol import RESULT_BYTES
 
 TYPE_CHECKING = False  # importing `typing` would take a quarter of the start-up time
@@ -31,7 +31,7 @@ def handler_result(path: str) -> dict[str, Any]:
         return {"bad_result": f"the result file is longer than {RESULT_BYTES} bytes"}
     try:
         text = data.decode()
-        is_object = isinstance(json.loads(text), dict)
+        is_object = isinstance(loads(text), dict)
     except (ValueError, RecursionError):
         return {"bad_result": "the result file is not JSON"}
     return {"handler_result": text} if is_object else {"bad_result": "the result file is not a JSON object"}

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 
 from iot_jobs_agent.shim.files import EVENTS, wake, write_all
+from iot_jobs_agent.shim.lean import dumps, loads
 from iot_jobs_agent.shim.protocol import LINE_BYTES
 
 TYPE_CHECKING = False  # importing `typing` would take a quarter of the start-up time
@@ -31,16 +31,16 @@ def parse_line(line: bytes) -> dict[str, Any]:
     if len(line) > LINE_BYTES:
         raise ValueError(f"longer than {LINE_BYTES} bytes")
     try:
-        said = json.loads(line.decode())
+        said = loads(line.decode())
         if not isinstance(said, dict):
             raise ValueError("not a JSON object")  # noqa: TRY004, TRY301 - one error for every bad line
         if isinstance(details := said.get("details"), dict):
-            texts = {k: v if isinstance(v, str) else json.dumps(v) for k, v in details.items()}
+            texts = {k: v if isinstance(v, str) else dumps(v) for k, v in details.items()}
             said["details"] = {writable(k): writable(v) for k, v in texts.items()}
         if isinstance(message := said.get("message"), str):
             said["message"] = writable(message)
         if "checkpoint" in said:
-            said["checkpoint"] = json.dumps(said["checkpoint"])
+            said["checkpoint"] = dumps(said["checkpoint"])
     except (ValueError, RecursionError):
         raise ValueError("not a JSON object that can be read") from None
     for member, is_right in FORMS.items():
@@ -76,7 +76,7 @@ class Said:
             kept.update((k, said[k]) for k in ("progress", "message", "deadline") if k in said)
         if details := said.get("details"):
             grown = {**self.merged.get("details", {}), **details}
-            if len(json.dumps(grown, ensure_ascii=False).encode()) > DETAILS_BYTES:
+            if len(dumps(grown, ensure_ascii=False).encode()) > DETAILS_BYTES:
                 self.note(f"details beyond {DETAILS_BYTES} bytes were dropped")
                 return
             self.merged["details"] = grown
@@ -88,7 +88,7 @@ class Said:
             return
         self.due_at = now + EVENTS_EVERY_S
         starts_over = self.size >= EVENTS_BYTES
-        data = json.dumps(self.merged if starts_over else self.fresh).encode() + b"\n"
+        data = dumps(self.merged if starts_over else self.fresh).encode() + b"\n"
         self.size = EVENTS_BYTES  # so that the file is started over if the write fails
         try:
             flags = os.O_TRUNC if starts_over else os.O_APPEND

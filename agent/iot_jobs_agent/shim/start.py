@@ -5,9 +5,8 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import signal
 
-from iot_jobs_agent.shim.processes import PR_SET_PDEATHSIG, prctl
+from iot_jobs_agent.shim.lean import PR_SET_PDEATHSIG, prctl, signal
 
 TYPE_CHECKING = False  # importing `typing` would take a quarter of the start-up time
 if TYPE_CHECKING:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import select
-import signal
 import time
 
 from iot_jobs_agent.shim.files import CONTROL, LOCK, RESULT, SPEC, STDERR, STDOUT, wake, write_all, write_durably
+from iot_jobs_agent.shim.lean import dumps, loads, signal
 from iot_jobs_agent.shim.memory import events_file
 from iot_jobs_agent.shim.protocol import CONTROL_FD, LINE_BYTES
 from iot_jobs_agent.shim.said import Said, parse_line
@@ -262,7 +261,7 @@ def supervise(memory_events: str) -> int:
     if os.path.exists(RESULT):
         return 1
     with open(SPEC, "rb") as file:
-        spec = json.load(file)
+        spec = loads(file.read())
     os.pwrite(lock, b"%d\n" % os.getpid(), 0)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())  # whoever started the agent may have blocked some; we need SIGCHLD
     for number in (signal.SIGHUP, signal.SIGINT):
@@ -276,7 +275,7 @@ def supervise(memory_events: str) -> int:
     if result["ending"] == "interrupted":
         return 1
     result |= supervisor.handler.result()
-    write_durably(RESULT, json.dumps(result).encode())
+    write_durably(RESULT, dumps(result).encode())
     wake(spec["wake"])
     return 0
 

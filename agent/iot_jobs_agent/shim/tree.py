@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-import signal
 import time
 
+from iot_jobs_agent.shim.lean import PR_SET_CHILD_SUBREAPER, prctl, signal
 from iot_jobs_agent.shim.memory import oom_kills
 from iot_jobs_agent.shim.processes import (
-    PR_SET_CHILD_SUBREAPER,
     Process,
     descendants,
     freeze,
-    prctl,
     reap_children,
     send,
 )

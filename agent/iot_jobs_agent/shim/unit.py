@@ -7,17 +7,15 @@ its state, and a file that the unit's ExecStopPost= writes as root.
 
 from __future__ import annotations
 
-import array
-import json
 import os
 import select
-import signal
 import struct
 import time
 from _socket import AF_UNIX, SCM_RIGHTS, SO_PEERCRED, SOCK_SEQPACKET, SOL_SOCKET, socket
 
 from iot_jobs_agent.shim.bus import PASSING, BusError, dynamic_user, is_over, kill_unit, start_unit, stop_unit
 from iot_jobs_agent.shim.files import JOB, NEVER_STARTED, SETTINGS, SPEC, write_all
+from iot_jobs_agent.shim.lean import dumps, loads, signal
 from iot_jobs_agent.shim.protocol import TRACEBACK
 from iot_jobs_agent.shim.quota import quota_problem
 from iot_jobs_agent.shim.tree import SWEEP_S, how_ended
@@ -193,8 +191,9 @@ class Unit:
         opened = {name: os.open(path, os.O_RDONLY | os.O_CLOEXEC) for name, path in given.items()}
         everything = opened | {str(number): fd for number, fd in self.writers.items()}
         try:
-            message = json.dumps({"names": list(everything)}).encode()
-            entry.sendmsg([message], [(SOL_SOCKET, SCM_RIGHTS, array.array("i", everything.values()))])
+            message = dumps({"names": list(everything)}).encode()
+            descriptors = struct.pack(f"{len(everything)}i", *everything.values())
+            entry.sendmsg([message], [(SOL_SOCKET, SCM_RIGHTS, descriptors)])
         finally:
             for fd in everything.values():
                 os.close(fd)
@@ -205,7 +204,7 @@ class Unit:
         assert self.entry is not None  # noqa: S101 - for the type checker
         try:
             data = self.entry.recv(MESSAGE_BYTES)
-            heard = _checked(json.loads(data)) if data else {}
+            heard = _checked(loads(data)) if data else {}
         except (OSError, ValueError, RecursionError):
             data = b""
         if not data:

@@ -26,7 +26,7 @@ from iot_jobs_agent.attempts.launchers import plain
 from iot_jobs_agent.core.events import AttemptEnded, AttemptNeverStarted
 from iot_jobs_agent.core.job import AttemptId, Ending, ExecutionId, StartReason
 from iot_jobs_agent.core.outcome import ending_in_words
-from iot_jobs_agent.shim.processes import PR_SET_CHILD_SUBREAPER, prctl
+from iot_jobs_agent.shim.lean import PR_SET_CHILD_SUBREAPER, prctl
 
 if TYPE_CHECKING:
     from conftest import Story
