@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 UP = 'echo \'{"message": "up"}\' >&3; '
 WAITS = f"{UP}exec sleep 1000"
-OOM = "invocation={{invocation}} result=oom-kill code=killed status=KILL peak={peak} oom_kills=1\n"
+OOM = "invocation={{invocation}} result=oom-kill code=killed status=KILL peak={peak}\n"
 
 
 def unit_of(systemd: "Systemd") -> str:
