@@ -4,7 +4,6 @@ A test in which the two cannot agree says so: `@pytest.mark.history_differs("why
 """
 
 import asyncio
-import contextlib
 import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -33,8 +32,12 @@ class Witness:
     state: Path
 
     def problems(self) -> list[str]:
-        """Say of which executions the two disagree."""
-        return [f"{each.execution}: {problem}" for each in self._history() if (problem := self._problem(each))]
+        """Say of which executions the two disagree, or that there is a journal that nobody can read."""
+        try:
+            history = self._history()
+        except (AgentError, sqlite3.Error) as error:
+            return [f"the history cannot be read: {error}"]
+        return [f"{each.execution}: {problem}" for each in history if (problem := self._problem(each))]
 
     def unsettled(self) -> list[str]:
         """Name the executions that have ended at the service with an outcome of this agent's, but not here yet."""
@@ -42,7 +45,7 @@ class Witness:
             own = (self.state / "agent-id").read_text().strip()
             journals = (self.state / "journal-ids").read_text().split()
             known = {each.execution.job_id for each in self._history()}
-        except OSError:
+        except (OSError, AgentError, sqlite3.Error):  # `problems` says the latter
             return []
         marks = {own, *(f"{own}.{journal}" for journal in journals)}
         return [
@@ -63,9 +66,7 @@ class Witness:
     def _history(self) -> Sequence[HistoryEntry]:
         if not (self.state / FILE_NAME).is_file():
             return ()
-        with contextlib.suppress(AgentError, sqlite3.Error):
-            return read_history(self.state)
-        return ()
+        return read_history(self.state)
 
     def _record(self) -> list[JobExecution]:
         return list(self.sim.store.executions_of_thing(self.thing))

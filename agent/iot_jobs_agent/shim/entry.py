@@ -85,7 +85,8 @@ class Entry:
         except OSError as error:
             self.say(cannot_start=reason_of(error, spec["argv"][0]))
             return
-        status = self.wait(Quota(os.path.realpath(home), spec["quota_mb"], spec["quota_every_s"], self.wake))
+        places = [os.path.realpath(home), os.path.dirname(PRIVATE)]  # where it can write to the disk
+        status = self.wait(Quota(places, spec["quota_mb"], spec["quota_every_s"], self.wake))
         result = handler_result(os.path.join(home, RESULT_NAME)) if spec["kind"] == "handler" else {}
         own = _cgroup("self")
         left = sum(1 for each in processes() if each.is_live and each.pid != os.getpid() and _cgroup(each.pid) == own)

@@ -38,7 +38,7 @@ class Tree:
         self.pause = pause
         self.pid = 0
         self.status: int | None = None  # the handler's, as returned by waitpid
-        self.quota = Quota(spec["cwd"], spec["quota_mb"], spec["quota_every_s"], wake)
+        self.quota = Quota([spec["cwd"]], spec["quota_mb"], spec["quota_every_s"], wake)
         prctl(PR_SET_CHILD_SUBREAPER, 1)
 
     @property

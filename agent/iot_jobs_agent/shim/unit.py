@@ -237,10 +237,10 @@ class Unit:
 
     def over_quota(self) -> str:
         """Return what is wrong with the disk that the handler takes, "" if nothing."""
-        if problem := quota_problem(self.used_bytes, int(self.spec["quota_mb"])):
+        if problem := quota_problem("JOB_DIR with /tmp", self.used_bytes, int(self.spec["quota_mb"])):
             return problem
         if not self.is_whole:  # it can only be this handler that has closed a directory of its own
-            return "a part of JOB_DIR cannot be measured against quota_mb, because the handler has made it unreadable"
+            return "a part of JOB_DIR or /tmp cannot be measured against quota_mb: the handler has made it unreadable"
         if self.entry is not None and time.monotonic() - self.heard_at >= self.silent_s:
             return "the first process of its unit was stopped, so its disk quota cannot be measured"
         return ""

@@ -26,7 +26,7 @@ THING_NAME = "thing-name"
 THING_NAME_FORM = re.compile(r"[a-zA-Z0-9:_-]{1,128}")
 JOURNAL_ID_FORM = re.compile(r"[0-9a-f]{8}")
 JOURNAL_IDS_KEPT = 64
-LARGEST_BYTES = 1024  # of the two files of ids
+LARGEST_BYTES = 1024  # of a file of ids
 STATUS = "status.json"
 PAUSED = "paused"
 

@@ -74,10 +74,11 @@ async def test_a_handler_that_does_not_end_when_asked_is_killed_after_its_grace(
     assert len(sent) < 20  # no flood of the bus, although the handler has closed its outputs
 
 
-async def test_too_much_on_the_disk_ends_it(unit_story: "Story", measured_often: None) -> None:
-    result = await unit_story.run('head -c 3000000 /dev/zero > "$JOB_DIR/big"; exec sleep 1000', quota_mb=1)
+@pytest.mark.parametrize("where", ["$JOB_DIR", "$(dirname $(dirname $JOB_FILE))"])
+async def test_too_much_on_the_disk_ends_it(unit_story: "Story", measured_often: None, where: str) -> None:
+    result = await unit_story.run(f'head -c 3000000 /dev/zero > "{where}/big"; exec sleep 1000', quota_mb=1)
     assert result.ending is Ending.QUOTA
-    assert "JOB_DIR took 2.9 MiB or more, quota_mb is 1" in result.reason
+    assert "JOB_DIR with /tmp took 2.9 MiB or more, quota_mb is 1" in result.reason
 
 
 async def test_a_first_process_that_its_handler_stops_costs_the_attempt(
