@@ -326,32 +326,26 @@ class Attempts:
         """
         self._read(watch)
         result = attempt_directory.read_result(watch.directory) if not watch.status else None
-        if why := self._launching.refusal(watch):
-            self._in_thread(partial(self._launching.undo, watch), partial(self._on_undone, watch, lock, why))
-        elif result is not None and watch.status == 0:
+        if result is not None and watch.status == 0:
             self._end(watch, lock, result)
-        elif watch.status == 0 and watch.looks < LOOKS:  # there is one; perhaps no descriptor is free to read it
-            watch.looks += 1
-            self._loop.call_later(LOOK_AGAIN_S, self._finish, watch, lock)
         else:
             self._in_thread(partial(self._sweep, watch, result), partial(self._on_swept, watch, lock))
 
-    def _on_undone(self, watch: Watch, lock: int | None, why: str, future: "asyncio.Future[None]") -> None:
-        if future.exception() is not None:  # the disk is full or sick, too
-            self._loop.call_later(UNDO_AGAIN_S, self._finish, watch, lock)
-            return
-        if lock is not None:
-            os.close(lock)
-        if self._watches.get(watch.attempt) is watch:
-            del self._watches[watch.attempt]
-            self._one_ended.set()
-            self._post(AttemptNeverStarted(watch.attempt, why))
+    def _sweep(self, watch: Watch, result: AttemptResult | None) -> AttemptResult | str:
+        """Kill every process that is left of the attempt. Runs in the thread. A shim that left a result leaves none.
 
-    def _sweep(self, watch: Watch, result: AttemptResult | None) -> AttemptResult:
-        """Kill every process that is left of the attempt. Runs in the thread. A shim that left a result leaves none."""
+        Return why the attempt never started, if it did not: then it is undone. Raises OSError, DeviceFaultError.
+        """
+        if watch.status == 0 and (why := self._launching.take_back(watch)):
+            return why
+        if watch.status == 0 and watch.looks < LOOKS:  # there is a result; perhaps no descriptor is free to read it
+            watch.looks += 1
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         token, unit = attempt_directory.read_token(watch.directory), attempt_directory.read_unit(watch.directory)
         if unit and not units.end(unit):
             return attempt_directory.lost_result(watch.directory, f"interrupted, and {unit} cannot be ended", 0, 1)
+        if result is None and (why := self._launching.take_back(watch)):
+            return why
         if result is not None:  # what other attempts have left must not contradict it
             orphans.sweep("", self._shims.__contains__, watch.since)
         leftovers_killed, leftovers_alive = orphans.sweep(token, self._shims.__contains__, watch.since)
@@ -360,13 +354,16 @@ class Attempts:
         reason = "interrupted: its shim ended without a result"
         return attempt_directory.lost_result(watch.directory, reason, leftovers_killed, leftovers_alive)
 
-    def _on_swept(self, watch: Watch, lock: int | None, future: "asyncio.Future[AttemptResult]") -> None:
-        if isinstance(future.exception(), OSError):  # /proc cannot be read now
-            self._loop.call_later(LOOK_AGAIN_S, self._finish, watch, lock)
+    def _on_swept(self, watch: Watch, lock: int | None, future: "asyncio.Future[AttemptResult | str]") -> None:
+        error = future.exception()
+        if isinstance(error, OSError | DeviceFaultError):  # /proc cannot be read now, or nothing can be undone
+            again_s = LOOK_AGAIN_S if isinstance(error, OSError) else UNDO_AGAIN_S
+            self._loop.call_later(again_s, self._finish, watch, lock)
             return
         self._end(watch, lock, future.result())
 
-    def _end(self, watch: Watch, lock: int | None, result: AttemptResult) -> None:
+    def _end(self, watch: Watch, lock: int | None, result: AttemptResult | str) -> None:
+        """Post the end of an attempt, or why it never started."""
         attempt_directory.discard(watch.directory)
         traceback = attempt_directory.take_traceback(self._jobs / watch.attempt.execution.directory_name)
         if traceback:
@@ -376,7 +373,10 @@ class Attempts:
         if self._watches.get(watch.attempt) is watch:
             del self._watches[watch.attempt]
             self._one_ended.set()
-            self._post(AttemptEnded(watch.attempt, result))
+            if isinstance(result, str):
+                self._post(AttemptNeverStarted(watch.attempt, result))
+            else:
+                self._post(AttemptEnded(watch.attempt, result))
 
     def _cannot_start(self, attempt: AttemptId, why: str) -> None:
         reason = f"the attempt could not be prepared: {why}"

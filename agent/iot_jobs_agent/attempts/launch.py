@@ -1,4 +1,4 @@
-"""Makes an attempt's files and starts its shim, or takes it all back. Everything but `refusal` runs in the thread."""
+"""Makes an attempt's files and starts its shim, or takes it all back. Everything runs in the thread."""
 
 from pathlib import Path
 
@@ -62,13 +62,23 @@ class Launch:
         trash.throw_away(watch.directory, self.trash)
         sync_directory(self.attempts)
 
-    def refusal(self, watch: Watch) -> str:
-        """Return why systemd refused to start the unit of the handler, so that the attempt never started, or "".
+    def take_back(self, watch: Watch) -> str:
+        """Undo an attempt that never started, because systemd refused to start its unit; return why, "" if it started.
 
-        Only our own child is believed, and only where no handler could have written in its place.
+        No handler can write that in its shim's place: a handler in a unit is another user. An attempt of our own child
+        is in one, and so is any whose settings name a unit; call this once nothing of that unit lives.
+
+        Raises:
+            DeviceFaultError: it cannot be undone now.
         """
-        is_believed = self._units is not None and watch.status == 0
-        return attempt_directory.read_refusal(watch.directory) if is_believed else ""
+        is_in_unit = self._units is not None and (watch.status == 0 or attempt_directory.read_unit(watch.directory))
+        why = attempt_directory.read_refusal(watch.directory) if is_in_unit else ""
+        if why:
+            try:
+                self.undo(watch)
+            except OSError as error:  # the disk is full or sick, too
+                raise DeviceFaultError(what_failed(error)) from error
+        return why
 
     def forget(self, directory_name: str) -> None:
         """Have systemd remove what the handlers of an ended execution have left."""

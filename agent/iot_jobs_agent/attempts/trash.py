@@ -11,6 +11,8 @@ from iot_jobs_agent.attempts import unfinished
 
 def throw_away(path: Path, trash: Path) -> None:
     """Make a tree vanish at once by moving it to the trash; do nothing if it does not exist. Raises OSError."""
+    if os.path.lexists(path) and not trash.is_dir():
+        trash.mkdir(mode=0o700)  # somebody may have removed it
     with contextlib.suppress(FileNotFoundError):
         try:
             path.rename(trash / secrets.token_hex(8))

@@ -77,6 +77,11 @@ def back_off(
     return _with(state, execution, failed)
 
 
+def go_on(state: State, execution: ExecutionId, now: float, jitter: float, code: str) -> State:
+    """Let another kind of request follow a refused one at once, but for an execution that has had its BURST."""
+    return state if of(state, execution).requests < BURST else back_off(state, execution, now, jitter, code)
+
+
 def is_insistent(state: State, execution: ExecutionId) -> bool:
     """Return whether what contradicts what we know was answered too often to be outdated."""
     return of(state, execution).contradictions > STALE_ANSWERS

@@ -17,8 +17,12 @@ DEVICE_FAULT_S = 30.0  # how long to wait before the next try to start a handler
 
 
 def on_started(state: State, execution: Execution, phase: Running, now: float) -> Turn:
-    """Let the step's deadline count from now, because its process exists. So the device can start handlers again."""
-    state = replace(state, device_fault="", device_fault_until=0.0)
+    """Let the step's deadline count from now, because its process exists.
+
+    So the device can start handlers again, unless it could not only just now: the start may have been on its way then.
+    """
+    if now >= state.device_fault_until:
+        state = replace(state, device_fault="", device_fault_until=0.0)
     if phase.started_at is not None:
         return state, []
     work = phase.work

@@ -69,6 +69,7 @@ def on_describe_failed_while_reporting(
     if event.code == "ResourceNotFound":
         return close(state, execution, Outcome(ExecutionStatus.REMOVED, GONE), now, jitter=event.jitter)
     if event.code in backoff.CLOSED | backoff.HOPELESS:
+        state = backoff.go_on(state, execution.id, now, event.jitter, event.code)
         return state.with_phase(execution, replace(phase, asks_first=False)), []
     return backoff.back_off(state, execution.id, now, event.jitter, event.code), []
 
@@ -86,6 +87,7 @@ def on_report_failed(state: State, execution: Execution, phase: Reporting, event
         state = backoff.back_off(state, execution.id, now, event.jitter, event.code, relists=True)
         return _settle(state, execution, phase.outcome, now, service_accepted=True)
     if event.code == "InvalidRequest" and not phase.omits_details:
+        state = backoff.go_on(state, execution.id, now, event.jitter, event.code)
         return state.with_phase(execution, replace(phase, omits_details=True)), []
     is_closed = event.code in backoff.CLOSED or (event.current is not None and event.current.is_terminal)
     was_queued = event.code == "VersionMismatch" and phase.version > 0
@@ -111,6 +113,7 @@ def _on_report_closed(state: State, execution: Execution, phase: Reporting, even
     """Report FAILED where only REJECTED is no longer accepted; otherwise settle: the service closed the execution."""
     if event.code == "InvalidStateTransition" and _may_fail_instead(phase.outcome, event):
         failed = replace(phase.outcome, status=ExecutionStatus.FAILED)
+        state = backoff.go_on(state, execution.id, now, event.jitter, event.code)
         return state.with_phase(execution, Reporting(failed, phase.details)), []
     state = backoff.back_off(state, execution.id, now, event.jitter, event.code, relists=True)
     return _settle(state, execution, _known_outcome(phase.outcome, event), now, service_accepted=False)

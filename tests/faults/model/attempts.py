@@ -2,11 +2,16 @@
 
 The directory is the truth, as in `attempts`: none means never started, one with a result is over, one whose shim
 lives is alive, any other is lost. What was not synced may be gone after a power cut.
+
+On some devices each handler has a unit of systemd's own. Then its shim asks for it, and the handler begins later, or
+never: systemd may refuse, and the attempt has never started (`Directory.why`). A unit outlives a killed shim until the
+agent has ended it, which takes its time and may fail.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import TYPE_CHECKING
 
 from tests.faults.model.oracle import brief
@@ -15,7 +20,7 @@ from iot_jobs_agent.core.events import AttemptEnded, AttemptNeverStarted, Attemp
 from iot_jobs_agent.core.job import AttemptId, AttemptResult, Ending, ExecutionId, Step
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from tests.faults.model.daemon import Daemon
     from tests.faults.model.world import World
@@ -24,6 +29,19 @@ if TYPE_CHECKING:
 
 DONE = AttemptResult(Ending.EXITED, code=0, duration_s=1.0)
 LOST = AttemptResult(Ending.LOST, reason="interrupted: its shim ended without a result")
+CANNOT_BE_ENDED = AttemptResult(Ending.LOST, reason="interrupted, and its unit cannot be ended", leftovers_alive=1)
+REFUSED = "systemd refused to start its unit"
+UNDO_AGAIN_S = 5.0
+
+
+class Unit(Enum):
+    """How far a handler's own unit is. What is reset is over, and systemd has forgotten it."""
+
+    NONE = 0
+    ASKED = 1
+    STARTED = 2
+    ENDED = 3
+    RESET = 4
 
 
 @dataclass(frozen=True)
@@ -60,14 +78,18 @@ class Directory:
     deadline: float = 0.0
     said: AttemptProgressed | None = None
     result: AttemptResult | None = None
+    unit: Unit = Unit.NONE
+    why: str = ""  # systemd refused to start the unit, as the shim has written
+    was_undone: bool = False
 
 
 @dataclass
 class Attempts:
-    """All attempt directories of the device."""
+    """All attempt directories of the device. A power cut may bring back those that were undone and not synced."""
 
     world: World
     directories: dict[AttemptId, Directory] = field(default_factory=dict)
+    undone: dict[AttemptId, Directory] = field(default_factory=dict)
 
     @property
     def alive(self) -> list[Directory]:
@@ -81,8 +103,10 @@ class Attempts:
     def start(self, daemon: Daemon, effect: StartAttempt) -> None:
         world, attempt = self.world, effect.attempt
         world.oracle.starting(effect)
-        if attempt in self.directories:
-            world.oracle.violated("O", f"{attempt.directory_name} was started before")
+        if (found := self.directories.get(attempt)) is not None:
+            if not (found.why or found.was_undone):
+                world.oracle.violated("O", f"{attempt.directory_name} was started before")
+            self._found(daemon, attempt)
             return
         behaviour = world.behaviour(effect)
         incarnation = world.service.incarnation(attempt.execution)
@@ -95,37 +119,61 @@ class Attempts:
         """The agent's thread has synced the directory and started the shim."""
         world = self.world
         directory.is_durable = True
+        self.undone.clear()
         if directory.behaviour.cannot_start:
             directory.is_over = True
             world.hear(AttemptEnded(directory.attempt, AttemptResult(Ending.CANNOT_START, reason="no memory")))
             return
-        directory.is_alive = directory.has_shim = True
+        directory.has_shim = True
         directory.started_at = world.now
         directory.deadline = world.now + directory.step.timeout_s
+        world.hear(AttemptStarted(directory.attempt))
+        if not world.has_units:
+            self._begins(directory)
+        elif world.luck.chance("no unit", 0.5):
+            wait_s = world.luck.choice("no unit", (0.1, 0.1, 0.5, 15.0))  # a bus that is silent costs its time-out
+            self._with_shim(wait_s, lambda: self._is_refused(directory), directory)
+        else:
+            directory.unit = Unit.ASKED
+            wait_s = world.luck.uniform("queued", 1.0, 30.0) if world.luck.chance("queued", 0.3) else 0.1
+            self._with_shim(wait_s, lambda: self._begins(directory), directory)
+        self._with_shim(directory.step.timeout_s, lambda: self._at_deadline(directory), directory)
+        if world.luck.chance("shim", 0.5):
+            self._with_shim(world.luck.uniform("shim", 0.0, 5.0), lambda: self.kill_shim(directory), directory)
+        if directory.is_stop_wanted:
+            self.stop(directory.attempt)
+
+    def _begins(self, directory: Directory) -> None:
+        """The handler runs, unless the start of its unit was taken back while it waited."""
+        world, behaviour = self.world, directory.behaviour
+        if directory.is_ending:
+            return
+        directory.is_alive = True
+        if directory.unit is Unit.ASKED:
+            directory.unit = Unit.STARTED
         world.oracle.launched(directory)
         if world.story is not None:
-            world.tell(f"handler of {directory.attempt.directory_name} runs: {brief(directory.behaviour)}")
-        world.hear(AttemptStarted(directory.attempt))
-        behaviour = directory.behaviour
+            world.tell(f"handler of {directory.attempt.directory_name} runs: {brief(behaviour)}")
         for n in range(behaviour.progress):
             at = (behaviour.lasts_s or 30.0) * (n + 1) / (behaviour.progress + 1)
             self._while_alive(at, lambda n=n: self._says(directory, n), directory)
         if behaviour.lasts_s is not None:
             self._while_alive(behaviour.lasts_s, lambda: self._ends(directory, behaviour.result), directory)
-        self._while_alive(directory.step.timeout_s, lambda: self._at_deadline(directory), directory)
-        if world.luck.chance("shim", 0.5):
-            self._while_alive(world.luck.uniform("shim", 0.0, 5.0), lambda: self.kill_shim(directory), directory)
-        if directory.is_stop_wanted:
-            self.stop(directory.attempt)
 
-    def _while_alive(self, delay_s: float, act: object, directory: Directory) -> None:
+    def _is_refused(self, directory: Directory) -> None:
+        """The shim has written that systemd refused, and is gone."""
+        self.world.tell(f"SYSTEMD REFUSES to start the unit of {directory.attempt.directory_name}")
+        directory.why = REFUSED
+        directory.has_shim = False
+        self.world.after(0.002, lambda: self._seen_over(directory))
+
+    def _with_shim(self, delay_s: float, act: Callable[[], object], directory: Directory) -> None:
+        """Do it if its shim still lives then."""
+        self.world.after(delay_s, lambda: act() if directory.has_shim else None)
+
+    def _while_alive(self, delay_s: float, act: Callable[[], object], directory: Directory) -> None:
         """Do it in the handler's own time, if it and its shim still live then."""
-
-        def acts() -> None:
-            if directory.is_alive and directory.has_shim:
-                act()  # type: ignore[operator]
-
-        self.world.after(delay_s, acts)
+        self._with_shim(delay_s, lambda: act() if directory.is_alive else None, directory)
 
     def _says(self, directory: Directory, n: int) -> None:
         extend_s = directory.behaviour.extend_s
@@ -148,12 +196,13 @@ class Attempts:
                 self._made_to_end(directory, Ending.STOPPED)
 
     def _made_to_end(self, directory: Directory, ending: Ending) -> None:
-        if directory.is_ending or not directory.is_alive:
+        if directory.is_ending or not (directory.is_alive or directory.unit is Unit.ASKED):
             return
         directory.is_ending = True
-        delay_s = directory.step.grace_s if directory.behaviour.ignores_term else 0.05
+        is_deaf = directory.is_alive and directory.behaviour.ignores_term
+        delay_s = directory.step.grace_s if is_deaf else 0.05
         result = AttemptResult(ending, duration_s=self.world.now - directory.started_at + delay_s)
-        self._while_alive(delay_s, lambda: self._ends(directory, result, is_forced=True), directory)
+        self._with_shim(delay_s, lambda: self._ends(directory, result, is_forced=True), directory)
 
     def _ends(self, directory: Directory, result: AttemptResult, *, is_forced: bool = False) -> None:
         """The handler is gone; the shim sweeps, writes the result, and ends. Each takes its time."""
@@ -162,10 +211,15 @@ class Attempts:
         directory.is_ending = True
         directory.is_alive = bool(result.leftovers_alive)
         self.world.oracle.ended(directory, result)
-        self.world.after(self.world.disk_s(), lambda: self._written(directory, result))
+        delay_s = self.world.disk_s()
+        if directory.unit is not Unit.NONE:
+            directory.unit = Unit.ENDED
+            delay_s += self.world.luck.uniform("queued", 0.02, 0.5)  # until systemd says that nothing of it is left
+        self.world.after(delay_s, lambda: self._written(directory, result))
 
     def _written(self, directory: Directory, result: AttemptResult) -> None:
         if directory.has_shim:  # neither killed nor without power meanwhile
+            directory.unit = Unit.NONE if directory.unit is Unit.NONE else Unit.RESET
             directory.result = result
             directory.has_shim = False
             self.world.after(0.002, lambda: self._seen_over(directory))
@@ -181,19 +235,49 @@ class Attempts:
         daemon = world.daemon
         if daemon is None or directory.attempt not in daemon.watched or directory.is_over:
             return
-        world.after(0.05 if directory.result is None else 0.0, lambda: self._told(directory), daemon)
+        is_clear = directory.why or directory.result is not None
+        sweep_s = 0.05 if directory.unit is Unit.NONE else world.luck.uniform("queued", 0.05, 1.0)
+        world.after(0.0 if is_clear else sweep_s, lambda: self._told(directory), daemon)
 
     def _told(self, directory: Directory) -> None:
         daemon = self.world.daemon
         if daemon is None or directory.attempt not in daemon.watched:
             return
+        if directory.why:
+            self._undo(directory, daemon)
+            return
         daemon.watched.discard(directory.attempt)
-        result = directory.result or LOST
+        result = directory.result or self._swept(directory)
         directory.is_over = True
-        if result is LOST:
-            directory.is_alive = False
-            self.world.oracle.ended(directory, LOST)
+        if result.ending is Ending.LOST:
+            directory.is_alive = bool(result.leftovers_alive)
+            self.world.oracle.ended(directory, result)
         self.world.hear(AttemptEnded(directory.attempt, result))
+
+    def _swept(self, directory: Directory) -> AttemptResult:
+        """Whatever a shim left that was killed is ended, but for a unit that cannot be."""
+        if directory.unit is Unit.STARTED and directory.is_alive and self.world.luck.chance("stuck", 0.3):
+            directory.result = CANNOT_BE_ENDED
+            return CANNOT_BE_ENDED
+        directory.unit = Unit.NONE if directory.unit is Unit.NONE else Unit.RESET
+        return LOST
+
+    def _undo(self, directory: Directory, daemon: Daemon) -> None:
+        """The agent's thread removes the directory of an attempt that never started, and syncs that."""
+        world, attempt = self.world, directory.attempt
+
+        def synced() -> None:
+            self.undone.clear()
+            daemon.watched.discard(attempt)
+            world.oracle.refused(directory)
+            world.hear(AttemptNeverStarted(attempt, directory.why))
+
+        if world.luck.chance("disk", 0.2):  # it is full or sick, too
+            world.after(UNDO_AGAIN_S, lambda: self._told(directory), daemon)
+            return
+        directory.was_undone = directory.is_over = True
+        self.undone[attempt] = self.directories.pop(attempt)
+        world.after(world.disk_s(), synced, daemon)
 
     def reattach(self, daemon: Daemon, attempts: Iterable[AttemptId]) -> None:
         """Find the attempts of an earlier agent again."""
@@ -229,9 +313,16 @@ class Attempts:
 
     def lose_power(self) -> None:
         """Every process is gone, and what was not synced may be."""
+        for attempt, directory in self.undone.items():
+            if self.world.luck.chance("power", 0.5):
+                self.directories.setdefault(attempt, directory)
+        self.undone.clear()
         for attempt, directory in list(self.directories.items()):
             directory.is_alive = directory.has_shim = False
             directory.is_over = True
+            directory.unit = Unit.NONE
+            if directory.why and self.world.luck.chance("power", 0.2):
+                directory.why = ""  # nothing says any more that it was to have a unit, so a refusal is not believed
             if not directory.is_durable and self.world.luck.chance("power", 0.5):
                 del self.directories[attempt]
             directory.is_durable = True

@@ -10,8 +10,8 @@ from unittest import mock
 
 from iot_jobs_agent.core import backoff, continuing, decide, progress, queues, requests, running, settling, slots, state
 from iot_jobs_agent.core.effects import Save, StartAttempt, StopAttempt
-from iot_jobs_agent.core.events import JournalOpened
-from iot_jobs_agent.core.job import ExecutionStatus, Outcome
+from iot_jobs_agent.core.events import AttemptEnded, JournalOpened
+from iot_jobs_agent.core.job import AttemptResult, Ending, ExecutionStatus, Outcome
 from iot_jobs_agent.core.state import Running
 
 Change = Callable[[], Any]
@@ -98,6 +98,20 @@ def _starts_the_same_attempt_again() -> Any:
     return mock.patch.object(state.Work, "next_attempt", next_attempt)
 
 
+def _gives_a_refused_start_up() -> Any:
+    return mock.patch.object(running, "on_never_started", lambda state, *_: (state, []))
+
+
+def _takes_a_refused_start_for_one() -> Any:
+    def never_started(state: Any, execution: Any, phase: Any, event: Any, now: float) -> Any:
+        lost = AttemptEnded(event.attempt, AttemptResult(Ending.LOST))
+        if isinstance(phase, Running):
+            return running.on_ended(state, execution, phase, lost, now)
+        return running.on_stopped(state, execution, phase, now)
+
+    return mock.patch.object(running, "on_never_started", never_started)
+
+
 def _keeps_secrets() -> Any:
     return mock.patch.object(state.Plan, "without_secrets", property(lambda plan: plan))
 
@@ -125,6 +139,9 @@ CONTROLS: Mapping[str, Change] = {
     "what was canceled is reported": _reports_what_was_canceled,
     "another try has the number of the first": _starts_the_same_attempt_again,
     "the journal keeps secrets": _keeps_secrets,
+    "a start that systemd refused is given up": _gives_a_refused_start_up,
+    "a start that systemd refused counts as an interruption": _takes_a_refused_start_for_one,
+    "a start that systemd refused is tried again at once": lambda: mock.patch.object(running, "DEVICE_FAULT_S", 0.0),
 }
 
 
@@ -138,6 +155,9 @@ WITH: Mapping[str, tuple[str, ...]] = {
     "what is canceled is not stopped": ("operator", "wild"),
     "what was canceled is reported": ("operator",),
     "an attempt is started again after a restart": ("kill",),
+    "a start that systemd refused is given up": ("no unit",),
+    "a start that systemd refused counts as an interruption": ("no unit",),
+    "a start that systemd refused is tried again at once": ("no unit",),
 }
 
 

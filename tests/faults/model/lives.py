@@ -29,8 +29,10 @@ if TYPE_CHECKING:
 
 NETWORK = ("lost", "late", "twice", "refused", "lag")
 DEVICE = ("disk", "crash", "torn", "wild")
+SYSTEMD = ("no unit", "queued", "stuck")  # where handlers have units of their own
 BEFALLS = ("cut", "outage", "kill", "power", "shim", "operator", "other", "clock", "noise", "stubborn", "backup")
-KINDS = (*NETWORK, *DEVICE, *BEFALLS)
+KINDS = (*NETWORK, *DEVICE, *BEFALLS, *SYSTEMD)
+UNITS = 0.4  # of the lives
 QUIET_S = 60.0
 THROTTLED_S = 700.0
 REFUSED_S = 300.0  # the longest wait after a refusal
@@ -127,7 +129,7 @@ def a_world(stream: Callable[[str], random.Random], rates: dict[str, float], sto
         ignores_unknown=draw.random() < 0.3,
     )
     documents = {f"job-{n}": a_document(draw) for n in range(6)}
-    world = World(luck, config, documents, behaviours(luck), story)
+    world = World(luck, config, documents, behaviours(luck), story, has_units=stream("launcher").random() < UNITS)
     world.boots()
     return world
 

@@ -9,7 +9,7 @@ import hypothesis
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
-from tests.faults.model.lives import BEFALLS, DEVICE, NETWORK, a_world, befall, come_to_rest, create
+from tests.faults.model.lives import BEFALLS, DEVICE, NETWORK, SYSTEMD, a_world, befall, come_to_rest, create
 
 STEPS = 25
 
@@ -32,7 +32,7 @@ class Machine(RuleBasedStateMachine):
     def time(self, seconds: float) -> None:
         self.world.run_until(self.world.now + seconds)
 
-    @rule(kind=st.sampled_from([*NETWORK, *DEVICE]), rate=st.sampled_from([0.0, 0.5, 1.0]))
+    @rule(kind=st.sampled_from([*NETWORK, *DEVICE, *SYSTEMD]), rate=st.sampled_from([0.0, 0.5, 1.0]))
     def trouble(self, kind: str, rate: float) -> None:
         self.world.luck.rates[kind] = rate
 

@@ -44,6 +44,7 @@ ASKED_IN_10_S = 70  # five jobs in two namespaces at most, each with BURST reque
 BURST, BURST_S = 6, 10.0  # requests about one execution without progress
 TWO_IN_S = 60.0  # beyond the burst, where what comes back are refusals
 STOP_SLACK_S = 2.0
+REFUSED_S = 20.0  # after a refused start, for so long at least nobody tries again, unless the agent is another one
 ENDED_BY_OTHERS = (S.CANCELED, S.REMOVED, S.TIMED_OUT)
 
 
@@ -85,6 +86,9 @@ class Oracle:
     was_refused: bool = False
     without_progress: dict[ExecutionId, Patience] = field(default_factory=lambda: defaultdict(Patience))
     round_trips: int = 0
+    refusals: int = 0
+    refused_at: dict[AttemptId, float] = field(default_factory=dict)
+    never_began: dict[AttemptId, int] = field(default_factory=dict)  # of which incarnation, until it is tried again
 
     def violated(self, invariant: str, what: str) -> None:
         raise Violation(invariant, what)
@@ -181,6 +185,8 @@ class Oracle:
         match event:
             case JournalOpened() | Connected():
                 self.without_progress.clear()
+                if isinstance(event, JournalOpened):
+                    self.refused_at.clear()
             case AttemptStarted(attempt) | AttemptEnded(attempt) | AttemptNeverStarted(attempt):
                 self.without_progress.pop(attempt.execution, None)
             case UpdateAccepted(execution, ticket):
@@ -233,6 +239,8 @@ class Oracle:
         is_guarded = request.expected_version > 0  # from QUEUED: another one, made again under its id
         is_excused = is_guarded or self.world.is_restored  # what was over may go on; what we told must stay the same
         self.require(key not in self.over or is_excused, "T", request, "is sent after the service ended it")
+        owed = [a for a, incarnation in self.never_began.items() if (a.execution, incarnation) == key]
+        self.require(not owed, "L", request, "is sent, but never started:", *owed)
         said = (request.status, (request.details or {}).get("reason", ""))
         before = self.told.setdefault(key, said)
         may_fail = before[0] is S.REJECTED and said[0] is S.FAILED
@@ -262,6 +270,9 @@ class Oracle:
             "not journalled",
         )
         self.without_progress.pop(attempt.execution, None)
+        waited_s = world.now - self.refused_at.get(attempt, -REFUSED_S)
+        self.require(waited_s >= REFUSED_S, "B", effect, f"is tried again {waited_s:.1f} s after systemd refused")
+        self.never_began.pop(attempt, None)
         key = self.key(attempt.execution)
         self.require(attempt not in self.ledger[key], "O", effect, "was started before")
         self.require(
@@ -269,6 +280,12 @@ class Oracle:
         )
         self.require(effect.step.input not in self.secrets, "O", effect, "with a document that was used before")
         self.secrets.add(effect.step.input)
+
+    def refused(self, directory: Directory) -> None:
+        """Note that the agent is told of an attempt that could not be started: it is owed another start."""
+        self.refusals += 1
+        self.refused_at[directory.attempt] = self.world.now
+        self.never_began[directory.attempt] = directory.incarnation
 
     def launched(self, directory: Directory) -> None:
         """Look at a handler that has just begun."""

@@ -79,6 +79,8 @@ def _lived(first: int, count: int) -> tuple[Counter[str], list[str]]:
             counts["attempts"] += sum(len(each) for each in world.oracle.ledger.values())
             counts["outcomes told"] += len(world.oracle.told)
             counts["phases read back"] += world.oracle.round_trips
+            counts["lives with units"] += world.has_units
+            counts["starts refused"] += world.oracle.refusals
     return counts, violations
 
 

@@ -75,6 +75,7 @@ class World:
     verdicts: Mapping[str, Plan | Refusal]
     behaviours: Callable[[StartAttempt], Behaviour]
     story: list[str] | None = None
+    has_units: bool = False  # each handler has a unit of systemd's own
     now: float = 0.0
     boot: int = 1
     booted_at: float = -100.0

@@ -1,7 +1,6 @@
 """How a handler's own unit comes to be started, or not: refusals, queues, what is there already, and a sick bus."""
 
 import contextlib
-import json
 import os
 import signal
 import socket
@@ -20,8 +19,6 @@ from iot_jobs_agent.core.job import AttemptId, Ending, ExecutionId
 from iot_jobs_agent.shim import bus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from conftest import Story
     from tests.support.buses import Systemd
 
@@ -97,17 +94,6 @@ async def test_without_the_place_for_sockets_no_attempt_has_started(unit_story: 
     unit_story.start("exit 0")
     assert "run `systemd-tmpfiles --create`" in await never_started(unit_story)
     (systemd.place / "sockets").mkdir()
-
-
-async def test_the_refused_start_of_an_earlier_agents_shim_is_not_believed(
-    new_story: "Callable[..., Story]", unit_story: "Story", systemd: "Systemd"
-) -> None:
-    directory = unit_story.directory()
-    directory.mkdir()
-    (directory / "result.json").write_text(json.dumps({"ending": "never-started", "reason": "says a handler"}))
-    after = new_story(unit_story.launcher, unit_story.own_units)
-    assert after.attempts.reattach([ATTEMPT]) == set()
-    assert (await after.ended()).ending is Ending.LOST
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,9 @@ from iot_jobs_agent.core.events import (
     Tick,
     UpdateAccepted,
 )
-from iot_jobs_agent.core.job import Outcome, Plan
+from iot_jobs_agent.core.job import AttemptId, Outcome, Plan
 from iot_jobs_agent.core.running import DEVICE_FAULT_S
-from iot_jobs_agent.core.state import Claiming, Execution, Reporting, Running, Settings, State
+from iot_jobs_agent.core.state import Claiming, Execution, Reporting, Running, Settings, State, Work
 from iot_jobs_agent.state.status import StatusBoard
 
 
@@ -98,3 +98,13 @@ def test_field_c1_an_execution_that_is_being_reported_does_not_wait_for_the_devi
     agent.hears(DescribeFailed(JOB, ask.ticket, "ResourceNotFound"))
     assert list(agent.state.executions) == [OTHER]
     assert agent.state.device_fault == ""
+
+
+def test_a_start_of_before_says_nothing_about_a_fault_since_then(agent: Any, plan: Plan) -> None:
+    running = tuple(Execution(each, Running(Work(plan.without_secrets)), "greet") for each in (JOB, OTHER))
+    agent.state = State(Settings(max_concurrent=2))
+    agent.hears(JournalOpened(ME, running))
+    agent.hears(AttemptNeverStarted(ATTEMPT, "systemd refuses"))
+    agent.hears(AttemptStarted(AttemptId(OTHER, 0, 1)), at=1.0)
+    assert agent.state.device_fault == "systemd refuses"
+    assert agent.state.device_fault_until == DEVICE_FAULT_S

@@ -1,5 +1,6 @@
 """What a service gets to hear that refuses whatever we ask: six requests in ten seconds, then two a minute."""
 
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -35,6 +36,7 @@ CODES = (
     "TerminalStateReached",
     "VersionMismatch",
 )
+LEAD_ON = ("InvalidJson", "InvalidRequest", "InvalidStateTransition", "TerminalStateReached")  # to another request
 FIRST_S, BURST, PER_MINUTE, WATCHED_S = 10.0, 6, 2, 310.0
 QUEUED_AT = 1_700_000_000
 
@@ -62,6 +64,23 @@ def mute(code: str) -> Answer:
         if isinstance(request, Describe)
         else UpdateFailed(JOB, request.ticket, code)
     )
+
+
+def moody(seed: int, plan: Plan) -> Answer:
+    """Return a service that refuses every update and some looks, each with a code that is drawn."""
+    dice = random.Random(seed)  # noqa: S311 - no secret
+
+    def answer(request: Describe | Update) -> Event:
+        code = dice.choice(LEAD_ON)
+        if isinstance(request, Update):
+            return UpdateFailed(JOB, request.ticket, code)
+        if dice.random() < 0.5:
+            return DescribeFailed(JOB, request.ticket, code)
+        status = dice.choice([QUEUED, IN_PROGRESS])
+        claimed_by = ME.mark if status is IN_PROGRESS else ""
+        return Described(JOB, request.ticket, status, 1, claimed_by, plan, "greet", queued_at=QUEUED_AT)
+
+    return answer
 
 
 def asked(agent: Any, answer: Answer, *, starts: bool = False) -> list[float]:
@@ -128,6 +147,16 @@ def test_field_b1_everything_is_refused(agent: Any, plan: Plan, phase: str, code
     known = PHASES[phase](plan)
     agent.hears(JournalOpened(ME, () if known is None else (known,)))
     require_patience(asked(agent, mute(code)))
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_field_b1_one_refusal_after_the_other_each_for_another_reason(agent: Any, plan: Plan, phase: str) -> None:
+    for seed in range(500):
+        known = PHASES[phase](plan)
+        another = type(agent)(agent.state.settings)
+        history = {JOB: Settled(Outcome(SUCCEEDED), QUEUED_AT)} if seed % 2 else {}
+        another.hears(JournalOpened(ME, () if known is None else (known,), history))
+        require_patience(asked(another, moody(seed, plan), starts=True))
 
 
 @pytest.mark.parametrize("code", CODES)
