@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 USER_NAME = r"^[a-z_][a-z0-9_-]{0,31}$"  # as useradd(8) makes them
 PROFILE_NAME = r"^[a-z][a-z0-9-]{0,31}$"  # of a unit in which handlers run: iot-job-PROFILE@.service
+AS_USER = "as-"  # before a user's name: the profile of steps that run as that user
 _KEYS = {"operatingSystem": "ID", "osVersion": "VERSION_ID"}  # os-release(5)
 
 

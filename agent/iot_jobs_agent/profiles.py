@@ -4,14 +4,17 @@ Owns the rules for a unit template `iot-job-PROFILE@.service` (docs/security.md)
 """
 
 import asyncio
+import pwd
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from iot_jobs_agent.device import AS_USER
 from iot_jobs_agent.trust import trust_problem
 
 TEMPLATES = Path("/usr/lib/systemd/system")
 NAME = "iot-job-{}@{}.service"
+PATTERN = "/usr/share/iot-jobs-agent/iot-job-as-USER@.service"
 _NOBODYS = "0" * 24
 _ROOT = frozenset({0})
 _ANSWER_S = 10.0
@@ -19,6 +22,7 @@ _ASKED = (
     "LoadState,FragmentPath,DropInPaths,RuntimeMaxUSec,ExecStart,ExecStopPost,KillMode,DynamicUser,User,StateDirectory"
 )
 _STATE_DIRECTORIES = ("iot-jobs", "iot-jobs-privileged", "iot-jobs-logs")  # that iot-job-forget@.service knows
+_USERS_DIRECTORY = "iot-jobs-users"  # that it knows, too
 _ORDINARY, _PRIVILEGED = "iot_jobs_agent.shim.entry", "iot_jobs_agent.privileged"
 _UNITS_OF_TIME = {"y": 31557600, "month": 2629800, "w": 604800, "d": 86400, "h": 3600, "min": 60, "s": 1, "ms": 0.001}
 _SPAN = re.compile(r"([0-9.]+)(y|month|w|d|h|min|ms|s)\b")
@@ -29,10 +33,22 @@ def are_installed() -> bool:
     return (TEMPLATES / NAME.format("network", "")).exists()
 
 
-async def profile_problems(profile: str, longest_s: Mapping[str, float]) -> list[str]:
+async def user_problems(user: str, longest_s: Mapping[str, float]) -> list[str]:
+    """Return what is wrong with the profile `as-USER` of a user of `handlers.run_as_users`, as `profile_problems`."""
+    try:
+        pwd.getpwnam(user)
+    except KeyError:
+        return [
+            f"handlers.run_as_users: user {user} does not exist on this device; create it, or remove it from the list"
+        ]
+    return await profile_problems(f"{AS_USER}{user}", longest_s, user)
+
+
+async def profile_problems(profile: str, longest_s: Mapping[str, float], user: str = "") -> list[str]:
     """Return what is wrong with a profile, one sentence each without its full stop; empty if nothing is.
 
-    `longest_s` has the handlers that use it, each with the longest time that it may run, in seconds.
+    `longest_s` has the handlers that use it, each with the longest time that it may run, in seconds. `user` is the
+    user of the device that the profile is for, if it is for one.
     """
     unit = NAME.format(profile, _NOBODYS)
     shown = await _ask("systemctl", "show", unit, f"--property={_ASKED}", "--no-pager")
@@ -40,17 +56,23 @@ async def profile_problems(profile: str, longest_s: Mapping[str, float]) -> list
     template = NAME.format(profile, "")
     if "LoadState" not in properties:
         return ['handlers.launcher: systemd does not answer here, and "units" needs it; write launcher = "plain"']
-    if problem := _load_problem(template, profile, properties["LoadState"]):
-        return [f"{problem} (profile of {', '.join(sorted(longest_s))})"]
+    if problem := _load_problem(template, profile, properties["LoadState"], user):
+        return [
+            f"handlers.run_as_users: {problem}" if user else f"{problem} (profile of {', '.join(sorted(longest_s))})"
+        ]
     files = [Path(name) for name in (properties["FragmentPath"], *properties["DropInPaths"].split()) if name]
     found = [problem for file in files if (problem := trust_problem(file, owners=_ROOT))]
-    found += [f"{files[0]}: {problem}" for problem in _setting_problems(properties)]
+    judged = _user_problems(properties, user) if user else _setting_problems(properties)
+    found += [f"{files[0]}: {problem}" for problem in (*judged, *_ending_problems(properties))]
     found += [line for file in files for line in await _warnings(file, unit)]
     return [*found, *_time_problems(files[0], properties["RuntimeMaxUSec"], longest_s)]
 
 
-def _load_problem(template: str, profile: str, state: str) -> str:
+def _load_problem(template: str, profile: str, state: str, user: str) -> str:
     match state:
+        case "not-found" if user:
+            made = f"/etc/systemd/system/{template}"
+            return f"{template} does not exist; run `sed s/USER/{user}/g {PATTERN} > {made} && systemctl daemon-reload`"
         case "loaded":
             return ""
         case "masked":
@@ -62,7 +84,7 @@ def _load_problem(template: str, profile: str, state: str) -> str:
 
 
 def _setting_problems(properties: Mapping[str, str]) -> Iterable[str]:
-    """Find settings without which a handler could do more than it may, or nobody would hear how it ended."""
+    """Find settings without which a handler could do more than it may, or would leave what nobody removes."""
     start = properties.get("ExecStart", "")
     has_user = properties.get("DynamicUser") == "yes" and properties.get("User") == f"j-{_NOBODYS}"
     if _ORDINARY not in start and _PRIVILEGED not in start:
@@ -72,11 +94,27 @@ def _setting_problems(properties: Mapping[str, str]) -> Iterable[str]:
             "the agent names the program that runs there, and its user is not one of its own; write DynamicUser=yes "
             "and User=j-%i, or copy ExecStart= from a privileged profile"
         )
-    if "handler-ended" not in properties.get("ExecStopPost", ""):
-        yield "ExecStopPost= does not note how the handler ended; copy it from another profile"
     if properties.get("StateDirectory") not in {f"{name}/{_NOBODYS}" for name in _STATE_DIRECTORIES}:
         names = ", ".join(f"{name}/%i" for name in _STATE_DIRECTORIES)
         yield f"StateDirectory= is none of {names}, so nothing would remove what a job leaves; write one of them"
+
+
+def _user_problems(properties: Mapping[str, str], user: str) -> Iterable[str]:
+    """Find settings with which a step would not run as this user, or anything that the agent names would."""
+    if _PRIVILEGED not in properties.get("ExecStart", ""):
+        yield f"ExecStart= does not start the first process of a privileged profile; copy it from {PATTERN}"
+    if properties.get("DynamicUser") == "yes":
+        yield f"DynamicUser= is yes, but {user} is a user of the device; remove it"
+    if (found := properties.get("User") or "root") != user:
+        yield f"User= is {found}; write User={user}"
+    if properties.get("StateDirectory") != f"{_USERS_DIRECTORY}/{_NOBODYS}/{user}":
+        yield f"StateDirectory= is not {_USERS_DIRECTORY}/%i/{user}, which nobody else may look into; write that"
+
+
+def _ending_problems(properties: Mapping[str, str]) -> Iterable[str]:
+    """Find settings without which nobody would hear how a handler ended, or some of it would not end."""
+    if "handler-ended" not in properties.get("ExecStopPost", ""):
+        yield "ExecStopPost= does not note how the handler ended; copy it from another profile"
     if properties.get("KillMode") != "control-group":
         yield "KillMode= is not control-group, so processes could be left; remove it"
 

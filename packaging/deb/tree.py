@@ -16,6 +16,7 @@ HOME = "usr/lib/iot-jobs-agent"
 SITE = f"{HOME}/lib/python3/site-packages"
 LOCAL = "/usr/local/lib/iot-jobs-agent"  # for handlers' packages that people add
 DOCS = "usr/share/doc/iot-jobs-agent"
+SHARE = "usr/share/iot-jobs-agent"
 UNIT_KINDS = {"service", "socket", "target", "path", "timer", "slice", "mount"}
 PROGRAM = """#!/{home}/bin/python3 -I
 import sys
@@ -88,6 +89,8 @@ def _place_of(name: str) -> str:
     stem, _, kind = name.rpartition(".")
     if not stem:  # a program
         return f"{HOME}/{name}"
+    if "USER" in stem:  # a pattern, of which people make units
+        return f"{SHARE}/{name}"
     if kind in UNIT_KINDS:
         return f"usr/lib/systemd/system/{name}"
     if kind == "rules":

@@ -111,6 +111,12 @@ def test_units_of_handlers_may_be_started_stopped_and_signalled(bus: dict[str, s
     assert not may(bus, "nobody", UNITS, unit=f"iot-job-network@{HASH}.service", verb=verb)
 
 
+@pytest.mark.parametrize("user", ["kiosk", "www-data", "a_b", "_apt"])
+def test_units_of_users_are_units_of_handlers(bus: dict[str, str], user: str) -> None:
+    assert may(bus, "daemon", UNITS, unit=f"iot-job-as-{user}@{HASH}.service", verb="start")
+    assert not may(bus, "daemon", UNITS, unit=f"iot-job-as-{user}@.service", verb="start")
+
+
 @pytest.mark.parametrize(
     ("unit", "verb"),
     [

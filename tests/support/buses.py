@@ -128,10 +128,10 @@ BOOT = """
 import os, sys
 os.environ.clear()
 sys.path.append(sys.argv[1])
-from iot_jobs_agent.shim import bus, unit
+from iot_jobs_agent.shim import bus, door, unit
 place = {place!r}
-bus.SYSTEM_BUS, unit.SOCKETS, unit.ENDED = place + "/bus", place + "/sockets", place + "/ended"
-unit.ASKED_S, unit.BUS_S = 0.5, 3.0
+bus.SYSTEM_BUS, door.SOCKETS, unit.ENDED = place + "/bus", place + "/sockets", place + "/ended"
+unit.ASKED_S, door.BUS_S = 0.5, 3.0
 from iot_jobs_agent.shim.supervisor import main
 sys.exit(main(sys.argv[2]))
 """

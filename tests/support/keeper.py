@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-import uuid
 from pathlib import Path
 from typing import Any
 
@@ -42,11 +41,10 @@ PAUSE_S = 0.01
 PASSED_ON = ("PATH", "COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START")
 
 
-def keep(place: Path, name: str, behaviour: dict[str, Any]) -> None:
+def keep(place: Path, name: str, invocation: str, behaviour: dict[str, Any]) -> None:
     """Be the unit, in a process of its own, until none of its processes is left."""
     prctl(PR_SET_CHILD_SUBREAPER, 1)
     instance = name.partition("@")[2].removesuffix(".service")
-    invocation = uuid.uuid4().hex
     if "ended" in behaviour:
         tell(place, instance, behaviour["ended"].format(invocation=invocation))
         return

@@ -14,15 +14,18 @@ how it behaves from now on:
     stop_s       after so long, a stop kills
     uid          the user of the first process
     profiles     {profile: the file of root's configuration}, of privileged ones
+    main         [pid, id of the start] of every unit, in place of the first process that it really has
 """
 
 import contextlib
 import json
 import os
+import re
 import select
 import signal
 import sys
 import time
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -46,17 +49,24 @@ class Unit:
         self.name = name
         self.instance = name.partition("@")[2].removesuffix(".service")
         self.keeper = 0
+        self.invocation = ""
         self.stop_at = float("inf")
 
     @property
     def processes(self) -> list[Process]:
         return descendants(self.keeper) if self.keeper else []
 
+    @property
+    def main(self) -> tuple[int, str]:
+        """The pid of its first process and the id of this start."""
+        return next((each.pid for each in self.processes if each.parent == self.keeper), 0), self.invocation
+
     def launch(self, behaviour: dict[str, Any]) -> None:
+        self.invocation = uuid.uuid4().hex
         self.keeper = os.fork()
         if self.keeper == 0:
             try:
-                keep(self.place, self.name, behaviour)
+                keep(self.place, self.name, self.invocation, behaviour)
             finally:
                 os._exit(0)
 
@@ -162,6 +172,13 @@ class Manager:
                 if body[0] in users:
                     return new_method_return(message, "s", (f"j-{users[body[0]]}",))
                 return new_error(message, f"{NAME}.NoSuchDynamicUser", "s", ("Dynamic user does not exist.",))
+            case "Get":
+                path = message.header.fields[HeaderFields.path].rpartition("/")[2]
+                name = re.sub("_(..)", lambda found: chr(int(found[1], 16)), path)
+                pid, invocation = self.units[name].main if name in self.units else (0, "")
+                pid, invocation = self.behaviour.get("main", (pid, invocation))
+                value = ("u", pid) if body[1] == "MainPID" else ("ay", bytes.fromhex(invocation))
+                return new_method_return(message, "v", (value,))
         return new_error(message, "org.freedesktop.DBus.Error.UnknownMethod", "s", (method,))
 
     def row(self, name: str) -> tuple[str, str, str, str, str, str, str, int, str, str]:

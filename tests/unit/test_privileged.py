@@ -29,6 +29,11 @@ GOOD = {
 OWN = {"PATH": privileged.PATH, "LANG": "C.UTF-8", "JOB_PROTOCOL": "1", "JOB_CONTROL_FD": "3"}
 
 
+@pytest.fixture(autouse=True)
+def _root_is_who_runs_the_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(privileged, "OWNERS", frozenset({0, os.getuid()}))
+
+
 @pytest.fixture
 def handlers(tmp_path: Path) -> Path:
     directory = tmp_path / "handlers"

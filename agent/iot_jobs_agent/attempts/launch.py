@@ -50,7 +50,7 @@ class Launch:
         if facts.reason == StartReason.FIRST:  # a retry keeps it, because that is the same work, tried again
             attempt_directory.forget_checkpoint(job_directory)
         watch.directory.mkdir(mode=0o700)  # not earlier: once it exists, the attempt can be interrupted and resumed
-        unit = self._units.name(watch.attempt.execution, step.handler) if self._units is not None else ""
+        unit = self._units.name(watch.attempt.execution, step.handler, step.user) if self._units is not None else ""
         attempt_directory.fill(watch.directory, job_directory, watch.attempt, step, facts, unit=unit)
         sync_directory(self.jobs)
         sync_directory(self.attempts)

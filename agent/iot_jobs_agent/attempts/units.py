@@ -16,9 +16,10 @@ from pathlib import Path
 import structlog
 
 from iot_jobs_agent.core.job import ExecutionId
+from iot_jobs_agent.device import AS_USER
 from iot_jobs_agent.shim import bus
 
-UNIT = re.compile(r"iot-job-[a-z][a-z0-9-]*@[0-9a-f]{24}\.service")
+UNIT = re.compile(r"iot-job-[a-z][a-z0-9_-]*@[0-9a-f]{24}\.service")
 FORGET = "iot-job-forget@{}.service"
 END_S = 10.0
 PAUSE_S = 0.05
@@ -34,11 +35,10 @@ class Units:
         self._profile = profile
         self._profiles = profiles
 
-    def name(self, execution: ExecutionId, handler: str) -> str:
-        """Return the unit of an attempt that runs `handler`."""
-        return (
-            f"iot-job-{self._profiles.get(handler, self._profile)}@{self._instance(execution.directory_name)}.service"
-        )
+    def name(self, execution: ExecutionId, handler: str, user: str = "") -> str:
+        """Return the unit of an attempt that runs `handler`; as `user`, if its document names one."""
+        profile = f"{AS_USER}{user}" if user else self._profiles.get(handler, self._profile)
+        return f"iot-job-{profile}@{self._instance(execution.directory_name)}.service"
 
     def forget(self, directory_name: str) -> None:
         """Have systemd remove what an ended execution has left, as root. Blocks. A failure is only logged."""

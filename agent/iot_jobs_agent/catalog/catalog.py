@@ -68,6 +68,8 @@ class Catalog:
             device=device_facts(),
             operations=self._config.operations,
             documents=tuple(DocumentRule(*entry) for entry in self._config.documents),
+            profiles=self._config.profiles,
+            has_units=self._config.handlers.launcher == "units",
         )
 
     def known(self) -> Mapping[str, Source]:

@@ -19,8 +19,9 @@ from iot_jobs_agent.config.config import load, problems
 from iot_jobs_agent.config.credentials import unreadable, with_credentials_directory
 from iot_jobs_agent.config.spelling import advised
 from iot_jobs_agent.config.values import Config
+from iot_jobs_agent.device import AS_USER
 from iot_jobs_agent.errors import StateDirectoryError
-from iot_jobs_agent.profiles import profile_problems
+from iot_jobs_agent.profiles import profile_problems, user_problems
 from iot_jobs_agent.state import directory as state_directory
 from iot_jobs_agent.state import status
 from iot_jobs_agent.state.owner import acting_as_owner, become_owner, refuse_of_others
@@ -155,16 +156,22 @@ async def _handlers(settings: Config, config: Path) -> list[CheckResult]:
 
 
 async def _profiles(settings: Config, catalog: "Catalog") -> list[CheckResult]:
-    """Find what is wrong with the profiles of enabled handlers; each is judged once."""
+    """Find what is wrong with the profiles of enabled handlers, and of users as whom steps may run; each once."""
+    longest_s = {
+        name: max(handler.timeout_s, handler.max_timeout_s) + handler.grace_s
+        for name, handler in catalog.enabled().items()
+    }
     users: dict[str, dict[str, float]] = {}
-    for name, handler in catalog.enabled().items():
-        profile = settings.profiles.get(name, settings.handlers.profile)
-        longest_s = max(handler.timeout_s, handler.max_timeout_s) + handler.grace_s
-        users.setdefault(profile, {})[name] = longest_s
+    for name, seconds in longest_s.items():
+        users.setdefault(settings.profiles.get(name, settings.handlers.profile), {})[name] = seconds
+    wrong = {profile: await profile_problems(profile, longest) for profile, longest in sorted(users.items())}
+    free = {name: seconds for name, seconds in longest_s.items() if name not in settings.profiles}
+    for user in settings.handlers.run_as_users:
+        if user != _user():  # that of the agent needs no unit
+            wrong[f"{AS_USER}{user}"] = await user_problems(user, free)
     findings: list[CheckResult] = []
-    for profile, longest in sorted(users.items()):
-        wrong = await profile_problems(profile, longest)
-        findings += [(False, f"{problem}.") for problem in wrong] or [(True, f"profile {profile}")]
+    for profile, found in wrong.items():
+        findings += [(False, f"{problem}.") for problem in found] or [(True, f"profile {profile}")]
     return findings
 
 

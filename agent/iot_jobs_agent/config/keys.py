@@ -35,9 +35,10 @@ from iot_jobs_agent.config.values import (
     NamespaceEntry,
     Proxy,
 )
-from iot_jobs_agent.device import PROFILE_NAME, USER_NAME
+from iot_jobs_agent.device import AS_USER, PROFILE_NAME, USER_NAME
 from iot_jobs_agent.handler import Manifest, valid_handler_name
 
+_ONLY_FOR_USERS = f"begins with {AS_USER}, as only those of steps with a `runAsUser` do (handlers.run_as_users)"
 _HOST_LABEL = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)")
 MANIFEST_KEYS = frozenset(Manifest.model_fields) - {"name"}
 
@@ -107,6 +108,8 @@ HandlerName = Annotated[str, AfterValidator(valid_handler_name)]
 def _profile(name: str) -> str:
     if name == "forget":
         raise ValueError("is not for handlers, since its unit removes their directories; name another one")
+    if name.startswith(AS_USER):
+        raise ValueError(f"{_ONLY_FOR_USERS}; name another one")
     return name
 
 
@@ -115,6 +118,8 @@ def _handler_keys(table: dict[str, Any]) -> dict[str, Any]:
     profile = table.get("profile", "network")
     if not isinstance(profile, str) or not re.fullmatch(PROFILE_NAME, profile) or profile == "forget":
         raise ValueError("profile is not the name of one; write 1 to 32 of the characters a-z 0-9 -, a letter first")
+    if profile.startswith(AS_USER):
+        raise ValueError(f"profile {_ONLY_FOR_USERS}; name another one")
     return table
 
 

@@ -98,6 +98,7 @@ class StepKind(StrEnum):
 class Step:
     """One thing to run. Durations are in seconds, `quota_mb` is in MiB.
 
+    `user` is whose unit it runs in, as `runAsUser` of its document says; "" is the usual one of its handler.
     `argv` is the program to execute (for a Python handler the worker, for a plain command the command itself) and
     `input` is the JSON text for its stdin. Both may contain secrets such as presigned URLs, so they come fresh with
     each describe, and are never journalled (`without_secrets`) or shown.
@@ -121,6 +122,7 @@ class Step:
     input: str = field(default="{}", repr=False)
     settings: str = field(default="{}", repr=False)
     quota_mb: int = 256
+    user: str = ""
 
     @property
     def without_secrets(self) -> "Step":

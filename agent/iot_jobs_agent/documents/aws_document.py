@@ -226,9 +226,11 @@ def _handler(
     args = args_of(table, where)
     _check_path(text_of(table, "path", where), handler, member_path(where, "path"), rules)
     if handler.directory:
-        return command_step(handler, (*handler.argv, user, *args), name=name)
-    _must_be_own(user, outer.where, rules)
-    return handler_step(handler, _params(handler.name, args, member_path(where, "args")), name=name)
+        step = command_step(handler, (*handler.argv, user, *args), name=name)
+    else:
+        _must_be_possible(user, outer.where, rules)
+        step = handler_step(handler, _params(handler.name, args, member_path(where, "args")), name=name)
+    return replace(step, user=_unit_user(user, handler.name, outer.where, rules))
 
 
 def _check_path(path: str, handler: EnabledHandler, where: str, rules: Rules) -> None:
@@ -261,13 +263,15 @@ def _params(handler: str, args: tuple[str, ...], where: str) -> dict[str, Any]:
 def _command(given: _Place, outer: _Place, enabled: Mapping[str, EnabledHandler], rules: Rules, *, name: str) -> Step:
     handler = find_handler(enabled, RUN_COMMAND, where=f"{outer.where}.type")
     check_members(given.table, _COMMAND_INPUT, given.where, arguments=_IN_COMMAND, is_strict=True)
-    _must_be_own(_user(outer, rules), outer.where, rules)
+    user = _user(outer, rules)
+    _must_be_possible(user, outer.where, rules)
     argv = _argv(*given)
     where = f"{given.where}.command"
     if not argv or not argv[0]:
         raise DocumentError(f"{where}: is empty; give a program and its arguments, separated by commas")
     check_arguments(argv, where)
-    return command_step(handler, (_allowed(argv[0], where, rules), *argv[1:]), name=name)
+    step = command_step(handler, (_allowed(argv[0], where, rules), *argv[1:]), name=name)
+    return replace(step, user=_unit_user(user, handler.name, outer.where, rules))
 
 
 def _argv(table: Mapping[str, Any], where: str) -> tuple[str, ...]:
@@ -322,8 +326,21 @@ def _user(outer: _Place, rules: Rules) -> str:
     return user
 
 
-def _must_be_own(user: str, where: str, rules: Rules) -> None:
-    if user and user != rules.own_user:
+def _unit_user(user: str, handler: str, where: str, rules: Rules) -> str:
+    """Return the user in whose unit a step runs, "" if `runAsUser` does not change that."""
+    if user in {"", rules.own_user} or not rules.has_units:
+        return ""
+    if handler in rules.profiles:
+        raise DocumentError(
+            f"{member_path(where, 'runAsUser')}: handler {shown(handler)} has a profile of its own, which says as whom "
+            f"it runs; leave it out, or remove `profile` from [handler.{shown(handler)}] in the device's configuration"
+        )
+    return user
+
+
+def _must_be_possible(user: str, where: str, rules: Rules) -> None:
+    """Refuse another user's step that is not a script, where nothing can run as another user."""
+    if user not in {"", rules.own_user} and not rules.has_units:
         raise DocumentError(
             f"{member_path(where, 'runAsUser')}: another user needs a privileged unit, as this step is not a script; "
             "leave it out"

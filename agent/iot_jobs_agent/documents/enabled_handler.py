@@ -65,7 +65,8 @@ class Rules(NamedTuple):
 
     `device` has the facts that a document's `conditions` may name, "" for a fact that is not known. `operations` maps
     what documents call a handler to the handler's name; the first of `documents` that fits takes a document of no
-    known form.
+    known form. `has_units` says that handlers run in units, and so can run as another user; `profiles` has those of the
+    handlers that have one of their own.
     """
 
     directories: tuple[str, ...] = ()
@@ -75,6 +76,8 @@ class Rules(NamedTuple):
     device: Mapping[str, str] = {}
     operations: Mapping[str, str] = {}
     documents: tuple[DocumentRule, ...] = ()
+    profiles: Mapping[str, str] = {}
+    has_units: bool = False
 
 
 def shown(name: str) -> str:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 SYSTEM_BUS = "/run/dbus/system_bus_socket"
+SYSTEMD = "org.freedesktop.systemd1"
+MANAGER = ("/org/freedesktop/systemd1", f"{SYSTEMD}.Manager", SYSTEMD)
 TIMEOUT_S = 15.0  # of each step; who asks asks again, and meanwhile neither a deadline nor a stop is seen to
 CALL, RETURN, ERROR = 1, 2, 3
 PATH, INTERFACE, MEMBER, ERROR_NAME, REPLY_SERIAL, DESTINATION, SIGNATURE = 1, 2, 3, 4, 5, 6, 8
@@ -76,8 +78,25 @@ def dynamic_user(uid: int) -> str:
     return body[4 : 4 + length].decode()
 
 
+def main_process(unit: str) -> tuple[int, str]:
+    """Return the pid of a service's first process, and systemd's id of this start. Blocks. Raises BusError, OSError.
+
+    0 and "" if the service does not run.
+    """
+    escaped = "".join(each if each.isalnum() else f"_{ord(each):02x}" for each in unit)
+    properties = (f"{MANAGER[0]}/unit/{escaped}", "org.freedesktop.DBus.Properties", MANAGER[2])
+    (pid,) = struct.unpack_from("<I", _ask(properties, "Get", "ss", (f"{SYSTEMD}.Service", "MainPID")), 4)
+    body = _ask(properties, "Get", "ss", (f"{SYSTEMD}.Unit", "InvocationID"))  # both after the variant's signature
+    (length,) = struct.unpack_from("<I", body, 4)
+    return pid, body[8 : 8 + length].hex()
+
+
 def _manage(method: str, signature: str, arguments: Sequence[str | int | bytes]) -> bytes:
-    """Call a method of systemd's manager, wait for its reply, and return the body."""
+    return _ask(MANAGER, method, signature, arguments)
+
+
+def _ask(whom: tuple[str, str, str], method: str, signature: str, arguments: Sequence[str | int | bytes]) -> bytes:
+    """Call a method of systemd's at `whom` (path, interface, destination), wait for its reply, and return the body."""
     bus = socket(AF_UNIX, SOCK_STREAM)
     try:
         bus.settimeout(TIMEOUT_S)
@@ -90,10 +109,9 @@ def _manage(method: str, signature: str, arguments: Sequence[str | int | bytes])
         if not answer.startswith(b"OK "):
             raise BusError("org.freedesktop.DBus.Error.AuthFailed", answer.decode(errors="replace").strip())
         driver = ("/org/freedesktop/DBus", "org.freedesktop.DBus", "org.freedesktop.DBus")
-        systemd = ("/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager", "org.freedesktop.systemd1")
         bus.sendall(_call(1, driver, "Hello", "", ()))
         _await_reply(bus, 1)
-        bus.sendall(_call(2, systemd, method, signature, arguments))
+        bus.sendall(_call(2, whom, method, signature, arguments))
         return _await_reply(bus, 2)
     finally:
         bus.close()

@@ -122,10 +122,11 @@ class Entry:
             os.mkdir(scratch, 0o700)
         checkpoint = os.path.join(home, CHECKPOINT)
         _remove(checkpoint)
-        names = {"job": f"{PRIVATE}/job.json", "settings": f"{PRIVATE}/settings.json", "checkpoint": checkpoint}
-        for name, path in names.items():
-            if name == "settings" and "settings" in spec:  # by who approved it
-                _write(path, spec["settings"].encode(), 0o400)
+        is_handler = spec["kind"] == "handler"
+        names = {"job": f"{PRIVATE}/job.json", "settings": f"{PRIVATE}/settings.json"}
+        for name, path in (names | ({"checkpoint": checkpoint} if is_handler else {})).items():
+            if name != "checkpoint" and name in spec:  # by who approved it
+                _write(path, spec[name].encode(), 0o400)
             elif name in given:
                 _write(path, _read_all(given[name]), 0o600 if name == "checkpoint" else 0o400)
         environment = spec["env"] | {
@@ -135,11 +136,12 @@ class Entry:
             "JOB_FILE": names["job"],
             "JOB_SETTINGS_FILE": names["settings"],
         }
-        if spec["kind"] == "handler":
+        if is_handler:
             environment["JOB_RESULT_FILE"] = result = os.path.join(home, RESULT_NAME)
             _remove(result)
         own = {"argv": spec["argv"], "env": environment, "cwd": home, "stdin": names["job"]}
-        return start_handler(own, {int(name): fd for name, fd in given.items() if name.isdecimal()})
+        outputs = ("1", "2", "3") if is_handler else ("1", "2")
+        return start_handler(own, {int(name): given[name] for name in outputs if name in given})
 
     def wait(self, quota: Quota) -> int:
         """Wait until the handler has ended; measure its directory meanwhile. Return its status."""

@@ -11,9 +11,10 @@ import os
 import select
 import struct
 import time
-from _socket import AF_UNIX, SCM_RIGHTS, SO_PEERCRED, SOCK_SEQPACKET, SOL_SOCKET, socket
+from _socket import SCM_RIGHTS, SOL_SOCKET, socket
 
-from iot_jobs_agent.shim.bus import PASSING, BusError, dynamic_user, is_over, kill_unit, start_unit, stop_unit
+from iot_jobs_agent.shim.bus import PASSING, BusError, is_over, kill_unit, start_unit, stop_unit
+from iot_jobs_agent.shim.door import LOOK_S, SOCKETS, Door
 from iot_jobs_agent.shim.files import JOB, NEVER_STARTED, SETTINGS, SPEC, write_all
 from iot_jobs_agent.shim.lean import dumps, loads, signal
 from iot_jobs_agent.shim.protocol import TRACEBACK
@@ -25,14 +26,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
 
-RUN = "/run/iot-jobs"
-SOCKETS = f"{RUN}/sockets"
-ENDED = f"{RUN}/ended"
+ENDED = "/run/iot-jobs/ended"
 ENDED_BYTES = 4096
-USER_PREFIX = "j-"
 MESSAGE_BYTES = 1 << 18
-LOOK_S = 0.05  # between questions whether the unit is over, once its first process is gone or has not come yet
-BUS_S = 10.0  # so long the bus may be away while we ask whose connection it is
 ASKED_S = 5.0  # so long what a handler has left may take to end when systemd asks it; its TimeoutStopSec= is longer
 SILENT_TIMES = 6  # so many measurements of the quota may fail to come
 # Refusals that hit every unit, or pass: the attempt has not started, and is started again.
@@ -44,7 +40,7 @@ REFUSED = {
     "org.freedesktop.systemd1.ShuttingDown": "the system is shutting down",
 }
 FIXES = {
-    "org.freedesktop.systemd1.NoSuchUnit": "there is no such profile",
+    "org.freedesktop.systemd1.NoSuchUnit": "there is no such profile: `iot-jobs-agent check` says what to do",
     "org.freedesktop.systemd1.UnitMasked": "it is masked: run `systemctl unmask` on its template",
     "org.freedesktop.systemd1.LoadFailed": "its template cannot be loaded: see `systemctl status`",
     "org.freedesktop.systemd1.BadUnitSetting": "its template has a bad setting: run `systemd-analyze verify` on it",
@@ -72,9 +68,8 @@ class Unit:
         self.poller = poller
         self.pause = pause
         self.name = str(spec["unit"])
-        self.instance = self.name.partition("@")[2].removesuffix(".service")
-        self.path = f"{SOCKETS}/{self.instance}"
-        self.listener: socket | None = None
+        self.door = Door(self.name, poller, pause)
+        self.instance = self.door.instance
         self.entry: socket | None = None  # the unit's first process
         self.writers: Mapping[int, int] = {}
         self.said: dict[str, Any] = {}
@@ -100,7 +95,7 @@ class Unit:
         """Have systemd start the unit. Return the result if it cannot be started, {} if it is on its way."""
         self.writers = writers
         try:
-            self.open_listener()
+            self.door.open()
         except OSError as error:
             return self.refused(f"{SOCKETS} cannot be used ({error.strerror}): run `systemd-tmpfiles --create`")
         try:
@@ -124,64 +119,29 @@ class Unit:
         self.is_over = True
         return {"ending": ending, "reason": f"cannot start {self.name}: {words}"}
 
-    def open_listener(self) -> None:
-        """Make the socket that the unit's first process connects to. Raises OSError."""
-        if os.path.lexists(self.path):  # of a shim that was killed
-            os.unlink(self.path)
-        self.listener = socket(AF_UNIX, SOCK_SEQPACKET)
-        self.listener.settimeout(0)
-        self.poller.register(self.listener.fileno(), select.POLLIN)
-        self.listener.bind(self.path)
-        os.chmod(self.path, 0o666)  # noqa: S103 - whose connection it is, systemd tells by its user
-        self.listener.listen(8)
-
     def look(self) -> None:
         """Begin what is due: nothing is."""
 
     def hear(self, fd: int) -> None:
         """Take a connection, or a message."""
-        if self.listener is not None and fd == self.listener.fileno():
-            self.meet()
-        elif self.entry is not None and fd == self.entry.fileno():
+        if self.entry is not None and fd == self.entry.fileno():
             self.listen()
+        elif met := self.door.hear(fd):
+            self.welcome(*met)
 
-    def meet(self) -> None:
-        """Take the connection of the unit's first process, and of nobody else; hand over what it needs."""
-        assert self.listener is not None  # noqa: S101 - for the type checker
-        try:
-            peer, _ = self.listener._accept()  # type: ignore[attr-defined] # noqa: SLF001 - all that `socket` would do
-        except OSError:
-            return
-        found = socket(fileno=peer)
-        _, uid, _ = struct.unpack("iII", found.getsockopt(SOL_SOCKET, SO_PEERCRED, 12))
-        if not self.is_the_units(uid):
-            found.close()
-            return
-        self.entry = found
+    def welcome(self, entry: socket, said: bytes) -> None:
+        """Hand over what the unit's first process needs, and listen to it. `said` is its message so far, if any."""
+        self.entry = entry
         self.heard_at = time.monotonic()
         self.look_at = float("inf")
-        self.poller.register(found.fileno(), select.POLLIN)
-        self.close_listener()
+        self.poller.register(entry.fileno(), select.POLLIN)
+        self.door.close()
+        if said:
+            self.take(said)
         try:
-            self.hand_over(found)
+            self.hand_over(entry)
         except OSError:  # it is gone already; `listen` notices
             return
-
-    def is_the_units(self, uid: int) -> bool:
-        """Return whether a user is that of this unit: systemd gives each instance one of its own, by its name.
-
-        A privileged profile may run as root, which has no need to lie to us.
-        """
-        until = time.monotonic() + BUS_S
-        while uid != 0:
-            try:
-                return dynamic_user(uid) == f"{USER_PREFIX}{self.instance}"
-            except (BusError, OSError) as error:
-                is_passing = not isinstance(error, BusError) or error.name in PASSING
-                if not is_passing or time.monotonic() > until:
-                    return False
-            self.pause(LOOK_S)
-        return True
 
     def hand_over(self, entry: socket) -> None:
         """Send the descriptors that the handler needs."""
@@ -204,8 +164,15 @@ class Unit:
         assert self.entry is not None  # noqa: S101 - for the type checker
         try:
             data = self.entry.recv(MESSAGE_BYTES)
+        except OSError:
+            data = b""
+        self.take(data)
+
+    def take(self, data: bytes) -> None:
+        """Take a message of the unit's first process; none, or one that cannot be from it, is the last one."""
+        try:
             heard = _checked(loads(data)) if data else {}
-        except (OSError, ValueError, RecursionError):
+        except (ValueError, RecursionError):
             data = b""
         if not data:
             self.close_entry()
@@ -262,7 +229,7 @@ class Unit:
 
     def sweep(self) -> tuple[int, int]:
         """Let systemd end what is left; return how many were killed besides the handler, and how many are alive."""
-        self.close_listener()
+        self.door.close()
         began = time.monotonic()
         self.look_at = 0.0
         while not self.is_gone():
@@ -282,15 +249,6 @@ class Unit:
         """Take the messages that have come."""
         while self.entry is not None and select.select([self.entry.fileno()], [], [], 0)[0]:
             self.listen()
-
-    def close_listener(self) -> None:
-        """Stop to wait for the unit's first process."""
-        if self.listener is not None:
-            self.poller.unregister(self.listener.fileno())
-            self.listener.close()
-            self.listener = None
-            if os.path.lexists(self.path):
-                os.unlink(self.path)
 
     def ended(self) -> dict[str, str]:
         """Read what the unit's ExecStopPost= wrote at its last end."""

@@ -106,3 +106,18 @@ async def test_steps_are_told_by_name_whatever_the_names_are(start_agent: Any, o
     told = [each.rpartition("=") for each in record["details"]["steps"].split(", ")]
     assert [name for name, _, _ in told] == ["Same", "Same", "a-b- c", "gr--e-", "step-5", "x" * 64]
     assert {result for _, _, result in told} == {"SUCCEEDED"}
+
+
+async def test_where_handlers_run_in_units_another_users_step_needs_a_handler_without_a_profile(
+    device: Any, start_agent: Any, operator: Any
+) -> None:
+    device.add_handler("kept", "#!/bin/sh\n")
+    device.sections["handlers"] |= {"run_as_users": ["nobody"], "launcher": "units"}
+    device.sections["handler.kept"] = {"profile": "isolated"}
+    await start_agent()
+    await operator.create("kept", document(run_handler("kept", runAsUser="nobody")))
+    record = await operator.wait("kept", "REJECTED")
+    assert 'steps[0].action.runAsUser: handler "kept" has a profile of its own' in record["details"]["reason"]
+    await operator.create("listed", document(run_handler("kept", runAsUser="daemon")))
+    record = await operator.wait("listed", "REJECTED")
+    assert "handlers.run_as_users" in record["details"]["reason"]

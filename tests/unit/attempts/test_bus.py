@@ -56,6 +56,17 @@ def test_a_dynamic_users_name_is_told_and_that_there_is_none_is_an_error(systemd
     assert refused.value.name == f"{SYSTEMD}.NoSuchDynamicUser"
 
 
+def test_a_units_first_process_is_told_with_the_id_of_its_start(systemd: "Systemd") -> None:
+    assert bus.main_process(UNIT) == (0, "")
+    systemd.behave(main=[4_194_303, "0123456789abcdef" * 2])
+    assert bus.main_process(UNIT) == (4_194_303, "0123456789abcdef" * 2)
+    assert bus.main_process("iot-job-as-a_b@0.service") == (4_194_303, "0123456789abcdef" * 2)
+    assert systemd.calls("Get")[-2:] == [
+        ["Get", f"{SYSTEMD}.Service", "MainPID"],
+        ["Get", f"{SYSTEMD}.Unit", "InvocationID"],
+    ]
+
+
 def test_an_error_has_its_name_and_its_words(systemd: "Systemd") -> None:
     systemd.behave(errors={"StartUnit": f"{SYSTEMD}.UnitMasked"})
     with pytest.raises(BusError, match=r"^StartUnit is refused$") as refused:

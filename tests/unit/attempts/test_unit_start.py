@@ -46,7 +46,7 @@ async def never_started(story: "Story") -> str:
 @pytest.mark.parametrize(
     ("error", "words"),
     [
-        (f"{SYSTEMD}.NoSuchUnit", "there is no such profile"),
+        (f"{SYSTEMD}.NoSuchUnit", "there is no such profile: `iot-jobs-agent check` says what to do"),
         (f"{SYSTEMD}.UnitMasked", "it is masked: run `systemctl unmask` on its template"),
         (f"{SYSTEMD}.LoadFailed", "its template cannot be loaded: see `systemctl status`"),
         (f"{SYSTEMD}.BadUnitSetting", "its template has a bad setting: run `systemd-analyze verify` on it"),

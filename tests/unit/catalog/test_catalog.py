@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 from tests.support.catalog import Device, describing
+from tests.support.configs import config_of
 
 from iot_jobs_agent.built_ins import BUILT_INS
+from iot_jobs_agent.catalog.catalog import Catalog
 from iot_jobs_agent.core.job import OnInterrupt
 from iot_jobs_agent.documents.enabled_handler import EnabledHandler
 from iot_jobs_agent.handler import Manifest
@@ -172,10 +174,17 @@ def test_the_rules_for_documents_come_from_the_configuration(device: Device) -> 
     rules = device.catalog("run-command", handler={"run-command": {"programs": ["/bin/echo"]}}).rules()
     assert (rules.directories, rules.run_as_users) == ((str(device.handlers),), ("kiosk",))
     assert rules.programs == ("/bin/echo",)
+    assert (rules.has_units, rules.profiles) == (False, {})
     assert (
         rules.own_user
         == subprocess.run(["/usr/bin/id", "-un"], check=True, capture_output=True, text=True).stdout.strip()
     )
+
+
+def test_whether_steps_can_run_as_another_user_comes_from_the_configuration_too(device: Device) -> None:
+    sections = {"handlers": {"launcher": "units"}, "handler": {"write-file": {"profile": "files"}}}
+    rules = Catalog(config_of(device.state, **sections)).rules()
+    assert (rules.has_units, rules.profiles) == (True, {"write-file": "files"})
 
 
 def test_a_user_without_a_name_is_known_by_its_number(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:

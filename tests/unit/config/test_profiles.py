@@ -35,5 +35,13 @@ def test_a_profile_that_no_unit_can_have_is_refused_where_it_is_said(directory: 
     assert "run-command" not in for_all
 
 
+@pytest.mark.parametrize("name", ["as-", "as-kiosk", "as-a-b"])
+def test_profiles_of_users_are_only_for_steps_that_name_them(directory: Path, name: str) -> None:
+    words = "begins with as-, as only those of steps with a `runAsUser` do (handlers.run_as_users); name another one."
+    assert refusal(write(directory, rest=f'[handlers]\nprofile = "{name}"')) == f"handlers.profile: {words}"
+    assert refusal(write(directory, rest=f'[handler.a]\nprofile = "{name}"')) == f"handler.a: profile {words}"
+    assert load(write(directory, rest='[handler.a]\nprofile = "assay"'), {}).profiles == {"a": "assay"}
+
+
 def test_a_launcher_that_there_is_not_is_refused_with_those_that_there_are(directory: Path) -> None:
     assert "'plain' or 'units'" in refusal(write(directory, rest='[handlers]\nlauncher = "unit"'))

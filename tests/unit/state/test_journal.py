@@ -45,7 +45,7 @@ from iot_jobs_agent.state.schema import checksum
 
 JOB = ExecutionId("team-a", "job-1", 2)
 STEP = Step("one", "greet", StepKind.COMMAND, 1.5, 2.5, 3.5, OnInterrupt.RESUME, ignore_failure=True, allow_stderr=3)
-PLAN = Plan((STEP, replace(STEP, name="zwei ☃\0")))
+PLAN = Plan((STEP, replace(STEP, name="zwei ☃\0", user="kiosk")))
 RESULTS = (("one", "SUCCEEDED"), ("zwei", "FAILED"))
 FAILED = Outcome(ExecutionStatus.FAILED, "exited with code 3: ☃\0\n", "exit-code", {"slot": "B"})
 PHASES: list[Phase] = [
