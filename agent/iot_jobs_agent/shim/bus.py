@@ -1,8 +1,8 @@
 """Asks systemd over D-Bus to start, signal and stop a unit; standard library only, because a shim has nothing else.
 
-One connection for each request: authentication EXTERNAL, Hello, one method of org.freedesktop.systemd1.Manager (D-Bus
-Specification 0.43, "Message Protocol" and "Authentication Protocol"; org.freedesktop.systemd1(5)). polkit decides
-whether this user may; nothing asks a person.
+One connection for each request, unless a process `keeps` it: authentication EXTERNAL, Hello, one method of
+org.freedesktop.systemd1.Manager (D-Bus Specification 0.43, "Message Protocol" and "Authentication Protocol";
+org.freedesktop.systemd1(5)). polkit decides whether this user may; nothing asks a person.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ CALL, RETURN, ERROR = 1, 2, 3
 PATH, INTERFACE, MEMBER, ERROR_NAME, REPLY_SERIAL, DESTINATION, SIGNATURE = 1, 2, 3, 4, 5, 6, 8
 KINDS = {PATH: b"o", INTERFACE: b"s", MEMBER: b"s", DESTINATION: b"s", SIGNATURE: b"g"}
 LONGEST_BYTES = 1 << 20
+UNSOUND = {f"org.freedesktop.DBus.Error.{word}" for word in ("Disconnected", "LimitsExceeded")}  # said by ourselves
 HEADER_BYTES = 16
 # Errors that say nothing about what was asked for: the bus or systemd is busy, starting, stopping, or being restarted.
 PASSING = frozenset(
@@ -95,26 +96,90 @@ def _manage(method: str, signature: str, arguments: Sequence[str | int | bytes])
     return _ask(MANAGER, method, signature, arguments)
 
 
+class Connection:
+    """A connection to the bus. Raises BusError, OSError."""
+
+    def __init__(self) -> None:
+        self.serial = 0
+        self.bus = socket(AF_UNIX, SOCK_STREAM)
+        try:
+            self.bus.settimeout(TIMEOUT_S)
+            self.bus.connect(SYSTEM_BUS)
+            _authenticate(self.bus)
+            self.send(("/org/freedesktop/DBus", "org.freedesktop.DBus", "org.freedesktop.DBus"), "Hello", "", ())
+            _await_reply(self.bus, self.serial)
+        except BaseException:
+            self.bus.close()
+            raise
+
+    def send(
+        self, whom: tuple[str, str, str], method: str, signature: str, arguments: Sequence[str | int | bytes]
+    ) -> None:
+        """Send a call to `whom` (path, interface, destination)."""
+        self.serial += 1
+        self.bus.sendall(_call(self.serial, whom, method, signature, arguments))
+
+
+_kept: list[Connection] = []
+_keeps = False
+
+
+def keep(*, is_wanted: bool) -> None:
+    """Keep the connection between requests, or no longer. Only for a process in which one thread asks."""
+    global _keeps  # noqa: PLW0603 - of the process, as is the bus
+    _keeps = is_wanted
+    while _kept and not is_wanted:
+        _kept.pop().bus.close()
+
+
 def _ask(whom: tuple[str, str, str], method: str, signature: str, arguments: Sequence[str | int | bytes]) -> bytes:
     """Call a method of systemd's at `whom` (path, interface, destination), wait for its reply, and return the body."""
-    bus = socket(AF_UNIX, SOCK_STREAM)
+    connection = _sent(whom, method, signature, arguments)
+    is_sound = False
     try:
-        bus.settimeout(TIMEOUT_S)
-        bus.connect(SYSTEM_BUS)
-        identity = str(os.getuid()).encode().hex()
-        bus.sendall(b"\0AUTH EXTERNAL " + identity.encode() + b"\r\nBEGIN\r\n")
-        answer = b""
-        while not answer.endswith(b"\r\n"):
-            answer += _read(bus, 1)
-        if not answer.startswith(b"OK "):
-            raise BusError("org.freedesktop.DBus.Error.AuthFailed", answer.decode(errors="replace").strip())
-        driver = ("/org/freedesktop/DBus", "org.freedesktop.DBus", "org.freedesktop.DBus")
-        bus.sendall(_call(1, driver, "Hello", "", ()))
-        _await_reply(bus, 1)
-        bus.sendall(_call(2, whom, method, signature, arguments))
-        return _await_reply(bus, 2)
+        answer = _await_reply(connection.bus, connection.serial)
+        is_sound = True
+    except BusError as error:
+        is_sound = error.name not in UNSOUND
+        raise
     finally:
-        bus.close()
+        if is_sound and _keeps:
+            _kept.append(connection)
+        else:
+            connection.bus.close()
+    return answer
+
+
+def _sent(
+    whom: tuple[str, str, str], method: str, signature: str, arguments: Sequence[str | int | bytes]
+) -> Connection:
+    """Send a call, over the kept connection if the bus still takes it there, and return the connection."""
+    while _kept:
+        connection = _kept.pop()
+        try:
+            connection.send(whom, method, signature, arguments)
+        except OSError:  # the bus was restarted meanwhile
+            connection.bus.close()
+        else:
+            return connection
+    connection = Connection()
+    try:
+        connection.send(whom, method, signature, arguments)
+    except BaseException:
+        connection.bus.close()
+        raise
+    return connection
+
+
+def _authenticate(bus: socket) -> None:
+    """Say who we are, which the bus knows from the kernel. Raises BusError, OSError."""
+    identity = str(os.getuid()).encode().hex()
+    bus.sendall(b"\0AUTH EXTERNAL " + identity.encode() + b"\r\nBEGIN\r\n")
+    answer = b""
+    while not answer.endswith(b"\r\n"):
+        answer += _read(bus, 1)
+    if not answer.startswith(b"OK "):
+        raise BusError("org.freedesktop.DBus.Error.AuthFailed", answer.decode(errors="replace").strip())
 
 
 def _call(

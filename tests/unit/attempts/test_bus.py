@@ -97,6 +97,49 @@ def test_names_of_any_length_are_aligned_as_the_bus_demands(systemd: "Systemd", 
     ]
 
 
+@pytest.fixture
+def kept() -> Iterator[None]:
+    """The connection is kept between requests."""
+    bus.keep(is_wanted=True)
+    yield
+    bus.keep(is_wanted=False)
+
+
+def test_a_kept_connection_serves_requests_and_errors(
+    systemd: "Systemd", kept: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert bus.is_over(UNIT)
+    monkeypatch.setattr(bus, "SYSTEM_BUS", "/nowhere")  # no other one can be made
+    with pytest.raises(BusError, match="not loaded"):
+        bus.stop_unit(UNIT)
+    systemd.behave(signals=20)
+    assert bus.is_over(UNIT)
+    bus.keep(is_wanted=False)
+    with pytest.raises(FileNotFoundError):
+        bus.is_over(UNIT)
+
+
+def test_a_kept_connection_is_made_anew_once_the_bus_was_restarted(systemd: "Systemd", kept: None) -> None:
+    assert bus.is_over(UNIT)
+    systemd.restart_bus()
+    assert bus.is_over(UNIT)
+
+
+def test_a_connection_that_was_cut_off_or_is_late_is_not_kept(
+    systemd: "Systemd", kept: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert bus.is_over(UNIT)
+    monkeypatch.setattr(bus, "TIMEOUT_S", 0.3)
+    bus._kept[0].bus.settimeout(0.3)
+    systemd.behave(is_mute=True)
+    with pytest.raises(TimeoutError):
+        bus.is_over(UNIT)
+    assert bus._kept == []  # its answer could be taken for that of the next question
+    systemd.behave()
+    monkeypatch.setattr(bus, "TIMEOUT_S", 15.0)
+    assert bus.is_over(UNIT)
+
+
 def test_a_bus_without_systemd_on_it_says_so(systemd: "Systemd") -> None:
     systemd.stop()
     systemd.start_bus()
