@@ -27,7 +27,7 @@ SERVERS = ("systemd", "dbus-daemon", "dbus-broker", "polkitd")
 
 def main(times: int, profiles: tuple[str, ...]) -> None:
     """Print a Markdown table: milliseconds of CPU for a start, by who spent them."""
-    servers = sorted(_servers().values())
+    servers = sorted(set(_servers().values()))
     print(f"| launcher, profile | {' | '.join(servers)} | the unit in all | shim |")
     print("|---|" + "---|" * (len(servers) + 2))
     with tempfile.TemporaryDirectory(prefix="iot-jobs-starts-") as scratch:
