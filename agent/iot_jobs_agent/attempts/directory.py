@@ -199,12 +199,16 @@ def read_token(directory: Path) -> str:
 
 
 def read_unit(directory: Path) -> str:
-    """Read the name of the handler's own unit; "" if it has none, or none that could be one."""
-    try:
-        unit = str(_read_spec(directory)["unit"])
-    except (OSError, ValueError, KeyError):
-        return ""
-    return unit if UNIT.fullmatch(unit) else ""
+    """Read the name of the handler's own unit; "" if it has none, or none that could be one.
+
+    A refusal to start it names it too, because a power cut may take the settings.
+    """
+    for name in (files.SPEC, files.RESULT):
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            unit = str(parse_json_object(read_start(directory / name))["unit"])
+            if UNIT.fullmatch(unit):
+                return unit
+    return ""
 
 
 def read_refusal(directory: Path) -> str:

@@ -66,7 +66,7 @@ class Launch:
         """Undo an attempt that never started, because systemd refused to start its unit; return why, "" if it started.
 
         No handler can write that in its shim's place: a handler in a unit is another user. An attempt of our own child
-        is in one, and so is any whose settings name a unit; call this once nothing of that unit lives.
+        is in one, and so is any whose files name a unit; call this once nothing of that unit lives.
 
         Raises:
             DeviceFaultError: it cannot be undone now.

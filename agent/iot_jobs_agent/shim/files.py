@@ -11,7 +11,7 @@
 
 `result.json`, written last. If it is missing and the lock is free, the attempt was interrupted:
     ending                              exited signaled oom deadline stopped quota cannot-start; never-started if
-                                        systemd refused to start the unit, which says nothing about the handler
+                                        systemd refused to start the `unit`, which says nothing about the handler
     code, signal, duration_s, leftovers_killed, leftovers_alive, stderr_lines, handler_result, bad_result, reason, notes
 
 `events.jsonl`: what the handler said on fd 3, merged into one line at most four times a second:

@@ -118,7 +118,7 @@ class Unit:
     def refused(self, words: str, ending: str = NEVER_STARTED) -> dict[str, Any]:
         """Return the result of a unit that is not started."""
         self.is_over = True
-        return {"ending": ending, "reason": f"cannot start {self.name}: {words}"}
+        return {"ending": ending, "reason": f"cannot start {self.name}: {words}", "unit": self.name}
 
     def look(self) -> None:
         """Begin what is due: nothing is."""

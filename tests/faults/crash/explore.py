@@ -20,7 +20,7 @@ from tests.faults.crash.model import Choice, Disk, PowerCut
 from tests.faults.crash.promises import Knowledge
 from tests.faults.crash.promises import violations as broken
 from tests.faults.crash.recovery import Found, after_a_power_cut, lay_out, recovered, recovered_store
-from tests.faults.crash.scenarios import KNOWN_BAD, REAL, STORES, WITH_ATTEMPTS
+from tests.faults.crash.scenarios import IN_UNITS, KNOWN_BAD, REAL, STORES, WITH_ATTEMPTS
 from tests.faults.crash.trace import Operation, parsed, record
 from tests.faults.harness import Options, Report
 
@@ -155,7 +155,9 @@ async def _explore(task: Task, root: Path, result: Explored) -> None:
 
 async def _found(scenario: str, tree: dict[str, bytes | str], root: Path) -> Found:
     lay_out(tree, root)
-    return recovered_store(root) if scenario in STORES else await recovered(root, scenario in WITH_ATTEMPTS)
+    if scenario in STORES:
+        return recovered_store(root)
+    return await recovered(root, scenario in WITH_ATTEMPTS, scenario in IN_UNITS)
 
 
 def _moments(scenario: str, first: int, last: int) -> Iterator[tuple[int, Knowledge, PowerCut, bool]]:

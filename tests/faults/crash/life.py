@@ -27,6 +27,7 @@ from iot_jobs_agent.core.effects import (
 )
 from iot_jobs_agent.core.events import (
     AttemptEnded,
+    AttemptNeverStarted,
     AttemptProgressed,
     AttemptStarted,
     Connected,
@@ -42,7 +43,7 @@ from iot_jobs_agent.state.journal import HistoryEntry, Journal, Recovered
 
 BOOT = "boot-1"
 # What a handler of a real attempt does: what is to be there in the next attempt, on the disk before a word is said; a
-# checkpoint, an output and a result that name the attempt. "lost" kills its shim.
+# checkpoint, an output and a result that name the attempt. "lost" kills its shim; in a unit, it waits for that.
 SCRIPT = """
 if [ "$2" != succeeded ]; then
     echo "$1" >> kept
@@ -51,6 +52,7 @@ fi
 echo "{\\"checkpoint\\": \\"$1\\", \\"message\\": \\"as far as that\\"}" >&3
 echo "said by $1"
 if [ "$2" = lost ]; then
+    [ -p "${JOB_FILE%/*}/control" ] || exec sleep 1000
     until [ -s "${JOB_FILE%/*}/events.jsonl" ]; do :; done
     kill -KILL "$PPID"
 fi
@@ -191,6 +193,8 @@ class Life:
         self.inbox.put_nowait(Tick())
 
     def _take(self, event: Event) -> None:
+        if isinstance(event, AttemptNeverStarted):
+            self.mark(taken_back=event.attempt.directory_name)
         self.state, effects = decide(self.state, event, self.now)
         self._write([e for e in effects if isinstance(e, JOURNAL)])
         for effect in effects:
@@ -220,8 +224,7 @@ class Life:
 
     def _start(self, effect: StartAttempt) -> None:
         name = effect.attempt.directory_name
-        if isinstance(self.attempts, Instant):
-            self.mark(started=name)
+        self.mark(**{"started" if isinstance(self.attempts, Instant) else "asked": name})
         act = self.service.jobs[effect.attempt.execution].act(effect.attempt)
         step = replace(effect.step, argv=("/bin/sh", "-c", SCRIPT, f"handler:{name}", name, act))
         facts = Facts("thing-1", "resume" if effect.is_resumed else "run", effect.reason)

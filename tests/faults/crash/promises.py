@@ -10,11 +10,13 @@ from tests.faults.crash.service import Service, result_of
 from tests.faults.crash.trace import Operation
 
 from iot_jobs_agent.core.claimant import Claimant
-from iot_jobs_agent.core.events import AttemptEnded, AttemptEvent
+from iot_jobs_agent.core.events import AttemptEnded, AttemptEvent, AttemptNeverStarted
 from iot_jobs_agent.core.job import AttemptId, Ending, ExecutionStatus, OnInterrupt, StartReason
 from iot_jobs_agent.core.state import Delayed, Execution, Preparing, Rebooting, Running, Stopping, Work
+from iot_jobs_agent.shim.files import NEVER_STARTED
 
 NOTHING = text_of((), ())
+REFUSED = f'"{NEVER_STARTED}"'.encode()
 
 _aftermaths: dict[tuple[str, ...], Aftermath] = {}  # thousands of disks hold the same
 
@@ -29,6 +31,8 @@ class Knowledge:
         self.told: dict[str, str] = {}
         self.started: set[str] = set()
         self.kept: set[str] = set()
+        self.refused: set[str] = set()  # the shim has kept that systemd refused
+        self.taken_back: set[str] = set()  # the agent was told so, and has not started it since
         self.checkpoints: set[str] = set()
         self.damaged = ""  # digest of a journal that must be kept
         self.may_set_aside = False
@@ -37,6 +41,8 @@ class Knowledge:
         """Learn from one more operation."""
         if operation.kind == "write" and operation.path.endswith("/events.jsonl"):
             self.checkpoints.add(operation.path.split("/")[-2])
+        if operation.kind == "write" and operation.path.endswith("/result.json.new") and REFUSED in operation.data:
+            self.refused.add(operation.path.split("/")[-2])
         for what, said in operation.mark.items():
             getattr(self, f"_on_{what}")(said)
 
@@ -64,6 +70,13 @@ class Knowledge:
 
     def _on_kept(self, attempt: str) -> None:
         self.kept.add(attempt)
+
+    def _on_asked(self, attempt: str) -> None:
+        for names in (self.taken_back, self.refused, self.kept):
+            names.discard(attempt)
+
+    def _on_taken_back(self, attempt: str) -> None:
+        self.taken_back.add(attempt)
 
     def _on_settled(self, _: bool) -> None:
         pass
@@ -93,6 +106,8 @@ def violations(known: Knowledge, found: Found, has_attempts: bool) -> Iterator[s
     yield from _broken_promises(known, after)
     yield from _insane_ends(known, after)
     if has_attempts:
+        if back := sorted(known.taken_back & found.directories):
+            yield f"L {', '.join(back)} never started, was removed, and is there again"
         for execution in found.recovered.executions:
             if execution.attempt is not None:
                 yield from _lost_result(execution.attempt, known, found)
@@ -156,6 +171,11 @@ def _lost_result(attempt: AttemptId, known: Knowledge, found: Found) -> Iterator
     name = attempt.directory_name
     if name not in known.kept:
         return
+    if name in known.refused:
+        told = {type(event) for event in found.events if event.attempt == attempt}
+        if attempt not in found.never_started and told != {AttemptNeverStarted}:
+            yield f"L systemd refused to start {name}, which was kept, and now it counts as {found.events}"
+        return
     result = next((e.result for e in found.events if isinstance(e, AttemptEnded) and e.attempt == attempt), None)
     said = (result.handler_result or {}) if result else {}
     is_right = result is not None and result.ending is Ending.EXITED and result.code == 0
@@ -183,7 +203,8 @@ def _wrong_directory(execution: Execution, known: Knowledge, found: Found) -> It
     told = [name for name in names if name in known.checkpoints]
     if told and checkpoint is None:
         yield f"D the checkpoint of {told[-1]} is gone, of which the agent was told"
-    if gone := {attempt.directory_name for attempt in before} & known.checkpoints - kept:
+    gone = {attempt.directory_name for attempt in before} & known.checkpoints - kept
+    if gone and not found.has_units:  # a unit's directory is systemd's
         yield f"D what {', '.join(sorted(gone))} kept is gone"
     lost = {e.attempt for e in found.events if isinstance(e, AttemptEnded) and e.result.ending is Ending.LOST}
     is_resumed = execution.attempt in lost and work.current.on_interrupt is OnInterrupt.RESUME

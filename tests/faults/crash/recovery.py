@@ -21,11 +21,12 @@ from tests.faults.crash.life import text_of
 from tests.faults.crash.model import DIRECTORY, FIFO, Tree
 from tests.faults.crash.scenarios import STATE, STORE, opened
 
-from iot_jobs_agent.attempts import orphans
+from iot_jobs_agent.attempts import orphans, units
 from iot_jobs_agent.attempts.attempts import Attempts
 from iot_jobs_agent.core.claimant import Claimant
 from iot_jobs_agent.core.events import AttemptEvent
 from iot_jobs_agent.core.job import AttemptId
+from iot_jobs_agent.shim import bus
 from iot_jobs_agent.state import directory as state_directory
 from iot_jobs_agent.state.journal import Journal, Recovered
 
@@ -41,6 +42,8 @@ class Found:
     recovered: Recovered = field(default_factory=Recovered)
     events: list[AttemptEvent] = field(default_factory=list)
     never_started: set[AttemptId] = field(default_factory=set)
+    directories: set[str] = field(default_factory=set)  # of attempts
+    has_units: bool = False
     checkpoints: dict[str, bytes] = field(default_factory=dict)
     kept: dict[str, list[str]] = field(default_factory=dict)  # by handlers, in JOB_DIR
     set_aside: set[str] = field(default_factory=set)
@@ -77,20 +80,22 @@ class _Inline(Executor):
 
 @contextlib.contextmanager
 def after_a_power_cut() -> Iterator[None]:
-    """Nothing is alive, so a sweep finds nothing; nobody reads the log."""
-    sweep = orphans.sweep
+    """Nothing is alive, so a sweep finds nothing, and no unit; nobody reads the log."""
+    sweep, end, start_unit = orphans.sweep, units.end, bus.start_unit
     orphans.sweep = lambda *_: (0, 0)
+    units.end = lambda _: True
+    bus.start_unit = lambda _: None
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     try:
         yield
     finally:
-        orphans.sweep = sweep
+        orphans.sweep, units.end, bus.start_unit = sweep, end, start_unit
         structlog.reset_defaults()
 
 
-async def recovered(root: Path, has_attempts: bool) -> Found:
+async def recovered(root: Path, has_attempts: bool, has_units: bool) -> Found:
     """Start the agent, as the daemon does, until its core is told what there is."""
-    found = Found()
+    found = Found(has_units=has_units)
     state = root / STATE
     the_journal = Journal(state)
     try:
@@ -110,11 +115,13 @@ async def recovered(root: Path, has_attempts: bool) -> Found:
 
 
 async def _look_at_attempts(state: Path, found: Found) -> None:
-    attempts = Attempts(state, _never, found.events.append)
+    own_units = units.Units(state, "network", {}) if found.has_units else None
+    attempts = Attempts(state, _never, found.events.append, own_units=own_units)
     attempts._thread.shutdown()
     attempts._thread = _Inline()  # type: ignore[assignment] - all that is asked of it
     attempts.prepare()
     attempts.open()
+    found.directories = {path.name for path in (state / "attempts").iterdir()}
     try:
         await attempts.abandon_others({execution.id for execution in found.recovered.executions})
         wanted = [attempt for execution in found.recovered.executions if (attempt := execution.attempt) is not None]

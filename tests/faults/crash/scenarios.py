@@ -16,11 +16,14 @@ from typing import Any
 
 from tests.faults.crash.life import BOOT, Life, Mark, Moment, text_of
 from tests.faults.crash.older_schemas import end_with_schema_1, of_schema_1
+from tests.faults.crash.own_units import OwnUnits, own_units
 from tests.faults.crash.service import Job, Service
 from tests.faults.crash.trace import MARKS
 
 from iot_jobs_agent.attempts import attempts as attempts_module
+from iot_jobs_agent.attempts import trash
 from iot_jobs_agent.attempts.attempts import Attempts
+from iot_jobs_agent.attempts.launch import Launch
 from iot_jobs_agent.attempts.launchers import plain
 from iot_jobs_agent.core.claimant import Claimant
 from iot_jobs_agent.core.effects import JournalEffect, Save
@@ -128,6 +131,20 @@ def attempts_cut_short(root: Path, mark: Mark) -> None:
         asyncio.run(_real_attempts(root, life, Job("b", "resumed")))
 
 
+def attempts_in_units(root: Path, mark: Mark) -> None:
+    """Jobs whose handlers run in units of their own: one with two steps, one whose shim is killed and not its unit."""
+    with own_units(kills="b") as own, _agent(root, mark) as life:
+        mark(settled=True)
+        asyncio.run(_real_attempts(root, life, Job("a", "steps"), Job("b", "rerun"), own=own))
+
+
+def attempts_refused_a_unit(root: Path, mark: Mark) -> None:
+    """A job with two steps, of each of which systemd refuses to start the unit at first."""
+    with own_units(refuses=True) as own, _agent(root, mark) as life:
+        mark(settled=True)
+        asyncio.run(_real_attempts(root, life, Job("a", "steps"), own=own))
+
+
 def set_aside(root: Path, mark: Mark) -> None:
     """A journal that was damaged, by something else than a power cut, is set aside, and a new one lives on."""
     with _agent(root, mark) as life:
@@ -232,12 +249,19 @@ def _attempt_without_sync(root: Path, mark: Mark) -> None:
     attempts(root, mark)
 
 
+def _attempt_in_unit_undone_without_sync(root: Path, mark: Mark) -> None:
+    """Real attempts, but that one that never started is removed without a word to the disk."""
+    Launch.undo = lambda self, watch: trash.throw_away(watch.directory, self.trash)  # type: ignore[method-assign]
+    attempts_refused_a_unit(root, mark)
+
+
 REAL: dict[str, Callable[[Path, Mark], None]] = {
     each.__name__.replace("_", "-"): each
     for each in (
         *(new_installation, lives, checkpoints, killed_while_running, set_aside),
         *(tried_again, interrupted, rebooted, migrated),
         *(attempts, attempts_again, attempts_tried_again, attempts_cut_short),
+        *(attempts_in_units, attempts_refused_a_unit),
     )
 }
 KNOWN_BAD: dict[str, Callable[[Path, Mark], None]] = {
@@ -248,9 +272,11 @@ KNOWN_BAD: dict[str, Callable[[Path, Mark], None]] = {
     "a retry that is started before it is journalled": _early_start,
     "a migration in several transactions": _migrated_in_steps,
     "an attempt's directory without fsync of its parent": _attempt_without_sync,
+    "an attempt that never started is undone without fsync": _attempt_in_unit_undone_without_sync,
 }
 STORES = {name for name, scenario in KNOWN_BAD.items() if scenario in {_default_sqlite, _rename, _append}}
 WITH_ATTEMPTS = {name for name, each in (REAL | KNOWN_BAD).items() if "attempt" in each.__name__}
+IN_UNITS = {name for name, each in (REAL | KNOWN_BAD).items() if "unit" in each.__name__}
 
 
 @contextlib.contextmanager
@@ -279,9 +305,12 @@ def opened(state: Path, the_journal: Journal) -> tuple[Claimant, Recovered]:
     return Claimant(agent_id, recovered.journal_id, lost), recovered
 
 
-async def _real_attempts(root: Path, life: Life, *jobs: Job, until: Moment | None = None) -> None:
+async def _real_attempts(
+    root: Path, life: Life, *jobs: Job, until: Moment | None = None, own: OwnUnits | None = None
+) -> None:
     """Live with processes; what an earlier life left of them is found as the daemon finds it."""
-    life.attempts = Attempts(root / STATE, plain, life.inbox.put_nowait)
+    post = life.inbox.put_nowait
+    life.attempts = Attempts(root / STATE, plain, post) if own is None else own.attempts(root / STATE, post)
     life.attempts.prepare()
     life.attempts.open()
     await life.attempts.abandon_others(set(life.state.executions))

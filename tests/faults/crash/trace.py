@@ -122,7 +122,7 @@ class _Reader:
         """Take the call's result into account."""
         match = CALL.match(text)
         if match is None:
-            if text.endswith("= ?"):  # the process was killed in it
+            if text.endswith(("= ?", "= ? <unavailable>")):  # the process was killed in it
                 return
             raise ValueError(f"not a call: {text[:200]}")
         name, arguments, result = match[1], match[2], int(match[3])

@@ -321,8 +321,6 @@ class Attempts:
             directory.is_alive = directory.has_shim = False
             directory.is_over = True
             directory.unit = Unit.NONE
-            if directory.why and self.world.luck.chance("power", 0.2):
-                directory.why = ""  # nothing says any more that it was to have a unit, so a refusal is not believed
             if not directory.is_durable and self.world.luck.chance("power", 0.5):
                 del self.directories[attempt]
             directory.is_durable = True

@@ -45,8 +45,9 @@ def unit_of(story: "Story") -> str:
     return Units(story.state, "network", {}).name(ATTEMPT.execution, "shell")
 
 
+@pytest.mark.parametrize("settings", [b"", None], ids=["settings lost in a power cut", "settings there"])
 async def test_a_refusal_of_which_the_agent_did_not_live_to_hear_is_taken_back_by_the_next(
-    new_story: "Callable[..., Story]", unit_story: "Story", systemd: "Systemd"
+    new_story: "Callable[..., Story]", unit_story: "Story", systemd: "Systemd", settings: bytes | None
 ) -> None:
     systemd.behave(errors={"StartUnit": SHUTTING_DOWN})
     assert systemd.manager is not None
@@ -57,6 +58,8 @@ async def test_a_refusal_of_which_the_agent_did_not_live_to_hear_is_taken_back_b
     unit_story.attempts.close()
     os.kill(systemd.manager.pid, signal.SIGCONT)
     os.waitpid(shim, 0)
+    if settings is not None:
+        (unit_story.directory() / "spec.json").write_bytes(settings)
     second = new_story(unit_story.launcher, unit_story.own_units)
     assert second.attempts.reattach([ATTEMPT]) == set()
     assert await why_not_started(second) == f"cannot start {unit_of(second)}: the system is shutting down"
@@ -87,10 +90,8 @@ async def test_a_refusal_is_taken_back_though_somebody_has_removed_the_trash(
     assert await why_not_started(unit_story) == "no"
 
 
-async def test_without_a_unit_in_its_settings_an_attempt_of_an_earlier_agent_has_no_refusal(
-    unit_story: "Story",
-) -> None:
-    leave(unit_story)
+async def test_a_refusal_of_no_unit_is_none(unit_story: "Story") -> None:
+    leave(unit_story, unit="ssh.service")
     unit_story.attempts.reattach([ATTEMPT])
     assert (await unit_story.ended()).ending is Ending.LOST
 
