@@ -73,10 +73,17 @@ def call(tmp_path: Path) -> Iterator[Call]:
     told = (tmp_path / "told").open("ab", buffering=0)
 
     def run(
-        handler: Handler[Any], params: object, settings: object = None, *, phase: str = "run", cancelled: bool = False
+        handler: Handler[Any],
+        params: object,
+        settings: object = None,
+        *,
+        phase: str = "run",
+        reason: str = "first",
+        cancelled: bool = False,
     ) -> Ended:
         (tmp_path / "settings.json").write_text(json.dumps(settings or {}))
-        members = {"ID": "job-1", "PHASE": phase, "DIR": tmp_path / "job", "SETTINGS_FILE": tmp_path / "settings.json"}
+        members = {"ID": "job-1", "PHASE": phase, "REASON": reason, "DIR": tmp_path / "job"}
+        members["SETTINGS_FILE"] = tmp_path / "settings.json"
         job = Job({f"JOB_{key}": str(value) for key, value in members.items()} | {"JOB_CONTROL_FD": str(told.fileno())})
         job.cancelled = cancelled
         try:

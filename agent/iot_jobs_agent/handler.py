@@ -125,6 +125,7 @@ class Job:
     def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
         self.id = environment["JOB_ID"]
         self.is_resumed = environment["JOB_PHASE"] == "resume"
+        self.reason = environment.get("JOB_REASON", "first")
         self.dir = Path(environment["JOB_DIR"])
         self.settings: Mapping[str, Any] = json.loads(Path(environment["JOB_SETTINGS_FILE"]).read_bytes())
         self.cancelled = False

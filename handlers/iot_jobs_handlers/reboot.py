@@ -14,13 +14,29 @@ class Params(BaseModel, frozen=True, extra="forbid"):
 
 
 def reboot(_params: Params, job: Job) -> Outcome:
-    """Ask for a reboot, or succeed if the handler is resumed in a later boot than the one in which it asked."""
-    boot_id = BOOT_ID.read_text().strip()
+    """Ask for a reboot, or succeed if the handler is resumed in a later boot than the one in which it asked.
+
+    A handler in a unit of its own does not see which boot it is in. The agent does, and gives the reasons `reboot` and
+    `power-loss` only in another one.
+    """
+    boot_id = this_boot()
     before = job.last_checkpoint if job.is_resumed else None
-    if isinstance(before, dict) and before.get("boot_id", boot_id) != boot_id:
+    if job.is_resumed and job.reason == "reboot":
         return Outcome.succeeded()
+    if isinstance(before, dict) and "boot_id" in before:
+        is_another = boot_id not in {"", before["boot_id"]} and before["boot_id"] != ""
+        if is_another or job.reason == "power-loss":
+            return Outcome.succeeded()
     job.checkpoint({"boot_id": boot_id})
     return Outcome.reboot("asked for by the job")
+
+
+def this_boot() -> str:
+    """Return the id of the boot, "" if it is hidden."""
+    try:
+        return BOOT_ID.read_text().strip()
+    except OSError:
+        return ""
 
 
 HANDLER = Handler(

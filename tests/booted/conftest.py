@@ -4,21 +4,15 @@ Skipped, with the reason, where a container cannot boot.
 """
 
 import shutil
-import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from installed import (
-    REPOSITORY,
-    SOURCE,
-    THING,
-    Device,
-    blocks_of,
-)
-from machine import Machine, NoBootError
-from packages import Repository, build_package
+from installed import REPOSITORY, SOURCE, Device, blocks_of
+from machine import Machine, why_no_container_boots
+from tests.support.on_record import CREDENTIALS, THING
+from tests.support.packages import Repository, build_package
 
 from iot_jobs_simulator.server import running_simulator
 
@@ -42,14 +36,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 async def bare(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Device]:
     """A device as it is bought, and a thing that it is to be."""
     directory = tmp_path_factory.mktemp("booted")
+    if why := why_no_container_boots(tmp_path_factory.mktemp("probe")):
+        pytest.skip(f"no container can be booted here: {why}")
     machine = Machine(directory / "device")
     async with running_simulator() as sim:
         try:
-            try:
-                machine.prepare()
-                await machine.boot()
-            except (OSError, subprocess.CalledProcessError, NoBootError) as error:
-                pytest.skip(f"no container can be booted here: {error}")
+            machine.prepare()
+            await machine.boot()
             made = Device(machine, sim, sim.operate("CreateThing", thingName=THING)["thingArn"])
             yield made
             made.close_gates()
@@ -81,10 +74,10 @@ async def device(bare: Device, repository: Repository) -> Device:
     """The device, set up as the page says, with handlers of its own."""
     machine, sim = bare.machine, bare.sim
     bare.files_before = await bare.files()
-    names = {"client.pem": "certificate.pem", "client.key": "private.key", "ca.pem": "root-ca.pem"}
-    for given, name in names.items():
+    for given, name in CREDENTIALS.items():
         machine.write(f"{SOURCE}/{name}", (sim.certificates / given).read_text())
     await bare.install()
     await bare.equip()
+    await bare.configure()
     await bare.type(blocks_of("3. Set it up")[1])
     return bare

@@ -1,15 +1,18 @@
 """The device of these stories: what is on it, and what may be asked of it and of its service."""
 
 import contextlib
+import gzip
 import json
 import os
 import re
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from machine import PATH, ROOT, Machine
-from tests.support.on_record import FILES, PATIENT, THING, OnRecord
+from machine import PATH, Machine
+from tests.support.files import ROOT
+from tests.support.on_record import FILES, HANDLERS, HOME, LEDGER, NETWORK, THING, OnRecord, configuration
 
 from iot_jobs_simulator.server import RunningSimulator
 
@@ -20,35 +23,36 @@ BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 BY_HAND = re.compile(r"^(scp|nano|journalctl .*--follow)")  # needs another machine or a person, or never ends
 ENDPOINT = "a1b2c3d4e5f6g7-ats.iot.eu-west-1.amazonaws.com"
 
-CONFIG = """
-[aws]
-endpoint = "localhost"
-port = {sim.mqtts_port}
-https_port = {sim.https_port}
-thing_name = "{thing}"
-certificate = "${{CREDENTIALS_DIRECTORY}}/certificate.pem"
-private_key = "${{CREDENTIALS_DIRECTORY}}/private.key"
-root_ca = "${{CREDENTIALS_DIRECTORY}}/root-ca.pem"
-[agent]
-max_concurrent = 3
+PRESIGNED = {"roleArn": "arn:aws:iam::123456789012:role/files", "expiresInSec": 600}
 # What the container writes is on a tmpfs of this machine, and outlives the container's reboots.
-reboots_without_state = true
-[handlers]
-enabled = ["run-command", "reboot", "restart-services", "collect-logs", "patient", "again", "onward"]
-directories = ["/etc/iot-jobs-agent/handlers"]
-[handler.run-command]
-programs = ["/bin/echo", "/usr/bin/id"]
-[handler.reboot]
-may_reboot = true
+VOLATILE = "reboots_without_state = true"
+PRIVILEGED = f"""
+[handler.install-packages]
+profile = "packages"
+[handler.remove-packages]
+profile = "packages"
+[handler.start-services]
+profile = "services"
+units = ["oven.service"]
+settle_s = 0.1
+[handler.stop-services]
+profile = "services"
+units = ["oven.service"]
 [handler.restart-services]
+profile = "services"
 units = ["oven.service"]
+settle_s = 0.1
+[handler.write-file]
+profile = "files"
+roots = ["{FILES}/written"]
+[handler.download-file]
+profile = "files"
+roots = ["{FILES}/written"]
+ca_file = "{HOME}/ca.pem"
 [handler.collect-logs]
+profile = "logs"
 units = ["oven.service"]
-ca_file = "{files}/ca.pem"
-[handler.again]
-on_interrupt = "rerun"
-[handler.onward]
-on_interrupt = "resume"
+ca_file = "{HOME}/ca.pem"
 """
 # The kernel stays the same over a container's boots. Its boot id is a file that systemd-nspawn mounts over the kernel's
 # one, which the unit's own /proc lacks: it is mounted there too. All else of the unit is as shipped.
@@ -92,17 +96,22 @@ class Device(OnRecord):
     arn: str
     gates: list[int] = field(default_factory=list)
     files_before: frozenset[str] = frozenset()
-    package: Path = Path()
     said: dict[str, str] = field(default_factory=dict)  # what it said when it was set up
-
-    async def follow(self, heading: str) -> str:
-        """Do, as root in the release's directory, what a section of the page tells to do; what it said."""
-        return "".join([await self.type(block) for block in blocks_of(heading)])
 
     async def type(self, block: str, *, directory: str = SOURCE) -> str:
         """Do what a block of shell commands says, but for what needs a person."""
         pip = {key: value for key, value in os.environ.items() if key.startswith("PIP_")}
         return await self.machine.run(by_itself(block), directory=directory, environment={"PATH": PATH} | pip)
+
+    def collect(self, job: str, unit: str) -> None:
+        """Have the log of a unit sent to the service's objects, where `collected` reads it."""
+        params = {"url": "${aws:iot:s3-presigned-url-upload}", "units": [unit]}
+        self.create(job, {"operation": "collect-logs", "params": params}, presignedUrlConfig=PRESIGNED)
+
+    def collected(self, job: str) -> str:
+        uploaded = self.sim.objects.get("uploads", f"{job}/{THING}/1")
+        assert uploaded is not None
+        return gzip.decompress(uploaded).decode()
 
     async def is_up(self, job: str) -> None:
         """Wait until the job's handler says that it is there."""
@@ -119,6 +128,11 @@ class Device(OnRecord):
     async def ends(self, job: str, status: str) -> None:
         """Wait for the end, which must be this one."""
         assert await self.is_over(job) == status, (job, self.details(job), await self.log())
+
+    async def handlers(self) -> list[str]:
+        """Return the units of handlers that are there, in words."""
+        said = await self.machine.run("systemctl list-units --plain --no-legend --all 'iot-job-*@*.service' || true")
+        return [line for line in said.splitlines() if "iot-job-forget" not in line]
 
     async def known(self) -> dict[str, str]:
         """Return the jobs that the agent has settled, with their status, once nothing is under way."""
@@ -139,8 +153,7 @@ class Device(OnRecord):
 
     @property
     def ledger(self) -> list[str]:
-        path = self.machine.path(f"{FILES}/ledger")
-        return path.read_text().splitlines() if path.exists() else []
+        return self.machine.path(f"{FILES}/ledger").read_text().splitlines()
 
     def open_gate(self) -> None:
         """Let one handler go on, now or when it comes to the gate."""
@@ -152,12 +165,17 @@ class Device(OnRecord):
         while self.gates:
             os.close(self.gates.pop())
 
-    def configure(self, *, may_reboot: bool) -> None:
-        """Write the configuration, with or without the handler that reboots the device."""
-        text = CONFIG.format(sim=self.sim, thing=THING, files=FILES)
-        if not may_reboot:
-            text = text.replace('"reboot", ', "").replace("[handler.reboot]\nmay_reboot = true\n", "")
-        self.machine.write("/etc/iot-jobs-agent/config.toml", text, 0o640)
+    async def configure(
+        self, *, launcher: str = "units", enabled: Iterable[str] = (), tables: str = "", restart: bool = True
+    ) -> None:
+        """Write the configuration, and start the agent again; `enabled` and `tables` are of further handlers."""
+        names = [*re.findall(r"^\[handler\.(.*)\]$", PRIVILEGED, re.MULTILINE), *enabled]
+        handlers = {"launcher": launcher, "tables": PRIVILEGED + tables}
+        text = configuration(self.sim, agent=VOLATILE, enabled=names, **handlers)
+        self.machine.write(f"{HOME}/config.toml", text, 0o640)
+        await self.machine.run(f"chgrp iot-jobs-agent {HOME}/config.toml")
+        if restart:
+            await self.machine.run("systemctl restart iot-jobs-agent")
 
     async def install(self) -> None:
         """Do what the page says to install the package and to set the device up, and note what was said."""
@@ -169,23 +187,26 @@ class Device(OnRecord):
         ports = f"localhost --port {self.sim.mqtts_port} --https-port {self.sim.https_port}"
         setup = replaced(blocks_of("3. Set it up")[0], {ENDPOINT: ports}).partition("systemctl")[0]
         self.said["refused"] = await self.type(f"if {setup.strip()}; then exit 1; fi")
-        volatile = "printf '[agent]\\nreboots_without_state = true\\n' >> /etc/iot-jobs-agent/config.toml"
+        volatile = f"printf '[agent]\\n{VOLATILE}\\n' >> {HOME}/config.toml"
         self.said["setup"] = await self.type(f"{volatile}\n{setup}systemctl status iot-jobs-agent")
 
-    async def equip(self) -> None:
+    async def equip(self, *, has_units: bool = True) -> None:
         """Give a device that has the agent what these stories need beside it."""
         machine = self.machine
-        for name in ("patient", "again", "onward"):
-            machine.write(f"/etc/iot-jobs-agent/handlers/{name}", PATIENT, 0o755)
-        self.configure(may_reboot=False)  # polkit allows it later
-        machine.write(f"{FILES}/ca.pem", (self.sim.certificates / "ca.pem").read_text())
+        for name, text in HANDLERS.items():
+            machine.write(f"{HOME}/handlers/{name}", text, 0o755)
+        machine.write(f"{HOME}/ca.pem", (self.sim.certificates / "ca.pem").read_text())
+        if has_units:
+            machine.write(f"{NETWORK}/ledger.conf", LEDGER)
         machine.write("/etc/systemd/system/oven.service", OVEN)
         machine.write("/etc/systemd/system/iot-jobs-agent.service.d/container.conf", CONTAINER)
         machine.write("/etc/tmpfiles.d/container.conf", CONTAINER_FILES)
         await self.type(blocks_of("3. Set it up")[2])
         await machine.run(f"""
-            chgrp iot-jobs-agent /etc/iot-jobs-agent/config.toml
-            [ -p {FILES}/gate ] || mkfifo --mode=666 {FILES}/gate
+            install -d -o iot-jobs-agent -g iot-jobs-agent {FILES}/written
+            [ -p {FILES}/gate ] || mkfifo {FILES}/gate
+            touch {FILES}/ledger
+            chmod 666 {FILES}/ledger {FILES}/gate
             systemd-tmpfiles --create container.conf
             systemctl daemon-reload
             systemctl enable --now oven""")

@@ -14,12 +14,13 @@ import socket
 import subprocess
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from tests.support.files import ROOT, tracked
+
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 BOOT_S = 60.0
 COMMAND_S = 170.0
 REBOOT = 133  # exit status of systemd-nspawn
-NSPAWN = ("systemd-nspawn", "--boot", "--quiet", "--register=no", "--keep-unit", "--console=pipe", "--notify-ready=yes")
+NSPAWN = ("systemd-nspawn", "--boot", "--quiet", "--register=no", "--keep-unit", "--console=pipe")
 CGROUPS = ("payload", "supervisor")  # that systemd-nspawn makes below its own, and leaves
 # What this machine starts beside the base system is none of the device's business, nor what its packages may start; and
 # its mounts do not exist there.
@@ -29,8 +30,33 @@ FOREIGN = (
 )
 
 
+# All that a machine must allow, and nothing of ours: an overlay over its files, and a systemd that ends at once.
+PROBE = f"""
+mount -t tmpfs tmpfs "$0"
+mkdir "$0/upper" "$0/work" "$0/root"
+mount -t overlay -o "lowerdir=/,upperdir=$0/upper,workdir=$0/work" overlay "$0/root"
+exec {" ".join(NSPAWN)} --directory="$0/root" --machine=probe -- --unit=exit.target
+"""
+
+
 class NoBootError(Exception):
-    """This machine does not let a container boot; the message says what happened instead."""
+    """The container did not boot; the message says what happened instead."""
+
+
+def why_no_container_boots(scratch: Path) -> str:
+    """Return why this machine does not let a container boot, "" if it does. Only this is a reason to skip a test."""
+    command = ["unshare", "--mount", "sh", "-ec", PROBE, scratch]
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=BOOT_S, check=False
+        )
+    except OSError as error:
+        return str(error)
+    except subprocess.TimeoutExpired:
+        return f"systemd did not end within {BOOT_S:.0f} s in one"
+    finally:
+        _forget_cgroups()
+    return f"{done.stdout}{done.stderr}"[-500:] if done.returncode else ""
 
 
 class Machine:
@@ -91,6 +117,7 @@ class Machine:
             with self._log.open("ab") as log:
                 self._process = await asyncio.create_subprocess_exec(
                     *NSPAWN,
+                    "--notify-ready=yes",
                     f"--directory={self.root}",
                     "--machine=device",
                     stdin=asyncio.subprocess.DEVNULL,
@@ -145,9 +172,7 @@ class Machine:
         self._notify.close()
         for path in (self.root, self._directory):
             _unmount(path)
-        for group in CGROUPS:
-            for path in Path("/sys/fs/cgroup").glob(f"*/{group}"):
-                _remove_empty(path)
+        _forget_cgroups()
 
     def _heard(self) -> None:
         for line in self._notify.recv(65536).decode().splitlines():
@@ -161,12 +186,10 @@ class Machine:
 
 def copy_checkout(target: Path) -> None:
     """Lay out the files of this checkout elsewhere, those that git ignores left out."""
-    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    for each in filter(None, listed.split("\0")):
-        if (source := ROOT / each).is_file():
-            (target / each).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(source, target / each)
+    for source in tracked():
+        path = target / source.relative_to(ROOT)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(source, path)
 
 
 def _mount(*arguments: str) -> None:
@@ -175,6 +198,12 @@ def _mount(*arguments: str) -> None:
 
 def _unmount(path: Path) -> None:
     subprocess.run(["umount", "--lazy", path], check=False, capture_output=True)
+
+
+def _forget_cgroups() -> None:
+    for group in CGROUPS:
+        for path in Path("/sys/fs/cgroup").glob(f"*/{group}"):
+            _remove_empty(path)
 
 
 def _remove_empty(directory: Path) -> None:

@@ -5,23 +5,15 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
-from installed import FILES, Device
+from installed import Device
+from tests.support.on_record import FILES, HOME, aws_document, echo
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")  # in which the simulator runs
 
-HANDLERS = "/etc/iot-jobs-agent/handlers"
+HANDLERS = f"{HOME}/handlers"
 POLKIT = "/etc/polkit-1/rules.d/00-none.rules"
-TOKEN = "only-for-the-agent"
-CONFIG = """
-[handlers]
-enabled = [
-    "run-command", "spy", "parks", "tries", "strays", "stubborn", "forger", "missing", "masked", "reader",
-    "restart-services", "write-file", "plants", "hides", "remove-packages",
-]
-directories = ["/etc/iot-jobs-agent/handlers"]
-launcher = "units"
-[handler.run-command]
-programs = ["/bin/echo", "/usr/bin/id"]
+ENABLED = ("spy", "parks", "tries", "strays", "stubborn", "forger", "missing", "masked", "reader", "plants", "hides")
+TABLES = """
 [handler.tries]
 retry_delay_s = 0.1
 [handler.missing]
@@ -30,14 +22,6 @@ profile = "nowhere"
 profile = "masked"
 [handler.reader]
 profile = "logs"
-[handler.write-file]
-profile = "files"
-roots = ["/srv"]
-[handler.remove-packages]
-profile = "packages"
-[handler.restart-services]
-profile = "services"
-units = ["oven.service"]
 """
 # Tries what a handler must not be able to do; each line that it prints is something that it could.
 SPY = f"""#!/bin/sh
@@ -122,24 +106,16 @@ FILES_OF = {
 async def units(device: Device) -> AsyncIterator[Device]:
     """The device, with handlers in units of their own; afterwards it is as it was."""
     machine = device.machine
-    config = machine.path("/etc/iot-jobs-agent/config.toml")
-    before = config.read_text()
     for name, text in FILES_OF.items():
         machine.write(f"{HANDLERS}/{name}", text, 0o755)
     for name in ("missing", "masked"):
         machine.write(f"{HANDLERS}/{name}", "#!/bin/sh\n", 0o755)
-    config.write_text(before.partition("[handlers]")[0] + CONFIG)
-    await machine.run("systemctl mask iot-job-masked@.service; systemctl restart iot-jobs-agent")
+    await machine.run("systemctl mask iot-job-masked@.service")
+    await device.configure(enabled=ENABLED, tables=TABLES)
     yield device
     device.close_gates()
-    config.write_text(before)
-    await machine.run("systemctl unmask iot-job-masked@.service; systemctl restart iot-jobs-agent")
-
-
-async def handlers_of(device: Device) -> list[str]:
-    """Return the processes of all units of handlers, in words."""
-    said = await device.machine.run("systemctl list-units --plain --no-legend --all 'iot-job-*@*.service' || true")
-    return [line for line in said.splitlines() if "iot-job-forget" not in line]
+    await machine.run("systemctl unmask iot-job-masked@.service")
+    await device.configure()
 
 
 async def test_a_handler_is_a_user_of_its_own_and_leaves_nothing(units: Device) -> None:
@@ -151,7 +127,7 @@ async def test_a_handler_is_a_user_of_its_own_and_leaves_nothing(units: Device) 
     assert len(users) == 2
     assert all(re.fullmatch(r"j-[0-9a-f]{24}", user) for user in users)
     await units.known()
-    assert await handlers_of(units) == []
+    assert await units.handlers() == []
     assert (await units.machine.run("ls /run/iot-jobs/sockets")).split() == []
     hashes = {user.removeprefix("j-") for user in users}
     await units.machine.run("systemctl stop 'iot-job-forget@*'")
@@ -199,14 +175,14 @@ async def test_nothing_that_a_handler_starts_outlives_it(units: Device) -> None:
     units.create("strays", {"operation": "strays"})
     await units.ends("strays", "SUCCEEDED")
     assert "processes left behind and killed" in units.details("strays")["result"]
-    assert await handlers_of(units) == []
+    assert await units.handlers() == []
 
 
 async def test_field_d2_who_kills_the_first_process_has_not_succeeded(units: Device) -> None:
     units.create("forger", {"operation": "forger"})
     await units.ends("forger", "FAILED")
     assert "signal 9" in units.details("forger")["result"]
-    assert await handlers_of(units) == []
+    assert await units.handlers() == []
 
 
 async def test_a_handler_that_hides_files_from_its_quota_is_ended(units: Device) -> None:
@@ -219,10 +195,10 @@ async def test_a_cancelled_handler_is_ended_with_all_its_processes(units: Device
     units.create("stubborn", {"operation": "stubborn"})
     await units.is_up("stubborn")
     units.sim.operate("CancelJob", jobId="stubborn", force=True)
-    units.create("next", {"operation": "run-command", "params": {"command": "/bin/echo hi"}})
+    units.create("next", echo("hi"))
     await units.ends("next", "SUCCEEDED")
     await units.machine.run("while systemctl is-active --quiet 'iot-job-network@*'; do sleep 0.1; done")
-    assert await handlers_of(units) == []
+    assert await units.handlers() == []
 
 
 async def test_somebodys_stop_of_the_unit_is_an_interruption(units: Device) -> None:
@@ -248,34 +224,23 @@ async def test_without_the_polkit_rule_jobs_wait_and_run_once_it_is_back(units: 
     none = "polkit.addRule(function (action) { if (/manage-units/.test(action.id)) { return polkit.Result.NO; } });\n"
     units.machine.write(POLKIT, none)
     await units.machine.run("systemctl restart polkit")
-    units.create("waits", {"operation": "run-command", "params": {"command": "/bin/echo hi"}})
+    units.create("waits", echo("hi"))
     await units.machine.run("until journalctl --unit iot-jobs-agent --lines 20 | grep -q 'polkit'; do sleep 0.1; done")
     assert units.status("waits") in {"QUEUED", "IN_PROGRESS"}
     await units.machine.run(f"rm {POLKIT}; systemctl restart polkit iot-jobs-agent")
     await units.ends("waits", "SUCCEEDED")
 
 
-async def test_a_privileged_profile_does_what_roots_configuration_gives_it(units: Device) -> None:
-    before = await units.machine.run("systemctl show --property=MainPID oven")
-    units.create("oven", {"operation": "restart-services", "params": {"services": ["oven.service"]}})
-    await units.ends("oven", "SUCCEEDED")
-    assert await units.machine.run("systemctl show --property=MainPID oven") != before
+async def test_a_handler_with_the_profile_logs_reads_the_journal_as_a_user_of_its_own(units: Device) -> None:
     units.create("journal", {"operation": "reader"})
     await units.ends("journal", "SUCCEEDED")
     assert re.fullmatch(r"j-[0-9a-f]{24} warm", units.details("journal")["stdout"])
-    units.create("file", {"operation": "write-file", "params": {"path": "/srv/here", "content": "hi"}})
-    await units.ends("file", "SUCCEEDED")
-    assert await units.machine.run("cat /srv/here; stat -c %U /srv/here") == "hiroot\n"
-    units.create("elsewhere", {"operation": "write-file", "params": {"path": "/etc/passwd", "content": "hi"}})
-    await units.ends("elsewhere", "REJECTED")
-    units.create("ssh", {"operation": "restart-services", "params": {"services": ["dbus.service"]}})
-    await units.ends("ssh", "REJECTED")
 
 
 async def test_what_a_handler_leaves_in_its_directory_is_no_order_to_a_privileged_step(units: Device) -> None:
-    inputs = [{"handler": "plants"}, {"handler": "remove-packages.sh", "args": ["strace"]}]
-    actions = [{"name": f"step-{n}", "type": "runHandler", "input": each} for n, each in enumerate(inputs)]
-    units.create("plants", {"version": "1.0", "steps": [{"action": action} for action in actions]})
+    removal = {"handler": "remove-packages.sh", "args": ["strace"]}
+    steps = [("Plant", "runHandler", {"handler": "plants"}), ("Remove", "runHandler", removal)]
+    units.create("plants", aws_document(*steps))
     await units.ends("plants", "SUCCEEDED")
     assert units.details("plants")["details"] == '{"removed":"strace"}'
     assert not units.machine.path("/srv/owned").exists()

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 from installed import ENDPOINT, SOURCE, Device, blocks_of, by_itself, replaced
-from machine import ROOT, copy_checkout
-from packages import Repository, version_of, with_version
+from machine import copy_checkout
+from tests.support.files import ROOT
+from tests.support.on_record import echo
+from tests.support.packages import Repository, version_of, with_version
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")  # in which the simulator runs
 PAGE = (ROOT / "docs/install.md").read_text()
@@ -35,8 +37,11 @@ async def test_apt_installs_it_from_the_signed_repository_and_asks_and_starts_no
     saw(f"after setup: {await device.shows('ActiveState')}, {await device.shows('StatusText')}")
 
 
-async def test_apt_refuses_a_repository_that_somebody_changed(device: Device, repository: Repository) -> None:
-    listed = next(repository.directory.glob("dists/stable/main/binary-*/Packages"))
+async def test_apt_refuses_a_repository_that_somebody_changed(
+    device: Device, repository: Repository, package: Path
+) -> None:
+    architecture = package.stem.rpartition("_")[2]
+    listed = repository.directory / f"dists/stable/main/binary-{architecture}/Packages"
     text, packed = listed.read_text(), listed.with_suffix(".gz").read_bytes()
     listed.write_text(text.replace("Description: ", "Description: other "))
     listed.with_suffix(".gz").unlink()
@@ -49,14 +54,23 @@ async def test_apt_refuses_a_repository_that_somebody_changed(device: Device, re
     saw("apt-get update refused a list that was changed")
 
 
+async def under_way(device: Device, job: str) -> list[str]:
+    """Begin a job below the agent, and one in a unit of its own, to which the owner has changed meanwhile."""
+    jobs = []
+    for launcher in ("plain", "units"):
+        await device.configure(launcher=launcher)
+        jobs.append(f"{job}-{launcher}")
+        device.create(jobs[-1], {"operation": "patient"})
+        await device.is_up(jobs[-1])
+    return jobs
+
+
 @pytest.mark.parametrize("way", ["upgrade", "downgrade"])
 async def test_another_version_disturbs_no_handler(
     device: Device, repository: Repository, package: Path, tmp_path: Path, way: str
 ) -> None:
     here = version_of(package)
-    job = f"over-the-{way}"
-    device.create(job, {"operation": "patient"})
-    await device.is_up(job)
+    jobs = await under_way(device, f"over-the-{way}")
     before = await device.shows("MainPID")
     if way == "upgrade":
         wanted = repository.add(with_version(package, f"{here}+newer", tmp_path))
@@ -67,10 +81,12 @@ async def test_another_version_disturbs_no_handler(
     assert await device.version() == wanted
     assert await device.shows("ActiveState") == "active"
     assert await device.shows("MainPID") not in {before, "0"}
-    device.open_gate()
-    await device.ends(job, "SUCCEEDED")
-    assert [line for line in device.ledger if line.startswith(f"{job} ")] == [f"{job} 1 run first"]
-    saw(f"{way} to {wanted}: another agent, the handler that ran went on to its end, started once")
+    for _ in jobs:
+        device.open_gate()
+    for job in jobs:
+        await device.ends(job, "SUCCEEDED")
+        assert [line for line in device.ledger if line.startswith(f"{job} ")] == [f"{job} 1 run first"]
+    saw(f"{way} to {wanted}: another agent, the handlers that ran went on to their ends, each started once")
 
 
 async def test_handlers_of_python_packages_are_found_where_the_page_says(device: Device) -> None:
@@ -103,18 +119,18 @@ async def test_a_removal_keeps_what_is_the_devices_own_and_a_new_installation_go
     await device.machine.run("apt-get install --yes iot-jobs-agent")
     assert await device.machine.run(kept) == before
     assert await device.shows("ActiveState") == "active"
-    device.create("after-removal", {"operation": "run-command", "params": {"command": "/bin/echo hi"}})
+    device.create("after-removal", echo("hi"))
     await device.ends("after-removal", "SUCCEEDED")
     saw("remove kept configuration, credentials and journal; after a new installation a job SUCCEEDED")
 
 
 async def test_a_purge_leaves_nothing(device: Device) -> None:
-    device.create("left", {"operation": "patient"})
-    await device.is_up("left")
+    jobs = await under_way(device, "left")
     await device.type(blocks_of("Upgrade and remove")[1])
     assert await device.files() == device.files_before
     assert "iot-jobs-agent" not in await device.machine.run("cat /etc/passwd /etc/group")
-    assert device.alive("left") == []
+    assert [device.alive(job) for job in jobs] == [[], []]
+    assert await device.handlers() == []
     saw("purge left no file, no user, no process")
 
 
@@ -125,7 +141,8 @@ async def test_the_appendix_leads_from_a_bare_system_to_a_job_and_back(device: D
     subprocess.run(["sh", "-ec", by_itself(release)], cwd=tmp_path, check=True)
     shutil.copytree(tmp_path / "dist", machine.path(SOURCE).parent, dirs_exist_ok=True)
     await device.type(install, directory=str(Path(SOURCE).parent))
-    await device.equip()
+    await device.equip(has_units=False)
+    await device.configure(launcher="plain", restart=False)
     ports = f"localhost --port {device.sim.mqtts_port} --https-port {device.sim.https_port}"
     setup = replaced(blocks_of("3. Set it up")[0], {ENDPOINT: ports, "iot-jobs-agent setup": "COMMAND setup"})
     said = await device.type(setup.replace("COMMAND", "/opt/iot-jobs-agent/bin/iot-jobs-agent"))

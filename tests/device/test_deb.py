@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.support.packages import run
 
 from iot_jobs_agent.commands.table import COMMANDS
 
@@ -32,12 +33,6 @@ pytestmark = [
     pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="this is not Debian"),
     pytest.mark.timeout(600),  # a build fetches wheels for two machine types and three Pythons
 ]
-
-
-def run(*argv: str | Path) -> str:
-    done = subprocess.run(argv, check=False, capture_output=True, text=True)
-    assert done.returncode == 0, f"{argv}\n{done.stdout}{done.stderr}"
-    return done.stdout
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from pydantic import ValidationError
+from tests.support.packages import make_package, run
 
 from iot_jobs_agent.handler import Handler
 from iot_jobs_handlers.packages import INSTALL, REMOVE
@@ -30,10 +31,6 @@ pytestmark = [
 NAME = "iot-jobs-agent-test"
 NAMES = (NAME, f"{NAME}-broken", f"{NAME}-user", f"{NAME}+")
 Make = Callable[..., None]
-
-
-def run(*argv: str | Path) -> str:
-    return subprocess.run(argv, check=True, capture_output=True, text=True).stdout
 
 
 @pytest.fixture
@@ -52,17 +49,8 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
         monkeypatch.setenv(key, "to be overwritten")
 
     def made(name: str, version: str = "1.0", postinst: str = "", **fields: str) -> None:
-        tree = tmp_path / "trees" / f"{name}_{version}"
-        (tree / "DEBIAN").mkdir(parents=True)
-        more = "".join(f"{key}: {value}\n" for key, value in fields.items())
-        (tree / "DEBIAN" / "control").write_text(
-            f"Package: {name}\nVersion: {version}\nArchitecture: all\nMaintainer: Test <test@example.com>\n{more}"
-            "Description: made by a test\n"
-        )
-        if postinst:
-            (tree / "DEBIAN" / "postinst").write_text(f"#!/bin/sh\n{postinst}\n")
-            (tree / "DEBIAN" / "postinst").chmod(0o755)
-        run("dpkg-deb", "--build", tree, repository / f"{name}_{version}_all.deb")
+        scripts = {"DEBIAN/postinst": f"#!/bin/sh\n{postinst}\n"} if postinst else {}
+        make_package(repository, name, version, files=scripts, **fields)
         index(repository)
 
     index(repository)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.support.buses import CONFIG
 
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "systemd" / "iot-jobs-agent.rules"
@@ -28,12 +29,6 @@ pytestmark = [
 ]
 OBJECT = "/org/freedesktop/PolicyKit1/Authority"
 METHOD = "org.freedesktop.PolicyKit1.Authority.CheckAuthorization"
-BUS = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
- "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
-<busconfig><type>system</type><listen>unix:abstract={name}</listen><auth>EXTERNAL</auth>
-<policy context="default"><allow send_destination="*" eavesdrop="true"/><allow eavesdrop="true"/><allow own="*"/>
-<allow user="*"/></policy></busconfig>
-"""
 
 
 def rules() -> dict[str, str]:
@@ -54,7 +49,7 @@ def bus(tmp_path: Path) -> Iterator[dict[str, str]]:
         (etc / "rules.d" / name).write_text(text)
     for path in (etc, etc / "rules.d"):
         path.chmod(0o755)
-    (tmp_path / "bus.conf").write_text(BUS.format(name=tmp_path))
+    (tmp_path / "bus.conf").write_text(CONFIG.format(address=f"unix:abstract={tmp_path}"))
     address = {"DBUS_SYSTEM_BUS_ADDRESS": f"unix:abstract={tmp_path}", "PATH": os.environ["PATH"]}
     mounted = f"mount --bind {etc} /etc/polkit-1 && exec {POLKITD} --no-debug"
     with contextlib.ExitStack() as stack:

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from debian import host_architecture, run
-from device import THING, Device
+from debian import host_architecture
+from device import Device
 from disk import HOST_NAME
 from moment import READY, Kept, keep
 from qemu import BOOT_S, COMMANDS, Machine, running
+from tests.support.on_record import THING
+from tests.support.packages import run
 
 from iot_jobs_simulator.certificates import provide
 from iot_jobs_simulator.server import running_simulator

@@ -5,13 +5,13 @@ Made once, with mmdebstrap as root, and kept. What the tests need beside it is p
 
 import platform
 import shutil
-import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from cache import cached, hash_of
 from initrd import INIT, MODULES, make_initrd
+from tests.support.packages import run
 
 # What the agent's package depends on, and what its unit talks to. No udev: nothing here waits for a device.
 PACKAGES = ("systemd-sysv", "dbus", "polkitd", "python3", "ca-certificates")
@@ -47,7 +47,7 @@ def host_architecture() -> str:
 
 
 def debian(architecture: str) -> Debian:
-    """Return the system, made now unless it was kept. Raises CalledProcessError, OSError."""
+    """Return the system, made now unless it was kept."""
     sources = _apt_sources()
     recipe = repr((PACKAGES, WITHOUT, MODULES, architecture, FETCH, [source.read_text() for source in sources]))
     with cached("debian", hash_of(recipe.encode())) as (directory, is_new):
@@ -83,13 +83,6 @@ def _make(directory: Path, architecture: str, sources: list[Path]) -> None:
         for module in MODULES:
             for path in (unpacked / "lib/modules").rglob(f"{module}.ko"):
                 shutil.copy(path, directory / "modules")
-
-
-def run(*command: str | Path) -> None:
-    """Run a program to its end. The error of one that fails tells what it wrote."""
-    ended = subprocess.run(command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    if ended.returncode:
-        raise OSError(f"{command[0]} ended with {ended.returncode}: {ended.stdout[-3000:]}")
 
 
 def _codename() -> str:

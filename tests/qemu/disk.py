@@ -6,7 +6,8 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from debian import Debian, run
+from debian import Debian
+from tests.support.packages import run
 
 GUEST = Path(__file__).with_name("guest")
 SIZE = "1G"  # sparse

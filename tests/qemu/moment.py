@@ -5,11 +5,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import image
 from cache import cached, hash_of
 from debian import Debian, debian, host_architecture
-from device import build_package, install, sources
 from disk import make_disk, recipe
 from qemu import SLOW, Machine, fastest, overlay, running
+from tests.support.packages import build_package
 
 READY = "ready"
 EXAMPLE = "/usr/share/doc/iot-jobs-agent/examples/config.toml"
@@ -43,19 +44,19 @@ def keep(architecture: str) -> Kept:
         system = debian(architecture)
         accelerator = asyncio.run(fastest(system)) if architecture == host_architecture() else SLOW
         package = building.result()
-    made_from = (package.read_bytes(), recipe(), repr((accelerator, str(system))).encode())
+    made_from = (package.read_bytes(), recipe(), image.recipe(), repr((accelerator, str(system))).encode())
     with cached("moment", hash_of(*made_from)) as (directory, is_new):
         made = Kept(system, accelerator, directory)
         if is_new:
-            make_disk(system, made.fresh, install(package))
+            make_disk(system, made.fresh, image.install(package))
             asyncio.run(_make_ready(made))
     return made
 
 
 def _package(architecture: str) -> Path:
-    with cached("package", hash_of(architecture.encode(), sources())) as (directory, is_new):
+    with cached("package", hash_of(architecture.encode(), image.sources())) as (directory, is_new):
         if is_new:
-            build_package(architecture, directory)
+            build_package(directory, architecture)
     (package,) = directory.glob("*.deb")
     return package
 

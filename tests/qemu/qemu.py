@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from debian import Debian, run
+from debian import Debian
+from tests.support.packages import run
 
 MEMORY_MIB = 384
 BOOT_S = 240.0  # without KVM, on a machine that does other things too: 20 to 90

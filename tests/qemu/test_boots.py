@@ -3,10 +3,10 @@
 import random
 
 import pytest
-from device import COMMAND, HOME, UP_S, Device
+from device import COMMAND, UP_S, Device
 from moment import READY, Kept
 from qemu import Machine, overlay, running
-from tests.support.on_record import aws_document
+from tests.support.on_record import HOME, aws_document, echo
 
 pytestmark = pytest.mark.usefixtures("takes_minutes")
 
@@ -57,8 +57,7 @@ async def test_power_fails_at_random_moments_nothing_is_started_twice_and_no_out
         known, wanted = len(device.sim.received), chance.randrange(1, 12)
         for job in jobs:
             name = job.rpartition("-")[2]
-            echo = {"operation": "run-command", "params": {"command": "/bin/echo hi"}}
-            device.create(job, echo if name == "quick" else {"operation": name})
+            device.create(job, echo("hi") if name == "quick" else {"operation": name})
         if chance.random() < 0.5:  # else all that waits at the gate is cut short
             await device.open_gate()
 

@@ -1,66 +1,104 @@
 """What only a kernel of its own can show, without a boot: memory and processes that run out, a clock that is wrong."""
 
+import re
 import time
 
 import pytest
 from device import Device
+from tests.support.on_record import FILES, echo
 
-CGROUP = "/sys/fs/cgroup/system.slice/iot-jobs-agent.service"
-ECHO = {"operation": "run-command", "params": {"command": "/bin/echo hi"}}
+NETWORK = "/sys/fs/cgroup/system.slice/system-iot\\\\x2djob\\\\x2dnetwork.slice"
 
 
 async def test_a_first_job_succeeds_on_a_device_with_the_package(device: Device) -> None:
     await device.set_up()
-    device.create("first", {"operation": "run-command", "params": {"command": "/usr/bin/id"}})
+    device.create("first", {"operation": "run-command", "params": {"command": "/usr/bin/id -un"}})
     await device.ends("first", "SUCCEEDED")
-    assert "iot-jobs-agent" in device.details("first")["stdout"]
+    assert re.fullmatch(r"j-[0-9a-f]{24}", device.details("first")["stdout"])
 
 
-async def eats_all_memory_alone(device: Device) -> None:
-    """A handler takes memory until the kernel kills it: the agent and another job outlive it."""
-    await device.set_up()
+async def has_another_job(device: Device, **options: str) -> tuple[str, str]:
+    """Set the device up, and begin a job that is to go on whatever another one does; what is to stay as it is."""
+    await device.set_up(**options)
     device.create("beside", {"operation": "patient"})
     await device.is_up("beside")
-    agent = await device.shows("MainPID")
-    device.create("eats", {"operation": "eater"})
-    await device.ends("eats", "FAILED")
-    assert "signal 9" in device.details("eats")["reason"]
+    return await device.shows("MainPID"), await device.shows("NRestarts")
+
+
+async def goes_on(device: Device, agent: tuple[str, str]) -> None:
+    """The other job ends well, the next one begins, and the agent is the one that it was."""
     await device.open_gate()
     await device.ends("beside", "SUCCEEDED")
-    device.create("after", ECHO)
+    device.create("after", echo("hi"))
     await device.ends("after", "SUCCEEDED")
-    assert (await device.shows("MainPID"), await device.shows("NRestarts")) == (agent, "0")
+    assert (await device.shows("MainPID"), await device.shows("NRestarts")) == agent
+    assert await device.handlers() == ""
+
+
+async def eats_all_memory_alone(device: Device) -> int:
+    """A handler takes memory until the kernel kills it: its whole unit, and nothing else. Its peak in MiB."""
+    agent = await has_another_job(device)
+    device.create("eats", {"operation": "eater"})
+    await device.ends("eats", "FAILED")
+    assert device.details("eats")["reason"].startswith("killed by the kernel's out-of-memory killer")
+    peak = re.search(r"it had (\d+) MiB at most", device.details("eats")["result"])
+    assert peak, device.details("eats")
+    await goes_on(device, agent)
+    assert (await device.known("code"))["eats"] == "oom"
+    return int(peak[1])
 
 
 async def test_a_handler_that_eats_the_memory_of_its_unit_dies_alone(device: Device) -> None:
-    await device.limit("MemoryMax=160M")
-    await eats_all_memory_alone(device)
+    await device.limit("MemoryMax=64M")
+    assert await eats_all_memory_alone(device) == 64
+    assert "as its profile allows" in device.details("eats")["result"]
     assert "Memory cgroup out of memory" in await device.machine.do("dmesg")
 
 
 @pytest.mark.usefixtures("takes_minutes")
 async def test_a_handler_that_eats_the_memory_of_the_device_dies_alone(device: Device) -> None:
-    await eats_all_memory_alone(device)
+    await device.limit("MemoryMax=infinity")
+    assert await eats_all_memory_alone(device) > 100
+    assert "less than its profile allows" in device.details("eats")["result"]
     assert "Out of memory" in await device.machine.do("dmesg")
 
 
+async def test_a_handler_that_eats_the_memory_of_the_agents_unit_dies_alone(device: Device) -> None:
+    """Where all handlers share the agent's unit, it is the kernel's choice, which the agent has made for it."""
+    await device.limit(f"MemoryMax=160M\\nReadWritePaths={FILES}", "iot-jobs-agent")
+    agent = await has_another_job(device, launcher="plain")
+    device.create("eats", {"operation": "eater"})
+    await device.ends("eats", "FAILED")
+    assert "signal 9" in device.details("eats")["reason"]
+    await goes_on(device, agent)
+    assert "Memory cgroup out of memory" in await device.machine.do("dmesg")
+
+
 async def test_beside_a_fork_bomb_another_job_goes_on(device: Device) -> None:
-    """TasksMax= of the unit ends its growth. Once it is canceled there is room again, and what waited starts."""
-    await device.limit("TasksMax=150")  # of the unit's 512, which take minutes to start without KVM
-    await device.set_up()
-    device.create("beside", {"operation": "patient"})
-    await device.is_up("beside")
-    agent = await device.shows("MainPID")
+    """TasksMax= of its unit ends its growth, and once it is canceled, nothing of it is left."""
+    await device.limit("TasksMax=40")  # of the profile's 128, which take longer to start without KVM
+    agent = await has_another_job(device)
     device.create("bomb", {"operation": "bomb"})
     await device.is_up("bomb")
-    assert int((await device.machine.do(f"cat {CGROUP}/pids.events")).split()[1]) > 0  # it was refused one, as meant
-    await device.open_gate()
-    await device.ends("beside", "SUCCEEDED")
+    events = (await device.machine.do(f"cat {NETWORK}/*.service/pids.events")).split()
+    others, refused = sorted(map(int, events[1::2]))
+    assert others == 0
+    assert refused > 0  # it was refused one, as meant
     device.sim.operate("CancelJob", jobId="bomb", force=True)
-    device.create("after", ECHO)
-    await device.ends("after", "SUCCEEDED")
+    await goes_on(device, agent)
     assert await device.alive("bomb") == ""
-    assert (await device.shows("MainPID"), await device.shows("NRestarts")) == (agent, "0")
+
+
+async def test_a_handler_that_fills_the_disk_is_ended_at_its_quota(device: Device) -> None:
+    agent = await has_another_job(device)
+    device.create("fills", {"operation": "filler"})
+    await device.ends("fills", "FAILED")
+    said = r"stopped over its disk quota: JOB_DIR took \d+\.\d MiB or more, quota_mb is 8"
+    assert re.fullmatch(said, device.details("fills")["reason"])
+    await goes_on(device, agent)
+    gone = 'until [ -z "$(find /var/lib/private/iot-jobs -name full)" ]; do sleep 1; done'
+    await device.machine.do(gone)
+    assert (await device.known("code"))["fills"] == "quota"
 
 
 async def test_with_a_clock_that_says_1970_it_comes_up_says_so_and_works_once_the_clock_is_right(
@@ -70,7 +108,7 @@ async def test_with_a_clock_that_says_1970_it_comes_up_says_so_and_works_once_th
     await device.machine.do("date --set=@60; systemctl start iot-jobs-agent")
     await device.logs("let the clock synchronise")
     assert "not connected" in await device.shows("StatusText")
-    device.create("late", ECHO)
+    device.create("late", echo("hi"))
     await device.machine.do(f"date --set=@{time.time():.0f}")
     await device.ends("late", "SUCCEEDED")
     assert await device.shows("NRestarts") == "0"

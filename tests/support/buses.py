@@ -17,7 +17,7 @@ from tests.support.files import ROOT
 
 CONFIG = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
  "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
-<busconfig><type>system</type><listen>unix:path={place}/bus</listen><auth>EXTERNAL</auth>
+<busconfig><type>system</type><listen>{address}</listen><auth>EXTERNAL</auth>
 <policy context="default"><allow user="*"/><allow own="*"/><allow send_destination="*" eavesdrop="true"/>
 <allow receive_sender="*"/>
 <deny send_interface="org.freedesktop.systemd1.Manager" send_member="Reexecute"/></policy></busconfig>
@@ -61,7 +61,7 @@ class Systemd:
             loop.remove_reader(self.news)
 
     def start_bus(self) -> None:
-        (self.place / "bus.conf").write_text(CONFIG.format(place=self.place))
+        (self.place / "bus.conf").write_text(CONFIG.format(address=f"unix:path={self.bus}"))
         self.bus.unlink(missing_ok=True)
         command = ["dbus-daemon", f"--config-file={self.place}/bus.conf", "--nofork", "--print-address"]
         self.daemon = started(command)

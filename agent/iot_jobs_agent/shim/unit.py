@@ -294,9 +294,11 @@ class Unit:
     def notes(self, is_oom: bool) -> list[str]:
         """Return what helps to explain how it went."""
         found = []
-        peak = self.ended().get("peak", "")
+        ended = self.ended()
+        peak = ended.get("peak", "")
         if is_oom and peak.isdecimal():
-            found.append(f"it had {int(peak) / (1 << 20):.0f} MiB at most, as its profile allows")
+            less = "less than" if ended.get("limit_hits") == "0" else "as"  # then the device had none left
+            found.append(f"it had {int(peak) / (1 << 20):.0f} MiB at most, {less} its profile allows")
         return found
 
     def result(self) -> dict[str, Any]:

@@ -24,7 +24,7 @@ EXECUTION = ExecutionId("", "job-1", 1)
 ATTEMPT = AttemptId(EXECUTION, 0, 1)
 SECOND = AttemptId(EXECUTION, 0, 2)
 UP = 'echo \'{"message": "up"}\' >&3; '
-ENDED = "invocation={invocation} result=success code=exited status=0 peak=\n"
+ENDED = "invocation={invocation} result=success code=exited status=0 peak= limit_hits=\n"
 
 
 def instance(story: "Story") -> str:

@@ -27,7 +27,7 @@ DBUS = "org.freedesktop.DBus.Error"
 EXECUTION = ExecutionId("", "job-1", 1)
 ATTEMPT = AttemptId(EXECUTION, 0, 1)
 UP = 'echo \'{"message": "up"}\' >&3; '
-DEAD = "invocation={{invocation}} result={result} code={code} status={status} peak=\n"
+DEAD = "invocation={{invocation}} result={result} code={code} status={status} peak= limit_hits=\n"
 
 
 def name(story: "Story", profile: str = "network") -> str:
@@ -121,7 +121,7 @@ async def test_a_unit_that_ends_before_its_first_process_connects_has_not_run_th
 async def test_without_systemds_word_of_this_start_an_attempt_is_interrupted(
     unit_story: "Story", systemd: "Systemd", text: str
 ) -> None:
-    before = f"invocation={'1' * 32} result=exit-code code=exited status=203 peak=\n"
+    before = f"invocation={'1' * 32} result=exit-code code=exited status=203 peak= limit_hits=\n"
     instance = name(unit_story).partition("@")[2].removesuffix(".service")
     (systemd.place / "ended" / instance).write_text(before)
     systemd.behave(ended=text.replace("{before}", before))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 UP = 'echo \'{"message": "up"}\' >&3; '
 WAITS = f"{UP}exec sleep 1000"
-OOM = "invocation={{invocation}} result=oom-kill code=killed status=KILL peak={peak}\n"
+OOM = "invocation={{invocation}} result=oom-kill code=killed status=KILL peak={peak} limit_hits={hits}\n"
 
 
 def unit_of(systemd: "Systemd") -> str:
@@ -43,12 +43,17 @@ async def test_a_death_by_signal_is_not_an_exit(unit_story: "Story") -> None:
 
 
 @pytest.mark.parametrize(
-    ("peak", "notes"), [(str(300 << 20), ("it had 300 MiB at most, as its profile allows",)), ("", ())]
+    ("peak", "hits", "notes"),
+    [
+        (str(300 << 20), "1", ("it had 300 MiB at most, as its profile allows",)),
+        (str(300 << 20), "0", ("it had 300 MiB at most, less than its profile allows",)),
+        ("", "", ()),
+    ],
 )
 async def test_that_memory_ran_out_is_systemds_word_with_the_most_that_there_was(
-    unit_story: "Story", systemd: "Systemd", peak: str, notes: tuple[str, ...]
+    unit_story: "Story", systemd: "Systemd", peak: str, hits: str, notes: tuple[str, ...]
 ) -> None:
-    systemd.behave(killed=OOM.format(peak=peak))
+    systemd.behave(killed=OOM.format(peak=peak, hits=hits))
     result = await unit_story.run("kill -KILL $PPID; exec sleep 1000")
     assert (result.ending, result.signal, result.notes) == (Ending.OOM, signal.SIGKILL, notes)
 

@@ -1,12 +1,13 @@
-"""The package of this checkout, other versions of it, and a repository that a throwaway key signs."""
+"""Debian packages that tests make, ours and tiny ones, and a repository that a throwaway key signs."""
 
 import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
-from machine import ROOT
+from tests.support.files import ROOT
 
 PACKAGING = ROOT / "packaging"
 KEY = "packages@example.com"
@@ -15,13 +16,13 @@ KEY = "packages@example.com"
 def run(*command: str | Path) -> str:
     """Run a program of Debian's or ours, which must end well; what it printed."""
     done = subprocess.run(command, check=False, capture_output=True, text=True)
-    assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+    assert done.returncode == 0, f"{command}\n{done.stdout[-3000:]}{done.stderr[-3000:]}"
     return done.stdout
 
 
-def build_package(into: Path) -> Path:
-    """Build the package for this machine; its last line is the path."""
-    architecture = run("dpkg", "--print-architecture").strip()
+def build_package(into: Path, architecture: str = "") -> Path:
+    """Build the package of this checkout, for this machine unless told otherwise; the last line is its path."""
+    architecture = architecture or run("dpkg", "--print-architecture").strip()
     command = [PACKAGING / "build-deb", "--quick", "--architecture", architecture, "--output", into]
     return Path(run(*command).splitlines()[-1])
 
@@ -42,6 +43,27 @@ def with_version(package: Path, version: str, scratch: Path) -> Path:
     return made
 
 
+def make_package(
+    into: Path, name: str, version: str = "1.0", *, files: Mapping[str, str] | None = None, **fields: str
+) -> Path:
+    """Make a package with these fields and files; one below DEBIAN is a script of its maintainer's."""
+    tree = into / f"{name}_{version}"
+    more = "".join(f"{key}: {value}\n" for key, value in fields.items())
+    control = (
+        f"Package: {name}\nVersion: {version}\nArchitecture: all\nMaintainer: Test <test@example.com>\n{more}"
+        "Description: made by a test\n"
+    )
+    for path, text in {"DEBIAN/control": control, **(files or {})}.items():
+        file = tree / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+        file.chmod(0o755 if text.startswith("#!") else 0o644)
+    made = into / f"{name}_{version}_all.deb"
+    run("dpkg-deb", "--root-owner-group", "--build", tree, made)
+    shutil.rmtree(tree)
+    return made
+
+
 class Repository:
     """A signed repository in a directory, and the key for it."""
 
@@ -51,11 +73,11 @@ class Repository:
         gpg = ["gpg", "--homedir", self._home, "--batch", "--quiet", "--passphrase", ""]
         run(*gpg, "--quick-generate-key", KEY, "ed25519", "sign", "never")
 
-    def add(self, package: Path) -> str:
-        """Add a package; return its version."""
+    def add(self, *packages: Path) -> str:
+        """Add packages; return the version of the last one."""
         command = [PACKAGING / "build-repository", "--key", KEY, "--gnupg-home", self._home]
-        run(*command, "--output", self.directory, package)
-        return version_of(package)
+        run(*command, "--output", self.directory, *packages)
+        return version_of(packages[-1])
 
     def close(self) -> None:
         """Forget the key."""
