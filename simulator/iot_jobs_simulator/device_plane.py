@@ -79,13 +79,15 @@ class DevicePlane:
         namespace: str | None = None
         if operation in _NAMESPACED_OVER_HTTP:
             namespace = query.get("namespaceId", "")
-            self._check_namespace(namespace)
+            if "namespaceId" in query:
+                self._check_namespace(namespace)
         return self._perform(operation, checked, namespace, now, str)
 
     def _perform_mqtt(self, request: topics.DeviceRequest, members: Json, now: float) -> Json:
         if request.operation is None:
             raise Refused(Code.INVALID_TOPIC, "No operation of AWS IoT Jobs has this topic")
-        self._check_namespace(request.namespace)
+        if request.namespace:
+            self._check_namespace(request.namespace)
         if not isinstance(members.get("clientToken"), str | None):
             raise invalid("clientToken must be a string")
         named = {"thingName": request.thing_name, "jobId": request.job_id}
@@ -150,8 +152,7 @@ class DevicePlane:
         return {"execution": views.device_execution(execution, document, now)}
 
     def _check_namespace(self, namespace: str) -> None:
-        if namespace:
-            self._control_api.check_shape("NamespaceId", namespace, "namespaceId")
+        self._control_api.check_shape("NamespaceId", namespace, "namespaceId")
 
 
 def _lenient(members: Json) -> Json:

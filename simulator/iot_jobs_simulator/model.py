@@ -81,6 +81,10 @@ class ServiceApi:
         for problem in _problems(self._model.shape_for(shape_name), value, path):
             raise invalid(f"1 validation error detected: {problem}")
 
+    def answers(self, operation: str) -> bool:
+        """Whether the operation has an answer; a success of the others has an empty body."""
+        return self._model.operation_model(operation).output_shape is not None
+
     def error_status(self, exception: str) -> int:
         """The HTTP status of an exception; 500 of those that the service's model does not have."""
         if exception not in self._model.shape_names:

@@ -1,11 +1,15 @@
 """JSON payloads: read strictly, and written with job documents as the operator wrote them. Pure."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from iot_jobs_simulator.refusals import Code, Refused
+
+MAX_NESTING: Final = 500  # objects and arrays in each other; inferred, and below what Python's own parser can take
+_STRING_OR_BRACKET: Final = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,10 +21,9 @@ class Verbatim:
 
 def json_value(text: str) -> Any:
     """The value of a JSON text, or ValueError. NaN and Infinity are not JSON, nor is what nests beyond reason."""
-    try:
-        return json.loads(text, parse_constant=_refuse_constant)
-    except RecursionError:
-        raise ValueError("nests too deeply") from None
+    if text.count("[") + text.count("{") > MAX_NESTING and _depth(text) > MAX_NESTING:
+        raise ValueError(f"nests more than {MAX_NESTING} deep")
+    return json.loads(text, parse_constant=_refuse_constant)
 
 
 def decode_object(payload: bytes) -> dict[str, Any]:
@@ -51,6 +54,18 @@ def encode(value: Any) -> str:
         if isinstance(value, list | tuple):
             return "[" + ",".join(map(encode, value)) + "]"
         raise
+
+
+def _depth(text: str) -> int:
+    """How deep a text nests that may be JSON, without recursion."""
+    depth = deepest = 0
+    for match in _STRING_OR_BRACKET.finditer(text):
+        if match[0] in "[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif match[0] in "]}":
+            depth -= 1
+    return deepest
 
 
 def _refuse_constant(word: str) -> None:

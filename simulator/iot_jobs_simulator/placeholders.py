@@ -18,6 +18,10 @@ _PRESIGNED: Final = "${aws:iot:s3-presigned-url"
 _DEFAULT_LIFE_S: Final = 3600
 _MAX_USES: Final = 2
 MAX_DOCUMENT_BYTES: Final = 32768  # AWS IoT Device Management quotas, "Job document size"
+# The host of an object's URL: path-style, virtual-hosted, dual-stack, with a dash or a point, in any partition.
+_S3_HOST: Final = re.compile(
+    r"(?:(?P<bucket>[a-z0-9][a-z0-9.-]+)\.)?s3(?:[.-](?:dualstack\.)?[a-z]{2}(?:-[a-z]+)+-\d)?\.amazonaws\.com(?:\.cn)?"
+)
 # One placeholder; the key of an upload may hold placeholders of its own, no other may.
 _PLACEHOLDER: Final = re.compile(
     r"\$\{aws:iot:s3-presigned-url(?P<form>-v1|-v2|-upload)?:?(?P<url>(?:[^${}\"]|\$\{[a-zA-Z]+\})*)\}"
@@ -101,10 +105,13 @@ def _url(match: re.Match[str]) -> str:
 def _place(url: str) -> ObjectPlace:
     """Bucket and key of a path-style or virtual-hosted URL; a version is dropped, since the simulator keeps one."""
     parts = urlsplit(url.replace("#", "%23"))
-    host, path = parts.netloc, unquote(parts.path).removeprefix("/")
-    if parts.scheme not in ("https", "http", "s3") or not host:
+    path = unquote(parts.path).removeprefix("/")
+    if parts.scheme == "s3" and parts.netloc:
+        return ObjectPlace(parts.netloc, path)
+    host = _S3_HOST.fullmatch(parts.netloc)
+    if parts.scheme not in ("https", "http") or host is None:
         raise invalid(f"{url} is not a URL of an object in S3")
-    if host.startswith(("s3.", "s3-")):
-        bucket, _, key = path.partition("/")
-        return ObjectPlace(bucket, key)
-    return ObjectPlace(re.split(r"\.s3[.-]", host)[0], path)
+    if host["bucket"] is not None:
+        return ObjectPlace(host["bucket"], path)
+    bucket, _, key = path.partition("/")
+    return ObjectPlace(bucket, key)

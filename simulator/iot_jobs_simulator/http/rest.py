@@ -154,7 +154,9 @@ class RestListener:
                 return plane.operate(operation, members, request.query)
 
             answer = self._injector.perform(event, operate)
-            return _hung_up(request) if answer is None else await self._reply(request, event, answer)
+            if answer is None:
+                return _hung_up(request)
+            return await self._reply(request, event, answer, has_body=api.answers(operation))
         except Refused as refusal:
             return _refusal(api, refusal)
         except web.HTTPRequestTimeout as late:
@@ -165,7 +167,9 @@ class RestListener:
             _log.exception("Fault while answering %s", operation)
             return _error(500, _INTERNAL, "Internal error")
 
-    async def _reply(self, request: web.BaseRequest, event: TrafficEvent, answer: Json) -> web.Response:
+    async def _reply(
+        self, request: web.BaseRequest, event: TrafficEvent, answer: Json, *, has_body: bool
+    ) -> web.Response:
         match fault := self._injector.http_reply_fault(event):
             case Lose():
                 return _hung_up(request)
@@ -176,7 +180,8 @@ class RestListener:
                 return web.Response(text=text, content_type="application/json")
             case None:
                 pass
-        return web.json_response(answer, dumps=payloads.encode)
+        text = payloads.encode(answer) if has_body else ""
+        return web.Response(text=text, content_type="application/json")
 
 
 def _with_log(answer: _Answer) -> _Answer:

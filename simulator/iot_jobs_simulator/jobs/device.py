@@ -91,7 +91,6 @@ def update(
         raise Refused(
             Code.INVALID_STATE_TRANSITION,
             f"The status of job execution cannot be changed to be {change.status}",
-            {"executionState": execution_state(execution)},
         )
     if change.expected_version not in (None, execution.version):
         raise Refused(

@@ -34,10 +34,12 @@ class ExecutionStatus(StrEnum):
 PENDING: Final = frozenset({ExecutionStatus.QUEUED, ExecutionStatus.IN_PROGRESS})
 
 # Only the service sets these; a device that reports one is refused (docs/decisions.md, captures of 2026).
-SERVICE_ONLY: Final = frozenset({ExecutionStatus.CANCELED, ExecutionStatus.TIMED_OUT, ExecutionStatus.REMOVED})
+SERVICE_ONLY: Final = frozenset(
+    {ExecutionStatus.QUEUED, ExecutionStatus.CANCELED, ExecutionStatus.TIMED_OUT, ExecutionStatus.REMOVED}
+)
 
 # Where a device may move an execution that is pending (developer guide, page iot-jobs-lifecycle). The guide draws
-# SUCCEEDED and FAILED behind IN_PROGRESS, but no rule forbids them from QUEUED. Nobody goes back to QUEUED.
+# SUCCEEDED and FAILED behind IN_PROGRESS, but no rule forbids them from QUEUED.
 DEVICE_MAY_SET: Final = frozenset(
     {ExecutionStatus.IN_PROGRESS, ExecutionStatus.SUCCEEDED, ExecutionStatus.FAILED, ExecutionStatus.REJECTED}
 )

@@ -1,7 +1,7 @@
-"""The JSON in which jobs and executions are shown. Optional members are left out, never null.
+"""The JSON in which jobs and executions are shown. Optional members are left out, with one exception.
 
-Device plane times are whole seconds; control plane times have fractions (developer guide, page jobs-mqtt-api;
-API reference, DateType).
+Device plane times are whole seconds; control plane times have milliseconds (developer guide, page jobs-mqtt-api;
+API reference, DateType, and the times in the examples of the AWS CLI).
 """
 
 from typing import Any, TypeAlias
@@ -13,6 +13,11 @@ from iot_jobs_simulator.payloads import Verbatim
 
 Pending: TypeAlias = tuple[JobExecution, ...]
 Json: TypeAlias = dict[str, Any]
+
+
+def moment(at: float) -> float:
+    """A time of the control plane, to the millisecond."""
+    return round(at, 3)
 
 
 def device_summary(execution: JobExecution) -> Json:
@@ -42,7 +47,7 @@ def device_execution(execution: JobExecution, document: str | Verbatim | None, n
 def next_execution(execution: JobExecution, document: str | Verbatim | None, now: float) -> Json:
     """The execution as notify-next tells it: without the name of the thing, which its topic has."""
     view: Json = {"jobId": execution.job_id, "status": execution.status}
-    if execution.status_details:
+    if execution.status_details is not None:
         view["statusDetails"] = dict(execution.status_details)
     view |= device_summary(execution) | _seconds_left(execution, now)
     if document is not None:
@@ -53,7 +58,7 @@ def next_execution(execution: JobExecution, document: str | Verbatim | None, now
 def execution_state(execution: JobExecution) -> Json:
     """The `executionState` of update replies and of two kinds of refusal."""
     state: Json = {"status": execution.status}
-    if execution.status_details:
+    if execution.status_details is not None:
         state["statusDetails"] = dict(execution.status_details)
     state["versionNumber"] = execution.version
     return state
@@ -61,20 +66,20 @@ def execution_state(execution: JobExecution) -> Json:
 
 def control_execution(execution: JobExecution, now: float) -> Json:
     """The execution as an operator sees it (API reference, JobExecution of the control plane)."""
-    details = dict(execution.status_details or {})
+    details = execution.status_details
     view: Json = {
         "jobId": execution.job_id,
         "status": execution.status,
         "forceCanceled": execution.is_force_canceled,
-        "statusDetails": {"detailsMap": details} if details else {},
+        "statusDetails": {"detailsMap": dict(details)} if details is not None else {},
         "thingArn": arn(f"thing/{execution.thing_name}"),
-        "queuedAt": execution.queued_at,
-        "lastUpdatedAt": execution.last_updated_at,
+        "queuedAt": moment(execution.queued_at),
+        "lastUpdatedAt": moment(execution.last_updated_at),
         "executionNumber": execution.number,
         "versionNumber": execution.version,
     }
     if execution.started_at is not None:
-        view["startedAt"] = execution.started_at
+        view["startedAt"] = moment(execution.started_at)
     return view | _seconds_left(execution, now)
 
 
@@ -82,13 +87,13 @@ def control_summary(execution: JobExecution) -> Json:
     """The `jobExecutionSummary` of the two lists of executions."""
     summary: Json = {
         "status": execution.status,
-        "queuedAt": execution.queued_at,
-        "lastUpdatedAt": execution.last_updated_at,
+        "queuedAt": moment(execution.queued_at),
+        "lastUpdatedAt": moment(execution.last_updated_at),
         "executionNumber": execution.number,
         "retryAttempt": len(execution.retries),
     }
     if execution.started_at is not None:
-        summary["startedAt"] = execution.started_at
+        summary["startedAt"] = moment(execution.started_at)
     return summary
 
 
@@ -99,12 +104,12 @@ def job_summary(job: Job, group_id: str | None = None) -> Json:
         "jobId": job.job_id,
         "targetSelection": job.request.target_selection,
         "status": job.status,
-        "createdAt": job.created_at,
-        "lastUpdatedAt": job.last_updated_at,
+        "createdAt": moment(job.created_at),
+        "lastUpdatedAt": moment(job.last_updated_at),
         "isConcurrent": job.is_concurrent,
     }
     if job.completed_at is not None:
-        summary["completedAt"] = job.completed_at
+        summary["completedAt"] = moment(job.completed_at)
     if job.group_ids:
         summary["thingGroupId"] = group_id or job.group_ids[0]
     return summary
@@ -144,7 +149,10 @@ def job_receipt(job: Job) -> Json:
 
 
 def _process_details(job: Job) -> Json:
-    """Eight counters, of executions in spite of their names; the targets while some things still wait for theirs."""
+    """Eight counters, of executions in spite of their names; the targets while some things still wait for theirs.
+
+    Afterwards they are null, not absent (docs/decisions.md, captures of 2026).
+    """
     counters = {
         "numberOfCanceledThings": ExecutionStatus.CANCELED,
         "numberOfSucceededThings": ExecutionStatus.SUCCEEDED,
@@ -156,8 +164,7 @@ def _process_details(job: Job) -> Json:
         "numberOfTimedOutThings": ExecutionStatus.TIMED_OUT,
     }
     details: Json = {name: job.executions[status] for name, status in counters.items()}
-    if job.waiting_things:
-        details["processingTargets"] = list(job.request.targets)
+    details["processingTargets"] = list(job.request.targets) if job.waiting_things else None
     return details
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from iot_jobs_simulator.jobs import membership
+from iot_jobs_simulator.jobs import membership, views
 from iot_jobs_simulator.jobs.store import JobStore
 from iot_jobs_simulator.jobs.views import Json
 from iot_jobs_simulator.operations.operation import Operation, listed, operation
@@ -33,7 +33,7 @@ def _describe_group(store: JobStore, members: Json, _now: float) -> Json:
     properties: Json = {"attributePayload": {"attributes": dict(group.attributes)}} if group.attributes else {}
     if group.description is not None:
         properties["thingGroupDescription"] = group.description
-    metadata: Json = {"creationDate": group.created_at}
+    metadata: Json = {"creationDate": views.moment(group.created_at)}
     if group.parent is not None:
         metadata["parentGroupName"] = group.parent.name
         metadata["rootToParentThingGroups"] = [_named(each) for each in group.parent.lineage()][::-1]

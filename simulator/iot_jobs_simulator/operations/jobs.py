@@ -103,6 +103,7 @@ def _list_jobs(store: JobStore, members: Json, _now: float) -> Json:
 
 
 def _job_request(store: JobStore, members: Json) -> JobRequest:
+    job_control.check_timeout(members.get("timeoutConfig"))
     document = _document(store, members)
     if _PLACEHOLDER in placeholders.check(document, members.get("presignedUrlConfig", {})):
         raise invalid(f"Placeholders ({_PLACEHOLDER}...}}) in job documents are not supported by this simulator")

@@ -114,6 +114,27 @@ def test_conflicts_and_limits_are_the_typed_exceptions_of_the_service(
         iot.create_thing(thingName=thing, attributePayload={"attributes": {"a": "1"}})
 
 
+def test_what_has_no_answer_is_answered_with_an_empty_body(
+    simulator: SimulatorProcess, new_name: Callable[[str], str]
+) -> None:
+    iot, thing = simulator.iot, new_name("thing")
+    arn = simulator.create_thing(thing)
+    job = simulator.create_job(new_name("job"), arn, {})
+    execution = {"thingName": thing, "jobId": job}
+    answers = [
+        iot.update_job(jobId=job, description="new"),
+        iot.cancel_job_execution(**execution),
+        iot.delete_job_execution(**execution, executionNumber=1),
+        iot.delete_job(jobId=job, force=True),
+    ]
+    headers = [answer["ResponseMetadata"]["HTTPHeaders"] for answer in answers]
+    assert {(each["content-length"], each["content-type"].split(";")[0]) for each in headers} == {
+        ("0", "application/json")
+    }
+    headers = iot.delete_thing(thingName=thing)["ResponseMetadata"]["HTTPHeaders"]
+    assert headers["content-length"] == "2"
+
+
 def test_vector_23_the_eleventh_deletion_at_a_time_is_one_too_many(
     start_simulator: Callable[..., SimulatorProcess],
 ) -> None:

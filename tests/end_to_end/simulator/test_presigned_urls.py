@@ -64,7 +64,12 @@ async def url_of(sim: RunningSimulator, connect: Connect) -> Any:
     ("kind", "url"),
     [
         ("", "https://s3.us-east-1.amazonaws.com/firmware/v1/image.bin"),
+        ("", "https://s3.amazonaws.com/firmware/v1/image.bin"),
+        ("", "s3://firmware/v1/image.bin"),
         ("-v1", "https://firmware.s3.us-east-1.amazonaws.com/v1/image.bin"),
+        ("-v1", "https://firmware.s3-eu-west-1.amazonaws.com/v1/image.bin"),
+        ("", "https://s3.dualstack.ap-southeast-2.amazonaws.com/firmware/v1/image.bin"),
+        ("", "https://firmware.s3.cn-north-1.amazonaws.com.cn/v1/image.bin"),
         ("-v2", "https%3A%2F%2Fs3.us-east-1.amazonaws.com%2Ffirmware%2Fv1%2Fimage.bin%3FversionId%3D7"),
     ],
 )
@@ -152,6 +157,12 @@ async def test_the_document_is_shown_to_operators_as_it_was_written(sim: Running
     [
         (document("", SOURCE), {}),
         (document("", "ftp://x/y"), ROLE),
+        (document("", "https://example.com/bucket/key"), ROLE),
+        (document("", "https://s3.example.com/bucket/key"), ROLE),
+        (document("-v1", "https://bucket.s3.evil.amazonaws.com/key"), ROLE),
+        (document("-v2", "https%3A%2F%2Fs3.amazonaws.com.example.com%2Fbucket%2Fkey"), ROLE),
+        (document("-upload", "https://bucket.s3-website.us-east-1.amazonaws.com/key"), ROLE),
+        (document("-upload", "ftp://s3.us-east-1.amazonaws.com/bucket/key"), ROLE),
         (document("", "https://s3.amazonaws.com/bucket"), ROLE),
         (document("", "https://s3.amazonaws.com/bucket/${thingName}"), ROLE),
         (document("-upload", "https://s3.amazonaws.com/bucket/${color}"), ROLE),

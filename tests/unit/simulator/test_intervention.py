@@ -88,7 +88,7 @@ class TestDeleteJob:
         assert cloud.job()["isConcurrent"] is True
         cloud.operate(end, jobId="J1", force=True)
         assert cloud.job()["isConcurrent"] is False
-        assert "processingTargets" not in cloud.job()["jobProcessDetails"]
+        assert cloud.job()["jobProcessDetails"]["processingTargets"] is None
 
     @pytest.mark.parametrize("settings", [ServiceSettings(rollout_delay_s=1)])
     def test_a_job_deleted_before_its_rollout_has_no_executions(self, cloud: Cloud) -> None:

@@ -35,7 +35,7 @@ class TestCreate:
         rollout.advance(cloud.store, cloud.now + 2)
         job = cloud.control.answer("DescribeJob", {"jobId": "J1"}, cloud.now)["job"]
         assert (job["isConcurrent"], job["lastUpdatedAt"]) == (False, cloud.now)
-        assert "processingTargets" not in job["jobProcessDetails"]
+        assert job["jobProcessDetails"]["processingTargets"] is None
 
     @pytest.mark.parametrize("settings", [ServiceSettings(rollout_delay_s=1.5)])
     def test_a_rollout_comes_when_it_is_due(self, cloud: Cloud) -> None:
@@ -108,9 +108,9 @@ class TestCreate:
         assert "J" not in cloud.store.jobs
 
     def test_an_empty_structure_asks_for_nothing(self, cloud: Cloud) -> None:
-        cloud.create_job("J1", jobExecutionsRolloutConfig={}, timeoutConfig={}, tags=[])
+        cloud.create_job("J1", jobExecutionsRolloutConfig={}, presignedUrlConfig={}, tags=[])
         job = cloud.operate("DescribeJob", jobId="J1")["job"]
-        assert (job["status"], job.get("timeoutConfig", {})) == ("IN_PROGRESS", {})
+        assert (job["status"], job["presignedUrlConfig"]) == ("IN_PROGRESS", {})
 
     def test_what_is_only_kept_is_shown_again(self, cloud: Cloud) -> None:
         cloud.create_job("J1", timeoutConfig={"inProgressTimeoutInMinutes": 10080}, namespaceId="team", description="d")
@@ -132,7 +132,7 @@ class TestCompletion:
         assert (job["status"], job["completedAt"]) == ("COMPLETED", cloud.now)
         counters = {name: count for name, count in job["jobProcessDetails"].items() if count}
         assert counters == {"numberOfRejectedThings": 1, "numberOfSucceededThings": 1}
-        assert len(job["jobProcessDetails"]) == 8
+        assert len(job["jobProcessDetails"]) == 9
 
     @pytest.mark.parametrize("settings", [ServiceSettings(rollout_delay_s=1)])
     def test_a_job_is_not_complete_before_its_rollout(self, cloud: Cloud) -> None:
