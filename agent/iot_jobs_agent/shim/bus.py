@@ -1,6 +1,6 @@
 """Asks systemd over D-Bus to start, signal and stop a unit; standard library only, because a shim has nothing else.
 
-One connection for each request, unless a process `keeps` it: authentication EXTERNAL, Hello, one method of
+One connection for each request, unless a process stays connected: authentication EXTERNAL, Hello, one method of
 org.freedesktop.systemd1.Manager (D-Bus Specification 0.43, "Message Protocol" and "Authentication Protocol";
 org.freedesktop.systemd1(5)). polkit decides whether this user may; nothing asks a person.
 """
@@ -96,7 +96,7 @@ def _manage(method: str, signature: str, arguments: Sequence[str | int | bytes])
     return _ask(MANAGER, method, signature, arguments)
 
 
-class Connection:
+class BusConnection:
     """A connection to the bus. Raises BusError, OSError."""
 
     def __init__(self) -> None:
@@ -120,11 +120,11 @@ class Connection:
         self.bus.sendall(_call(self.serial, whom, method, signature, arguments))
 
 
-_kept: list[Connection] = []
+_kept: list[BusConnection] = []
 _keeps = False
 
 
-def keep(*, is_wanted: bool) -> None:
+def stay_connected(*, is_wanted: bool) -> None:
     """Keep the connection between requests, or no longer. Only for a process in which one thread asks."""
     global _keeps  # noqa: PLW0603 - of the process, as is the bus
     _keeps = is_wanted
@@ -152,7 +152,7 @@ def _ask(whom: tuple[str, str, str], method: str, signature: str, arguments: Seq
 
 def _sent(
     whom: tuple[str, str, str], method: str, signature: str, arguments: Sequence[str | int | bytes]
-) -> Connection:
+) -> BusConnection:
     """Send a call, over the kept connection if the bus still takes it there, and return the connection."""
     while _kept:
         connection = _kept.pop()
@@ -162,7 +162,7 @@ def _sent(
             connection.bus.close()
         else:
             return connection
-    connection = Connection()
+    connection = BusConnection()
     try:
         connection.send(whom, method, signature, arguments)
     except BaseException:

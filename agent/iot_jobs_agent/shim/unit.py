@@ -13,7 +13,7 @@ import struct
 import time
 from _socket import SCM_RIGHTS, SOL_SOCKET, socket
 
-from iot_jobs_agent.shim.bus import PASSING, BusError, is_over, keep, kill_unit, start_unit, stop_unit
+from iot_jobs_agent.shim.bus import PASSING, BusError, is_over, kill_unit, start_unit, stay_connected, stop_unit
 from iot_jobs_agent.shim.door import LOOK_S, SOCKETS, Door
 from iot_jobs_agent.shim.files import JOB, NEVER_STARTED, SETTINGS, SPEC, write_all
 from iot_jobs_agent.shim.lean import dumps, loads, signal
@@ -94,7 +94,7 @@ class Unit:
     def start(self, writers: Mapping[int, int]) -> dict[str, Any]:
         """Have systemd start the unit. Return the result if it cannot be started, {} if it is on its way."""
         self.writers = writers
-        keep(is_wanted=True)  # what follows asks systemd at least three times
+        stay_connected(is_wanted=True)  # what follows asks systemd at least three times
         try:
             self.door.open()
         except OSError as error:
@@ -137,7 +137,7 @@ class Unit:
         self.look_at = float("inf")
         self.poller.register(entry.fileno(), select.POLLIN)
         self.door.close()
-        keep(is_wanted=False)  # a handler may take days
+        stay_connected(is_wanted=False)  # a handler may take days
         if said:
             self.take(said)
         try:
@@ -232,7 +232,7 @@ class Unit:
     def sweep(self) -> tuple[int, int]:
         """Let systemd end what is left; return how many were killed besides the handler, and how many are alive."""
         self.door.close()
-        keep(is_wanted=True)
+        stay_connected(is_wanted=True)
         began = time.monotonic()
         self.look_at = 0.0
         while not self.is_gone():

@@ -100,9 +100,9 @@ def test_names_of_any_length_are_aligned_as_the_bus_demands(systemd: "Systemd", 
 @pytest.fixture
 def kept() -> Iterator[None]:
     """The connection is kept between requests."""
-    bus.keep(is_wanted=True)
+    bus.stay_connected(is_wanted=True)
     yield
-    bus.keep(is_wanted=False)
+    bus.stay_connected(is_wanted=False)
 
 
 def test_a_kept_connection_serves_requests_and_errors(
@@ -114,7 +114,7 @@ def test_a_kept_connection_serves_requests_and_errors(
         bus.stop_unit(UNIT)
     systemd.behave(signals=20)
     assert bus.is_over(UNIT)
-    bus.keep(is_wanted=False)
+    bus.stay_connected(is_wanted=False)
     with pytest.raises(FileNotFoundError):
         bus.is_over(UNIT)
 
