@@ -158,7 +158,7 @@ def test_importing_the_module_does_not_import_structlog() -> None:
 
 @pytest.mark.parametrize("piece", ["a.", "a://", "-----BEGIN ", "X-Amz-Signature", "a://b?", "?#"])
 def test_field_d6_redaction_takes_time_in_proportion_to_the_length(piece: str) -> None:
-    """Ratios of CPU time, because machines differ and are busy: 16 times the text may take 16 times as long, not 256 times."""
+    """Ratios of CPU time, since machines differ: 16 times the text may take 16 times as long, not 256 times."""
 
     def least_s(length: int) -> float:
         text = piece * (length // len(piece))
