@@ -12,6 +12,7 @@ how it behaves from now on:
     killed       the same, but of a unit whose first process was there
     signals      how many signals come before each answer
     stop_s       after so long, a stop kills
+    longest_us   after so many microseconds, a unit is stopped, from the next start on
     uid          the user of the first process
     profiles     {profile: the file of root's configuration}, of privileged ones
     main         [pid, id of the start] of every unit, in place of the first process that it really has
@@ -39,6 +40,7 @@ from iot_jobs_agent.shim.processes import Process, descendants, send
 NAME = "org.freedesktop.systemd1"
 OVER = ("inactive", "dead")
 LOOK_S = 0.01
+FOREVER_US = (1 << 64) - 1
 
 
 class Unit:
@@ -50,7 +52,8 @@ class Unit:
         self.instance = name.partition("@")[2].removesuffix(".service")
         self.keeper = 0
         self.invocation = ""
-        self.stop_at = float("inf")
+        self.ends_at = self.stop_at = float("inf")
+        self.stop_s = 30.0
 
     @property
     def processes(self) -> list[Process]:
@@ -63,6 +66,8 @@ class Unit:
 
     def launch(self, behaviour: dict[str, Any]) -> None:
         self.invocation = uuid.uuid4().hex
+        self.stop_s = behaviour.get("stop_s", 30.0)
+        self.ends_at = time.monotonic() + behaviour.get("longest_us", FOREVER_US) / 1e6
         self.keeper = os.fork()
         if self.keeper == 0:
             try:
@@ -76,9 +81,13 @@ class Unit:
 
     def is_over(self) -> bool:
         if self.keeper and os.waitpid(self.keeper, os.WNOHANG) == (0, 0):
-            if time.monotonic() > self.stop_at:
+            if time.monotonic() > min(self.ends_at, self.stop_at):
                 (self.place / "tmp" / f"{self.instance}.timeout").touch()
-                self.kill(signal.SIGKILL)
+                if self.stop_at == float("inf"):
+                    self.kill(signal.SIGTERM)
+                    self.stop_at, self.ends_at = time.monotonic() + self.stop_s, float("inf")
+                else:
+                    self.kill(signal.SIGKILL)
             return False
         return bool(self.keeper)
 
@@ -177,8 +186,12 @@ class Manager:
                 name = re.sub("_(..)", lambda found: chr(int(found[1], 16)), path)
                 pid, invocation = self.units[name].main if name in self.units else (0, "")
                 pid, invocation = self.behaviour.get("main", (pid, invocation))
-                value = ("u", pid) if body[1] == "MainPID" else ("ay", bytes.fromhex(invocation))
-                return new_method_return(message, "v", (value,))
+                values: dict[str, tuple[str, Any]] = {
+                    "MainPID": ("u", pid),
+                    "InvocationID": ("ay", bytes.fromhex(invocation)),
+                    "RuntimeMaxUSec": ("t", int(self.behaviour.get("longest_us", FOREVER_US))),
+                }
+                return new_method_return(message, "v", (values[body[1]],))
         return new_error(message, "org.freedesktop.DBus.Error.UnknownMethod", "s", (method,))
 
     def row(self, name: str) -> tuple[str, str, str, str, str, str, str, int, str, str]:

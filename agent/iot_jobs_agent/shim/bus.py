@@ -25,6 +25,7 @@ KINDS = {PATH: b"o", INTERFACE: b"s", MEMBER: b"s", DESTINATION: b"s", SIGNATURE
 LONGEST_BYTES = 1 << 20
 UNSOUND = {f"org.freedesktop.DBus.Error.{word}" for word in ("Disconnected", "LimitsExceeded")}  # said by ourselves
 HEADER_BYTES = 16
+FOREVER_US = (1 << 64) - 1  # "infinity"
 # Errors that say nothing about what was asked for: the bus or systemd is busy, starting, stopping, or being restarted.
 PASSING = frozenset(
     f"org.freedesktop.DBus.Error.{word}"
@@ -84,12 +85,23 @@ def main_process(unit: str) -> tuple[int, str]:
 
     0 and "" if the service does not run.
     """
-    escaped = "".join(each if each.isalnum() else f"_{ord(each):02x}" for each in unit)
-    properties = (f"{MANAGER[0]}/unit/{escaped}", "org.freedesktop.DBus.Properties", MANAGER[2])
-    (pid,) = struct.unpack_from("<I", _ask(properties, "Get", "ss", (f"{SYSTEMD}.Service", "MainPID")), 4)
-    body = _ask(properties, "Get", "ss", (f"{SYSTEMD}.Unit", "InvocationID"))  # both after the variant's signature
+    (pid,) = struct.unpack_from("<I", _property(unit, "Service", "MainPID"), 4)
+    body = _property(unit, "Unit", "InvocationID")
     (length,) = struct.unpack_from("<I", body, 4)
     return pid, body[8 : 8 + length].hex()
+
+
+def longest_s(unit: str) -> float:
+    """Return for how many seconds systemd lets a service run, its RuntimeMaxSec=. Blocks. Raises BusError, OSError."""
+    (longest_us,) = struct.unpack_from("<Q", _property(unit, "Service", "RuntimeMaxUSec"), 8)
+    return float(longest_us / 1e6) if longest_us < FOREVER_US else float("inf")
+
+
+def _property(unit: str, kind: str, name: str) -> bytes:
+    """Return a property of a unit, which systemd loads for that: the variant, its value behind its signature."""
+    escaped = "".join(each if each.isalnum() else f"_{ord(each):02x}" for each in unit)
+    properties = (f"{MANAGER[0]}/unit/{escaped}", "org.freedesktop.DBus.Properties", MANAGER[2])
+    return _ask(properties, "Get", "ss", (f"{SYSTEMD}.{kind}", name))
 
 
 def _manage(method: str, signature: str, arguments: Sequence[str | int | bytes]) -> bytes:

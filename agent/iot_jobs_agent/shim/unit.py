@@ -13,7 +13,16 @@ import struct
 import time
 from _socket import SCM_RIGHTS, SOL_SOCKET, socket
 
-from iot_jobs_agent.shim.bus import PASSING, BusError, is_over, kill_unit, start_unit, stay_connected, stop_unit
+from iot_jobs_agent.shim.bus import (
+    PASSING,
+    BusError,
+    is_over,
+    kill_unit,
+    longest_s,
+    start_unit,
+    stay_connected,
+    stop_unit,
+)
 from iot_jobs_agent.shim.door import LOOK_S, SOCKETS, Door
 from iot_jobs_agent.shim.files import JOB, NEVER_STARTED, SETTINGS, SPEC, write_all
 from iot_jobs_agent.shim.lean import dumps, loads, signal
@@ -274,7 +283,7 @@ class Unit:
         if is_known and ended.get("result") == "oom-kill":
             return {"ending": "oom", "signal": int(signal.SIGKILL)}
         if self.said.get("is_stopped") and not self.is_asked:
-            return {"ending": "interrupted"}  # by a shutdown, or somebody's `systemctl stop`
+            return self.stopped(ended.get("result", "") if is_known else "")
         if "status" in self.said:
             return how_ended(os.waitstatus_to_exitcode(int(self.said["status"])), str(self.said.get("reason", "")))
         if not is_known:
@@ -284,12 +293,23 @@ class Unit:
         if "invocation" not in self.said:
             words = f"its unit ended as {ended.get('result')} ({ended.get('code')}, {ended.get('status')})"
             return {"ending": "cannot-start", "reason": f"cannot start {self.name}: {words}: see `systemctl status`"}
-        if ended.get("result") == "timeout":  # of somebody's `systemctl stop`, which the handler did not follow
-            return {"ending": "interrupted"}
+        if ended.get("result") == "timeout":
+            return self.stopped("timeout")
         if ended.get("code") == "exited" and ended.get("status", "").isdecimal():
             return how_ended(int(ended["status"]), f"the first process of its unit failed: journalctl -u {self.name}")
         number = getattr(signal, f"SIG{ended.get('status')}", signal.SIGKILL)
         return how_ended(-int(number), "the first process of its unit was killed")
+
+    def stopped(self, result: str) -> dict[str, Any]:
+        """Return how it ended if systemd stopped it, not we: at the end of its profile's time, or for somebody."""
+        lasted_s = time.monotonic() - self.began
+        try:
+            limit_s = longest_s(self.name) if result == "timeout" else float("inf")
+        except (BusError, OSError):
+            limit_s = float("inf")
+        if lasted_s < limit_s:  # by a shutdown, or somebody's `systemctl stop`, which the handler may not have followed
+            return {"ending": "interrupted"}
+        return {"ending": "deadline", "reason": f"its profile allows {limit_s:g} s (RuntimeMaxSec=)"}
 
     def notes(self, is_oom: bool) -> list[str]:
         """Return what helps to explain how it went."""
