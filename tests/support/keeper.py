@@ -2,6 +2,7 @@
 
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -46,6 +47,9 @@ def keep(place: Path, name: str, behaviour: dict[str, Any]) -> None:
     prctl(PR_SET_CHILD_SUBREAPER, 1)
     instance = name.partition("@")[2].removesuffix(".service")
     invocation = uuid.uuid4().hex
+    if name.startswith("iot-job-forget@"):
+        shutil.rmtree(place / "home" / instance, ignore_errors=True)
+        return
     if "ended" in behaviour:
         tell(place, instance, behaviour["ended"].format(invocation=invocation))
         return
