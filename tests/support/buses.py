@@ -11,7 +11,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from tests.support.files import ROOT
 
@@ -64,7 +64,8 @@ class Systemd:
         (self.place / "bus.conf").write_text(CONFIG.format(address=f"unix:path={self.bus}"))
         self.bus.unlink(missing_ok=True)
         command = ["dbus-daemon", f"--config-file={self.place}/bus.conf", "--nofork", "--print-address"]
-        self.daemon = started(command)
+        with (self.place / "bus.log").open("ab") as log:  # it may not raise its limits, and says so each time
+            self.daemon = started(command, log)
 
     def start(self) -> None:
         self.start_bus()
@@ -90,9 +91,11 @@ class Systemd:
         os.close(self.news)
 
 
-def started(command: list[str]) -> subprocess.Popen[str]:
+def started(command: list[str], stderr: IO[bytes] | None = None) -> subprocess.Popen[str]:
     """Start a program of the test's session that says a line when it is ready."""
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=stderr, text=True, start_new_session=True
+    )
     assert process.stdout is not None
     if not process.stdout.readline():
         process.stdout.close()

@@ -2,6 +2,7 @@
 
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -45,6 +46,9 @@ def keep(place: Path, name: str, invocation: str, behaviour: dict[str, Any]) -> 
     """Be the unit, in a process of its own, until none of its processes is left."""
     prctl(PR_SET_CHILD_SUBREAPER, 1)
     instance = name.partition("@")[2].removesuffix(".service")
+    if name.startswith("iot-job-forget@"):
+        shutil.rmtree(place / "home" / instance, ignore_errors=True)
+        return
     if "ended" in behaviour:
         tell(place, instance, behaviour["ended"].format(invocation=invocation))
         return

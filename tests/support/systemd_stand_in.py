@@ -2,10 +2,12 @@
 
 It owns org.freedesktop.systemd1 on a real `dbus-daemon` and answers what the agent and its shims ask, as systemd 252
 does. A unit is a keeper (tests.support.keeper) and what is below it. PLACE holds what tests look at and write:
- `bus` and `sockets/`, `ended/`, `home/` and `tmp/` as on a device; `calls`, one line for each call; `behave.json`,
-how it behaves from now on:
+`bus` and `sockets/`, `ended/`, `home/` and `tmp/` as on a device; `calls`, one line for each call; `units`, those that
+are not over; `behave.json`, how it behaves from now on:
 
     errors       {method: the name of the error that it answers with}
+    first        {method: the names of the errors that its first calls are answered with}
+    is_done      what is answered with an error is done all the same
     is_mute      answers nothing
     is_queued    a start waits until this is false again
     ended        a start ends before the first process connects, with this in its file ("" writes none)
@@ -27,6 +29,7 @@ import signal
 import sys
 import time
 import uuid
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +99,7 @@ class Manager:
     def __init__(self, place: Path) -> None:
         self.place = place
         self.units: dict[str, Unit] = {}
+        self.counts: Counter[str] = Counter()
         self.bus = self.connect()
 
     def connect(self) -> DBusConnection:
@@ -130,6 +134,20 @@ class Manager:
                     unit.launch(self.behaviour)
                 if unit.is_over():
                     del self.units[name]
+                    self.tell_units()
+
+    def tell_units(self) -> None:
+        fresh = self.place / "units.new"
+        fresh.write_text(json.dumps(list(self.units)))
+        fresh.rename(self.place / "units")
+
+    def error(self, method: str) -> str:
+        """Return the name of the error that this call is answered with, or ""."""
+        first = self.behaviour.get("first", {}).get(method, [])
+        self.counts[method] += 1
+        if self.counts[method] <= len(first):
+            return str(first[self.counts[method] - 1])
+        return str(self.behaviour.get("errors", {}).get(method, ""))
 
     def take(self, message: Message) -> None:
         method = message.header.fields.get(HeaderFields.member, "")
@@ -151,10 +169,12 @@ class Manager:
             news = new_signal(emitter, "UnitNew", "so", (f"{number}.service", "/a"))
             news.header.fields[HeaderFields.destination] = message.header.fields[HeaderFields.sender]
             self.bus.send(news)
-        error = behaviour.get("errors", {}).get(method)
-        self.bus.send(
-            new_error(message, error, "s", (f"{method} is refused",)) if error else self.answer(method, message)
-        )
+        error = self.error(method)
+        answer = None if error and not behaviour.get("is_done") else self.answer(method, message)
+        self.tell_units()
+        if error or answer is None:
+            answer = new_error(message, error, "s", (f"{method} is refused",))
+        self.bus.send(answer)
 
     def answer(self, method: str, message: Message) -> Message:
         body = message.body

@@ -5,28 +5,25 @@ hang:POINT              the agent is stopped there (SIGSTOP), until its service 
 ENOSPC:POINT, EIO:POINT one call fails; with `-on`, as in ENOSPC-on:POINT, all from there on, until a restart
 slow:POINT              the call takes three seconds, and the watchdog must not notice
 shim:MOMENT             the shim alone is killed, its handler and a double fork alive; see MOMENTS
+
+With `units/` before them, handlers have units of their own; with `refused/`, systemd refuses to start them at first.
+Then there are (own_unit_cases.py) first:MOMENT, both:MOMENT, queue:MOMENT, bus:MOMENT, and refused:WORD.
 """
 
 import asyncio
-import os
 import signal
 import time
 from typing import Any
 
+from tests.faults.kill import own_unit_cases
 from tests.faults.kill.checks import LIVE_S, check_ready, check_told, check_watch, settle, watch_told
+from tests.faults.kill.own_units import REFUSALS, TIMES
 from tests.faults.kill.points import Hit, Point, point_of
 from tests.faults.kill.world import WATCHDOG_S, World
 
 SLOW = "delay_enter=3000000"
 START_S = 8.0  # for which a service manager waits until it is ready
 PATIENCE_S = 3.0  # once it has begun, for a disk that stays bad: then the agent is stopped, and the disk repaired
-
-MOMENTS = {
-    "with-agent": "the agent is alive",
-    "after-restart": "the agent was killed before, and a second one is alive",
-    "without-agent": "the agent was killed before, and the next one is started after",
-    "at-once": "the agent is killed at the same moment",
-}
 
 DAEMON = """#!/bin/sh
 echo "start $JOB_ID $JOB_EXECUTION_NUMBER $JOB_STEP $JOB_ATTEMPT" >> LEDGER && sync LEDGER
@@ -36,26 +33,39 @@ exec tail -f /dev/null
 """
 
 
+def parts_of(text: str) -> tuple[str, str, str]:
+    """Return in which kind of world the case is ("" for handlers without units), its word, and the rest."""
+    kind, _, case = text.partition("/") if text.startswith(("units/", "refused/")) else ("", "", text)
+    word, _, rest = case.partition(":")
+    return kind, word, rest
+
+
 def fault_of(text: str) -> str:
     """Return the id of the fault that a case is about."""
-    word = text.partition(":")[0]
+    _, word, rest = parts_of(text)
     if word == "kill":
-        return "C3" if "," in text else "C1"
-    if word == "hang":
-        return "C4"
-    return {"ENOSPC": "D1", "EIO": "D2", "slow": "D6", "shim": "C6", "untouched": "C1"}[word.removesuffix("-on")]
+        return "C3" if "," in rest else "C1"
+    faults = {"ENOSPC": "D1", "EIO": "D2", "slow": "D6", "hang": "C4", "untouched": "C1"}
+    faults |= dict.fromkeys(("shim", "first", "both"), "C6") | dict.fromkeys(("queue", "bus", "refused"), "C8")
+    return faults[word.removesuffix("-on")]
 
 
 def members_of(text: str) -> dict[str, Any]:
     """Return what the case's world must be made with."""
-    return {"script": DAEMON, "names": ("a",)} if text.startswith("shim:") else {}
+    kind, word, _ = parts_of(text)
+    members: dict[str, Any] = {"launcher": "units"} if kind else {}
+    if kind == "refused":
+        members["refusals"] = [REFUSALS["destructive"]] * TIMES
+    if word in own_unit_cases.OF_ONE_JOB:
+        members |= {"script": DAEMON, "names": ("a",)}
+    return members
 
 
 async def perform(world: World, text: str) -> None:
     """Do what the text says, and gather in `world.seen` what was violated."""
-    word, _, rest = text.partition(":")
-    if word == "shim":
-        await _kill_shim(world, rest)
+    _, word, rest = parts_of(text)
+    if perform_own := own_unit_cases.PERFORMED.get(word):
+        await perform_own(world, rest)
     elif word == "kill":
         for points in rest.split(","):
             await _kill(world, [Hit(point_of(each)) for each in points.split("+")])
@@ -110,31 +120,3 @@ async def _slow_down(world: World, point: Point) -> None:
     await asyncio.gather(watch, return_exceptions=True)
     check_ready(world, agent)
     check_watch(world, agent)
-
-
-async def _kill_shim(world: World, moment: str) -> None:
-    agent = await world.start()
-    (job,) = world.jobs
-    shim = await _shim_of(world, job)
-    if moment in {"after-restart", "without-agent"}:
-        await agent.end()
-    if moment == "after-restart":
-        agent = await world.start()
-        await agent.has_begun()
-    os.kill(shim, signal.SIGKILL)
-    if moment == "at-once":
-        await agent.end()
-    if await agent.ended(LIVE_S) is None:
-        world.seen.append(f"L not idle {LIVE_S:.0f} s after its shim was killed")
-        await agent.end()
-
-
-async def _shim_of(world: World, job: str) -> int:
-    """Wait until the handler and its double fork are up: their shim's pid, as the handler said."""
-
-    def words() -> list[str]:
-        said = [update.get("statusDetails", {}).get("progress", "") for update in world.told(job)]
-        return [each for each in said if each.startswith("up ")]
-
-    await world.until(lambda: bool(words()))
-    return int(words()[0].split()[1])

@@ -67,6 +67,10 @@ def _check_end(world: World, job: str) -> None:
         world.seen.append(f"S {job} is SUCCEEDED, and its handler never came to its end")
     if alive := world.alive(job):
         world.seen.append(f"P {job} is {status}, and {len(alive)} processes of it are alive")
+    if world.has_unit(job):
+        world.seen.append(f"P {job} is {status}, and its unit is not over")
+    if world.counts_refused(job):
+        world.seen.append(f"L {job} is {status}, of which systemd refused a start that counts all the same")
 
 
 def _check_history(world: World) -> None:

@@ -1,6 +1,7 @@
 """The real agent, shim, handler and simulator, killed or failed at one system call after the other (C1 C3 C6 D1 D2 D6).
 
-One untouched run tells which calls there are. A case hits one of them, in a world of its own, starts the agent again,
+One untouched run tells which calls there are, in each kind of world: handlers without units, with units, and with units
+that systemd refuses to start at first. A case hits one of them, in a world of its own, starts the agent again,
 waits until all is settled and checks the invariants. `--full` tries all; otherwise a seeded sample goes round the kinds
 of cases until its time is up.
 """
@@ -9,15 +10,15 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Iterator
-from itertools import chain
 from typing import Any
 
 from tests.faults.harness import Options, Report
 from tests.faults.kill import cases
 from tests.faults.kill.checks import LIVE_S, check
 from tests.faults.kill.controls import CONTROLS, Control
-from tests.faults.kill.plan import group, plan
-from tests.faults.kill.points import Point, calls, listing, points
+from tests.faults.kill.own_unit_cases import PERFORMED
+from tests.faults.kill.plan import Found, group, in_turns, plan
+from tests.faults.kill.points import calls, listing, points
 from tests.faults.kill.world import World
 
 from iot_jobs_simulator.server import RunningSimulator, running_simulator
@@ -46,8 +47,9 @@ class Loop:
         if self._options.replay:
             await self._try(self._options.replay)
             return Report({"case hit": self._hits}, tuple(self._violations), {"the fault was there": self._hits > 0})
-        texts = plan(*await self._dry_run(), self._options.seed)
-        todo = chain(CONTROLS, texts)
+        found = await asyncio.gather(*(self._dry_run(kind) for kind in ("", "units", "refused")))
+        texts = plan(found, self._options.seed)
+        todo = iter(in_turns(CONTROLS, 1, texts, 1))
         async with asyncio.TaskGroup() as workers:
             for _ in range(AT_ONCE):
                 workers.create_task(self._work(todo))
@@ -61,29 +63,31 @@ class Loop:
         self._worlds += 1
         return World(self._sim, self._options.scratch, self._worlds, **members)
 
-    async def _dry_run(self) -> tuple[list[Point], list[Point]]:
-        """Let one run complete untouched: its points, and those that are about files."""
-        world = self._world()
+    async def _dry_run(self, kind: str) -> Found:
+        """Let one run in a kind of world complete untouched: its points, and those that are about files."""
+        text = f"{kind}/untouched:" if kind else "untouched:"
+        world = self._world(**cases.members_of(text))
         agent = await world.start(tracing=listing())
         await agent.ended(LIVE_S)
         check(world)
-        self._violations += [f"C1 {each} --replay untouched:" for each in world.seen]
-        shims = [log for log in world.directory.glob("trace.0.shim.*") if f".a-{world.name}." in log.read_text()]
-        kills: list[Point] = []
-        files: list[Point] = []
-        for role, log in (("agent", world.directory / "trace.0.agent"), ("shim", shims[0])):
+        self._violations += [f"C1 {each} --replay {text}" for each in world.seen]
+        logs = {log: log.read_text() for log in world.directory.glob("trace.0.shim.*")}
+        shims = [log for log, said in logs.items() if f".a-{world.name}." in said]
+        refused = [log for log in shims if "never-started" in logs[log]]
+        found = Found(kind, [], [])
+        for role, log in (("agent", world.directory / "trace.0.agent"), ("shim", (refused or shims)[0])):
             made = [*calls(log, world.directory, world.name)]
             more, out_of_reach = points(role, made)
-            kills += more
+            found.points.extend(more)
             self._out_of_reach += out_of_reach
-            files += points(role, made, is_by_path=True)[0]
+            found.of_files.extend(points(role, made, is_by_path=True)[0])
         await world.close()
-        return kills, files
+        return found
 
     async def _work(self, todo: Iterator[Control | str]) -> None:
         for each in todo:
             if isinstance(each, Control):
-                world = self._world(script=each.script, defect=each.defect)
+                world = self._world(**each.members)
                 self._controls[each.name] = await each.is_caught(world)
                 await world.close()
             elif time.monotonic() < self._until:
@@ -97,7 +101,7 @@ class Loop:
         except Exception as error:  # noqa: BLE001 - a case that cannot be carried out is told, and the others go on
             world.seen.append(f"? the case could not be carried out: {error!r}")
         self._tried[group(text)] += 1
-        self._hits += text.startswith("shim:") or world.was_hit()
+        self._hits += cases.parts_of(text)[1] in PERFORMED or world.was_hit()
         last = world.agents[-1]  # nothing slowed it down
         self._ready_s += [last.ready_at - last.started_at] if last.ready_at is not None else []
         seen = dict.fromkeys(world.seen)

@@ -19,7 +19,7 @@ HERE = "./"  # before a path that the call itself gives without a directory
 
 WRITES = ("write", "pwrite64", "ftruncate", "fsync", "fdatasync")
 NAMES = ("openat", "mkdir", "mknodat", "rename", "unlink", "unlinkat", "rmdir", "chmod")
-TALK = ("socket", "connect", "sendto", "sendmsg")
+TALK = ("socket", "connect", "sendto", "sendmsg", "bind", "listen", "accept4")
 PROCESSES = ("clone", "clone3", "vfork", "execve", "wait4", "flock", "pidfd_open", "setsid", "prctl")
 KILLS = (*WRITES, *NAMES, *TALK, *PROCESSES)
 READS = ("read", "pread64")  # only of the world's own files, and only for EIO

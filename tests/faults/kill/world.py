@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.end_to_end.agents import Device
+from tests.faults.kill.own_units import OwnUnits
 from tests.faults.kill.points import STRACE, Hit
 from tests.support.configs import aws_of
 
@@ -96,7 +97,8 @@ class Agent:
 class World:
     """One case. `jobs` are the ids of its jobs; `seen` gathers what was violated, by invariant.
 
-    `script` is the handler, `defect` Python code that spoils the agent.
+    `script` is the handler, `defect` Python code that spoils the agent, `shim_defect` code that spoils shims of units.
+    With `launcher` "units", handlers have units of their own, and systemd refuses the first ones as `refusals` say.
     """
 
     def __init__(
@@ -108,6 +110,9 @@ class World:
         script: str = LEDGER,
         names: tuple[str, ...] = ("a", "b"),
         defect: str = "",
+        launcher: str = "plain",
+        refusals: Sequence[str] = (),
+        shim_defect: str = "",
     ) -> None:
         self.sim = sim
         self.name = f"w{number:05}w"
@@ -116,7 +121,8 @@ class World:
         self.seen: list[str] = []
         self.agents: list[Agent] = []
         self.ledger_file = self.directory / "ledger"
-        self._code = AGENT.format(defect=defect)
+        self.own = OwnUnits([*refusals], shim_defect) if launcher == "units" else None
+        self._code = AGENT.format(defect=f"{self.own.code if self.own else ''}\n{defect}")
         self._python = self.directory / "python"
         self._notify: socket.socket | None = None
         (self.directory / "handlers").mkdir(parents=True)
@@ -126,7 +132,7 @@ class World:
             {
                 "aws": aws_of(sim, self.name) | {"request_timeout_s": 2, "keep_alive_s": 5},
                 "agent": {"state_directory": str(self.directory / "state"), "progress_interval_s": 0.1},
-                "handlers": {"enabled": [], "directories": [str(self.directory / "handlers")]},
+                "handlers": {"enabled": [], "directories": [str(self.directory / "handlers")], "launcher": launcher},
             },
         )
         self.device.add_handler("ledger", script.replace("LEDGER", str(self.ledger_file)))
@@ -149,12 +155,16 @@ class World:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
         self._deafen()
+        if self.own is not None:
+            await self.own.close()
         shutil.rmtree(self.directory)
 
     # What happens in it
 
     async def start(self, *hits: Hit, tracing: Sequence[str] = ()) -> Agent:
         """Start an agent, with hits on it or on each of its shims, or with strace's options `tracing` for all."""
+        if self.own is not None:
+            await self.own.start()
         number = len(self.agents)
         agent_options, shim_options = ([*tracing, *self._options(hits, role)] for role in ("agent", "shim"))
         trace = [*TRACE, "-o", f"{self.directory}/trace.{number}.agent", *agent_options] if agent_options else []
@@ -220,6 +230,8 @@ class World:
         await self.until(lambda: self.is_over(job), 600)
         if alive := self.alive(job):
             self.seen.append(f"P {job} is {self.status(job)}, and {len(alive)} processes of it are alive")
+        if self.has_unit(job):
+            self.seen.append(f"P {job} is {self.status(job)}, and its unit is not over")
 
     async def until(self, is_so: Callable[[], bool], within_s: float = 60) -> None:
         """Wait for a fact of the service's."""
@@ -272,6 +284,9 @@ class World:
 
     def alive(self, job: str) -> list[int]:
         """Return the live processes of the job's attempts: those with its id in their environment, and its shims."""
+        words = [f"JOB_ID={job}".encode()]
+        if self.own is not None:  # the first process of its unit
+            words.append(f"STATE_DIRECTORY={self.own.home(self.own.unit(self.device.state, job))}".encode())
         found = []
         for each in processes():
             try:
@@ -280,9 +295,18 @@ class World:
             except OSError:
                 continue
             is_shim = f"/attempts/.{job}.".encode() in command and not command.startswith(STRACE.encode())
-            if each.state not in "ZX" and (f"JOB_ID={job}".encode() in environ or is_shim):
+            if each.state not in "ZX" and (any(word in environ for word in words) or is_shim):
                 found.append(each.pid)
         return found
+
+    def has_unit(self, job: str) -> bool:
+        """Tell whether systemd has a unit of the job that is not over."""
+        return self.own is not None and self.own.unit(self.device.state, job) in self.own.live
+
+    def counts_refused(self, job: str) -> bool:
+        """Tell whether a start that systemd refused was taken for an attempt: it is kept among the job's results."""
+        kept = self.device.state.glob(f"results/*.{job}.*/*/result.json")
+        return any('"never-started"' in path.read_text() for path in kept)
 
     def story(self) -> str:
         """Return what the agents logged, and the ledger, for people."""
