@@ -113,7 +113,7 @@ class Impostor:
 @pytest.fixture
 async def queued(unit_story: "Story", systemd: "Systemd", config: Path) -> Path:
     """The socket of an attempt whose unit is not started yet."""
-    systemd.behave(is_queued=True, main=[os.getppid(), ID])
+    systemd.behave(is_queued=True)
     start(unit_story, systemd, ME)
     await systemd.called("StartUnit")
     return systemd.place / "sockets" / unit_name(unit_story).partition("@")[2].removesuffix(".service")
@@ -130,23 +130,24 @@ async def runs_yet(story: "Story", systemd: "Systemd", config: Path) -> bool:
 
 
 @pytest.mark.parametrize(
-    "said",
+    ("is_right", "said"),
     [
-        GREETING,
-        b'{"invocation": "another"}',
-        b'{"invocation": ""}',
-        b'{"invocation": null}',
-        b"{}",
-        b"[]",
-        b"5",
-        b"not JSON",
-        b"[" * 4000,
-        b'{"status": 0}',
+        (False, GREETING),
+        (True, json.dumps({"invocation": "cd" * 16}).encode()),
+        (True, b'{"invocation": ""}'),
+        (True, b'{"invocation": null}'),
+        (True, b"{}"),
+        (True, b"[]"),
+        (True, b"5"),
+        (True, b"not JSON"),
+        (True, b"[" * 4000),
+        (True, b'{"status": 0}'),
     ],
 )
 async def test_another_program_of_the_user_gets_nothing_whatever_it_says(
-    unit_story: "Story", systemd: "Systemd", config: Path, queued: Path, said: bytes
+    unit_story: "Story", systemd: "Systemd", config: Path, queued: Path, said: bytes, *, is_right: bool
 ) -> None:
+    systemd.behave(is_queued=True, main=[os.getpid() if is_right else os.getppid(), ID])
     with closing(Impostor(queued)) as impostor:
         impostor.peer.send(said)
         assert impostor.given() == {}
@@ -156,7 +157,6 @@ async def test_another_program_of_the_user_gets_nothing_whatever_it_says(
 async def test_what_does_not_run_has_no_first_process(
     unit_story: "Story", systemd: "Systemd", config: Path, queued: Path
 ) -> None:
-    systemd.behave(is_queued=True)
     with closing(Impostor(queued)) as impostor:
         impostor.peer.send(b'{"invocation": ""}')
         assert impostor.given() == {}
@@ -167,9 +167,10 @@ async def test_the_first_process_is_let_in_by_its_pid_and_the_id_of_its_start(
     unit_story: "Story", systemd: "Systemd", queued: Path
 ) -> None:
     systemd.behave(is_queued=True, main=[os.getpid(), ID])
-    with closing(Impostor(queued)) as real:
+    with closing(Impostor(queued)) as silent, closing(Impostor(queued)) as real:
         real.peer.send(GREETING)
         given = real.given()
+        assert silent.given() == {}
         assert given.keys() == {"spec", "job", "settings", "1", "2"}
         assert not queued.exists()
         for fd in given.values():
