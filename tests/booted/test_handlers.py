@@ -12,7 +12,22 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")  # in which the simulator
 
 HANDLERS = f"{HOME}/handlers"
 POLKIT = "/etc/polkit-1/rules.d/00-none.rules"
-ENABLED = ("spy", "parks", "tries", "strays", "stubborn", "forger", "missing", "masked", "reader", "plants", "hides")
+ENABLED = (
+    *(
+        "spy",
+        "spy-light",
+        "spy-isolated",
+        "parks",
+        "tries",
+        "strays",
+        "stubborn",
+        "forger",
+        "missing",
+        "masked",
+        "reader",
+    ),
+    *("plants", "hides"),
+)
 TABLES = """
 [handler.tries]
 retry_delay_s = 0.1
@@ -22,6 +37,10 @@ profile = "nowhere"
 profile = "masked"
 [handler.reader]
 profile = "logs"
+[handler.spy-light]
+profile = "light"
+[handler.spy-isolated]
+profile = "isolated"
 """
 # Tries what a handler must not be able to do; each line that it prints is something that it could.
 SPY = f"""#!/bin/sh
@@ -29,7 +48,7 @@ try() {{ "$@" 2> /dev/null && echo "could: $*"; }}
 try ls /var/lib/iot-jobs-agent
 try ls /etc/iot-jobs-agent/credentials
 try cat /etc/iot-jobs-agent/config.toml
-try ls /run/credentials
+try cat /run/credentials/*/*
 try ls /run/iot-jobs/sockets
 try ls /run/iot-jobs/ended
 try touch /run/iot-jobs/sockets/x
@@ -93,7 +112,7 @@ FILES_OF = {
     "plants": PLANTS,
     "hides": HIDES,
     "reader": READER,
-    "spy": SPY,
+    **dict.fromkeys(("spy", "spy-light", "spy-isolated"), SPY),
     "parks": PARKS,
     "tries": TRIES,
     "strays": STRAYS,
@@ -137,8 +156,8 @@ async def test_a_handler_is_a_user_of_its_own_and_leaves_nothing(units: Device) 
 async def test_a_handler_reaches_nothing_of_the_agent_or_of_another(units: Device) -> None:
     units.create("parked", {"operation": "parks"})
     await units.is_up("parked")
-    for job in ("spy-1", "spy-2"):
-        units.create(job, {"operation": "spy"})
+    for number, name in enumerate(("spy", "spy", "spy-light", "spy-isolated")):
+        units.create(job := f"{name}-{number}", {"operation": name})
         await units.ends(job, "SUCCEEDED")
         assert re.fullmatch(r"j-[0-9a-f]{24}", units.details(job)["stdout"]), units.details(job)
     units.open_gate()
