@@ -1,5 +1,6 @@
 """Handlers in systemd units of their own: as whom they run, what they reach, how they end, what outlives what."""
 
+import json
 import re
 from collections.abc import AsyncIterator
 
@@ -26,7 +27,7 @@ ENABLED = (
         "masked",
         "reader",
     ),
-    *("plants", "hides"),
+    *("plants", "hides", "describes"),
 )
 TABLES = """
 [handler.tries]
@@ -104,6 +105,15 @@ echo "post-invoke=touch /srv/owned" > $HOME/.dpkg.cfg
 HIDES = """#!/bin/sh
 mkdir hidden && chmod 300 hidden && sleep 4000
 """
+# Says as whom it is asked what it declares, and what it sees then.
+DESCRIBES = """#!/bin/sh
+# iot-jobs-agent: describe
+if [ "$1" = describe ]; then
+    cd /etc/iot-jobs-agent
+    seen=$(cat /var/lib/iot-jobs-agent/* credentials/* config.toml 2> /dev/null | wc -c)
+    echo "{\\"summary\\": \\"as $(id -un), saw $seen bytes\\"}"
+fi
+"""
 READER = """#!/bin/sh
 id -un
 journalctl --unit oven --lines 1 --output cat --no-pager
@@ -112,6 +122,7 @@ FILES_OF = {
     "plants": PLANTS,
     "hides": HIDES,
     "reader": READER,
+    "describes": DESCRIBES,
     **dict.fromkeys(("spy", "spy-light", "spy-isolated"), SPY),
     "parks": PARKS,
     "tries": TRIES,
@@ -162,6 +173,13 @@ async def test_a_handler_reaches_nothing_of_the_agent_or_of_another(units: Devic
         assert re.fullmatch(r"j-[0-9a-f]{24}", units.details(job)["stdout"]), units.details(job)
     units.open_gate()
     await units.ends("parked", "SUCCEEDED")
+
+
+async def test_a_handler_that_is_asked_what_it_declares_is_a_user_of_its_own_too(units: Device) -> None:
+    said = await units.machine.run("iot-jobs-agent handlers --json")
+    (summary,) = [each["summary"] for each in json.loads(said) if each["name"] == "describes"]
+    assert re.fullmatch(r"as j-[0-9a-f]{24}, saw 0 bytes", summary)
+    assert await units.handlers() == []
 
 
 async def test_another_try_finds_its_files_again(units: Device) -> None:
@@ -269,6 +287,7 @@ async def test_what_a_handler_leaves_in_its_directory_is_no_order_to_a_privilege
     ("profile", "most"),
     [
         ("isolated", 0.5),
+        ("describe", 0.5),
         ("network", 1.2),
         ("light", 2.5),
         ("services", 1.7),

@@ -18,16 +18,17 @@ _ENVIRONMENT = {
 }
 _BOOT = (
     "import sys; sys.path.append(sys.argv[1]); "
-    "from iot_jobs_agent.shim.ask import main; main(int(sys.argv[2]), float(sys.argv[3]), sys.argv[4:])"
+    "from iot_jobs_agent.shim.{} import main; main(int(sys.argv[2]), float(sys.argv[3]), sys.argv[4:])"
 )
 _START_S = 30.0  # for a Python to start on the smallest of boards
 
 
-async def ask(argv: Sequence[str], timeout_s: float) -> tuple[int, bytes, str]:
+async def ask(argv: Sequence[str], timeout_s: float, *, in_unit: bool = False) -> tuple[int, bytes, str]:
     """Run `argv`; return its exit code, its standard output, and what went wrong ("" if nothing did).
 
-    By then, nothing is left of its process group. We use our own pipe rather than asyncio's, because with that,
-    waiting for the process also waits for every other process that still has its output open.
+    With `in_unit`, it runs in a unit and as a user of its own. Afterwards none of its processes is left. We use our own
+    pipe rather than asyncio's, because with that, waiting for the process also waits for every other process that still
+    has its output open.
     """
     read_fd, write_fd = os.pipe()
     report_fd, their_report_fd = os.pipe()
@@ -36,7 +37,7 @@ async def ask(argv: Sequence[str], timeout_s: float) -> tuple[int, bytes, str]:
         lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(read_fd, "rb", 0)
     )
     try:
-        process = await _start(argv, write_fd, their_report_fd, timeout_s)
+        process = await _start(argv, write_fd, their_report_fd, timeout_s, in_unit=in_unit)
     except OSError as error:
         pipe.close()
         os.close(report_fd)
@@ -58,15 +59,21 @@ async def ask(argv: Sequence[str], timeout_s: float) -> tuple[int, bytes, str]:
         pipe.close()
         code = await _end(process)
         with os.fdopen(report_fd, "rb") as file:
-            report = file.read(64)
+            report = file.read(4096)
     if report == TIMED_OUT:
         return -1, output, problem or f"did not end within {timeout_s:g} s"
-    return (-1, b"", f"cannot be started ({_words(int(report))})") if report else (code, output, problem)
+    if report:
+        why = _words(int(report)) if report.isdigit() else report.decode(errors="replace")
+        return -1, b"", f"cannot be started ({why})"
+    return code, output, problem
 
 
-async def _start(argv: Sequence[str], write_fd: int, report_fd: int, timeout_s: float) -> asyncio.subprocess.Process:
+async def _start(
+    argv: Sequence[str], write_fd: int, report_fd: int, timeout_s: float, *, in_unit: bool
+) -> asyncio.subprocess.Process:
+    boot = _BOOT.format("ask_in_unit" if in_unit else "ask")
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-I", "-S", "-c", _BOOT, str(ROOT), str(report_fd), str(timeout_s), *argv),
+        *(sys.executable, "-I", "-S", "-c", boot, str(ROOT), str(report_fd), str(timeout_s), *argv),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=write_fd,
         stderr=asyncio.subprocess.DEVNULL,

@@ -48,7 +48,8 @@ class Catalog:
         self._config = config
         self._worker = tuple(worker)
         file = config.agent.state_directory / "manifests.json"
-        self._manifests = Manifests(file, worker=worker, timeout_s=describe_timeout_s)
+        in_unit = config.handlers.launcher == "units"
+        self._manifests = Manifests(file, worker=worker, timeout_s=describe_timeout_s, in_unit=in_unit)
         self._trusted = installation()
         self._installed = InstalledHandlers()
         self._enabled: Mapping[str, EnabledHandler] = MappingProxyType({})

@@ -53,8 +53,14 @@ class DeclaredManifest(NamedTuple):
 class Manifests:
     """The answers so far. The usable ones are also kept in `file`, so that the agent need not ask when it starts."""
 
-    def __init__(self, file: Path, *, worker: Sequence[str], timeout_s: float = EXECUTABLE_TIMEOUT_S) -> None:
-        """`worker` describes Python handlers; an executable gets `timeout_s` seconds to answer."""
+    def __init__(
+        self, file: Path, *, worker: Sequence[str], timeout_s: float = EXECUTABLE_TIMEOUT_S, in_unit: bool = False
+    ) -> None:
+        """`worker` describes Python handlers; an executable gets `timeout_s` seconds to answer.
+
+        With `in_unit`, each is asked in a unit and as a user of its own, as handlers run then.
+        """
+        self._in_unit = in_unit
         self._file = file
         self._worker = tuple(worker)
         self._timeout_s = timeout_s
@@ -90,7 +96,7 @@ class Manifests:
             return found
         if not may_be_asked(query.path):
             return DeclaredManifest()
-        code, output, problem = await ask([str(query.path), "describe"], self._timeout_s)
+        code, output, problem = await ask([str(query.path), "describe"], self._timeout_s, in_unit=self._in_unit)
         if problem:
             return DeclaredManifest(problem=f"`{query.path} describe` {problem}", may_pass=code < 0)
         declared = _parse(output) if code == 0 else {}
@@ -104,7 +110,8 @@ class Manifests:
         if not asked:
             return {}
         specs = [query.spec for query in asked]
-        code, output, problem = await ask([*self._worker, "--describe", *specs], _PYTHON_TIMEOUT_S)
+        argv = [*self._worker, "--describe", *specs]
+        code, output, problem = await ask(argv, _PYTHON_TIMEOUT_S, in_unit=self._in_unit)
         described = _parse(output) if code == 0 else None
         if isinstance(described, dict) and set(specs) <= described.keys():
             return {query.name: _python_answer(described[query.spec]) for query in asked}

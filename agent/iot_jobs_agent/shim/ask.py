@@ -40,7 +40,7 @@ def main(report_fd: int, timeout_s: float, argv: list[str]) -> None:
             break
         status = reap_children()[0].get(pid)
     _sweep()
-    _end(status)
+    end_as(1 if status is None else os.waitstatus_to_exitcode(status))
 
 
 def _become(argv: list[str], report_fd: int) -> None:
@@ -67,8 +67,8 @@ def _sweep() -> None:
         reap_children()
 
 
-def _end(status: int | None) -> None:
-    code = 1 if status is None else os.waitstatus_to_exitcode(status)
+def end_as(code: int) -> None:
+    """End this process by an exit code or, if it is negative, by a signal."""
     if code < 0:
         signal.signal(-code, signal.SIG_DFL) if -code not in {signal.SIGKILL, signal.SIGSTOP} else None
         signal.pthread_sigmask(signal.SIG_SETMASK, ())

@@ -154,13 +154,16 @@ class Unit:
         except OSError:  # it is gone already; `listen` notices
             return
 
-    def hand_over(self, entry: socket) -> None:
-        """Send the descriptors that the handler needs."""
+    def files(self) -> dict[str, int]:
+        """Return what the handler gets to read, open. Raises OSError."""
         given = {"spec": SPEC, "job": JOB, "settings": SETTINGS}
         if self.spec["kind"] == "handler" and os.path.exists(self.spec["checkpoint"]):
             given["checkpoint"] = self.spec["checkpoint"]
-        opened = {name: os.open(path, os.O_RDONLY | os.O_CLOEXEC) for name, path in given.items()}
-        everything = opened | {str(number): fd for number, fd in self.writers.items()}
+        return {name: os.open(path, os.O_RDONLY | os.O_CLOEXEC) for name, path in given.items()}
+
+    def hand_over(self, entry: socket) -> None:
+        """Send the descriptors that the handler needs. Raises OSError."""
+        everything = self.files() | {str(number): fd for number, fd in self.writers.items()}
         try:
             message = dumps({"names": list(everything)}).encode()
             descriptors = struct.pack(f"{len(everything)}i", *everything.values())
