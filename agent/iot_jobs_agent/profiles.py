@@ -5,9 +5,10 @@ Owns the rules for a unit template `iot-job-PROFILE@.service` (docs/security.md)
 
 import asyncio
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from iot_jobs_agent.installation import installation
 from iot_jobs_agent.trust import trust_problem
 
 TEMPLATES = Path("/usr/lib/systemd/system")
@@ -29,10 +30,13 @@ def are_installed() -> bool:
     return (TEMPLATES / NAME.format("network", "")).exists()
 
 
-async def profile_problems(profile: str, longest_s: Mapping[str, float]) -> list[str]:
+async def profile_problems(
+    profile: str, longest_s: Mapping[str, float], believed: Mapping[str, Sequence[Path]]
+) -> list[str]:
     """Return what is wrong with a profile, one sentence each without its full stop; empty if nothing is.
 
-    `longest_s` has the handlers that use it, each with the longest time that it may run, in seconds.
+    `longest_s` has the handlers that use it, each with the longest time that it may run, in seconds; `believed` has the
+    files that each of them is, runs or believes.
     """
     unit = NAME.format(profile, _NOBODYS)
     shown = await _ask("systemctl", "show", unit, f"--property={_ASKED}", "--no-pager")
@@ -46,6 +50,8 @@ async def profile_problems(profile: str, longest_s: Mapping[str, float]) -> list
     found = [problem for file in files if (problem := trust_problem(file, owners=_ROOT))]
     found += [f"{files[0]}: {problem}" for problem in _setting_problems(properties)]
     found += [line for file in files for line in await _warnings(file, unit)]
+    if _PRIVILEGED in properties.get("ExecStart", ""):
+        found += _belief_problems(profile, believed)
     return [*found, *_time_problems(files[0], properties["RuntimeMaxUSec"], longest_s)]
 
 
@@ -79,6 +85,14 @@ def _setting_problems(properties: Mapping[str, str]) -> Iterable[str]:
         yield f"StateDirectory= is none of {names}, so nothing would remove what a job leaves; write one of them"
     if properties.get("KillMode") != "control-group":
         yield "KillMode= is not control-group, so processes could be left; remove it"
+
+
+def _belief_problems(profile: str, believed: Mapping[str, Sequence[Path]]) -> Iterable[str]:
+    """Find files that the agent may believe, but root may not: they belong to the agent's user."""
+    for name, files in sorted(believed.items()):
+        for file in files:
+            if file.exists() and (problem := trust_problem(file, owners=_ROOT, exempt=installation())):
+                yield f"{name} has the privileged profile {profile}, which does not believe this file: {problem}"
 
 
 async def _warnings(file: Path, unit: str) -> list[str]:

@@ -163,7 +163,7 @@ async def _profiles(settings: Config, catalog: "Catalog") -> list[CheckResult]:
         users.setdefault(profile, {})[name] = longest_s
     findings: list[CheckResult] = []
     for profile, longest in sorted(users.items()):
-        wrong = await profile_problems(profile, longest)
+        wrong = await profile_problems(profile, longest, {name: catalog.believed(name) for name in longest})
         findings += [(False, f"{problem}.") for problem in wrong] or [(True, f"profile {profile}")]
     return findings
 
