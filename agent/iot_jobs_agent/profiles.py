@@ -6,10 +6,11 @@ Owns the rules for a unit template `iot-job-PROFILE@.service` (docs/security.md)
 import asyncio
 import pwd
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from iot_jobs_agent.device import AS_USER
+from iot_jobs_agent.installation import installation
 from iot_jobs_agent.trust import trust_problem
 
 TEMPLATES = Path("/usr/lib/systemd/system")
@@ -33,7 +34,7 @@ def are_installed() -> bool:
     return (TEMPLATES / NAME.format("network", "")).exists()
 
 
-async def user_problems(user: str, longest_s: Mapping[str, float]) -> list[str]:
+async def user_problems(user: str, longest_s: Mapping[str, float], believed: Mapping[str, Sequence[Path]]) -> list[str]:
     """Return what is wrong with the profile `as-USER` of a user of `handlers.run_as_users`, as `profile_problems`."""
     try:
         pwd.getpwnam(user)
@@ -41,14 +42,17 @@ async def user_problems(user: str, longest_s: Mapping[str, float]) -> list[str]:
         return [
             f"handlers.run_as_users: user {user} does not exist on this device; create it, or remove it from the list"
         ]
-    return await profile_problems(f"{AS_USER}{user}", longest_s, user)
+    return await profile_problems(f"{AS_USER}{user}", longest_s, believed, user)
 
 
-async def profile_problems(profile: str, longest_s: Mapping[str, float], user: str = "") -> list[str]:
+async def profile_problems(
+    profile: str, longest_s: Mapping[str, float], believed: Mapping[str, Sequence[Path]], user: str = ""
+) -> list[str]:
     """Return what is wrong with a profile, one sentence each without its full stop; empty if nothing is.
 
-    `longest_s` has the handlers that use it, each with the longest time that it may run, in seconds. `user` is the
-    user of the device that the profile is for, if it is for one.
+    `longest_s` has the handlers that use it, each with the longest time that it may run, in seconds; `believed` has the
+    files that each of them is, runs or believes. `user` is the user of the device that the profile is for, if it is for
+    one.
     """
     unit = NAME.format(profile, _NOBODYS)
     shown = await _ask("systemctl", "show", unit, f"--property={_ASKED}", "--no-pager")
@@ -65,6 +69,8 @@ async def profile_problems(profile: str, longest_s: Mapping[str, float], user: s
     judged = _user_problems(properties, user) if user else _setting_problems(properties)
     found += [f"{files[0]}: {problem}" for problem in (*judged, *_ending_problems(properties))]
     found += [line for file in files for line in await _warnings(file, unit)]
+    if _PRIVILEGED in properties.get("ExecStart", ""):
+        found += _belief_problems(profile, {name: believed.get(name, ()) for name in longest_s})
     return [*found, *_time_problems(files[0], properties["RuntimeMaxUSec"], longest_s)]
 
 
@@ -117,6 +123,14 @@ def _ending_problems(properties: Mapping[str, str]) -> Iterable[str]:
         yield "ExecStopPost= does not note how the handler ended; copy it from another profile"
     if properties.get("KillMode") != "control-group":
         yield "KillMode= is not control-group, so processes could be left; remove it"
+
+
+def _belief_problems(profile: str, believed: Mapping[str, Sequence[Path]]) -> Iterable[str]:
+    """Find files that the agent may believe, but root may not: they belong to the agent's user."""
+    for name, files in sorted(believed.items()):
+        for file in files:
+            if file.exists() and (problem := trust_problem(file, owners=_ROOT, exempt=installation())):
+                yield f"{name} has the privileged profile {profile}, which does not believe this file: {problem}"
 
 
 async def _warnings(file: Path, unit: str) -> list[str]:

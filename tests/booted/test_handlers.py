@@ -316,7 +316,9 @@ async def test_check_names_what_is_wrong_with_a_profile_and_the_fix(units: Devic
     tables = "".join(f'[handler.{name}]\nprofile = "{name}"\n' for name in ("typo", "own", "root"))
     for name in ("typo", "own", "root"):
         units.machine.write(f"{HANDLERS}/{name}", "#!/bin/sh\n", 0o755)
-    config.write_text(before.replace('"spy"', '"spy", "typo", "own", "root"') + tables)
+    units.machine.write(f"{FILES}/ca.pem", "")
+    changed = before.replace('"spy"', '"spy", "typo", "own", "root"').replace(f"{HOME}/ca.pem", f"{FILES}/ca.pem")
+    config.write_text(changed + tables)
     said = await units.machine.run("systemctl daemon-reload; iot-jobs-agent check || true")
     config.write_text(before)
     await units.machine.run(
@@ -331,5 +333,6 @@ async def test_check_names_what_is_wrong_with_a_profile_and_the_fix(units: Devic
         f"handler typo may run for 3630 s, but RuntimeMaxSec= in {templates}/iot-job-typo@.service ends it after 60 s",
         f"{templates}/iot-job-root@.service: the agent names the program that runs there, and its user is not",
         f"{templates}/iot-job-own@.service: ExecStart= does not start the agent's first process",
+        f"download-file has the privileged profile files, which does not believe this file: {FILES} belongs to user id",
     ):
         assert words in said, said

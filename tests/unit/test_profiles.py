@@ -61,11 +61,11 @@ def systemctl(tmp_path: Path, template: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 async def test_a_unit_that_was_made_from_the_pattern_is_all_right(systemctl: object) -> None:
-    assert await user_problems(USER, {"deploy": 600.0}) == []
+    assert await user_problems(USER, {"deploy": 600.0}, {}) == []
 
 
 async def test_a_user_that_does_not_exist_is_named(systemctl: object) -> None:
-    assert await user_problems("no-such", {}) == [
+    assert await user_problems("no-such", {}, {}) == [
         "handlers.run_as_users: user no-such does not exist on this device; create it, or remove it from the list"
     ]
 
@@ -75,12 +75,12 @@ async def test_a_unit_that_is_missing_is_named_with_the_command_that_makes_it(
 ) -> None:
     systemctl(LoadState="not-found", FragmentPath="")
     made = f"/etc/systemd/system/{TEMPLATE}"
-    [said] = await user_problems(USER, {})
+    [said] = await user_problems(USER, {}, {})
     command = f"sed s/USER/{USER}/g {profiles.PATTERN} > {made} && systemctl daemon-reload"
     assert said == f"handlers.run_as_users: {TEMPLATE} does not exist; run `{command}`"
     systemctl(LoadState="masked")
     masked = f"handlers.run_as_users: {TEMPLATE} is masked; run `systemctl unmask {TEMPLATE}`"
-    assert await user_problems(USER, {}) == [masked]
+    assert await user_problems(USER, {}, {}) == [masked]
 
 
 @pytest.mark.parametrize(
@@ -99,13 +99,13 @@ async def test_a_setting_that_is_wrong_is_named_with_its_file(
     systemctl: "Callable[..., None]", template: Path, changes: dict[str, str], words: str
 ) -> None:
     systemctl(**changes)
-    [said] = await user_problems(USER, {})
+    [said] = await user_problems(USER, {}, {})
     assert said.startswith(f"{template}: {words}")
 
 
 async def test_a_file_that_others_may_write_or_own_is_named(systemctl: object, template: Path) -> None:
     template.chmod(0o666)
-    assert await user_problems(USER, {}) == [
+    assert await user_problems(USER, {}, {}) == [
         f"{template} is writable by others (mode 0666); run `chmod go-w {template}`"
     ]
 

@@ -9,7 +9,7 @@ import asyncio
 import json
 import os
 import pwd
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -129,13 +129,21 @@ class Catalog:
 
     def settings_problem(self, name: str) -> str:
         """Return what is wrong with the files that a built-in runs or believes by its settings, "" if nothing is."""
+        problems = (_file_problem(f"handler.{name}.{key}", file) for key, file in self._settings_files(name))
+        return next(filter(None, problems), "")
+
+    def believed(self, name: str) -> list[Path]:
+        """Return the files that a handler is, and those that it runs or believes by its settings."""
+        source = self.find(name)
+        own = [source.path] if source.path is not None else []
+        return [*own, *(file for _, file in self._settings_files(name))]
+
+    def _settings_files(self, name: str) -> Iterator[tuple[str, Path]]:
         settings = self._config.handler_settings(name)
         for key in BUILT_INS[name].trusted_files if name in BUILT_INS else ():
             found = settings.get(key, [])
             for file in found if isinstance(found, list) else [found]:
-                if problem := _file_problem(f"handler.{name}.{key}", Path(str(file))):
-                    return problem
-        return ""
+                yield key, Path(str(file))
 
     def _enabled_handler(self, source: Source, answer: DeclaredManifest) -> EnabledHandler:
         name = source.name

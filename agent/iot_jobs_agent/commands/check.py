@@ -164,11 +164,12 @@ async def _profiles(settings: Config, catalog: "Catalog") -> list[CheckResult]:
     users: dict[str, dict[str, float]] = {}
     for name, seconds in longest_s.items():
         users.setdefault(settings.profiles.get(name, settings.handlers.profile), {})[name] = seconds
-    wrong = {profile: await profile_problems(profile, longest) for profile, longest in sorted(users.items())}
+    believed = {name: catalog.believed(name) for name in longest_s}
+    wrong = {profile: await profile_problems(profile, longest, believed) for profile, longest in sorted(users.items())}
     free = {name: seconds for name, seconds in longest_s.items() if name not in settings.profiles}
     for user in settings.handlers.run_as_users:
         if user != _user():  # that of the agent needs no unit
-            wrong[f"{AS_USER}{user}"] = await user_problems(user, free)
+            wrong[f"{AS_USER}{user}"] = await user_problems(user, free, believed)
     findings: list[CheckResult] = []
     for profile, found in wrong.items():
         findings += [(False, f"{problem}.") for problem in found] or [(True, f"profile {profile}")]
