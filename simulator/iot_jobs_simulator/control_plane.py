@@ -9,9 +9,9 @@ from typing import Any, Final
 from iot_jobs_simulator.jobs.store import JobStore
 from iot_jobs_simulator.jobs.views import Json
 from iot_jobs_simulator.model import ServiceApi
-from iot_jobs_simulator.operations import executions, groups, jobs, tags, things
-from iot_jobs_simulator.operations.operation import Operation
-from iot_jobs_simulator.refusals import invalid
+from iot_jobs_simulator.operations import executions, groups, jobs, tags, templates, things
+from iot_jobs_simulator.operations.operation import Operation, check_supported
+from iot_jobs_simulator.refusals import Code, Refused, invalid
 
 _OPERATIONS: Final[Mapping[str, Operation]] = {
     **jobs.OPERATIONS,
@@ -19,6 +19,7 @@ _OPERATIONS: Final[Mapping[str, Operation]] = {
     **things.OPERATIONS,
     **groups.OPERATIONS,
     **tags.OPERATIONS,
+    **templates.OPERATIONS,
 }
 _DESCRIBE_ENDPOINT: Final = "DescribeEndpoint"
 
@@ -42,12 +43,21 @@ class ControlPlane:
         if operation not in SUPPORTED:
             raise invalid(f"{operation} is not supported by this simulator")
         checked = self._api.check(operation, members)
-        for name, value in checked.items():
-            if name not in SUPPORTED[operation] and value not in ({}, []) and value is not False:
-                raise invalid(f"{name} of {operation} is not supported by this simulator")
+        check_supported(operation, SUPPORTED[operation], checked)
         if operation == _DESCRIBE_ENDPOINT:
             return self._describe_endpoint(checked)
-        return _OPERATIONS[operation].perform(self._store, checked, now)
+        try:
+            return _OPERATIONS[operation].perform(self._store, checked, now)
+        except Refused as refusal:
+            if refusal.code != Code.INVALID_JOB_DOCUMENT:
+                raise
+            raise self._invalid_document(refusal.message) from None
+
+    def _invalid_document(self, message: str) -> Refused:
+        """The developer guide names an exception for it that the service model does not have."""
+        if self._store.settings.invalid_documents_have_their_own_exception:
+            return Refused("InvalidJobDocumentException", message, status=400)
+        return invalid(message)
 
     def _describe_endpoint(self, members: Json) -> Json:
         kind = members.get("endpointType", "iot:Data")

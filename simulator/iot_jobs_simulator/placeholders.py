@@ -12,8 +12,9 @@ from urllib.parse import unquote, urlsplit
 from iot_jobs_simulator.jobs.execution import JobExecution
 from iot_jobs_simulator.jobs.store import Documents
 from iot_jobs_simulator.objects import ObjectPlace, Objects
-from iot_jobs_simulator.refusals import invalid
+from iot_jobs_simulator.refusals import Code, Refused, invalid
 
+_ANY: Final = "${aws:"
 _PRESIGNED: Final = "${aws:iot:s3-presigned-url"
 _DEFAULT_LIFE_S: Final = 3600
 _MAX_USES: Final = 2
@@ -27,19 +28,27 @@ _PLACEHOLDER: Final = re.compile(
     r"\$\{aws:iot:s3-presigned-url(?P<form>-v1|-v2|-upload)?:?(?P<url>(?:[^${}\"]|\$\{[a-zA-Z]+\})*)\}"
 )
 _LOCAL: Final = re.compile(r"\$\{(?P<name>[a-zA-Z]+)\}")
+_LOCAL_STAND_IN: Final = "local-placeholder"
+_NOT_OF_S3: Final = "Provided argument for presigned url is invalid"
 _LOCALS: Final = frozenset({"thingName", "jobId", "executionNumber"})
 
 
-def check(document: str, presigned_url_config: Mapping[str, Any]) -> str:
-    """Raise InvalidRequest unless all presigned-URL placeholders can be replaced; the document without them."""
+def check(document: str) -> None:
+    """Refuse presigned-URL placeholders that cannot be replaced, and placeholders of other kinds by name.
+
+    The words are AWS's, of the developer guide's page software-package-catalog-troubleshooting.
+    """
     rest = _PLACEHOLDER.sub("", document)
-    if _PRESIGNED in rest:
-        raise invalid("A presigned-URL placeholder in the job document is not terminated, or nested")
-    if rest != document and "roleArn" not in presigned_url_config:
-        raise invalid("A job document with presigned-URL placeholders needs presignedUrlConfig.roleArn")
+    if (at := rest.find(_ANY)) >= 0:
+        raise _refusal_of(rest[at:])
     for match in _PLACEHOLDER.finditer(document):
         _check_one(match)
-    return rest
+
+
+def check_role(document: str, presigned_url_config: Mapping[str, Any]) -> None:
+    """Refuse a document with presigned-URL placeholders where there is no role to sign with."""
+    if _PLACEHOLDER.search(document) and "roleArn" not in presigned_url_config:
+        raise invalid("presignedUrlConfig role ARN is required to generate an S3 presigned url in job document.")
 
 
 class PresignedDocuments(Documents):
@@ -75,18 +84,41 @@ class PresignedDocuments(Documents):
         return _PLACEHOLDER.sub(url, document)
 
 
+def _refusal_of(rest: str) -> Refused:
+    """Why the placeholder with which the text begins cannot be replaced; it lies in one JSON string."""
+    if "}" not in rest.partition('"')[0]:
+        return _malformed("One or more parameters or placeholders are not terminated.")
+    if rest.startswith(_PRESIGNED):
+        return _malformed("${aws:iot:s3-presigned-url:[...]} should not be the second layer pattern.")
+    kind = re.match(r"[$]\{aws:(?:iot:)?[a-z0-9-]*", rest)
+    shown = kind[0] if kind else _ANY
+    return invalid(f"Placeholders {shown}:...}} in job documents are not supported by this simulator")
+
+
 def _check_one(match: re.Match[str]) -> None:
     locals_used = [local["name"] for local in _LOCAL.finditer(match["url"])]
-    if locals_used and match["form"] != "-upload":
-        raise invalid("Only the key of an upload may hold placeholders")
     for name in locals_used:
-        if name not in _LOCALS or locals_used.count(name) > _MAX_USES:
-            raise invalid(f"${{{name}}} is unknown, or is used more than {_MAX_USES} times in one key")
+        if match["form"] != "-upload":
+            raise _malformed(f"Local placeholder, ${{{name}}}, is only valid inside of presign url upload")
+        if name not in _LOCALS:
+            raise _malformed(f"Undefined placeholder, ${{{name}}}, inside of presign url upload parameter")
+        if locals_used.count(name) > _MAX_USES:
+            raise _malformed(
+                f"The occurrence of local placeholder {name} within S3 presigned url upload placeholder exceeds"
+                f" limit of {_MAX_USES}."
+            )
     if not match["url"] and match["form"] == "-upload":
         return
-    place = _place(_url(match))
-    if not place.key or _LOCAL.search(place.bucket):
-        raise invalid(f"{match['url']} is not a URL of an object in S3")
+    url = _url(match)
+    place = _place(_LOCAL.sub(_LOCAL_STAND_IN, url))
+    if _LOCAL_STAND_IN in place.bucket:
+        raise _malformed("S3 bucket name in presigned url upload is not allowed to contain any placeholders")
+    if not place.key:
+        raise invalid(_NOT_OF_S3)
+
+
+def _malformed(message: str) -> Refused:
+    return Refused(Code.INVALID_JOB_DOCUMENT, message)
 
 
 def _named(match: re.Match[str], execution: JobExecution) -> str:
@@ -110,7 +142,7 @@ def _place(url: str) -> ObjectPlace:
         return ObjectPlace(parts.netloc, path)
     host = _S3_HOST.fullmatch(parts.netloc)
     if parts.scheme not in ("https", "http") or host is None:
-        raise invalid(f"{url} is not a URL of an object in S3")
+        raise invalid(_NOT_OF_S3)
     if host["bucket"] is not None:
         return ObjectPlace(host["bucket"], path)
     bucket, _, key = path.partition("/")

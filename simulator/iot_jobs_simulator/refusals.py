@@ -20,6 +20,8 @@ class Code(StrEnum):
     RESOURCE_ALREADY_EXISTS = "ResourceAlreadyExists"
     VERSION_CONFLICT = "VersionConflict"
     LIMIT_EXCEEDED = "LimitExceeded"
+    CONFLICT = "Conflict"
+    INVALID_JOB_DOCUMENT = "InvalidJobDocument"
 
 
 class Refused(Exception):  # noqa: N818 - "refused" is the word for an answer that says no

@@ -14,6 +14,7 @@ import os
 import signal
 import subprocess
 import sys
+import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,6 +52,13 @@ class SimulatorProcess:
         """Create a job for one thing, the document any JSON value; the job's id."""
         self.iot.create_job(jobId=job_id, targets=[thing_arn], document=json.dumps(document), **members)
         return job_id
+
+    def put_object(self, bucket: str, key: str, content: bytes) -> None:
+        """Put an object behind presigned URLs and document sources."""
+        url = f"{self.http_url}/_simulator/objects/{bucket}/{key}"
+        request = urllib.request.Request(url, content, method="PUT")  # noqa: S310 - the simulator's own address
+        with urllib.request.urlopen(request, timeout=WAIT_S) as answer:  # noqa: S310 - as above
+            assert answer.status == 200
 
     def stop(self) -> int:
         """End the process as systemd would; its exit status."""

@@ -49,6 +49,7 @@ EXCEPTIONS: Final[Mapping[Code, str]] = {
     Code.RESOURCE_ALREADY_EXISTS: "ResourceAlreadyExistsException",
     Code.VERSION_CONFLICT: "VersionConflictException",
     Code.LIMIT_EXCEEDED: "LimitExceededException",
+    Code.CONFLICT: "ConflictException",
     Code.REQUEST_THROTTLED: "ThrottlingException",
 }
 _operation: ContextVar[str] = ContextVar("operation", default="")  # of the request that is being answered

@@ -30,11 +30,15 @@ class TargetSelection(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class JobRequest:
-    """What an operator asked for. `document` is the text as sent, known to be JSON. `""` is the default namespace."""
+    """What an operator asked for. `document` is the text as sent, known to be JSON. `""` is the default namespace.
+
+    `written_document` is the text before the parameters of a managed template were put into it.
+    """
 
     job_id: str
     targets: tuple[str, ...]
     document: str
+    written_document: str = ""
     document_source: str = ""
     namespace: str = ""
     description: str | None = None
@@ -43,6 +47,9 @@ class JobRequest:
     retry_config: Mapping[str, Any] = field(default_factory=dict)
     tags: tuple[Mapping[str, str], ...] = ()
     target_selection: TargetSelection = TargetSelection.SNAPSHOT
+    template_arn: str | None = None
+    document_parameters: Mapping[str, str] = field(default_factory=dict)
+    destination_package_versions: tuple[str, ...] = ()
 
 
 @dataclass(slots=True, eq=False)

@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from iot_jobs_simulator.jobs import lifecycle, membership, retries
+from iot_jobs_simulator.jobs import lifecycle, membership, packages, retries
 from iot_jobs_simulator.jobs.agenda import EndDeletion, Rollout
 from iot_jobs_simulator.jobs.execution import TIMEOUT_MINUTES, ExecutionStatus
 from iot_jobs_simulator.jobs.job import MAX_TARGETS, Job, JobRequest, JobStatus
@@ -23,7 +23,7 @@ _ACTIVE: Final = frozenset({JobStatus.IN_PROGRESS, JobStatus.SCHEDULED})
 
 def create(store: JobStore, request: JobRequest, now: float) -> Job:
     """CreateJob. Executions come with the rollout; a job id in use is refused whatever the other job's status."""
-    _check(request)
+    check_request(request)
     if request.job_id in store.jobs:
         raise Refused(
             Code.RESOURCE_ALREADY_EXISTS,
@@ -130,13 +130,15 @@ def delete(store: JobStore, job_id: str, now: float, *, force: bool, namespace: 
     store.agenda.add(now + store.settings.deletion_delay_s, EndDeletion(job))
 
 
-def _check(request: JobRequest) -> None:
+def check_request(request: JobRequest) -> None:
+    """Refuse what the API's shapes allow but no job may have."""
     if len(request.targets) > MAX_TARGETS:
         raise invalid(f"The job has {len(request.targets)} targets, at most {MAX_TARGETS} are allowed")
     try:
         json_value(request.document)
     except ValueError as error:
         raise invalid(f"The job document is not valid JSON: {error}") from None
+    packages.check_package_versions(request.destination_package_versions)
     retries.check(request.retry_config, request.timeout_config)
 
 

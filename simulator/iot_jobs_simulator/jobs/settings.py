@@ -33,4 +33,13 @@ class ServiceSettings:
         default=True, what="let a device report SUCCEEDED or FAILED of what it never reported IN_PROGRESS"
     )
     empty_snapshot_completes: bool = _switch(default=True, what="make a snapshot job for no thing at all COMPLETED")
+    invalid_documents_have_their_own_exception: bool = _switch(
+        default=False,
+        what="refuse a malformed placeholder in a job document with InvalidJobDocumentException, which the developer"
+        " guide names and the service model does not have, not InvalidRequestException",
+    )
+    parameters_not_given_are_dropped: bool = _switch(
+        default=False,
+        what="drop an optional parameter of a managed template that is not given, instead of leaving it empty",
+    )
     list_cap: int = _switch(15, "how many executions notify and GetPendingJobExecutions show")

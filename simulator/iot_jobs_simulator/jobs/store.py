@@ -19,6 +19,7 @@ from iot_jobs_simulator.jobs.job import Job, JobStatus
 from iot_jobs_simulator.jobs.job_index import JobIndex
 from iot_jobs_simulator.jobs.notifications import Publication
 from iot_jobs_simulator.jobs.settings import ServiceSettings
+from iot_jobs_simulator.jobs.template import JobTemplates
 from iot_jobs_simulator.jobs.views import Pending
 from iot_jobs_simulator.names import arn
 from iot_jobs_simulator.refusals import invalid, not_found
@@ -50,6 +51,7 @@ class JobStore:
     executions: Executions = field(default_factory=Executions)
     agenda: Agenda = field(default_factory=Agenda)
     tags: Tags = field(default_factory=Tags)
+    templates: JobTemplates = field(default_factory=JobTemplates)
     deletions: set[str] = field(default_factory=set)
     _continuous: dict[str, dict[str, Job]] = field(default_factory=lambda: defaultdict(dict))
     documents: Documents = field(default_factory=Documents)

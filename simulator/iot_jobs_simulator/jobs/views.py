@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 from iot_jobs_simulator.jobs.execution import ExecutionStatus, JobExecution
 from iot_jobs_simulator.jobs.job import Job
+from iot_jobs_simulator.jobs.template import JobTemplate
 from iot_jobs_simulator.names import arn
 from iot_jobs_simulator.payloads import Verbatim
 
@@ -124,6 +125,9 @@ def job_description(job: Job) -> Json:
         "reasonCode": job.reason_code,
         "namespaceId": request.namespace or None,
         "jobExecutionsRetryConfig": dict(request.retry_config) or None,
+        "jobTemplateArn": request.template_arn,
+        "documentParameters": dict(request.document_parameters) or None,
+        "destinationPackageVersions": list(request.destination_package_versions) or None,
     }
     summary = job_summary(job)
     summary.pop("thingGroupId", None)
@@ -137,6 +141,42 @@ def job_description(job: Job) -> Json:
         "timeoutConfig": dict(request.timeout_config),
         "schedulingConfig": {},
         "jobProcessDetails": _process_details(job),
+    }
+
+
+def template_summary(template: JobTemplate) -> Json:
+    """An entry of ListJobTemplates."""
+    return {
+        "jobTemplateArn": template.arn,
+        "jobTemplateId": template.template_id,
+        "description": template.members["description"],
+        "createdAt": moment(template.created_at),
+    }
+
+
+def template_description(template: JobTemplate) -> Json:
+    """The answer of DescribeJobTemplate: every member, null if it is not set (docs/decisions.md, captures of 2026)."""
+    members = template.members
+    rollout = {"maximumPerMinute": None, "exponentialRate": None} | members.get("jobExecutionsRolloutConfig", {})
+    if rollout["exponentialRate"] is not None:
+        factor = float(rollout["exponentialRate"]["incrementFactor"])
+        rollout["exponentialRate"] = rollout["exponentialRate"] | {"incrementFactor": factor}
+    abort = members.get("abortConfig")
+    if abort is not None:
+        criteria = abort["criteriaList"]
+        abort = {
+            "criteriaList": [{**each, "thresholdPercentage": float(each["thresholdPercentage"])} for each in criteria]
+        }
+    return template_summary(template) | {
+        "documentSource": members.get("documentSource"),
+        "document": members.get("document"),
+        "presignedUrlConfig": {"roleArn": None, "expiresInSec": None} | members.get("presignedUrlConfig", {}),
+        "jobExecutionsRolloutConfig": rollout,
+        "abortConfig": abort,
+        "timeoutConfig": {"inProgressTimeoutInMinutes": None} | members.get("timeoutConfig", {}),
+        "jobExecutionsRetryConfig": members.get("jobExecutionsRetryConfig"),
+        "maintenanceWindows": members.get("maintenanceWindows"),
+        "destinationPackageVersions": members.get("destinationPackageVersions"),
     }
 
 

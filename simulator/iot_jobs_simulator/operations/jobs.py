@@ -4,14 +4,16 @@ from collections.abc import Mapping
 from typing import Final
 
 from iot_jobs_simulator import placeholders
-from iot_jobs_simulator.jobs import job_control, views
+from iot_jobs_simulator.jobs import job_control, packages, parameters, views
 from iot_jobs_simulator.jobs.job import Job, JobRequest, TargetSelection
+from iot_jobs_simulator.jobs.managed_templates import ManagedTemplate
 from iot_jobs_simulator.jobs.store import JobStore
+from iot_jobs_simulator.jobs.template import JobTemplate
 from iot_jobs_simulator.jobs.views import Json
-from iot_jobs_simulator.operations.operation import Operation, listed, operation
+from iot_jobs_simulator.operations import inheritance
+from iot_jobs_simulator.operations.operation import Operation, check_supported, listed, operation
 from iot_jobs_simulator.refusals import invalid
 
-_PLACEHOLDER: Final = "${aws:iot:"
 # Members of UpdateJob by the field of JobRequest that they replace.
 _CHANGEABLE: Final = {
     "description": "description",
@@ -22,7 +24,12 @@ _CHANGEABLE: Final = {
 
 
 def _create_job(store: JobStore, members: Json, now: float) -> Json:
-    return views.job_receipt(job_control.create(store, _job_request(store, members), now))
+    template = inheritance.named_template(store, members)
+    together = inheritance.completed(members, template)
+    check_supported("CreateJob", OPERATIONS["CreateJob"].members, together)
+    request = job_request(store, together, template)
+    placeholders.check_role(request.document, request.presigned_url_config)
+    return views.job_receipt(job_control.create(store, request, now))
 
 
 def _describe_job(store: JobStore, members: Json, _now: float) -> Json:
@@ -32,12 +39,15 @@ def _describe_job(store: JobStore, members: Json, _now: float) -> Json:
 
 
 def _get_job_document(store: JobStore, members: Json, _now: float) -> Json:
-    return {"document": store.find_job(members["jobId"]).request.document}
+    """Parameters of a managed template as their values, unless it is asked for what was there before."""
+    request = store.find_job(members["jobId"]).request
+    is_before = members.get("beforeSubstitution", False)
+    return {"document": request.written_document if is_before else request.document}
 
 
 def _update_job(store: JobStore, members: Json, now: float) -> Json:
     job = store.find_job(members["jobId"], namespace=members.get("namespaceId"))
-    placeholders.check(job.request.document, members.get("presignedUrlConfig", job.request.presigned_url_config))
+    placeholders.check_role(job.request.document, members.get("presignedUrlConfig", job.request.presigned_url_config))
     changes = {field: members[name] for name, field in _CHANGEABLE.items() if name in members}
     job_control.update(store, members["jobId"], changes, now, namespace=members.get("namespaceId"))
     return {}
@@ -102,15 +112,22 @@ def _list_jobs(store: JobStore, members: Json, _now: float) -> Json:
     )
 
 
-def _job_request(store: JobStore, members: Json) -> JobRequest:
+def job_request(store: JobStore, members: Json, template: JobTemplate | ManagedTemplate | None) -> JobRequest:
+    """The request of CreateJob, completed by its template; CreateJobTemplate has itself checked in this form too."""
     job_control.check_timeout(members.get("timeoutConfig"))
-    document = _document(store, members)
-    if _PLACEHOLDER in placeholders.check(document, members.get("presignedUrlConfig", {})):
-        raise invalid(f"Placeholders ({_PLACEHOLDER}...}}) in job documents are not supported by this simulator")
+    managed = template if isinstance(template, ManagedTemplate) else None
+    given = members.get("documentParameters", {})
+    parameters.check_parameters(managed, given)
+    written = _document(store, members)
+    drop = store.settings.parameters_not_given_are_dropped
+    document = parameters.with_parameters(written, managed, given, drop=drop)
+    packages.check_package_placeholders(document, members.get("destinationPackageVersions", ()))
+    placeholders.check(document)
     return JobRequest(
         job_id=members["jobId"],
         targets=tuple(members["targets"]),
         document=document,
+        written_document=written,
         document_source=members.get("documentSource", ""),
         namespace=members.get("namespaceId", ""),
         description=members.get("description"),
@@ -119,6 +136,9 @@ def _job_request(store: JobStore, members: Json) -> JobRequest:
         retry_config=members.get("jobExecutionsRetryConfig", {}),
         tags=tuple(members.get("tags", ())),
         target_selection=TargetSelection(members.get("targetSelection", TargetSelection.SNAPSHOT)),
+        template_arn=members.get("jobTemplateArn"),
+        document_parameters=given,
+        destination_package_versions=tuple(members.get("destinationPackageVersions", ())),
     )
 
 
@@ -127,7 +147,9 @@ def _document(store: JobStore, members: Json) -> str:
 
     The quota counts it as it is created, placeholders and all, and never as it is delivered.
     """
-    if ("document" in members) == ("documentSource" in members):
+    if not inheritance.DOCUMENT_MEMBERS & members.keys():
+        raise invalid("Neither job document nor job document source is specified.")
+    if members.keys() >= inheritance.DOCUMENT_MEMBERS:
         raise invalid("A job needs a document or a documentSource, and not both")
     if "document" in members:
         document = str(members["document"])
@@ -142,7 +164,7 @@ def _document(store: JobStore, members: Json) -> str:
 OPERATIONS: Final[Mapping[str, Operation]] = {
     "CreateJob": operation(
         "jobId targets document documentSource description targetSelection presignedUrlConfig timeoutConfig tags"
-        " namespaceId jobExecutionsRetryConfig",
+        " namespaceId jobExecutionsRetryConfig jobTemplateArn documentParameters destinationPackageVersions",
         _create_job,
     ),
     "DescribeJob": operation("jobId beforeSubstitution", _describe_job),

@@ -1,6 +1,7 @@
 """What an operation of the control plane is, and how one shows a page of a list."""
 
 from collections.abc import Callable, Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -8,6 +9,7 @@ from iot_jobs_simulator.jobs import listing
 from iot_jobs_simulator.jobs.store import JobStore
 from iot_jobs_simulator.jobs.views import Json
 from iot_jobs_simulator.ordered import Entry, Key
+from iot_jobs_simulator.refusals import invalid
 
 OperationRule: TypeAlias = Callable[[JobStore, Json, float], Json]
 
@@ -23,6 +25,13 @@ class Operation:
 def operation(members: str, perform: OperationRule) -> Operation:
     """An operation, the names of its members separated by spaces."""
     return Operation(frozenset(members.split()), perform)
+
+
+def check_supported(name: str, supported: AbstractSet[str], members: Json) -> None:
+    """Refuse a member that would have to be ignored; an empty one asks for nothing."""
+    for member, value in members.items():
+        if member not in supported and value not in ({}, []) and value is not False:
+            raise invalid(f"{member} of {name} is not supported by this simulator")
 
 
 def listed(

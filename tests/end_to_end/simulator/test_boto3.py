@@ -155,8 +155,6 @@ def test_vector_21_what_boto3_lets_through_the_service_refuses(
     ("member", "value"),
     [
         ("schedulingConfig", {"startTime": "2030-01-01 00:00"}),
-        ("jobTemplateArn", "arn:aws:iot:us-east-1:123456789012:jobtemplate/t"),
-        ("destinationPackageVersions", ["arn:aws:iot:us-east-1:123456789012:package/p/version/1"]),
         ("jobExecutionsRolloutConfig", {"maximumPerMinute": 1}),
         (
             "abortConfig",
@@ -171,7 +169,6 @@ def test_vector_21_what_boto3_lets_through_the_service_refuses(
                 ]
             },
         ),
-        ("documentParameters", {"a": "b"}),
     ],
 )
 def test_what_the_simulator_cannot_do_is_refused_by_name(

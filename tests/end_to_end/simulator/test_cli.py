@@ -103,6 +103,7 @@ def test_the_aws_cli_knows_every_operation(
     _roll_out(aws, names)
     _execute(aws, names)
     _tag(aws, names)
+    _template(aws, names)
     _remove(aws, names)
     assert used == {xform_name(operation, "-") for operation in (*SUPPORTED, *OPERATIONS)}
 
@@ -169,6 +170,19 @@ def _tag(aws: Callable[..., Any], names: Names) -> None:
     aws(f"tag-resource {resource} --tags Key=x,Value=y")
     aws(f"untag-resource {resource} --tag-keys k")
     assert aws(f"list-tags-for-resource {resource}") == {"tags": [{"Key": "x", "Value": "y"}]}
+
+
+def _template(aws: Callable[..., Any], names: Names) -> None:
+    template, described = f"--job-template-id {names.job}", "--description words"
+    made = aws(f"create-job-template {template} {described} --job-arn {ARN}:job/{names.job}")
+    assert made["jobTemplateArn"] == f"{ARN}:jobtemplate/{names.job}"
+    assert aws(f"create-job-template {template} {described} --document {{}}") == "ConflictException"
+    assert aws(f"describe-job-template {template}")["timeoutConfig"] == {"inProgressTimeoutInMinutes": 9}
+    assert aws("list-job-templates --max-items 1")["jobTemplates"][0]["jobTemplateId"] == names.job
+    assert aws(f"delete-job-template {template}") is None
+    assert len(aws("list-managed-job-templates")["managedJobTemplates"]) == 8
+    managed = aws("describe-managed-job-template --template-name AWS-Run-Command")
+    assert managed["documentParameters"][0]["key"] == "command"
 
 
 def _remove(aws: Callable[..., Any], names: Names) -> None:

@@ -68,6 +68,15 @@ def test_the_cli_creates_what_the_sdk_sees_and_the_agent_runs(
     assert execution["statusDetails"]["detailsMap"]["stdout"] == "hello"
 
 
+def test_a_managed_template_makes_a_job(simulator: "SimulatorProcess", example: Example, tmp_path: Path) -> None:
+    simulator.create_thing("lamp")
+    exports = example("The AWS CLI", "sh").splitlines()[0]
+    assert run("sh", "-euc", f"{exports}\n{example('Templates', 'sh')}", directory=tmp_path)
+    document = simulator.iot.get_job_document(jobId="hello")["document"]
+    simulator.iot.delete_job(jobId="hello", force=True)
+    assert '"input":{"command":"echo"}' in document
+
+
 def test_boto3_creates_a_job(example: Example, tmp_path: Path) -> None:
     assert run(sys.executable, "-c", example("boto3", "python"), directory=tmp_path) == "QUEUED\n"
 

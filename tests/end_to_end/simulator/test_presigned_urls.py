@@ -181,7 +181,7 @@ def test_placeholders_that_cannot_be_replaced_are_refused(sim: RunningSimulator,
 async def test_a_job_keeps_a_role_for_its_placeholders(sim: RunningSimulator) -> None:
     sim.operate("CreateThing", thingName="lamp")
     sim.operate("CreateJob", jobId="J1", targets=[THING_ARN], document=document("", SOURCE), presignedUrlConfig=ROLE)
-    with pytest.raises(Refused, match="roleArn"):
+    with pytest.raises(Refused, match="role ARN"):
         sim.operate("UpdateJob", jobId="J1", presignedUrlConfig={"expiresInSec": 60})
     sim.operate("UpdateJob", jobId="J1", presignedUrlConfig={**ROLE, "expiresInSec": 60})
     sim.operate("UpdateJob", jobId="J1", description="d")

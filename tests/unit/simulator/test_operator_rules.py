@@ -87,9 +87,13 @@ class TestCreate:
             ({"targets": ["arn:aws:iot:us-east-1:123456789012:thinggroup/all"]}, "ResourceNotFound", "all not found"),
             ({"targets": []}, "InvalidRequest", "targets"),
             ({"targets": [THING_ARN + "lamp"] * 101}, "InvalidRequest", "101 targets"),
-            ({"document": None}, "InvalidRequest", "needs a document"),
+            ({"document": None}, "InvalidRequest", "Neither job document nor"),
             ({"document": '"${aws:iot:code-sign-signature:s3://x}"'}, "InvalidRequest", "not supported"),
-            ({"document": '"${aws:iot:s3-presigned-url:https://s3.x/b/k}"'}, "InvalidRequest", "roleArn"),
+            (
+                {"document": '"${aws:iot:s3-presigned-url:https://s3.amazonaws.com/b/k}"'},
+                "InvalidRequest",
+                "role ARN is required",
+            ),
             ({"timeoutConfig": {"inProgressTimeoutInMinutes": 0}}, "InvalidRequest", "inProgressTimeoutInMinutes"),
             ({"tags": [{"Key": "aws:x"}]}, "InvalidRequest", "aws:x"),
             (
