@@ -62,10 +62,7 @@ async def ask(argv: Sequence[str], timeout_s: float, *, in_unit: bool = False) -
             report = file.read(4096)
     if report == TIMED_OUT:
         return -1, output, problem or f"did not end within {timeout_s:g} s"
-    if report:
-        why = _words(int(report)) if report.isdigit() else report.decode(errors="replace")
-        return -1, b"", f"cannot be started ({why})"
-    return code, output, problem
+    return (-1, b"", f"cannot be started ({_why(report)})") if report else (code, output, problem)
 
 
 async def _start(
@@ -105,6 +102,11 @@ async def _end(process: asyncio.subprocess.Process) -> int:
         with suppress(ProcessLookupError):
             process.send_signal(signal.SIGKILL)
         return await process.wait()
+
+
+def _why(report: bytes) -> str:
+    """Return the words of a report: an errno, or words already."""
+    return _words(int(report)) if report.isdigit() else report.decode(errors="replace")
 
 
 def _words(number: int | None) -> str:
