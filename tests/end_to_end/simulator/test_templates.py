@@ -63,6 +63,26 @@ def test_conflicts_and_absence_are_the_typed_exceptions_of_the_service(
         iot.create_job(jobId="j", targets=[thing[1]], jobTemplateArn=thing[1])
 
 
+def test_what_boto3_lets_through_the_service_refuses(simulator: SimulatorProcess) -> None:
+    iot = simulator.iot
+    good = {"jobTemplateId": "t", "description": "d", "document": "{}"}
+    for bad in (
+        {"jobTemplateId": "a b"},
+        {"jobTemplateId": "t" * 65},
+        {"description": "two\nlines"},
+        {"document": "{no json"},
+        {"document": '"' + "x" * 32767 + '"'},
+        {"timeoutConfig": {"inProgressTimeoutInMinutes": 10081}},
+        {"destinationPackageVersions": ["arn:aws:iot:us-east-1:123456789012:job/j"]},
+        {"maintenanceWindows": [{"startTime": "cron(0 0 ? * 2 *)", "durationInMinutes": 1431}]},
+    ):
+        with pytest.raises(iot.exceptions.InvalidRequestException) as raised:
+            iot.create_job_template(**(good | bad))
+        assert raised.value.response["ResponseMetadata"]["HTTPStatusCode"] == 400, bad
+    with pytest.raises(iot.exceptions.InvalidRequestException, match="Next token is invalid"):
+        iot.list_job_templates(nextToken="x")
+
+
 def test_a_managed_template_makes_the_document_from_its_parameters(
     simulator: SimulatorProcess, thing: tuple[str, str], new_name: Callable[[str], str]
 ) -> None:
