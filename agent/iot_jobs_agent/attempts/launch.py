@@ -22,6 +22,7 @@ class Launch:
         self.trash = state / "trash"
         self._launcher = launcher
         self._units = own_units
+        self.has_units = own_units is not None
 
     def start(self, watch: Watch, step: Step, facts: Facts) -> int:
         """Make everything ready and durable, then start the shim and return its pid.
@@ -71,7 +72,7 @@ class Launch:
         Raises:
             DeviceFaultError: it cannot be undone now.
         """
-        is_in_unit = self._units is not None and (watch.status == 0 or attempt_directory.read_unit(watch.directory))
+        is_in_unit = self.has_units and (watch.status == 0 or attempt_directory.read_unit(watch.directory))
         why = attempt_directory.read_refusal(watch.directory) if is_in_unit else ""
         if why:
             try:

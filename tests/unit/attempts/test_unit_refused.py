@@ -67,6 +67,25 @@ async def test_a_refusal_of_which_the_agent_did_not_live_to_hear_is_taken_back_b
     assert (await second.run("echo ran")).stdout == "ran\n"
 
 
+async def test_a_result_counts_although_the_bus_is_away_when_the_next_agent_reads_it(
+    new_story: "Callable[..., Story]", unit_story: "Story", systemd: "Systemd", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(units, "END_S", 0.3)
+    assert systemd.manager is not None
+    os.kill(systemd.manager.pid, signal.SIGSTOP)  # the shim waits for its answer
+    unit_story.start("echo ran; exit 3")
+    await unit_story.started()
+    shim = unit_story.attempts._watches[ATTEMPT].pid
+    unit_story.attempts.close()
+    os.kill(systemd.manager.pid, signal.SIGCONT)
+    os.waitpid(shim, 0)
+    systemd.stop()
+    second = new_story(unit_story.launcher, unit_story.own_units)
+    assert second.attempts.reattach([ATTEMPT]) == set()
+    result = await second.ended()
+    assert (result.ending, result.code, result.stdout) == (Ending.EXITED, 3, "ran\n")
+
+
 async def test_a_refusal_counts_though_its_shim_was_killed_after_writing_it(
     unit_story: "Story", tmp_path: Path
 ) -> None:
