@@ -27,6 +27,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--architecture", default=host_architecture(), choices=sorted(COMMANDS), help="of the device")
 
 
+@pytest.hookimpl(trylast=True)  # what `-k` leaves out is not the first one
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here, preparing_s = Path(__file__).parent, PREPARE_S
     for item in items:

@@ -17,6 +17,8 @@ from tests.support.packages import run
 PACKAGES = ("systemd-sysv", "dbus", "polkitd", "python3", "ca-certificates")
 WITHOUT = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*")
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+# With its own mounts and processes: both are gone when it ends, however it ends.
+OWN = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
 FETCH = """
 cd /tmp/kernel
 kernel=$(apt-cache depends --important linux-image-cloud-{architecture} | sed -n "s/^ *Depends: //p" | head -n 1)
@@ -65,6 +67,7 @@ def _make(directory: Path, architecture: str, sources: list[Path]) -> None:
         packages.mkdir()
         fetch = FETCH.format(architecture=architecture)
         run(
+            *OWN,
             *("mmdebstrap", "--quiet", "--variant=apt", "--format=directory", f"--architectures={architecture}"),
             *(f"--include={','.join(PACKAGES)}", "--dpkgopt=force-unsafe-io"),
             *(f"--dpkgopt=path-exclude={pattern}" for pattern in WITHOUT),

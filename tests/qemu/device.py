@@ -100,7 +100,12 @@ class Device(OnRecord):
 
     async def open_gate(self) -> None:
         """Let one handler go on, now or when it comes to the gate."""
-        await self.machine.do(f"setsid sh -c 'echo opened > {FILES}/gate' < /dev/null > /dev/null 2>&1 &")
+        word = f"exec 3<> {FILES}/gate; echo opened >&3; exec sleep infinity"  # or it would go with its first reader
+        await self.machine.do(f"systemd-run --quiet --slice=gates sh -c '{word}'")
+
+    async def close_gates(self) -> None:
+        """Take back the words that nobody waited for."""
+        await self.machine.do("systemctl stop gates.slice")
 
     async def shows(self, name: str) -> str:
         """Return a property of the agent's unit."""
