@@ -246,11 +246,11 @@ async def test_another_program_of_the_user_sees_nothing_of_a_step_but_can_end_it
     said = await units.machine.run(f"""
         rm /home/kiosk/up
         for pid in $(grep -l iot-job-as-kiosk@ /proc/[0-9]*/cgroup | cut -d / -f 3); do
-            for each in environ maps fd root cwd mem; do
+            for each in environ maps fd/0 root cwd mem; do
                 runuser -u kiosk -- sh -c "ls /proc/$pid/$each/ || cat /proc/$pid/$each" > /dev/null 2>&1 && echo $each
             done
             cat /proc/$pid/comm
-            [ "$(cat /proc/$pid/comm)" != waits ] || runuser -u kiosk -- kill $pid
+            [ "$(cat /proc/$pid/comm)" != waits ] || runuser -u kiosk -- sh -c "kill $pid"
         done
         runuser -u kiosk -- ls {directory.strip()} > /dev/null 2>&1 && echo directory || echo looked""")
     assert sorted(said.split()) == ["looked", "python3", "waits"], said
