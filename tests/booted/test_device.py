@@ -105,7 +105,7 @@ async def test_a_handler_that_fills_the_disk_is_ended_and_another_goes_on(device
     device.create("fills", {"operation": "filler"})
     await device.ends("fills", "FAILED")
     assert re.fullmatch(
-        r"stopped over its disk quota: JOB_DIR took \d+\.\d MiB or more, quota_mb is 8",
+        r"stopped over its disk quota: JOB_DIR with /tmp took \d+\.\d MiB or more, quota_mb is 8",
         device.details("fills")["reason"],
     )
     device.open_gate()

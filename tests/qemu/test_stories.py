@@ -96,7 +96,7 @@ async def test_a_handler_that_fills_the_disk_is_ended_at_its_quota(device: Devic
     agent = await has_another_job(device)
     device.create("fills", {"operation": "filler"})
     await device.ends("fills", "FAILED")
-    said = r"stopped over its disk quota: JOB_DIR took \d+\.\d MiB or more, quota_mb is 8"
+    said = r"stopped over its disk quota: JOB_DIR with /tmp took \d+\.\d MiB or more, quota_mb is 8"
     assert re.fullmatch(said, device.details("fills")["reason"])
     await goes_on(device, agent)
     gone = 'until [ -z "$(find /var/lib/private/iot-jobs -name full)" ]; do sleep 1; done'
