@@ -6,6 +6,7 @@ What this simulator cannot do is refused by name, never dropped: a job with an a
 from collections.abc import Mapping
 from typing import Any, Final
 
+from iot_jobs_simulator.jobs import batches
 from iot_jobs_simulator.jobs.store import JobStore
 from iot_jobs_simulator.jobs.views import Json
 from iot_jobs_simulator.model import ServiceApi
@@ -47,6 +48,8 @@ class ControlPlane:
                 raise invalid(f"{name} of {operation} is not supported by this simulator")
         if operation == _DESCRIBE_ENDPOINT:
             return self._describe_endpoint(checked)
+        if "thingName" in checked:
+            batches.serve(self._store, checked["thingName"])
         return _OPERATIONS[operation].perform(self._store, checked, now)
 
     def _describe_endpoint(self, members: Json) -> Json:

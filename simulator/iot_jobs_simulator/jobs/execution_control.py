@@ -31,7 +31,7 @@ def cancel(
     if status_details is not None:
         execution.status_details = dict(status_details)
     lifecycle.end(store, execution, ExecutionStatus.CANCELED, now, is_forced=force)
-    lifecycle.settle(store, store.jobs[job_id], now)
+    lifecycle.conclude(store, store.jobs[job_id], now)
 
 
 def delete(

@@ -154,23 +154,8 @@ def test_vector_21_what_boto3_lets_through_the_service_refuses(
 @pytest.mark.parametrize(
     ("member", "value"),
     [
-        ("schedulingConfig", {"startTime": "2030-01-01 00:00"}),
         ("jobTemplateArn", "arn:aws:iot:us-east-1:123456789012:jobtemplate/t"),
         ("destinationPackageVersions", ["arn:aws:iot:us-east-1:123456789012:package/p/version/1"]),
-        ("jobExecutionsRolloutConfig", {"maximumPerMinute": 1}),
-        (
-            "abortConfig",
-            {
-                "criteriaList": [
-                    {
-                        "failureType": "ALL",
-                        "action": "CANCEL",
-                        "thresholdPercentage": 5,
-                        "minNumberOfExecutedThings": 1,
-                    }
-                ]
-            },
-        ),
         ("documentParameters", {"a": "b"}),
     ],
 )
