@@ -10,7 +10,7 @@ from iot_jobs_simulator.jobs import batches
 from iot_jobs_simulator.jobs.store import JobStore
 from iot_jobs_simulator.jobs.views import Json
 from iot_jobs_simulator.model import ServiceApi
-from iot_jobs_simulator.operations import executions, groups, jobs, tags, things
+from iot_jobs_simulator.operations import events, executions, groups, jobs, tags, things
 from iot_jobs_simulator.operations.operation import Operation
 from iot_jobs_simulator.refusals import invalid
 
@@ -20,6 +20,7 @@ _OPERATIONS: Final[Mapping[str, Operation]] = {
     **things.OPERATIONS,
     **groups.OPERATIONS,
     **tags.OPERATIONS,
+    **events.OPERATIONS,
 }
 _DESCRIBE_ENDPOINT: Final = "DescribeEndpoint"
 

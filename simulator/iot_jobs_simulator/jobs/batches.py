@@ -3,13 +3,15 @@
 A thing that asks for itself is served first (`serve`): nobody sees a state that the rest of the batch will overtake.
 """
 
-from typing import assert_never
+from typing import Final, assert_never
 
 from iot_jobs_simulator.jobs import lifecycle
 from iot_jobs_simulator.jobs.agenda import Batch, Deed, EndDeletion
 from iot_jobs_simulator.jobs.execution import ExecutionStatus
 from iot_jobs_simulator.jobs.job import Job, JobStatus
 from iot_jobs_simulator.jobs.store import JobStore
+
+_CANCELLATIONS: Final = frozenset({Deed.CANCEL, Deed.CANCEL_BY_FORCE})
 
 
 def work(store: JobStore, most: int | None = None) -> None:
@@ -45,7 +47,7 @@ def _do(store: JobStore, batch: Batch, thing_name: str) -> None:
         case Deed.DELETE:
             with store.changing(thing_name, job.request.namespace, now):
                 for execution in list(store.executions.numbered(thing_name, job.job_id)):
-                    store.remove(execution)
+                    store.remove(execution, now)
         case _:
             assert_never(batch.deed)
 
@@ -91,6 +93,8 @@ def _finish(store: JobStore, batch: Batch) -> None:
     job.batches -= 1
     if batch.deed is Deed.QUEUE and job.is_active:
         job.last_updated_at = max(job.last_updated_at, batch.at)
+    if batch.deed in _CANCELLATIONS and job.status is JobStatus.CANCELED:
+        store.publish_event(job, "canceled", batch.at)
     if batch.deed is Deed.DELETE:
         store.agenda.add(batch.at + store.settings.deletion_delay_s, EndDeletion(job))
     lifecycle.settle(store, job, batch.at)

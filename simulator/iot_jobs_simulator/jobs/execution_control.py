@@ -48,5 +48,5 @@ def delete(
     if job.retrying_things.get(thing_name) is execution:
         del job.retrying_things[thing_name]
     with store.changing(thing_name, execution.namespace, now):
-        store.remove(execution)
+        store.remove(execution, now)
     lifecycle.settle(store, job, now)

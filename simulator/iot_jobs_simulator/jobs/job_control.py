@@ -124,6 +124,7 @@ def delete(store: JobStore, job_id: str, now: float, *, force: bool, namespace: 
         )
     store.set_status(job, JobStatus.DELETION_IN_PROGRESS, now)
     job.call_off()
+    store.publish_event(job, "deletion_in_progress", now)
     store.deletions.add(job_id)
     store.start_batch(job, Deed.DELETE, [each.thing_name for each in store.executions_of_job(job_id)], now)
 

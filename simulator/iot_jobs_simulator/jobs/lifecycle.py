@@ -92,6 +92,7 @@ def settle(store: JobStore, job: Job, now: float) -> None:
     if job.has_ended or job.executions.total() > 0 or store.settings.empty_snapshot_completes:
         store.set_status(job, JobStatus.COMPLETED, now)
         job.completed_at = now
+        store.publish_event(job, "completed", now)
 
 
 def call_off(store: JobStore, job: Job, now: float, *, by_force: bool) -> None:
@@ -99,6 +100,7 @@ def call_off(store: JobStore, job: Job, now: float, *, by_force: bool) -> None:
     job.call_off()
     store.set_status(job, JobStatus.CANCELED, now)
     job.is_force_canceled = by_force
+    store.publish_event(job, "cancellation_in_progress", now)
     cancel_executions(store, job, now, by_force=by_force)
 
 

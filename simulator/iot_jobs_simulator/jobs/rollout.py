@@ -75,5 +75,6 @@ def _perform(store: JobStore, at: float, task: Task) -> None:
         case EndDeletion(job):
             store.deletions.discard(job.job_id)
             store.remove_job(job)
+            store.publish_event(job, "deleted", at)
         case _:
             assert_never(task)

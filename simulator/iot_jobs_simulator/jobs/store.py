@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from iot_jobs_simulator.jobs import notifications
+from iot_jobs_simulator.jobs import events, notifications
 from iot_jobs_simulator.jobs.agenda import Agenda, Batch, Deed, TimeOut
 from iot_jobs_simulator.jobs.execution import ExecutionStatus, JobExecution
 from iot_jobs_simulator.jobs.execution_index import Executions
@@ -51,12 +51,14 @@ class JobStore:
     agenda: Agenda = field(default_factory=Agenda)
     batches: deque[Batch] = field(default_factory=deque)
     tags: Tags = field(default_factory=Tags)
+    event_switches: events.EventSwitches = field(default_factory=events.EventSwitches)
     deletions: set[str] = field(default_factory=set)
     _continuous: dict[str, dict[str, Job]] = field(default_factory=lambda: defaultdict(dict))
     documents: Documents = field(default_factory=Documents)
     # By how much the executions of a new job come later: of what the settings say, what holds this time. In seconds.
     rollout_delay_s: Callable[[float], float] = lambda usual_s: usual_s
     _publications: list[Publication] = field(default_factory=list)
+    _events: list[Publication] = field(default_factory=list)
     _concurrent: dict[str, Job] = field(default_factory=dict)
     _sequence: int = 0
 
@@ -181,6 +183,8 @@ class JobStore:
         job.executions[status] += 1
         if status.is_pending:
             queue.add(execution)
+        else:
+            self._note_end(execution, status, now)
         self.watch(execution)
 
     def hide(self, execution: JobExecution) -> None:
@@ -193,8 +197,9 @@ class JobStore:
         execution.is_hidden = False
         self.executions.queue(execution.thing_name, execution.namespace).add(execution)
 
-    def remove(self, execution: JobExecution) -> None:
+    def remove(self, execution: JobExecution, now: float) -> None:
         """Forget an execution. Call inside `changing`."""
+        self._note_end(execution, "DELETED", now)
         self.executions.remove(execution)
         execution.step_deadline = execution.in_progress_deadline = None
         job = self.jobs[execution.job_id]
@@ -210,13 +215,29 @@ class JobStore:
 
     @contextmanager
     def changing(self, thing_name: str, namespace: str, now: float, *, is_silent: bool = False) -> Iterator[None]:
-        """Every change of a thing's executions in a namespace happens in here; it makes publications due."""
+        """Every change of a thing's executions in a namespace happens in here; it makes publications due.
+
+        First the notifications, unless it is silent, and then the events.
+        """
         queue = self.executions.queue(thing_name, namespace)
         next_before = self._next_identity(thing_name, namespace)
         yield
         changed = queue.take_changed()
-        if is_silent:
-            return
+        if not is_silent:
+            self._notify(thing_name, namespace, changed, next_before, now)
+        if self._events:
+            self._publications += self._events
+            self._events = []
+
+    def _notify(
+        self,
+        thing_name: str,
+        namespace: str,
+        changed: set[tuple[str, int]],
+        next_before: tuple[str, int] | None,
+        now: float,
+    ) -> None:
+        queue = self.executions.queue(thing_name, namespace)
         place = notifications.QueuePlace(thing_name, namespace)
         if changed:
             pending = queue.first(self.settings.list_cap)
@@ -233,6 +254,11 @@ class JobStore:
             job.status = status
         job.last_updated_at = now
 
+    def publish_event(self, job: Job, operation: str, now: float) -> None:
+        """Tell of a job, if somebody wants to know."""
+        if self.event_switches.is_on(events.OF_JOBS):
+            self._publications.append(events.of_job(job, operation, now))
+
     def take_publications(self) -> list[Publication]:
         """What is due for publication, in order; the caller sends it."""
         taken, self._publications = self._publications, []
@@ -244,6 +270,10 @@ class JobStore:
             heads = [queue.head for queue in self.executions.queues(thing_name) if queue.head is not None]
             head = min(heads, key=lambda execution: execution.place_in_queue, default=None)
         return head.identity if head is not None else None
+
+    def _note_end(self, execution: JobExecution, status: str, now: float) -> None:
+        if self.event_switches.is_on(events.OF_EXECUTIONS):
+            self._events.append(events.of_execution(execution, status, now))
 
     def _note(self, job: Job) -> None:
         self.index.add(job)
