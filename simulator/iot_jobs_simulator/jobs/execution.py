@@ -69,12 +69,19 @@ class JobExecution:
     retries: tuple[ExecutionStatus, ...] = ()  # the failures before it, since the thing got or joined the job
     in_progress_deadline: float | None = None
     step_deadline: float | None = None
+    is_hidden: bool = False  # QUEUED outside its job's maintenance windows: in no list, for now
+    was_retried: bool = False  # another one was queued after it, or will be
     watched_from: float | None = None  # the time of the earliest entry in the agenda that looks at the deadlines
 
     @property
     def identity(self) -> tuple[str, int]:
         """What notifications compare: job id and execution number."""
         return (self.job_id, self.number)
+
+    @property
+    def is_listed(self) -> bool:
+        """Whether it is in its thing's pending list."""
+        return self.status in PENDING and not self.is_hidden
 
     @property
     def place_in_queue(self) -> tuple[bool, float, int]:
@@ -102,6 +109,7 @@ class JobExecution:
             if in_progress_timeout_minutes is not None:
                 self.in_progress_deadline = now + 60 * in_progress_timeout_minutes
         self.status = status
+        self.is_hidden = False
         if status is not ExecutionStatus.REMOVED:  # docs/decisions.md, captures of 2026
             self.version += 1
         self.last_updated_at = now

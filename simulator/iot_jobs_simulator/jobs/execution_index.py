@@ -91,7 +91,7 @@ class Executions:
             del self._by_thing_and_job[key]
         self._of_thing[execution.thing_name].remove(execution)
         self._of_job[execution.job_id].remove(execution)
-        if execution.status.is_pending:
+        if execution.is_listed:
             self.queue(execution.thing_name, execution.namespace).remove(execution)
 
     def forget_job(self, job_id: str) -> None:

@@ -37,7 +37,7 @@ def _create(store: JobStore, members: Json, now: float) -> Json:
     if not DOCUMENT_MEMBERS & kept.keys():
         raise invalid("Neither job document nor job document source is specified.")
     # What no job could have, no template may have.
-    job_control.check_request(job_request(store, kept | {"jobId": template_id, "targets": []}, None))
+    job_control.check_request(store, job_request(store, kept | {"jobId": template_id, "targets": []}, None), now)
     store.templates.check_new(template_id)
     template = JobTemplate(template_id, arn(f"jobtemplate/{template_id}"), now, kept)
     store.tags.begin(template.arn, members.get("tags", ()))
