@@ -1,6 +1,8 @@
 """Job execution: one job on one thing. Owns its statuses, the moves a device may make, and the order of the queue."""
 
-from collections.abc import Mapping
+from __future__ import annotations
+
+from collections.abc import Mapping  # noqa: TC003 - at run time too, as everywhere here
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -70,6 +72,7 @@ class JobExecution:
     in_progress_deadline: float | None = None
     step_deadline: float | None = None
     is_hidden: bool = False  # QUEUED outside its job's maintenance windows: in no list, for now
+    previous: JobExecution | None = None  # the one of the same job on the same thing before it
     was_retried: bool = False  # another one was queued after it, or will be
     watched_from: float | None = None  # the time of the earliest entry in the agenda that looks at the deadlines
 

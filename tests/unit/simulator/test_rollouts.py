@@ -232,6 +232,18 @@ class TestJoiningASlowRollout:
         slow.operate("AssociateTargetsWithJob", jobId="J1", targets=[other])
         assert [thing for thing, *_ in slow.history()] == ["late", "t00"]
 
+    @pytest.mark.parametrize("settings", [ServiceSettings(rollout_delay_s=2)])
+    def test_unless_the_job_is_canceled_before_they_are_admitted(self, fleet: Cloud) -> None:
+        create(fleet, targetSelection="CONTINUOUS")
+        fleet.pass_time(seconds=2)
+        for name in ("other", "third"):
+            group = fleet.create_group(name, "late") if name == "other" else fleet.create_group(name)
+            fleet.operate("AssociateTargetsWithJob", jobId="J1", targets=[group])
+        assert fleet.job()["isConcurrent"] is True
+        fleet.operate("CancelJob", jobId="J1")
+        fleet.pass_time(seconds=2)
+        assert "late" not in [thing for thing, *_ in fleet.history()]
+
 
 class TestQuotas:
     @pytest.mark.parametrize("settings", [ServiceSettings(concurrent_jobs=2)])

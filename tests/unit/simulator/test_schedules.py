@@ -54,52 +54,6 @@ def topics(cloud: Cloud) -> list[str]:
     return [publication.topic.removeprefix("$aws/things/") for publication in cloud.store.take_publications()]
 
 
-FORMAT = "must follow the format YYYY-MM-DDThh:mm."
-
-
-@pytest.mark.parametrize(
-    ("schedule", "selection", "words"),
-    [
-        (
-            {"startTime": "2026-12-01 10:00"},
-            "SNAPSHOT",
-            f"1 validation error detected: Provided time 2026-12-01 10:00 UTC {FORMAT}",
-        ),
-        ({"startTime": "2026-12-01T10:00:00"}, "SNAPSHOT", FORMAT),
-        ({"startTime": "2026-12-01T10:00Z"}, "SNAPSHOT", FORMAT),
-        ({"startTime": "2026-12-1T10:00"}, "SNAPSHOT", FORMAT),
-        ({"startTime": "2026-02-30T10:00"}, "SNAPSHOT", FORMAT),
-        ({"endTime": "tomorrow"}, "SNAPSHOT", f"Provided time tomorrow UTC {FORMAT}"),
-        ({"startTime": ""}, "SNAPSHOT", "length greater than or equal to 1"),
-        ({"startTime": written(minutes=29)}, "SNAPSHOT", "startTime of SchedulingConfig is 2026-11-30T12:29, allowed"),
-        ({"startTime": written(days=366)}, "SNAPSHOT", "allowed are times from 2026-11-30T12:30 to 2027-11-30T12:00"),
-        ({"endTime": written(minutes=29)}, "SNAPSHOT", "endTime of SchedulingConfig"),
-        ({"endTime": written(days=731)}, "SNAPSHOT", "to 2028-11-29T12:00"),
-        ({"startTime": written(hours=1), "endTime": written(minutes=89)}, "SNAPSHOT", "from 2026-11-30T13:30"),
-        ({"endBehavior": "CANCEL"}, "SNAPSHOT", "endBehavior of SchedulingConfig cannot be used without endTime"),
-        ({"endTime": written(days=1), "endBehavior": "STOP"}, "SNAPSHOT", "[STOP_ROLLOUT, CANCEL, FORCE_CANCEL]"),
-        (
-            windows(),
-            "SNAPSHOT",
-            "TargetSelection is invalid. MaintenanceWindow cannot be used with SNAPSHOT job.",
-        ),
-        (
-            {"maintenanceWindows": [window()]},
-            "CONTINUOUS",
-            "MaintenanceWindow cannot be used without StartTime of SchedulingConfig.",
-        ),
-        (windows(window("0 14 * * * *")), "CONTINUOUS", "exactly one of day-of-month and day-of-week must be ?"),
-        (windows(window(minutes=0)), "CONTINUOUS", "greater than or equal to 1"),
-        (windows(window(minutes=1431)), "CONTINUOUS", "less than or equal to 1430"),
-        (windows({"startTime": "cron(0 14 * * ? *)"}), "CONTINUOUS", "durationInMinutes' failed to satisfy"),
-    ],
-)
-def test_a_schedule_out_of_bounds_is_refused(noon: Cloud, schedule: dict[str, Any], selection: str, words: str) -> None:
-    members = {"jobId": "J1", "targets": [GROUP], "document": "{}", "targetSelection": selection}
-    code, message = noon.refused("CreateJob", **members, schedulingConfig=schedule)
-    assert (code, words in message) == ("InvalidRequest", True), message
-
-
 @pytest.mark.parametrize("settings", [ServiceSettings(schedule_lead_s=0)])
 def test_the_half_hour_can_be_switched_off(noon: Cloud) -> None:
     create(noon, {"startTime": written(minutes=1), "endTime": written(minutes=2)}, "SNAPSHOT")
@@ -363,6 +317,14 @@ class TestWindows:
         assert seen == [False, True, True, True, True, True, False]
         topics_of_lamp = [topic for topic in topics(noon) if topic.startswith("lamp")]
         assert topics_of_lamp == ["lamp/jobs/notify", "lamp/jobs/notify-next"] * 2
+
+    def test_two_windows_that_begin_together_are_told_once_and_the_longer_one_counts(self, noon: Cloud) -> None:
+        create(noon, windows(window(minutes=10), window(minutes=90)))
+        assert len({each["startTime"] for each in noon.job()["scheduledJobRollouts"]}) == 7
+        at(noon, 15.4)
+        assert noon.job()["status"] == "IN_PROGRESS"
+        at(noon, 15.5)
+        assert noon.job()["status"] == "SCHEDULED"
 
     def test_windows_that_meet_without_a_gap_never_close(self, noon: Cloud) -> None:
         create(noon, windows(window("0 * * * ? *")))
