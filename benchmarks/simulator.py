@@ -1,11 +1,17 @@
 """How fast the simulator is with 10,000 jobs: `uv run benchmarks/simulator.py`. Prints medians; never a test.
 
 Measured through real clients in one process: boto3 over HTTP in a thread, a device over MQTT with TLS.
+
+`--slopes` prints what things cost beside a job of 1,000, 10,000 and 100,000 executions, and the bytes of an execution.
+That is CPU time without clients, to compare on a busy machine: the least of three processes for each size.
 """
 
 import argparse
 import asyncio
+import json
+import os
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -17,10 +23,16 @@ from awscrt import mqtt
 from awsiot import mqtt_connection_builder
 
 sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != Path(__file__).parent]  # or we import ourselves
+from iot_jobs_simulator.__main__ import collect_seldom  # noqa: E402 - the path comes first
+from iot_jobs_simulator.jobs import device  # noqa: E402
+from iot_jobs_simulator.jobs.execution import ExecutionStatus  # noqa: E402
 from iot_jobs_simulator.server import RunningSimulator, running_simulator  # noqa: E402 - the path comes first
 
 THINGS = 100
 REPEATS = 100
+SIZES = (1_000, 10_000, 100_000)
+ROUNDS = 3
+SESSION: dict[str, Any] = {"region_name": "us-east-1", "aws_access_key_id": "a", "aws_secret_access_key": "b"}
 
 
 def median_ms(durations_s: list[float]) -> str:
@@ -84,9 +96,8 @@ async def measure_notifications(simulator: RunningSimulator, iot: Any, thing_nam
 async def measure(jobs: int) -> None:
     """Print every figure."""
     async with running_simulator() as simulator:
-        session = {"region_name": "us-east-1", "aws_access_key_id": "a", "aws_secret_access_key": "b"}
         iot, data = (
-            boto3.client(name, endpoint_url=simulator.http_url, **session) for name in ("iot", "iot-jobs-data")
+            boto3.client(name, endpoint_url=simulator.http_url, **SESSION) for name in ("iot", "iot-jobs-data")
         )
         await fill(simulator, jobs)
         deep = (await asyncio.to_thread(iot.list_jobs, maxResults=1))["nextToken"]
@@ -109,7 +120,86 @@ async def measure(jobs: int) -> None:
         data.close()
 
 
+def resident_bytes() -> int:
+    """What this process has in memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def cpu_us(call: Callable[[int], Any], repeats: int = 200) -> float:
+    """Microseconds of CPU that a call takes on average; it is told how often it was called before."""
+    started = time.process_time()
+    for number in range(repeats):
+        call(number)
+    return 1e6 * (time.process_time() - started) / repeats
+
+
+async def measure_slope(executions: int) -> dict[str, float]:
+    """Costs in microseconds beside one job that has so many executions, and its own for each execution."""
+    async with running_simulator(rollout_per_minute=1_000_000) as simulator:
+        group = simulator.operate("CreateThingGroup", thingGroupName="all")["thingGroupArn"]
+        arns = [simulator.operate("CreateThing", thingName=f"t{n:06}")["thingArn"] for n in range(executions)]
+        for number in range(executions):
+            simulator.operate("AddThingToThingGroup", thingName=f"t{number:06}", thingGroupName="all")
+        collect_seldom()
+        job = {"document": "{}", "targets": [group]}
+        before, started = resident_bytes(), time.process_time()
+        simulator.operate("CreateJob", jobId="great", **job)
+        found = simulator.store.jobs["great"]
+        await simulator.wait_until(lambda: found.executions.total() == executions, within_s=600)
+        figures = {"rollout of one execution, µs": 1e6 * (time.process_time() - started) / executions}
+        figures["bytes of an execution"] = (resident_bytes() - before) / executions
+        step = executions // 200
+        now, ended = simulator.store.jobs["great"].created_at, device.Update(ExecutionStatus.FAILED)
+        figures["start-next, µs"] = cpu_us(lambda n: device.start_next(simulator.store, f"t{n * step:06}", "", now))
+        figures["update, µs"] = cpu_us(
+            lambda n: device.update(simulator.store, f"t{n * step:06}", "great", ended, now, namespace=None)
+        )
+
+        def create(number: int) -> None:
+            simulator.operate("CreateJob", jobId=f"job-{number}", targets=[arns[number * step]], document="{}")
+
+        figures["CreateJob for one thing, µs"] = cpu_us(create)
+        figures["a ListJobs page of 200, µs"] = cpu_us(lambda _: simulator.operate("ListJobs"))
+        figures["CancelJob of one execution, µs"] = cpu_us(lambda n: simulator.operate("CancelJob", jobId=f"job-{n}"))
+        started = time.process_time()
+        simulator.operate("CancelJob", jobId="great")
+        figures["longest without serving others, ms"] = 1e3 * await longest_turn(lambda: found.is_concurrent)
+        figures["CancelJob of all, an execution, µs"] = 1e6 * (time.process_time() - started) / (executions - 200)
+        return figures
+
+
+async def longest_turn(is_going_on: Callable[[], bool]) -> float:
+    """For how long the event loop does not come round while something goes on, in seconds of CPU."""
+    longest = 0.0
+    while is_going_on():
+        started = time.process_time()
+        await asyncio.sleep(0)
+        longest = max(longest, time.process_time() - started)
+    return longest
+
+
+def print_slopes() -> None:
+    """A process for each size and round; the least of each figure, and the largest size beside the smallest."""
+    rounds: dict[int, list[dict[str, float]]] = {size: [] for size in SIZES}
+    for _ in range(ROUNDS):
+        for size, found in rounds.items():
+            command = [sys.executable, __file__, "--slope", str(size)]
+            found.append(json.loads(subprocess.run(command, check=True, capture_output=True).stdout))
+    print(f"{'':40}" + "".join(f"{size:>10,}" for size in SIZES) + "     ratio")
+    for what in rounds[SIZES[0]][0]:
+        least = [min(figures[what] for figures in rounds[size]) for size in SIZES]
+        print(f"{what:40}" + "".join(f"{figure:10.1f}" for figure in least) + f"{least[-1] / least[0]:10.2f}")
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--jobs", type=int, default=10_000, metavar="N")
-    asyncio.run(measure(parser.parse_args().jobs))
+    parser.add_argument("--slopes", action="store_true", help="costs and bytes beside 1,000 to 100,000 executions")
+    parser.add_argument("--slope", type=int, metavar="N", help=argparse.SUPPRESS)
+    chosen = parser.parse_args()
+    if chosen.slope:
+        print(json.dumps(asyncio.run(measure_slope(chosen.slope))))
+    elif chosen.slopes:
+        print_slopes()
+    else:
+        asyncio.run(measure(chosen.jobs))

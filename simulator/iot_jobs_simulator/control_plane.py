@@ -6,10 +6,11 @@ What this simulator cannot do is refused by name, never dropped: a job with an a
 from collections.abc import Mapping
 from typing import Any, Final
 
+from iot_jobs_simulator.jobs import batches
 from iot_jobs_simulator.jobs.store import JobStore
 from iot_jobs_simulator.jobs.views import Json
 from iot_jobs_simulator.model import ServiceApi
-from iot_jobs_simulator.operations import executions, groups, jobs, tags, templates, things
+from iot_jobs_simulator.operations import events, executions, groups, jobs, tags, templates, things
 from iot_jobs_simulator.operations.operation import Operation, check_supported
 from iot_jobs_simulator.refusals import Code, Refused, invalid
 
@@ -20,6 +21,7 @@ _OPERATIONS: Final[Mapping[str, Operation]] = {
     **groups.OPERATIONS,
     **tags.OPERATIONS,
     **templates.OPERATIONS,
+    **events.OPERATIONS,
 }
 _DESCRIBE_ENDPOINT: Final = "DescribeEndpoint"
 
@@ -46,6 +48,8 @@ class ControlPlane:
         check_supported(operation, SUPPORTED[operation], checked)
         if operation == _DESCRIBE_ENDPOINT:
             return self._describe_endpoint(checked)
+        if "thingName" in checked:
+            batches.serve(self._store, checked["thingName"])
         try:
             return _OPERATIONS[operation].perform(self._store, checked, now)
         except Refused as refusal:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 from iot_jobs_simulator import payloads, topics
-from iot_jobs_simulator.jobs import device, views
+from iot_jobs_simulator.jobs import batches, device, views
 from iot_jobs_simulator.jobs.execution import ExecutionStatus, JobExecution
 from iot_jobs_simulator.jobs.store import JobStore
 from iot_jobs_simulator.jobs.views import Json
@@ -103,6 +103,7 @@ class DevicePlane:
         form: Callable[[str], str | Verbatim],
     ) -> Json:
         thing_name = members["thingName"]
+        batches.serve(self._store, thing_name)
         match operation:
             case "GetPendingJobExecutions":
                 lists = views.by_status(device.get_pending(self._store, thing_name, namespace or ""))

@@ -42,15 +42,18 @@ def decode_object(payload: bytes) -> dict[str, Any]:
     return value
 
 
+_compact: Final = json.JSONEncoder(separators=(",", ":")).encode
+
+
 def encode(value: Any) -> str:
     """Compact JSON; `Verbatim` text goes in unchanged, its numbers, key order and duplicate keys included."""
     if isinstance(value, Verbatim):
         return value.text
     try:
-        return json.dumps(value, separators=(",", ":"))  # much faster, and all there is to do unless Verbatim is inside
+        return _compact(value)  # much faster, and all there is to do unless Verbatim is inside
     except TypeError:
         if isinstance(value, Mapping):
-            return "{" + ",".join(f"{json.dumps(key)}:{encode(member)}" for key, member in value.items()) + "}"
+            return "{" + ",".join(f"{_compact(key)}:{encode(member)}" for key, member in value.items()) + "}"
         if isinstance(value, list | tuple):
             return "[" + ",".join(map(encode, value)) + "]"
         raise

@@ -13,7 +13,7 @@ from iot_jobs_simulator.changes import Changes
 from iot_jobs_simulator.clock import Clock
 from iot_jobs_simulator.control_plane import ControlPlane
 from iot_jobs_simulator.device_plane import DevicePlane, Perform, Reply
-from iot_jobs_simulator.jobs import rollout
+from iot_jobs_simulator.jobs import batches, rollout
 from iot_jobs_simulator.jobs.notifications import Publication
 from iot_jobs_simulator.jobs.store import JobStore
 from iot_jobs_simulator.jobs.views import Json
@@ -21,6 +21,8 @@ from iot_jobs_simulator.model import ServiceApi
 from iot_jobs_simulator.refusals import Code
 from iot_jobs_simulator.topics import DeviceRequest
 
+# How many things one turn of the event loop does something to, of a batch for many; some milliseconds.
+_SLICE = 200
 _log = logging.getLogger(__name__)
 
 
@@ -86,7 +88,18 @@ class Service:
     def advance_clock(self, seconds: float) -> float:
         """Put the clock forward; what becomes due happens before this returns, each at its own time. The new time."""
         self._clock.put_forward(seconds)
-        now = self._catch_up()
+        now = self.now()
+        rollout.advance(self.store, now)
+        self._follow_up()
+        return now
+
+    async def advance_clock_in_slices(self, seconds: float) -> float:
+        """The same, but others are served meanwhile."""
+        self._clock.put_forward(seconds)
+        now = self.now()
+        while rollout.advance_slice(self.store, now, _SLICE):
+            self._publish_due()
+            await asyncio.sleep(0)
         self._follow_up()
         return now
 
@@ -96,9 +109,9 @@ class Service:
             self._timer.cancel()
 
     def _catch_up(self) -> float:
-        """Do what is due, so that a request that comes after a deadline finds it passed. The time."""
+        """Do what is due, so that a request after a deadline finds it passed; of batches do a slice. The time."""
         now = self.now()
-        rollout.advance(self.store, now)
+        rollout.advance_soon(self.store, now, _SLICE)
         self._publish_due()
         return now
 
@@ -107,6 +120,7 @@ class Service:
             self._publish(publication)
 
     def _follow_up(self) -> None:
+        batches.work(self.store, _SLICE)
         self._publish_due()
         self._changes.announce()
         self.stop()

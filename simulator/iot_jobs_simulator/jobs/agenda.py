@@ -1,7 +1,13 @@
-"""What the service will do by itself, by the time when it is due. Pure; the shell arms one timer for the first."""
+"""What the service will do by itself, by the time when it is due. Pure; the shell arms one timer for the first.
+
+What concerns thousands of things is a `Batch`, which is done in slices.
+"""
 
 import heapq
+from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import Enum
 from typing import TypeAlias
 
 from iot_jobs_simulator.jobs.execution import JobExecution
@@ -9,8 +15,43 @@ from iot_jobs_simulator.jobs.job import Job
 
 
 @dataclass(frozen=True, slots=True)
+class Start:
+    """Begin to give executions out, or wait for the first maintenance window."""
+
+    job: Job
+
+
+@dataclass(frozen=True, slots=True)
 class Rollout:
-    """Give the things that wait for the job their executions."""
+    """Give the next things that wait for the job their executions."""
+
+    job: Job
+
+
+@dataclass(frozen=True, slots=True)
+class Admit:
+    """Give the things that joined the job their executions."""
+
+    job: Job
+
+
+@dataclass(frozen=True, slots=True)
+class OpenWindow:
+    """Begin a maintenance window."""
+
+    job: Job
+
+
+@dataclass(frozen=True, slots=True)
+class CloseWindow:
+    """End a maintenance window, unless another one goes on."""
+
+    job: Job
+
+
+@dataclass(frozen=True, slots=True)
+class EndJob:
+    """Do what the job's endBehavior says."""
 
     job: Job
 
@@ -37,7 +78,46 @@ class EndDeletion:
     job: Job
 
 
-Task: TypeAlias = Rollout | TimeOut | Retry | EndDeletion
+Task: TypeAlias = Start | Rollout | Admit | OpenWindow | CloseWindow | EndJob | TimeOut | Retry | EndDeletion
+
+
+class Deed(Enum):
+    """What a batch does to each of its things."""
+
+    QUEUE = "queue"
+    RESUME = "resume"
+    HIDE = "hide"
+    CANCEL = "cancel"
+    CANCEL_BY_FORCE = "cancel by force"
+    DELETE = "delete"
+
+
+class Batch:
+    """A deed to be done to many things of a job, as of one time, some now and some later."""
+
+    def __init__(self, job: Job, deed: Deed, at: float, things: Iterable[str]) -> None:
+        self.job, self.deed, self.at = job, deed, at
+        self._order = deque(things)
+        self._left = set(self._order)
+
+    def __bool__(self) -> bool:
+        return bool(self._left)
+
+    def __contains__(self, thing_name: str) -> bool:
+        return thing_name in self._left
+
+    def take(self, thing_name: str) -> bool:
+        """Whether the thing is still left, which it is no more now."""
+        if thing_name not in self._left:
+            return False
+        self._left.remove(thing_name)
+        return True
+
+    def take_next(self) -> str:
+        """The first thing that is left, which it is no more now."""
+        while not self.take(thing_name := self._order.popleft()):
+            pass
+        return thing_name
 
 
 class Agenda:

@@ -111,7 +111,7 @@ def update(
         if change.status_details is not None:
             execution.status_details = dict(change.status_details)
         lifecycle.move(store, execution, change.status, now)
-    lifecycle.settle(store, store.jobs[job_id], now)
+    lifecycle.conclude(store, store.jobs[job_id], now)
     return execution
 
 

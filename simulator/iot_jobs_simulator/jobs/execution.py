@@ -1,6 +1,8 @@
 """Job execution: one job on one thing. Owns its statuses, the moves a device may make, and the order of the queue."""
 
-from collections.abc import Mapping
+from __future__ import annotations
+
+from collections.abc import Mapping  # noqa: TC003 - at run time too, as everywhere here
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -69,12 +71,20 @@ class JobExecution:
     retries: tuple[ExecutionStatus, ...] = ()  # the failures before it, since the thing got or joined the job
     in_progress_deadline: float | None = None
     step_deadline: float | None = None
+    is_hidden: bool = False  # QUEUED outside its job's maintenance windows: in no list, for now
+    previous: JobExecution | None = None  # the one of the same job on the same thing before it
+    was_retried: bool = False  # another one was queued after it, or will be
     watched_from: float | None = None  # the time of the earliest entry in the agenda that looks at the deadlines
 
     @property
     def identity(self) -> tuple[str, int]:
         """What notifications compare: job id and execution number."""
         return (self.job_id, self.number)
+
+    @property
+    def is_listed(self) -> bool:
+        """Whether it is in its thing's pending list."""
+        return self.status in PENDING and not self.is_hidden
 
     @property
     def place_in_queue(self) -> tuple[bool, float, int]:
@@ -102,6 +112,7 @@ class JobExecution:
             if in_progress_timeout_minutes is not None:
                 self.in_progress_deadline = now + 60 * in_progress_timeout_minutes
         self.status = status
+        self.is_hidden = False
         if status is not ExecutionStatus.REMOVED:  # docs/decisions.md, captures of 2026
             self.version += 1
         self.last_updated_at = now

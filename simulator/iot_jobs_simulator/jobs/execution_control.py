@@ -31,7 +31,7 @@ def cancel(
     if status_details is not None:
         execution.status_details = dict(status_details)
     lifecycle.end(store, execution, ExecutionStatus.CANCELED, now, is_forced=force)
-    lifecycle.settle(store, store.jobs[job_id], now)
+    lifecycle.conclude(store, store.jobs[job_id], now)
 
 
 def delete(
@@ -48,5 +48,5 @@ def delete(
     if job.retrying_things.get(thing_name) is execution:
         del job.retrying_things[thing_name]
     with store.changing(thing_name, execution.namespace, now):
-        store.remove(execution)
+        store.remove(execution, now)
     lifecycle.settle(store, job, now)

@@ -1,60 +1,85 @@
-"""Every execution that is kept, and what finds it: by thing, by job, and the queues of pending ones. Pure."""
+"""Every execution that is kept, and what finds it: by thing, by job, and the queues of pending ones. Pure.
 
-from collections import defaultdict
+Most of what a simulator keeps is in here, thing by thing: each object more is one for the garbage collector to look at.
+"""
+
+from typing import TypeAlias
 
 from iot_jobs_simulator.jobs.execution import JobExecution
 from iot_jobs_simulator.ordered import Ordered
+
+_Place: TypeAlias = str | tuple[str, str]  # a thing in the default namespace, or in another one
 
 
 class PendingQueue:
     """The pending executions of a thing in one namespace, in order. Knows which came and went since it was asked."""
 
+    __slots__ = ("_changed", "_ordered")
+
     def __init__(self) -> None:
-        self._ordered: Ordered[JobExecution] = Ordered(lambda execution: execution.place_in_queue)
-        self._changed: set[tuple[str, int]] = set()
+        self._ordered: Ordered[JobExecution] = Ordered(by_place_in_queue)
+        self._changed: set[tuple[str, int]] | None = None
 
     def add(self, execution: JobExecution) -> None:
         """Put in at its place; whoever changes its place takes it out before and puts it in again."""
         self._ordered.add(execution)
-        self._changed ^= {execution.identity}
+        self._note(execution)
 
     def remove(self, execution: JobExecution) -> None:
         """Take out again."""
         self._ordered.remove(execution)
-        self._changed ^= {execution.identity}
+        self._note(execution)
 
     def first(self, count: int | None = None) -> tuple[JobExecution, ...]:
         """The executions that are next, as many as there are up to the count; all of them without one."""
-        return tuple(self._ordered.first(len(self._ordered) if count is None else count))
+        return tuple(self._ordered if count is None else self._ordered.first(count))
 
     @property
     def head(self) -> JobExecution | None:
         """The next execution."""
-        return next(iter(self._ordered), None)
+        return self._ordered.head
 
     def take_changed(self) -> set[tuple[str, int]]:
         """Identities that came or went since the last call; what came and went again does not count."""
-        taken, self._changed = self._changed, set()
-        return taken
+        taken, self._changed = self._changed, None
+        return taken or set()
+
+    def _note(self, execution: JobExecution) -> None:
+        self._changed = (self._changed or set()) ^ {execution.identity}
+
+
+class _ExecutionsOfJob:
+    """In order, and the latest one of each thing."""
+
+    __slots__ = ("latest", "ordered")
+
+    def __init__(self) -> None:
+        self.ordered: Ordered[JobExecution] = Ordered(by_thing)
+        self.latest: dict[str, JobExecution] = {}
 
 
 class Executions:
-    """All executions. Changes nothing in them."""
+    """All executions. Changes nothing in them, but what each came after."""
 
     def __init__(self) -> None:
-        self._by_thing_and_job: dict[tuple[str, str], list[JobExecution]] = {}
-        self._of_thing: dict[str, Ordered[JobExecution]] = defaultdict(lambda: Ordered(newest_first))
-        self._of_job: dict[str, Ordered[JobExecution]] = defaultdict(lambda: Ordered(by_thing))
-        self._queues: dict[str, dict[str, PendingQueue]] = defaultdict(dict)
+        self._of_thing: dict[str, Ordered[JobExecution]] = {}
+        self._of_job: dict[str, _ExecutionsOfJob] = {}
+        self._queues: dict[_Place, PendingQueue] = {}
+        self._namespaces: set[str] = set()
 
     def numbered(self, thing_name: str, job_id: str) -> list[JobExecution]:
         """The executions of a job on a thing, the latest last."""
-        return self._by_thing_and_job.get((thing_name, job_id), [])
+        found = []
+        execution = self.latest(thing_name, job_id)
+        while execution is not None:
+            found.append(execution)
+            execution = execution.previous
+        return found[::-1]
 
     def latest(self, thing_name: str, job_id: str) -> JobExecution | None:
         """The latest execution of a job on a thing; no other one can be pending."""
-        executions = self.numbered(thing_name, job_id)
-        return executions[-1] if executions else None
+        of_job = self._of_job.get(job_id)
+        return of_job.latest.get(thing_name) if of_job is not None else None
 
     def of_thing(self, thing_name: str) -> Ordered[JobExecution]:
         """Every execution of the thing, newest first."""
@@ -62,36 +87,49 @@ class Executions:
 
     def of_job(self, job_id: str) -> Ordered[JobExecution]:
         """Every execution of the job, by thing name and number."""
-        return self._of_job[job_id] if job_id in self._of_job else Ordered(by_thing)
+        return self._of_job[job_id].ordered if job_id in self._of_job else Ordered(by_thing)
 
     def queue(self, thing_name: str, namespace: str) -> PendingQueue:
         """The queue of a thing in a namespace; `""` is the default one."""
-        queues = self._queues[thing_name]
-        if namespace not in queues:
-            queues[namespace] = PendingQueue()
-        return queues[namespace]
+        place = _place(thing_name, namespace)
+        queue = self._queues.get(place)
+        if queue is None:
+            queue = self._queues[place] = PendingQueue()
+            self._namespaces.add(namespace)
+        return queue
 
     def queues(self, thing_name: str) -> list[PendingQueue]:
         """The queues of a thing in all namespaces."""
-        return list(self._queues[thing_name].values())
+        places = (_place(thing_name, namespace) for namespace in self._namespaces)
+        return [self._queues[place] for place in places if place in self._queues]
 
     def add(self, execution: JobExecution) -> None:
         """Keep a new execution, which is pending."""
-        key = (execution.thing_name, execution.job_id)
-        self._by_thing_and_job.setdefault(key, []).append(execution)
+        if execution.thing_name not in self._of_thing:
+            self._of_thing[execution.thing_name] = Ordered(newest_first)
+        of_job = self._of_job.get(execution.job_id)
+        if of_job is None:
+            of_job = self._of_job[execution.job_id] = _ExecutionsOfJob()
         self._of_thing[execution.thing_name].add(execution)
-        self._of_job[execution.job_id].add(execution)
+        of_job.ordered.add(execution)
+        execution.previous = of_job.latest.get(execution.thing_name)
+        of_job.latest[execution.thing_name] = execution
         self.queue(execution.thing_name, execution.namespace).add(execution)
 
     def remove(self, execution: JobExecution) -> None:
         """Forget an execution."""
-        key = (execution.thing_name, execution.job_id)
-        self._by_thing_and_job[key].remove(execution)
-        if not self._by_thing_and_job[key]:
-            del self._by_thing_and_job[key]
+        of_job = self._of_job[execution.job_id]
+        later = [each for each in self.numbered(execution.thing_name, execution.job_id) if each.previous is execution]
+        if later:
+            later[0].previous = execution.previous
+        elif execution.previous is not None:
+            of_job.latest[execution.thing_name] = execution.previous
+        else:
+            del of_job.latest[execution.thing_name]
+        execution.previous = None
         self._of_thing[execution.thing_name].remove(execution)
-        self._of_job[execution.job_id].remove(execution)
-        if execution.status.is_pending:
+        of_job.ordered.remove(execution)
+        if execution.is_listed:
             self.queue(execution.thing_name, execution.namespace).remove(execution)
 
     def forget_job(self, job_id: str) -> None:
@@ -107,3 +145,12 @@ def newest_first(execution: JobExecution) -> tuple[int]:
 def by_thing(execution: JobExecution) -> tuple[str, int]:
     """The order of the executions of a job."""
     return (execution.thing_name, execution.number)
+
+
+def by_place_in_queue(execution: JobExecution) -> tuple[bool, float, int]:
+    """The order of the pending executions of a thing."""
+    return execution.place_in_queue
+
+
+def _place(thing_name: str, namespace: str) -> _Place:
+    return (thing_name, namespace) if namespace else thing_name

@@ -7,10 +7,10 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from iot_jobs_simulator.jobs import lifecycle, membership, packages, retries
-from iot_jobs_simulator.jobs.agenda import EndDeletion, Rollout
-from iot_jobs_simulator.jobs.execution import TIMEOUT_MINUTES, ExecutionStatus
-from iot_jobs_simulator.jobs.job import MAX_TARGETS, Job, JobRequest, JobStatus
+from iot_jobs_simulator.jobs import abort, lifecycle, membership, packages, rates, retries, schedule
+from iot_jobs_simulator.jobs.agenda import Admit, Deed, EndJob, Start
+from iot_jobs_simulator.jobs.execution import TIMEOUT_MINUTES
+from iot_jobs_simulator.jobs.job import ACTIVE, MAX_TARGETS, Job, JobRequest, JobStatus
 from iot_jobs_simulator.jobs.store import JobStore
 from iot_jobs_simulator.names import arn
 from iot_jobs_simulator.payloads import json_value
@@ -18,12 +18,11 @@ from iot_jobs_simulator.refusals import Code, Refused, invalid
 
 MAX_DELETIONS: Final = 10
 _FINISHED: Final = frozenset({JobStatus.COMPLETED, JobStatus.CANCELED})
-_ACTIVE: Final = frozenset({JobStatus.IN_PROGRESS, JobStatus.SCHEDULED})
 
 
 def create(store: JobStore, request: JobRequest, now: float) -> Job:
     """CreateJob. Executions come with the rollout; a job id in use is refused whatever the other job's status."""
-    check_request(request)
+    check_request(store, request, now)
     if request.job_id in store.jobs:
         raise Refused(
             Code.RESOURCE_ALREADY_EXISTS,
@@ -31,17 +30,24 @@ def create(store: JobStore, request: JobRequest, now: float) -> Job:
             {"resourceId": request.job_id, "resourceArn": store.jobs[request.job_id].arn},
         )
     things, groups = membership.resolve(store, request.targets)
+    starts_at = schedule.start_time(request.scheduling_config)
+    _check_room(store, is_scheduled=starts_at is not None)
     job = Job(
         request=request,
         arn=arn(f"job/{request.job_id}"),
         created_at=now,
         last_updated_at=now,
         waiting_things=things,
+        status=JobStatus.IN_PROGRESS if starts_at is None else JobStatus.SCHEDULED,
         group_ids=tuple(group.group_id for group in groups),
     )
     store.tags.begin(job.arn, request.tags)
     store.add_job(job)
-    store.agenda.add(now + store.rollout_delay_s(store.settings.rollout_delay_s), Rollout(job))
+    if starts_at is None:
+        starts_at = now + store.rollout_delay_s(store.settings.rollout_delay_s)
+    store.agenda.add(starts_at, Start(job))
+    if (ends_at := schedule.end_time(request.scheduling_config)) is not None:
+        store.agenda.add(ends_at, EndJob(job))
     return job
 
 
@@ -51,10 +57,12 @@ def update(store: JobStore, job_id: str, changes: Mapping[str, Any], now: float,
     The API reference says that the timeout cannot be changed, the developer guide until when it can; the latter holds.
     """
     job = store.find_job(job_id, namespace=namespace)
-    if job.status not in _ACTIVE:
+    if not job.is_active:
         raise invalid(f"Job {job_id} is {job.status} and cannot be updated")
     if not changes:
         raise invalid(f"UpdateJob of {job_id} names nothing to change")
+    rates.check(changes.get("rollout_config", {}))
+    abort.check(changes.get("abort_config", {}))
     check_timeout(changes.get("timeout_config"))
     if "retry_config" in changes:
         retries.check_change(changes["retry_config"])
@@ -85,8 +93,8 @@ def associate(
     job.comment = comment if comment is not None else job.comment
     job.last_updated_at = now
     if new:
-        job.waiting_things |= new
-        store.agenda.add(now + store.settings.rollout_delay_s, Rollout(job))
+        job.joined_things |= new
+        store.agenda.add(now + store.settings.rollout_delay_s, Admit(job))
     return job
 
 
@@ -95,42 +103,43 @@ def cancel(
 ) -> Job:
     """CancelJob: QUEUED executions are canceled, IN_PROGRESS ones by force only, terminal ones stay."""
     job = store.find_job(job_id)
-    reach = {ExecutionStatus.QUEUED} | ({ExecutionStatus.IN_PROGRESS} if force else set())
-    executions = [execution for execution in store.executions_of_job(job_id) if execution.status in reach]
-    is_second_by_force = job.status is JobStatus.CANCELED and bool(executions)
-    if job.status not in _ACTIVE and not is_second_by_force:
+    is_second_by_force = job.status is JobStatus.CANCELED and bool(
+        lifecycle.things_in_reach(store, job, by_force=force)
+    )
+    if not job.is_active and not is_second_by_force:
         raise invalid(f"Job {job_id} is {job.status} and cannot be canceled")
-    store.set_status(job, JobStatus.CANCELED, now)
-    job.is_force_canceled = force
     job.reason_code = reason_code if reason_code is not None else job.reason_code
     job.comment = comment if comment is not None else job.comment
-    job.waiting_things = {}
-    job.retrying_things = {}
-    for execution in executions:
-        lifecycle.end(store, execution, ExecutionStatus.CANCELED, now, is_forced=force)
+    lifecycle.call_off(store, job, now, by_force=force)
     return job
 
 
 def delete(store: JobStore, job_id: str, now: float, *, force: bool, namespace: str | None) -> None:
-    """DeleteJob: its executions vanish at once, the job after a while in DELETION_IN_PROGRESS."""
+    """DeleteJob: its executions vanish first, the job after a while in DELETION_IN_PROGRESS."""
     job = store.find_job(job_id, namespace=namespace)
-    if job.status not in (_FINISHED | _ACTIVE if force else _FINISHED):
+    if job.status not in (_FINISHED | ACTIVE if force else _FINISHED):
         raise Refused(Code.INVALID_STATE_TRANSITION, f"Job {job_id} is {job.status} and cannot be deleted")
     if len(store.deletions) >= MAX_DELETIONS:
         raise Refused(
             Code.LIMIT_EXCEEDED, f"{len(store.deletions)} jobs are being deleted, at most {MAX_DELETIONS} may be"
         )
     store.set_status(job, JobStatus.DELETION_IN_PROGRESS, now)
-    job.waiting_things = {}
-    job.retrying_things = {}
-    for execution in list(store.executions_of_job(job_id)):
-        with store.changing(execution.thing_name, execution.namespace, now):
-            store.remove(execution)
+    job.call_off()
+    store.publish_event(job, "deletion_in_progress", now)
     store.deletions.add(job_id)
-    store.agenda.add(now + store.settings.deletion_delay_s, EndDeletion(job))
+    store.start_batch(job, Deed.DELETE, [each.thing_name for each in store.executions_of_job(job_id)], now)
 
 
-def check_request(request: JobRequest) -> None:
+def _check_room(store: JobStore, *, is_scheduled: bool) -> None:
+    """Refuse a job beyond the quotas (page job-limits). One that waits for its start is active, but not concurrent."""
+    settings = store.settings
+    if store.index.active >= settings.active_jobs:
+        raise Refused(Code.LIMIT_EXCEEDED, f"{settings.active_jobs} jobs are active, no more may be")
+    if not is_scheduled and not store.has_room_for_concurrent():
+        raise Refused(Code.LIMIT_EXCEEDED, f"{settings.concurrent_jobs} jobs are concurrent, no more may be")
+
+
+def check_request(store: JobStore, request: JobRequest, now: float) -> None:
     """Refuse what the API's shapes allow but no job may have."""
     if len(request.targets) > MAX_TARGETS:
         raise invalid(f"The job has {len(request.targets)} targets, at most {MAX_TARGETS} are allowed")
@@ -140,6 +149,11 @@ def check_request(request: JobRequest) -> None:
         raise invalid(f"The job document is not valid JSON: {error}") from None
     packages.check_package_versions(request.destination_package_versions)
     retries.check(request.retry_config, request.timeout_config)
+    rates.check(request.rollout_config)
+    abort.check(request.abort_config)
+    schedule.check(
+        request.scheduling_config, now, is_continuous=request.is_continuous, lead_s=store.settings.schedule_lead_s
+    )
 
 
 def check_timeout(config: Mapping[str, Any] | None) -> None:

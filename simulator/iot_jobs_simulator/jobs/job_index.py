@@ -4,12 +4,12 @@ A job of one group stands in four lists of its status (with and without its grou
 selection), so that no page reads a job that it does not show.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from itertools import product
 from typing import Final, TypeAlias
 
-from iot_jobs_simulator.jobs.job import Job, JobStatus
+from iot_jobs_simulator.jobs.job import ACTIVE, Job, JobStatus
 from iot_jobs_simulator.ordered import Key, Ordered
 
 _RANK: Final = {status: rank for rank, status in enumerate(JobStatus)}
@@ -26,14 +26,22 @@ class JobIndex:
 
     def __init__(self) -> None:
         self._lists: dict[_Facet, Ordered[Job]] = defaultdict(lambda: Ordered(place))
+        self._counts: Counter[JobStatus] = Counter()
+
+    @property
+    def active(self) -> int:
+        """How many jobs are active, in all namespaces together."""
+        return sum(self._counts[status] for status in ACTIVE)
 
     def add(self, job: Job) -> None:
         """Put in; take out before anything changes that it is found by, and put in again."""
+        self._counts[job.status] += 1
         for facet in _facets(job):
             self._lists[facet].add(job)
 
     def remove(self, job: Job) -> None:
         """Take out."""
+        self._counts[job.status] -= 1
         for facet in _facets(job):
             self._lists[facet].remove(job)
 

@@ -1,23 +1,28 @@
-"""What follows when an execution changes: its retry, and the completion of its job (page iot-jobs-lifecycle)."""
+"""What follows when an execution changes: its retry, its job's end or its abortion (page iot-jobs-lifecycle)."""
 
-from iot_jobs_simulator.jobs import retries
-from iot_jobs_simulator.jobs.agenda import Retry
+from collections import Counter
+
+from iot_jobs_simulator.jobs import abort, retries
+from iot_jobs_simulator.jobs.agenda import Deed, Retry
 from iot_jobs_simulator.jobs.execution import ExecutionStatus, JobExecution
 from iot_jobs_simulator.jobs.job import Job, JobStatus
 from iot_jobs_simulator.jobs.store import JobStore
 
 
 def move(store: JobStore, execution: JobExecution, status: ExecutionStatus, now: float) -> None:
-    """Move a pending execution, and queue its retry if there is one left. Call inside `changing`, then `settle`."""
+    """Move a pending execution, and queue its retry if there is one left. Call inside `changing`, then `conclude`.
+
+    Outside the job's maintenance windows the retry waits for the next one.
+    """
     store.move(execution, status, now)
     job = store.jobs[execution.job_id]
-    if job.status is not JobStatus.IN_PROGRESS or (
-        job.is_continuous and not store.is_target(job, execution.thing_name)
-    ):
+    if not job.is_active or job.has_ended or (job.is_continuous and not store.is_target(job, execution.thing_name)):
         return
     if not retries.is_left(job.request.retry_config, execution.retries, status):
         return
-    if store.settings.retry_delay_s > 0:
+    execution.was_retried = True
+    job.retried[status] += 1
+    if store.settings.retry_delay_s > 0 or not job.is_open:
         job.retrying_things[execution.thing_name] = execution
         store.agenda.add(now + store.settings.retry_delay_s, Retry(execution))
     else:
@@ -40,9 +45,9 @@ def end(
 
 
 def retry(store: JobStore, failed: JobExecution, now: float) -> None:
-    """Queue the retry that had to wait, unless something has ended the waiting meanwhile."""
+    """Queue the retry that had to wait, unless something has ended the waiting meanwhile; a closed job lets it wait."""
     job = store.jobs.get(failed.job_id)
-    if job is not None and job.retrying_things.get(failed.thing_name) is failed:
+    if job is not None and job.is_open and job.retrying_things.get(failed.thing_name) is failed:
         del job.retrying_things[failed.thing_name]
         if not retries.is_left(job.request.retry_config, failed.retries, failed.status):
             settle(store, job, now)  # retries were switched off meanwhile
@@ -60,13 +65,56 @@ def time_out(store: JobStore, execution: JobExecution, deadline: float, now: flo
         store.watch(execution)
         return
     end(store, execution, ExecutionStatus.TIMED_OUT, now)
-    settle(store, store.jobs[execution.job_id], now)
+    conclude(store, store.jobs[execution.job_id], now)
+
+
+def conclude(store: JobStore, job: Job, now: float) -> None:
+    """After an execution ended: abort its job if too many have failed, or see whether it is complete."""
+    if job.is_active and job.request.abort_config:
+        counted = Counter(job.executions)
+        if not store.settings.abort_counts_retried:
+            counted.subtract(job.retried)
+        reason = abort.reason(job.request.abort_config, counted)
+        if reason is not None:
+            job.reason_code, job.comment = abort.REASON_CODE, reason
+            call_off(store, job, now, by_force=False)
+            return
+    settle(store, job, now)
 
 
 def settle(store: JobStore, job: Job, now: float) -> None:
-    """A snapshot job is COMPLETED once rolled out and all its executions are terminal, however they ended."""
-    if job.status is not JobStatus.IN_PROGRESS or job.is_continuous or job.has_open_ends:
+    """A job is COMPLETED once all its executions are terminal, however they ended, and no more are to come.
+
+    For a SNAPSHOT job that is after its rollout, for a CONTINUOUS one after its endTime.
+    """
+    if job.status is not JobStatus.IN_PROGRESS or job.has_open_ends or not (job.has_ended or not job.is_continuous):
         return
-    if job.executions.total() > 0 or store.settings.empty_snapshot_completes:
+    if job.has_ended or job.executions.total() > 0 or store.settings.empty_snapshot_completes:
         store.set_status(job, JobStatus.COMPLETED, now)
         job.completed_at = now
+        store.publish_event(job, "completed", now)
+
+
+def call_off(store: JobStore, job: Job, now: float, *, by_force: bool) -> None:
+    """Make a job CANCELED at once, and its executions in a batch: QUEUED ones, by force those in progress too."""
+    job.call_off()
+    store.set_status(job, JobStatus.CANCELED, now)
+    job.is_force_canceled = by_force
+    store.publish_event(job, "cancellation_in_progress", now)
+    cancel_executions(store, job, now, by_force=by_force)
+
+
+def cancel_executions(store: JobStore, job: Job, now: float, *, by_force: bool) -> None:
+    """Cancel what is QUEUED of a job, by force what is IN_PROGRESS too, in a batch."""
+    deed = Deed.CANCEL_BY_FORCE if by_force else Deed.CANCEL
+    store.start_batch(job, deed, things_in_reach(store, job, by_force=by_force), now)
+
+
+def things_in_reach(store: JobStore, job: Job, *, by_force: bool) -> list[str]:
+    """The things whose execution of the job a cancellation ends."""
+    return [each.thing_name for each in store.executions_of_job(job.job_id) if is_in_reach(each, by_force=by_force)]
+
+
+def is_in_reach(execution: JobExecution, *, by_force: bool) -> bool:
+    """Whether a cancellation ends the execution."""
+    return execution.status is ExecutionStatus.QUEUED or (by_force and execution.status.is_pending)

@@ -7,7 +7,7 @@ page jobs-configurations-details). Members of child groups count as members of t
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 
-from iot_jobs_simulator.jobs import lifecycle
+from iot_jobs_simulator.jobs import batches, lifecycle
 from iot_jobs_simulator.jobs.execution import PENDING, ExecutionStatus
 from iot_jobs_simulator.jobs.job import Job
 from iot_jobs_simulator.jobs.store import JobStore
@@ -43,6 +43,7 @@ def join(store: JobStore, thing_name: str, group: ThingGroup, now: float) -> Non
     later, when that one ends (docs/decisions.md, captures of 2026).
     """
     store.registry.find(thing_name)
+    batches.serve(store, thing_name)
     if not store.registry.groups.add_thing(thing_name, group):
         return
     for job in store.continuous_jobs(each.group_id for each in group.lineage()):
@@ -51,10 +52,14 @@ def join(store: JobStore, thing_name: str, group: ThingGroup, now: float) -> Non
 
 
 def enrol(store: JobStore, job: Job, thing_name: str, now: float) -> None:
-    """Queue a CONTINUOUS job for a thing that has become a target of it. Its retries start over."""
+    """Queue a CONTINUOUS job for a thing that has become a target of it. Its retries start over.
+
+    At once, even while a slow rollout goes on, whose rate is for the first targets only; or else once the job opens.
+    """
     job.retrying_things.pop(thing_name, None)
-    if job.waiting_things:
-        job.waiting_things[thing_name] = None
+    if not job.is_open:
+        if not job.has_ended:
+            job.joined_things[thing_name] = None
         return
     with store.changing(thing_name, job.request.namespace, now):
         store.queue(job, thing_name, now)
@@ -65,6 +70,7 @@ def leave(store: JobStore, thing_name: str, group: ThingGroup, now: float, *, is
 
     What is IN_PROGRESS goes on, and the device may end it (docs/decisions.md, captures of 2026).
     """
+    batches.serve(store, thing_name)
     if not store.registry.groups.remove_thing(thing_name, group):
         return
     for job in store.continuous_jobs(each.group_id for each in group.lineage()):
@@ -83,6 +89,7 @@ def delete_group(store: JobStore, group: ThingGroup, now: float) -> None:
 
 def delete_thing(store: JobStore, thing_name: str, now: float) -> None:
     """DeleteThing: what is pending becomes REMOVED, of snapshot jobs too, and the device hears nothing of it."""
+    batches.serve(store, thing_name)
     for group in store.registry.groups.of_thing(thing_name):
         leave(store, thing_name, group, now, is_silent=True)
     store.registry.delete(thing_name)
@@ -94,6 +101,7 @@ def _withdraw(
     store: JobStore, job: Job, thing_name: str, now: float, reach: AbstractSet[ExecutionStatus], *, is_silent: bool
 ) -> None:
     job.waiting_things.pop(thing_name, None)
+    job.joined_things.pop(thing_name, None)
     job.retrying_things.pop(thing_name, None)
     latest = store.executions.latest(thing_name, job.job_id)
     if latest is not None and latest.status in reach:
@@ -103,4 +111,5 @@ def _withdraw(
 
 def _has_pending(store: JobStore, job: Job, thing_name: str) -> bool:
     latest = store.executions.latest(thing_name, job.job_id)
-    return thing_name in job.waiting_things or (latest is not None and latest.status.is_pending)
+    is_to_come = thing_name in job.waiting_things or thing_name in job.joined_things
+    return is_to_come or (latest is not None and latest.status.is_pending)

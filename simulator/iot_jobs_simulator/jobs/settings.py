@@ -43,3 +43,15 @@ class ServiceSettings:
         what="drop an optional parameter of a managed template that is not given, instead of leaving it empty",
     )
     list_cap: int = _switch(15, "how many executions notify and GetPendingJobExecutions show")
+    rollout_per_minute: int = _switch(1000, "things notified a minute of a job that does not say how many")
+    rollout_is_spread: bool = _switch(
+        default=False, what="spread the executions of a minute over it, and do not queue them all at its beginning"
+    )
+    abort_counts_retried: bool = _switch(
+        default=True, what="count a failure that is retried for abortConfig too, and not only the last one of a thing"
+    )
+    schedule_lead_s: float = _switch(
+        1800.0, "seconds by which a startTime lies ahead at least, and an endTime behind it"
+    )
+    active_jobs: int = _switch(100_000, "how many jobs may be IN_PROGRESS or SCHEDULED at a time")
+    concurrent_jobs: int = _switch(500, "how many jobs may be concurrent at a time: being rolled out or canceled")

@@ -5,14 +5,14 @@ Notifications collect in the store in the order in which they are due; whoever c
 What follows from a change (retry, completion) is the business of `lifecycle`.
 """
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from iot_jobs_simulator.jobs import notifications
-from iot_jobs_simulator.jobs.agenda import Agenda, TimeOut
+from iot_jobs_simulator.jobs import events, notifications
+from iot_jobs_simulator.jobs.agenda import Agenda, Batch, Deed, TimeOut
 from iot_jobs_simulator.jobs.execution import ExecutionStatus, JobExecution
 from iot_jobs_simulator.jobs.execution_index import Executions
 from iot_jobs_simulator.jobs.job import Job, JobStatus
@@ -50,14 +50,18 @@ class JobStore:
     index: JobIndex = field(default_factory=JobIndex)
     executions: Executions = field(default_factory=Executions)
     agenda: Agenda = field(default_factory=Agenda)
+    batches: deque[Batch] = field(default_factory=deque)
     tags: Tags = field(default_factory=Tags)
     templates: JobTemplates = field(default_factory=JobTemplates)
+    event_switches: events.EventSwitches = field(default_factory=events.EventSwitches)
     deletions: set[str] = field(default_factory=set)
     _continuous: dict[str, dict[str, Job]] = field(default_factory=lambda: defaultdict(dict))
     documents: Documents = field(default_factory=Documents)
     # By how much the executions of a new job come later: of what the settings say, what holds this time. In seconds.
     rollout_delay_s: Callable[[float], float] = lambda usual_s: usual_s
     _publications: list[Publication] = field(default_factory=list)
+    _events: list[Publication] = field(default_factory=list)
+    _concurrent: dict[str, Job] = field(default_factory=dict)
     _sequence: int = 0
 
     def find_job(self, job_id: str, *, namespace: str | None = None) -> Job:
@@ -102,7 +106,20 @@ class JobStore:
     def add_job(self, job: Job) -> None:
         """Take a new job in."""
         self.jobs[job.job_id] = job
+        self._concurrent[job.job_id] = job
         self._note(job)
+
+    def start_batch(self, job: Job, deed: Deed, things: Iterable[str], now: float) -> None:
+        """Have something done to many things of a job, as of now."""
+        job.batches += 1
+        self._concurrent[job.job_id] = job
+        self.batches.append(Batch(job, deed, now, things))
+
+    def has_room_for_concurrent(self) -> bool:
+        """Whether another job may become concurrent; those that are none any more are forgotten here."""
+        if len(self._concurrent) >= self.settings.concurrent_jobs:
+            self._concurrent = {job_id: job for job_id, job in self._concurrent.items() if job.is_concurrent}
+        return len(self._concurrent) < self.settings.concurrent_jobs
 
     @contextmanager
     def reindexing(self, job: Job) -> Iterator[None]:
@@ -120,6 +137,7 @@ class JobStore:
         self.index.remove(job)
         self.executions.forget_job(job.job_id)
         self.tags.end(job.arn)
+        self._concurrent.pop(job.job_id, None)
         del self.jobs[job.job_id]
 
     def is_target(self, job: Job, thing_name: str) -> bool:
@@ -130,7 +148,7 @@ class JobStore:
         return any(each.group_id in job.group_ids for group in groups for each in group.lineage())
 
     def continuous_jobs(self, group_ids: Iterable[str]) -> list[Job]:
-        """The CONTINUOUS jobs in progress that have one of these groups among their targets, the oldest first."""
+        """The active CONTINUOUS jobs that have one of these groups among their targets, the oldest first."""
         found: dict[str, Job] = {}
         for group_id in group_ids:
             found |= self._continuous.get(group_id, {})
@@ -160,19 +178,35 @@ class JobStore:
         """Set the status of the latest execution, which is pending. Call inside `changing`."""
         job = self.jobs[execution.job_id]
         queue = self.executions.queue(execution.thing_name, execution.namespace)
-        queue.remove(execution)
+        if execution.is_listed:
+            queue.remove(execution)
         job.executions[execution.status] -= 1
         execution.move_to(status, now, job.request.timeout_config.get("inProgressTimeoutInMinutes"))
         job.executions[status] += 1
         if status.is_pending:
             queue.add(execution)
+        else:
+            self._note_end(execution, status, now)
         self.watch(execution)
 
-    def remove(self, execution: JobExecution) -> None:
+    def hide(self, execution: JobExecution) -> None:
+        """Take a QUEUED execution from its thing's pending list for now. Call inside `changing`."""
+        self.executions.queue(execution.thing_name, execution.namespace).remove(execution)
+        execution.is_hidden = True
+
+    def reveal(self, execution: JobExecution) -> None:
+        """Put a hidden execution back into its thing's pending list. Call inside `changing`."""
+        execution.is_hidden = False
+        self.executions.queue(execution.thing_name, execution.namespace).add(execution)
+
+    def remove(self, execution: JobExecution, now: float) -> None:
         """Forget an execution. Call inside `changing`."""
+        self._note_end(execution, "DELETED", now)
         self.executions.remove(execution)
         execution.step_deadline = execution.in_progress_deadline = None
-        self.jobs[execution.job_id].executions[execution.status] -= 1
+        job = self.jobs[execution.job_id]
+        job.executions[execution.status] -= 1
+        job.retried[execution.status] -= execution.was_retried
 
     def watch(self, execution: JobExecution) -> None:
         """See to it that the agenda looks at the execution's deadline in time; to be called when it may be earlier."""
@@ -183,13 +217,29 @@ class JobStore:
 
     @contextmanager
     def changing(self, thing_name: str, namespace: str, now: float, *, is_silent: bool = False) -> Iterator[None]:
-        """Every change of a thing's executions in a namespace happens in here; it makes publications due."""
+        """Every change of a thing's executions in a namespace happens in here; it makes publications due.
+
+        First the notifications, unless it is silent, and then the events.
+        """
         queue = self.executions.queue(thing_name, namespace)
         next_before = self._next_identity(thing_name, namespace)
         yield
         changed = queue.take_changed()
-        if is_silent:
-            return
+        if not is_silent:
+            self._notify(thing_name, namespace, changed, next_before, now)
+        if self._events:
+            self._publications += self._events
+            self._events = []
+
+    def _notify(
+        self,
+        thing_name: str,
+        namespace: str,
+        changed: set[tuple[str, int]],
+        next_before: tuple[str, int] | None,
+        now: float,
+    ) -> None:
+        queue = self.executions.queue(thing_name, namespace)
         place = notifications.QueuePlace(thing_name, namespace)
         if changed:
             pending = queue.first(self.settings.list_cap)
@@ -206,6 +256,11 @@ class JobStore:
             job.status = status
         job.last_updated_at = now
 
+    def publish_event(self, job: Job, operation: str, now: float) -> None:
+        """Tell of a job, if somebody wants to know."""
+        if self.event_switches.is_on(events.OF_JOBS):
+            self._publications.append(events.of_job(job, operation, now))
+
     def take_publications(self) -> list[Publication]:
         """What is due for publication, in order; the caller sends it."""
         taken, self._publications = self._publications, []
@@ -218,8 +273,12 @@ class JobStore:
             head = min(heads, key=lambda execution: execution.place_in_queue, default=None)
         return head.identity if head is not None else None
 
+    def _note_end(self, execution: JobExecution, status: str, now: float) -> None:
+        if self.event_switches.is_on(events.OF_EXECUTIONS):
+            self._events.append(events.of_execution(execution, status, now))
+
     def _note(self, job: Job) -> None:
         self.index.add(job)
-        if job.is_continuous and job.status is JobStatus.IN_PROGRESS:
+        if job.is_continuous and job.is_active:
             for group_id in job.group_ids:
                 self._continuous[group_id][job.job_id] = job

@@ -124,6 +124,7 @@ def job_description(job: Job) -> Json:
         "comment": job.comment,
         "reasonCode": job.reason_code,
         "namespaceId": request.namespace or None,
+        "abortConfig": dict(request.abort_config) or None,
         "jobExecutionsRetryConfig": dict(request.retry_config) or None,
         "jobTemplateArn": request.template_arn,
         "documentParameters": dict(request.document_parameters) or None,
@@ -137,9 +138,9 @@ def job_description(job: Job) -> Json:
         "targets": list(request.targets),
         "forceCanceled": job.is_force_canceled,
         "presignedUrlConfig": dict(request.presigned_url_config),
-        "jobExecutionsRolloutConfig": {},
+        "jobExecutionsRolloutConfig": dict(request.rollout_config),
         "timeoutConfig": dict(request.timeout_config),
-        "schedulingConfig": {},
+        "schedulingConfig": dict(request.scheduling_config),
         "jobProcessDetails": _process_details(job),
     }
 

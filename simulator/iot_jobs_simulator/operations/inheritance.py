@@ -2,12 +2,10 @@
 
 from typing import Final
 
-from iot_jobs_simulator.jobs.job import TargetSelection
 from iot_jobs_simulator.jobs.managed_templates import ManagedTemplate
 from iot_jobs_simulator.jobs.store import JobStore
 from iot_jobs_simulator.jobs.template import JobTemplate
 from iot_jobs_simulator.jobs.views import Json
-from iot_jobs_simulator.refusals import invalid
 
 DOCUMENT_MEMBERS: Final = frozenset({"document", "documentSource"})
 
@@ -31,15 +29,7 @@ def completed(members: Json, template: JobTemplate | ManagedTemplate | None) -> 
     if DOCUMENT_MEMBERS & members.keys():
         inherited = {name: value for name, value in inherited.items() if name not in DOCUMENT_MEMBERS}
     windows = inherited.pop("maintenanceWindows", None)
-    together = inherited | members
-    return together if windows is None else _within_windows(together, windows)
-
-
-def _within_windows(members: Json, windows: object) -> Json:
-    """The windows of a template are those of a job only if it is CONTINUOUS and says when it starts."""
-    scheduling = {"maintenanceWindows": windows} | members.get("schedulingConfig", {})
-    if members.get("targetSelection", TargetSelection.SNAPSHOT) == TargetSelection.SNAPSHOT:
-        raise invalid("TargetSelection is invalid. MaintenanceWindow cannot be used with SNAPSHOT job.")
-    if "startTime" not in scheduling:
-        raise invalid("MaintenanceWindow cannot be used without StartTime of SchedulingConfig.")
-    return members | {"schedulingConfig": scheduling}
+    if windows is not None:
+        scheduling = {"maintenanceWindows": windows} | members.get("schedulingConfig", {})
+        return inherited | members | {"schedulingConfig": scheduling}
+    return inherited | members

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from iot_jobs_simulator import placeholders
-from iot_jobs_simulator.jobs import job_control, packages, parameters, views
+from iot_jobs_simulator.jobs import job_control, packages, parameters, schedule, views
 from iot_jobs_simulator.jobs.job import Job, JobRequest, TargetSelection
 from iot_jobs_simulator.jobs.managed_templates import ManagedTemplate
 from iot_jobs_simulator.jobs.store import JobStore
@@ -20,6 +20,8 @@ _CHANGEABLE: Final = {
     "presignedUrlConfig": "presigned_url_config",
     "timeoutConfig": "timeout_config",
     "jobExecutionsRetryConfig": "retry_config",
+    "jobExecutionsRolloutConfig": "rollout_config",
+    "abortConfig": "abort_config",
 }
 
 
@@ -32,10 +34,13 @@ def _create_job(store: JobStore, members: Json, now: float) -> Json:
     return views.job_receipt(job_control.create(store, request, now))
 
 
-def _describe_job(store: JobStore, members: Json, _now: float) -> Json:
+def _describe_job(store: JobStore, members: Json, now: float) -> Json:
     job = store.find_job(members["jobId"])
     source = {"documentSource": job.request.document_source} if job.request.document_source else {}
-    return {**source, "job": views.job_description(job)}
+    description = views.job_description(job)
+    if job.is_active and (rollouts := schedule.upcoming(job.request.scheduling_config, now)):
+        description["scheduledJobRollouts"] = rollouts
+    return {**source, "job": description}
 
 
 def _get_job_document(store: JobStore, members: Json, _now: float) -> Json:
@@ -134,6 +139,9 @@ def job_request(store: JobStore, members: Json, template: JobTemplate | ManagedT
         presigned_url_config=members.get("presignedUrlConfig", {}),
         timeout_config=members.get("timeoutConfig", {}),
         retry_config=members.get("jobExecutionsRetryConfig", {}),
+        rollout_config=members.get("jobExecutionsRolloutConfig", {}),
+        abort_config=members.get("abortConfig", {}),
+        scheduling_config=members.get("schedulingConfig", {}),
         tags=tuple(members.get("tags", ())),
         target_selection=TargetSelection(members.get("targetSelection", TargetSelection.SNAPSHOT)),
         template_arn=members.get("jobTemplateArn"),
@@ -164,13 +172,16 @@ def _document(store: JobStore, members: Json) -> str:
 OPERATIONS: Final[Mapping[str, Operation]] = {
     "CreateJob": operation(
         "jobId targets document documentSource description targetSelection presignedUrlConfig timeoutConfig tags"
-        " namespaceId jobExecutionsRetryConfig jobTemplateArn documentParameters destinationPackageVersions",
+        " namespaceId jobExecutionsRetryConfig jobExecutionsRolloutConfig abortConfig schedulingConfig jobTemplateArn"
+        " documentParameters destinationPackageVersions",
         _create_job,
     ),
     "DescribeJob": operation("jobId beforeSubstitution", _describe_job),
     "GetJobDocument": operation("jobId beforeSubstitution", _get_job_document),
     "UpdateJob": operation(
-        "jobId namespaceId description presignedUrlConfig timeoutConfig jobExecutionsRetryConfig", _update_job
+        "jobId namespaceId description presignedUrlConfig timeoutConfig jobExecutionsRetryConfig"
+        " jobExecutionsRolloutConfig abortConfig",
+        _update_job,
     ),
     "CancelJob": operation("jobId reasonCode comment force", _cancel_job),
     "DeleteJob": operation("jobId force namespaceId", _delete_job),

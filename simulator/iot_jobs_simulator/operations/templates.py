@@ -13,7 +13,7 @@ from iot_jobs_simulator.operations.inheritance import DOCUMENT_MEMBERS
 from iot_jobs_simulator.operations.jobs import job_request
 from iot_jobs_simulator.operations.operation import Operation, listed, operation
 from iot_jobs_simulator.ordered import Key
-from iot_jobs_simulator.refusals import invalid, not_found
+from iot_jobs_simulator.refusals import not_found
 
 _CONFIGS: Final = (
     "presignedUrlConfig",
@@ -34,10 +34,8 @@ def _create(store: JobStore, members: Json, now: float) -> Json:
     if DOCUMENT_MEMBERS & members.keys():
         taken = {name: value for name, value in taken.items() if name not in DOCUMENT_MEMBERS}
     kept = taken | {name: value for name, value in members.items() if name in _KEPT}
-    if not DOCUMENT_MEMBERS & kept.keys():
-        raise invalid("Neither job document nor job document source is specified.")
     # What no job could have, no template may have.
-    job_control.check_request(job_request(store, kept | {"jobId": template_id, "targets": []}, None))
+    job_control.check_request(store, job_request(store, kept | {"jobId": template_id, "targets": []}, None), now)
     store.templates.check_new(template_id)
     template = JobTemplate(template_id, arn(f"jobtemplate/{template_id}"), now, kept)
     store.tags.begin(template.arn, members.get("tags", ()))

@@ -104,6 +104,7 @@ def test_the_aws_cli_knows_every_operation(
     _execute(aws, names)
     _tag(aws, names)
     _template(aws, names)
+    _switch(aws)
     _remove(aws, names)
     assert used == {xform_name(operation, "-") for operation in (*SUPPORTED, *OPERATIONS)}
 
@@ -183,6 +184,13 @@ def _template(aws: Callable[..., Any], names: Names) -> None:
     assert len(aws("list-managed-job-templates")["managedJobTemplates"]) == 8
     managed = aws("describe-managed-job-template --template-name AWS-Run-Command")
     assert managed["documentParameters"][0]["key"] == "command"
+
+
+def _switch(aws: Callable[..., Any]) -> None:
+    for state in ("true", "false"):
+        assert aws(f"update-event-configurations --event-configurations JOB={{Enabled={state}}}") is None
+        told = aws("describe-event-configurations")["eventConfigurations"]["JOB"]
+        assert told == {"Enabled": state == "true"}
 
 
 def _remove(aws: Callable[..., Any], names: Names) -> None:

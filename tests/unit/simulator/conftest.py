@@ -10,7 +10,7 @@ from tests.support.device_plane import perform_mqtt
 from iot_jobs_simulator import payloads
 from iot_jobs_simulator.control_plane import ControlPlane
 from iot_jobs_simulator.device_plane import DevicePlane
-from iot_jobs_simulator.jobs import rollout
+from iot_jobs_simulator.jobs import batches, rollout
 from iot_jobs_simulator.jobs.settings import ServiceSettings
 from iot_jobs_simulator.jobs.store import JobStore
 from iot_jobs_simulator.model import ServiceApi
@@ -90,8 +90,9 @@ class Cloud:
         )
 
     def send(self, topic: str, payload: bytes) -> tuple[str, dict[str, Any]]:
-        """A device's message; the reply's topic, less that of the request, and payload."""
+        """A device's message; the reply's topic, less that of the request, and payload. Batches are done after it."""
         reply = perform_mqtt(self.data, topic, payload, self.now)
+        batches.work(self.store)
         assert reply is not None
         return reply.topic.removeprefix(topic + "/"), json.loads(payloads.encode(reply.payload))
 

@@ -36,18 +36,6 @@ class TestUpdateJob:
         queued.operate(end, jobId="J1", force=True)
         assert queued.refused("UpdateJob", jobId="J1", description="new")[0] == "InvalidRequest"
 
-    @pytest.mark.parametrize("member", ["abortConfig", "jobExecutionsRolloutConfig"])
-    def test_what_comes_later_is_refused_by_name(self, queued: Cloud, member: str) -> None:
-        criterion = {
-            "failureType": "ALL",
-            "action": "CANCEL",
-            "thresholdPercentage": 9,
-            "minNumberOfExecutedThings": 1,
-        }
-        value = {"abortConfig": {"criteriaList": [criterion]}, "jobExecutionsRolloutConfig": {"maximumPerMinute": 5}}
-        code, message = queued.refused("UpdateJob", jobId="J1", **{member: value[member]})
-        assert (code, member in message, "not supported" in message) == ("InvalidRequest", True, True)
-
     def test_the_namespace_if_given_must_be_the_jobs(self, queued: Cloud) -> None:
         assert queued.refused("UpdateJob", jobId="J1", namespaceId="team")[0] == "ResourceNotFound"
 

@@ -154,7 +154,7 @@ def check_executions(cloud: Cloud) -> None:
             assert execution.deadline is None or execution.status is ExecutionStatus.IN_PROGRESS
             assert execution.deadline is None or execution.deadline + cloud.store.settings.timeout_lag_s > cloud.now
             queue = cloud.store.pending(thing_name, execution.namespace)
-            assert (execution in queue) == execution.status.is_pending
+            assert (execution in queue) == execution.is_listed
 
 
 def check_jobs(cloud: Cloud) -> None:
@@ -162,7 +162,7 @@ def check_jobs(cloud: Cloud) -> None:
     for found in cloud.store.jobs.values():
         executions = list(cloud.store.executions_of_job(found.job_id))
         assert +found.executions == Counter(execution.status for execution in executions)
-        is_open = bool(found.waiting_things or found.retrying_things) or any(
+        is_open = bool(found.waiting_things or found.joined_things or found.retrying_things) or any(
             execution.status.is_pending for execution in executions
         )
         if found.status == "IN_PROGRESS" and not found.is_continuous:

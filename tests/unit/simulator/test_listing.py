@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from iot_jobs_simulator import ordered as ordered_module
 from iot_jobs_simulator.jobs import listing
 from iot_jobs_simulator.ordered import Ordered
 
@@ -157,3 +158,25 @@ def test_an_ordered_collection_forgets_what_is_taken_out(entries: list[int], dat
         ordered.remove(entry)
     assert list(ordered) == sorted(set(entries) - gone)
     assert (len(ordered), ordered.first(2)) == (len(entries) - len(gone), list(ordered)[:2])
+
+
+@given(st.lists(st.integers(0, 60), max_size=60), st.integers(-1, 61), st.integers(1, 12))
+def test_a_collection_in_many_chunks_is_the_sorted_list_of_what_is_in_it(
+    moves: list[int], key: int, count: int
+) -> None:
+    """Each number moves in, or out again if it is in already."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ordered_module, "_CHUNK", 3)
+        ordered: Ordered[int] = Ordered(lambda entry: (entry,))
+        known: set[int] = set()
+        for entry in moves:
+            if entry in known:
+                ordered.remove(entry)
+            else:
+                ordered.add(entry)
+            known ^= {entry}
+            wanted = sorted(known)
+            assert (list(ordered), len(ordered)) == (wanted, len(wanted))
+            assert ordered.first(count) == wanted[:count]
+            assert ordered.head == next(iter(wanted), None)
+            assert [each for _, each in ordered.after((key,))] == [each for each in wanted if each > key]

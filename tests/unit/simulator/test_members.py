@@ -87,6 +87,18 @@ def test_the_namespace_if_given_must_be_the_jobs(cloud: Cloud, operation: str, m
     assert cloud.operate(operation, jobId="J1", namespaceId="team", **more) == {}
 
 
+@pytest.mark.parametrize("criterion", ["numberOfNotifiedThings", "numberOfSucceededThings"])
+def test_a_job_shows_the_rate_of_its_rollout_as_it_was_given(cloud: Cloud, criterion: str) -> None:
+    """With baseRatePerMinute, incrementFactor, and rateIncreaseCriteria of either kind, in an exponentialRate."""
+    rate = {"baseRatePerMinute": 5, "incrementFactor": 1.5, "rateIncreaseCriteria": {criterion: 10}}
+    config = {"exponentialRate": rate, "maximumPerMinute": 50}
+    cloud.create_job("J1", jobExecutionsRolloutConfig=config)
+    assert cloud.job()["jobExecutionsRolloutConfig"] == config
+    slower = {"exponentialRate": {**rate, "rateIncreaseCriteria": {"numberOfSucceededThings": 20}}}
+    cloud.operate("UpdateJob", jobId="J1", jobExecutionsRolloutConfig=slower)
+    assert cloud.job()["jobExecutionsRolloutConfig"] == slower
+
+
 def test_an_operator_sees_each_execution_of_a_thing_by_its_number(cloud: Cloud) -> None:
     retries = {"criteriaList": [{"failureType": "FAILED", "numberOfRetries": 1}]}
     cloud.create_job("J1", jobExecutionsRetryConfig=retries)

@@ -66,6 +66,7 @@ class TestLife:
         arn = create(cloud)
         cloud.operate("CreateJob", jobId="J1", targets=LAMP, jobTemplateArn=arn)
         assert cloud.operate("DeleteJobTemplate", jobTemplateId="T1") == {}
+        assert cloud.operate("ListJobTemplates") == {"jobTemplates": []}
         missing = ("ResourceNotFound", "Job Template T1 cannot be found.")
         for operation in ("DescribeJobTemplate", "DeleteJobTemplate"):
             assert cloud.refused(operation, jobTemplateId="T1") == missing

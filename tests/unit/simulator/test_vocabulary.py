@@ -11,7 +11,7 @@ from botocore.loaders import Loader
 
 from iot_jobs_simulator import control_plane, device_plane
 from iot_jobs_simulator.http.rest import EXCEPTIONS
-from iot_jobs_simulator.jobs import execution, job, job_control, listing, retries
+from iot_jobs_simulator.jobs import abort, events, execution, job, job_control, listing, rates, retries
 from iot_jobs_simulator.model import expanded
 from iot_jobs_simulator.refusals import Code
 
@@ -53,6 +53,12 @@ def test_execution_statuses_are_awss_in_both_planes() -> None:
 def test_job_statuses_and_target_selections_are_awss() -> None:
     assert {status.value for status in job.JobStatus} == set(shape("iot", "JobStatus")["enum"])
     assert {selection.value for selection in job.TargetSelection} == set(shape("iot", "TargetSelection")["enum"])
+
+
+def test_event_types_and_failures_that_abort_are_awss() -> None:
+    assert list(events.TYPES) == shape("iot", "EventType")["enum"]
+    assert {*abort.FAILURES, "ALL"} == set(shape("iot", "JobExecutionFailureType")["enum"])
+    assert shape("iot", "RolloutRatePerMinute")["max"] == rates.MAX_PER_MINUTE
 
 
 def test_the_page_size_is_the_largest_that_aws_allows() -> None:

@@ -1,0 +1,174 @@
+"""What concerns many things is done to some now and to the others later, and nobody is any the wiser."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from iot_jobs_simulator.jobs import batches, rollout
+from iot_jobs_simulator.jobs.execution import ExecutionStatus
+
+if TYPE_CHECKING:
+    from conftest import Cloud
+
+FLEET = tuple(f"t{number}" for number in range(6))
+GROUP = "arn:aws:iot:us-east-1:123456789012:thinggroup/all"
+NOON = datetime(2026, 11, 30, 12, tzinfo=UTC).timestamp()
+HOURLY = {
+    "startTime": "2026-11-30T13:00",
+    "maintenanceWindows": [{"startTime": "cron(0 * * * ? *)", "durationInMinutes": 30}],
+}
+
+
+@pytest.fixture
+def fleet(cloud: Cloud) -> Any:
+    """Six things in the group all, at noon."""
+    cloud.now = NOON
+    for name in FLEET:
+        cloud.create_thing(name)
+    cloud.create_group("all", *FLEET)
+    return cloud
+
+
+def answer(cloud: Cloud, operation: str, **members: Any) -> Any:
+    """An operator's request, after which nothing that is due is done yet."""
+    return cloud.control.answer(operation, members, cloud.now)
+
+
+def create(cloud: Cloud, **more: Any) -> None:
+    members = {"targets": [GROUP], "document": "{}", "targetSelection": "CONTINUOUS"}
+    answer(cloud, "CreateJob", jobId="J1", **members, **more)
+
+
+def pass_time(cloud: Cloud, hours: float, most: int) -> None:
+    """Let time pass, and do what is due to so many things only."""
+    cloud.now += 3600 * hours
+    rollout.advance_soon(cloud.store, cloud.now, most)
+
+
+def statuses(cloud: Cloud) -> dict[str, str]:
+    return {each.thing_name: str(each.status) for each in cloud.store.executions_of_job("J1")}
+
+
+def hidden(cloud: Cloud) -> list[str]:
+    return [each.thing_name for each in cloud.store.executions_of_job("J1") if each.is_hidden]
+
+
+def test_a_job_is_canceled_at_once_and_its_executions_in_turn(fleet: Cloud) -> None:
+    create(fleet)
+    rollout.advance(fleet.store, fleet.now)
+    answer(fleet, "CancelJob", jobId="J1")
+    batches.work(fleet.store, 2)
+    job = answer(fleet, "DescribeJob", jobId="J1")["job"]
+    assert (job["status"], job["isConcurrent"]) == ("CANCELED", True)
+    assert statuses(fleet) == dict.fromkeys(FLEET[:2], "CANCELED") | dict.fromkeys(FLEET[2:], "QUEUED")
+    assert rollout.next_due(fleet.store) == fleet.now
+    batches.work(fleet.store, 10)
+    job = answer(fleet, "DescribeJob", jobId="J1")["job"]
+    assert (job["isConcurrent"], job["jobProcessDetails"]["numberOfCanceledThings"]) == (False, 6)
+    assert rollout.next_due(fleet.store) is None
+
+
+@pytest.mark.parametrize("request_topic", ["get", "start-next", "$next/get", "J1/get", "J1/update"])
+def test_a_device_that_asks_is_served_before_its_turn(fleet: Cloud, request_topic: str) -> None:
+    create(fleet)
+    rollout.advance(fleet.store, fleet.now)
+    answer(fleet, "CancelJob", jobId="J1")
+    verdict, reply = fleet.ask(request_topic, "t5", **({"status": "FAILED"} if "update" in request_topic else {}))
+    assert (verdict, reply.get("code")) in (
+        ("accepted", None),
+        ("rejected", "TerminalStateReached"),
+        ("rejected", "InvalidStateTransition"),
+    )
+    assert "execution" not in reply
+    assert reply.get("queuedJobs", []) == []
+
+
+def test_so_is_a_thing_that_an_operator_names(fleet: Cloud) -> None:
+    create(fleet)
+    rollout.advance(fleet.store, fleet.now)
+    answer(fleet, "CancelJob", jobId="J1")
+    execution = answer(fleet, "DescribeJobExecution", thingName="t5", jobId="J1")["execution"]
+    assert execution["status"] == "CANCELED"
+    assert statuses(fleet)["t4"] == "QUEUED"
+
+
+def test_nothing_is_queued_any_more_of_a_job_that_is_canceled_during_its_rollout(fleet: Cloud) -> None:
+    create(fleet)
+    rollout.advance_soon(fleet.store, fleet.now, 2)
+    answer(fleet, "CancelJob", jobId="J1")
+    rollout.advance(fleet.store, fleet.now)
+    assert statuses(fleet) == dict.fromkeys(FLEET[:2], "CANCELED")
+
+
+@pytest.mark.parametrize("operation", ["AddThingToThingGroup", "RemoveThingFromThingGroup"])
+def test_a_thing_that_joins_or_leaves_during_a_rollout_has_one_execution(fleet: Cloud, operation: str) -> None:
+    create(fleet)
+    rollout.advance_soon(fleet.store, fleet.now, 2)
+    arn = "arn:aws:iot:us-east-1:123456789012:thing/t5"
+    answer(fleet, operation, thingArn=arn, thingGroupName="all")
+    rollout.advance(fleet.store, fleet.now)
+    assert statuses(fleet)["t5"] == ("QUEUED" if operation == "AddThingToThingGroup" else "REMOVED")
+    assert [number for thing, number, *_ in fleet.history() if thing == "t5"] == [1]
+
+
+def test_a_window_that_closes_during_a_rollout_keeps_the_rest_for_the_next_one(fleet: Cloud) -> None:
+    create(fleet, schedulingConfig=HOURLY)
+    pass_time(fleet, 1, 2)
+    pass_time(fleet, 0.5, 0)
+    rollout.advance(fleet.store, fleet.now)
+    assert (list(statuses(fleet)), hidden(fleet)) == (["t0", "t1"], ["t0", "t1"])
+    fleet.pass_time(minutes=30)
+    assert (list(statuses(fleet)), hidden(fleet)) == (list(FLEET), [])
+
+
+def test_a_window_that_opens_while_the_last_one_still_closes_hides_nothing_more(fleet: Cloud) -> None:
+    create(fleet, schedulingConfig=HOURLY)
+    fleet.pass_time(minutes=60)
+    pass_time(fleet, 0.5, 2)
+    assert hidden(fleet) == ["t0", "t1"]
+    pass_time(fleet, 0.5, 4)
+    assert hidden(fleet) == ["t0", "t1"]
+    rollout.advance(fleet.store, fleet.now)
+    assert hidden(fleet) == []
+
+
+def test_a_window_that_closes_while_it_still_opens_hides_what_it_has_shown(fleet: Cloud) -> None:
+    create(fleet, schedulingConfig=HOURLY)
+    fleet.pass_time(minutes=90)
+    fleet.store.take_publications()
+    pass_time(fleet, 0.5, 2)
+    assert hidden(fleet) == list(FLEET[2:])
+    pass_time(fleet, 0.5, 100)
+    assert (hidden(fleet), fleet.store.jobs["J1"].status) == (list(FLEET), "SCHEDULED")
+
+
+def test_a_time_out_does_not_wait_for_a_batch(fleet: Cloud) -> None:
+    fleet.create_job("J2", things=("lamp",))
+    fleet.accepted("start-next", stepTimeoutInMinutes=1)
+    create(fleet)
+    rollout.advance(fleet.store, fleet.now)
+    answer(fleet, "CancelJob", jobId="J1")
+    pass_time(fleet, 1 / 60, 1)
+    assert fleet.store.find_execution("lamp", "J2").status is ExecutionStatus.TIMED_OUT
+    assert statuses(fleet)["t5"] == "QUEUED"
+
+
+def test_a_leap_of_the_clock_in_slices_leaves_the_same_record_as_one_without(fleet: Cloud) -> None:
+    create(fleet, jobExecutionsRolloutConfig={"maximumPerMinute": 2}, schedulingConfig=HOURLY)
+    fleet.now += 3 * 3600
+    while rollout.advance_slice(fleet.store, fleet.now, 1):
+        pass
+    queued = [each.queued_at - NOON for each in fleet.store.executions_of_job("J1")]
+    assert queued == [3600, 3600, 3660, 3660, 3720, 3720]
+
+
+def test_a_thing_deleted_while_a_job_is_deleted_is_gone_once(fleet: Cloud) -> None:
+    create(fleet)
+    rollout.advance(fleet.store, fleet.now)
+    answer(fleet, "DeleteJob", jobId="J1", force=True)
+    answer(fleet, "DeleteThing", thingName="t5")
+    fleet.pass_time(seconds=5)
+    assert fleet.refused("DescribeJob", jobId="J1")[0] == "ResourceNotFound"
