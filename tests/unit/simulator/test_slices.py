@@ -114,6 +114,17 @@ def test_a_thing_that_joins_or_leaves_during_a_rollout_has_one_execution(fleet: 
     assert [number for thing, number, *_ in fleet.history() if thing == "t5"] == [1]
 
 
+def test_a_thing_that_joins_another_target_group_during_a_rollout_has_one_execution_too(fleet: Cloud) -> None:
+    other = fleet.create_group("other")
+    answer(fleet, "CreateJob", jobId="J1", targets=[GROUP, other], document="{}", targetSelection="CONTINUOUS")
+    rollout.advance_soon(fleet.store, fleet.now, 2)
+    answer(
+        fleet, "AddThingToThingGroup", thingArn=f"{GROUP.partition('thinggroup')[0]}thing/t5", thingGroupName="other"
+    )
+    rollout.advance(fleet.store, fleet.now)
+    assert [number for thing, number, *_ in fleet.history() if thing == "t5"] == [1]
+
+
 def test_a_window_that_closes_during_a_rollout_keeps_the_rest_for_the_next_one(fleet: Cloud) -> None:
     create(fleet, schedulingConfig=HOURLY)
     pass_time(fleet, 1, 2)
