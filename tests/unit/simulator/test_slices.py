@@ -92,7 +92,22 @@ def test_so_is_a_thing_that_an_operator_names(fleet: Cloud) -> None:
     answer(fleet, "CancelJob", jobId="J1")
     execution = answer(fleet, "DescribeJobExecution", thingName="t5", jobId="J1")["execution"]
     assert execution["status"] == "CANCELED"
+    assert answer(fleet, "DescribeJobExecution", thingName="t0", jobId="J1")["execution"]["status"] == "CANCELED"
     assert statuses(fleet)["t4"] == "QUEUED"
+    batches.work(fleet.store)
+    assert statuses(fleet) == dict.fromkeys(FLEET, "CANCELED")
+
+
+def test_a_cancellation_by_force_can_follow_one_that_is_still_under_way(fleet: Cloud) -> None:
+    create(fleet)
+    rollout.advance(fleet.store, fleet.now)
+    fleet.accepted("start-next", "t3")
+    answer(fleet, "CancelJob", jobId="J1")
+    answer(fleet, "CancelJob", jobId="J1", force=True)
+    rollout.advance(fleet.store, fleet.now)
+    assert statuses(fleet) == dict.fromkeys(FLEET, "CANCELED")
+    forced = [each.thing_name for each in fleet.store.executions_of_job("J1") if each.is_force_canceled]
+    assert (forced, fleet.job()["isConcurrent"]) == (["t3"], False)
 
 
 def test_nothing_is_queued_any_more_of_a_job_that_is_canceled_during_its_rollout(fleet: Cloud) -> None:
