@@ -93,24 +93,21 @@ class Deed(Enum):
 
 
 class Batch:
-    """A deed to be done to many things of a job, as of one time, some now and some later."""
+    """A deed to be done to many things of a job, as of one time, some now and some later: those that are `left`."""
 
     def __init__(self, job: Job, deed: Deed, at: float, things: Iterable[str]) -> None:
         self.job, self.deed, self.at = job, deed, at
         self._order = deque(things)
-        self._left = set(self._order)
+        self.left = set(self._order)
 
     def __bool__(self) -> bool:
-        return bool(self._left)
-
-    def __contains__(self, thing_name: str) -> bool:
-        return thing_name in self._left
+        return bool(self.left)
 
     def take(self, thing_name: str) -> bool:
         """Whether the thing is still left, which it is no more now."""
-        if thing_name not in self._left:
+        if thing_name not in self.left:
             return False
-        self._left.remove(thing_name)
+        self.left.remove(thing_name)
         return True
 
     def take_next(self) -> str:

@@ -104,9 +104,16 @@ def test_the_aws_cli_knows_every_operation(
     _execute(aws, names)
     _tag(aws, names)
     _template(aws, names)
-    _switch(aws)
+    _switch_events(aws)
     _remove(aws, names)
     assert used == {xform_name(operation, "-") for operation in (*SUPPORTED, *OPERATIONS)}
+
+
+def _switch_events(aws: Callable[..., Any]) -> None:
+    for is_on in (True, False):
+        aws(f"update-event-configurations --event-configurations JOB={{Enabled={str(is_on).lower()}}}")
+        configurations = aws("describe-event-configurations")["eventConfigurations"]
+        assert (configurations["JOB"], configurations["THING"]) == ({"Enabled": is_on}, {"Enabled": False})
 
 
 def _register(aws: Callable[..., Any], names: Names) -> None:
@@ -142,8 +149,12 @@ def _roll_out(aws: Callable[..., Any], names: Names) -> None:
     assert len(aws(f"list-thing-groups-for-thing --thing-name {names.thing}")["thingGroups"]) == 1
     assert aws(f"list-jobs --thing-group-name {group}")["jobs"][0]["jobId"] == job
     assert aws(f"associate-targets-with-job --job-id {job} --targets {ARN}:thinggroup/{root}")["jobId"] == job
-    assert aws(f"update-job --job-id {job} --description new") is None
-    assert aws(f"describe-job --job-id {job}")["job"]["description"] == "new"
+    rate = "--job-executions-rollout-config maximumPerMinute=50"
+    rule = "{failureType=ALL,action=CANCEL,thresholdPercentage=90,minNumberOfExecutedThings=9}"
+    assert aws(f"update-job --job-id {job} --description new {rate} --abort-config criteriaList=[{rule}]") is None
+    described = aws(f"describe-job --job-id {job}")["job"]
+    assert (described["description"], described["jobExecutionsRolloutConfig"]) == ("new", {"maximumPerMinute": 50})
+    assert described["abortConfig"]["criteriaList"][0]["minNumberOfExecutedThings"] == 9
     assert aws(f"get-job-document --job-id {job}") == {"document": "{}"}
 
 
@@ -184,13 +195,6 @@ def _template(aws: Callable[..., Any], names: Names) -> None:
     assert len(aws("list-managed-job-templates")["managedJobTemplates"]) == 8
     managed = aws("describe-managed-job-template --template-name AWS-Run-Command")
     assert managed["documentParameters"][0]["key"] == "command"
-
-
-def _switch(aws: Callable[..., Any]) -> None:
-    for state in ("true", "false"):
-        assert aws(f"update-event-configurations --event-configurations JOB={{Enabled={state}}}") is None
-        told = aws("describe-event-configurations")["eventConfigurations"]["JOB"]
-        assert told == {"Enabled": state == "true"}
 
 
 def _remove(aws: Callable[..., Any], names: Names) -> None:

@@ -155,6 +155,12 @@ class TestDeleteExecution:
         cloud.operate("DeleteJobExecution", **ONE, executionNumber=1)
         cloud.accepted("J1/update", status="FAILED")
         assert cloud.history() == [("lamp", 2, "FAILED", 1), ("lamp", 3, "QUEUED", 2)]
+        for number, is_there in ((1, False), (2, True), (3, True)):
+            numbered = {"thingName": "lamp", "jobId": "J1", "executionNumber": number}
+            if is_there:
+                assert cloud.operate("DescribeJobExecution", **numbered)["execution"]["executionNumber"] == number
+            else:
+                assert cloud.refused("DescribeJobExecution", **numbered)[0] == "ResourceNotFound"
 
     def test_a_namespaced_one_is_found_in_its_namespace_only(self, cloud: Cloud) -> None:
         cloud.create_job("J1", namespaceId="team")

@@ -182,7 +182,8 @@ def check_thing(cloud: Cloud, job: Job, thing_name: str) -> None:
     latest = executions[-1] if executions else None
     is_pending = latest is not None and latest.status.is_pending
     is_retried = thing_name in job.retrying_things
-    in_batch = any(batch.job is job and batch.deed is Deed.QUEUE and thing_name in batch for batch in store.batches)
+    queueing = [batch for batch in store.batches if batch.job is job and batch.deed is Deed.QUEUE]
+    in_batch = any(thing_name in batch.left for batch in queueing)
     places = [is_pending, is_retried, in_batch, thing_name in job.waiting_things, thing_name in job.joined_things]
     assert sum(places) <= 1
     assert [each.number for each in executions] == list(range(1, len(executions) + 1))

@@ -98,6 +98,13 @@ class TestStart:
         noon.pass_time(minutes=120)
         assert [thing for thing, *_ in noon.history()] == ["lamp", "radio"]
 
+    def test_a_thing_that_joins_and_leaves_before_it_gets_nothing(self, noon: Cloud) -> None:
+        create(noon, {"startTime": written(hours=2)})
+        for operation in ("AddThingToThingGroup", "RemoveThingFromThingGroup"):
+            noon.operate(operation, thingName="radio", thingGroupName="all")
+        noon.pass_time(minutes=120)
+        assert [thing for thing, *_ in noon.history()] == ["fan", "lamp"]
+
     @pytest.mark.parametrize("end", ["CancelJob", "DeleteJob"])
     def test_a_job_that_is_canceled_or_deleted_before_never_starts(self, noon: Cloud, end: str) -> None:
         create(noon, {"startTime": written(hours=2)}, "SNAPSHOT")
@@ -166,6 +173,8 @@ class TestEnd:
         noon.pass_time(minutes=60)
         noon.accepted("J1/update", status="FAILED")
         assert noon.counters() == {"Failed": 1, "Queued": 1}
+        noon.accepted("J1/update", "fan", status="FAILED")
+        assert noon.job()["status"] == "COMPLETED"
 
     def test_after_it_nobody_joins_but_who_leaves_still_leaves(self, noon: Cloud) -> None:
         self.end(noon, "STOP_ROLLOUT", "CONTINUOUS")
@@ -219,6 +228,13 @@ class TestWindows:
         assert noon.job()["status"] == "SCHEDULED"
         at(noon, 14, day=1)
         assert noon.job()["status"] == "IN_PROGRESS"
+
+    def test_nor_do_they_make_others_longer(self, noon: Cloud) -> None:
+        create(noon, windows(window("30 12 * * ? *", minutes=120), window(minutes=10)))
+        at(noon, 14.1)
+        assert noon.job()["status"] == "IN_PROGRESS"
+        at(noon, 14.2)
+        assert noon.job()["status"] == "SCHEDULED"
 
     def test_what_is_queued_vanishes_when_a_window_closes_and_returns_with_the_next(self, noon: Cloud) -> None:
         create(noon, windows())

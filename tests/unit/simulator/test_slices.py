@@ -92,7 +92,22 @@ def test_so_is_a_thing_that_an_operator_names(fleet: Cloud) -> None:
     answer(fleet, "CancelJob", jobId="J1")
     execution = answer(fleet, "DescribeJobExecution", thingName="t5", jobId="J1")["execution"]
     assert execution["status"] == "CANCELED"
+    assert answer(fleet, "DescribeJobExecution", thingName="t0", jobId="J1")["execution"]["status"] == "CANCELED"
     assert statuses(fleet)["t4"] == "QUEUED"
+    batches.work(fleet.store)
+    assert statuses(fleet) == dict.fromkeys(FLEET, "CANCELED")
+
+
+def test_a_cancellation_by_force_can_follow_one_that_is_still_under_way(fleet: Cloud) -> None:
+    create(fleet)
+    rollout.advance(fleet.store, fleet.now)
+    fleet.accepted("start-next", "t3")
+    answer(fleet, "CancelJob", jobId="J1")
+    answer(fleet, "CancelJob", jobId="J1", force=True)
+    rollout.advance(fleet.store, fleet.now)
+    assert statuses(fleet) == dict.fromkeys(FLEET, "CANCELED")
+    forced = [each.thing_name for each in fleet.store.executions_of_job("J1") if each.is_force_canceled]
+    assert (forced, fleet.job()["isConcurrent"]) == (["t3"], False)
 
 
 def test_nothing_is_queued_any_more_of_a_job_that_is_canceled_during_its_rollout(fleet: Cloud) -> None:
@@ -111,6 +126,17 @@ def test_a_thing_that_joins_or_leaves_during_a_rollout_has_one_execution(fleet: 
     answer(fleet, operation, thingArn=arn, thingGroupName="all")
     rollout.advance(fleet.store, fleet.now)
     assert statuses(fleet)["t5"] == ("QUEUED" if operation == "AddThingToThingGroup" else "REMOVED")
+    assert [number for thing, number, *_ in fleet.history() if thing == "t5"] == [1]
+
+
+def test_a_thing_that_joins_another_target_group_during_a_rollout_has_one_execution_too(fleet: Cloud) -> None:
+    other = fleet.create_group("other")
+    answer(fleet, "CreateJob", jobId="J1", targets=[GROUP, other], document="{}", targetSelection="CONTINUOUS")
+    rollout.advance_soon(fleet.store, fleet.now, 2)
+    answer(
+        fleet, "AddThingToThingGroup", thingArn=f"{GROUP.partition('thinggroup')[0]}thing/t5", thingGroupName="other"
+    )
+    rollout.advance(fleet.store, fleet.now)
     assert [number for thing, number, *_ in fleet.history() if thing == "t5"] == [1]
 
 
