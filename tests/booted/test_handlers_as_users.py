@@ -217,9 +217,9 @@ async def test_check_names_what_is_wrong_with_a_users_unit(units: Device) -> Non
     ],
 )
 async def test_a_forged_request_is_refused(units: Device, asked: dict[str, object], words: str) -> None:
-    units.machine.write("/run/forges.py", FORGES)
+    units.machine.write(f"{FILES}/forges.py", FORGES)
     agent = "setpriv --reuid=iot-jobs-agent --regid=iot-jobs-agent --clear-groups"
-    said = await units.machine.run(f"{agent} python3 -I /run/forges.py '{json.dumps(asked)}'")
+    said = await units.machine.run(f"{agent} python3 -I {FILES}/forges.py '{json.dumps(asked)}'")
     assert words in said, said
     await units.machine.run("while systemctl is-active --quiet 'iot-job-as-kiosk@*'; do sleep 0.1; done")
 
@@ -227,12 +227,12 @@ async def test_a_forged_request_is_refused(units: Device, asked: dict[str, objec
 async def test_another_program_of_the_user_does_not_get_in_its_place(units: Device) -> None:
     drop_in = f"{TEMPLATES}/iot-job-as-kiosk@.service.d/slow.conf"
     units.machine.write(drop_in, f"[Service]\nExecStartPre=/bin/sh -c 'read -r word < {FILES}/gate'\n")
-    units.machine.write("/run/takes.py", TAKES_THE_PLACE)
+    units.machine.write(f"{FILES}/takes.py", TAKES_THE_PLACE)
     await units.machine.run("systemctl daemon-reload")
     units.create("place", as_kiosk(COMMAND))
     listed = "systemctl list-units --plain --no-legend --state=activating 'iot-job-as-kiosk@*'"
     unit = await units.machine.run(f"until {listed} | grep -q .; do sleep 0.1; done; {listed}")
-    said = await units.machine.run(f"runuser -u kiosk -- python3 -I /run/takes.py {unit.split()[0]}")
+    said = await units.machine.run(f"runuser -u kiosk -- python3 -I {FILES}/takes.py {unit.split()[0]}")
     assert said == "32 b''\n"
     units.open_gate()
     await units.ends("place", "SUCCEEDED")
