@@ -116,7 +116,7 @@ fi
 """
 READER = """#!/bin/sh
 id -un
-journalctl --unit oven --lines 1 --output cat --no-pager
+journalctl --unit oven --output cat --no-pager | grep -x warm | tail -n 1
 """
 FILES_OF = {
     "plants": PLANTS,

@@ -168,9 +168,9 @@ async def test_steps_of_one_job_run_each_as_its_own_user_and_leave_nothing(units
 
 
 async def test_a_user_that_is_not_listed_and_a_handler_with_a_profile_are_rejected(units: Device) -> None:
-    units.create("not-listed", as_kiosk(COMMAND | {"runAsUser": "other"}))
-    await units.ends("not-listed", "REJECTED")
-    assert "runAsUser: is not allowed on this device" in units.details("not-listed")["reason"]
+    units.create("not-in-run-as-users", as_kiosk(COMMAND | {"runAsUser": "other"}))
+    await units.ends("not-in-run-as-users", "REJECTED")
+    assert "runAsUser: is not allowed on this device" in units.details("not-in-run-as-users")["reason"]
     units.create("kept", as_kiosk(handler("kept")))
     await units.ends("kept", "REJECTED")
     assert 'handler "kept" has a profile of its own' in units.details("kept")["reason"]
