@@ -38,32 +38,32 @@ async def goes_on(device: Device, agent: tuple[str, str]) -> None:
     assert await device.handlers() == ""
 
 
-async def eats_all_memory_alone(device: Device) -> int:
-    """A handler takes memory until the kernel kills it: its whole unit, and nothing else. Its peak in MiB."""
+async def eats_all_memory_alone(device: Device) -> str:
+    """A handler takes memory until it is ended: its whole unit, and nothing else. The outcome's code."""
     agent = await has_another_job(device)
     device.create("eats", {"operation": "eater"})
     await device.ends("eats", "FAILED")
-    assert device.details("eats")["reason"].startswith("killed by the kernel's out-of-memory killer")
-    peak = re.search(r"it had (\d+) MiB at most", device.details("eats")["result"])
-    assert peak, device.details("eats")
     await goes_on(device, agent)
-    assert (await device.known("code"))["eats"] == "oom"
-    return int(peak[1])
+    return (await device.known("code"))["eats"]
 
 
 async def test_a_handler_that_eats_the_memory_of_its_unit_dies_alone(device: Device) -> None:
     await device.limit("MemoryMax=64M")
-    assert await eats_all_memory_alone(device) == 64
-    assert "as its profile allows" in device.details("eats")["result"]
+    assert await eats_all_memory_alone(device) == "oom"
+    assert device.details("eats")["reason"] == "killed by the kernel's out-of-memory killer"
+    assert "it had 64 MiB at most, as its profile allows" in device.details("eats")["result"]
     assert "Memory cgroup out of memory" in await device.machine.do("dmesg")
 
 
 @pytest.mark.usefixtures("takes_minutes")
 async def test_a_handler_that_eats_the_memory_of_the_device_dies_alone(device: Device) -> None:
+    """On a slow device, the kernel may read programs again and again before it kills; the agent ends a silent unit."""
     await device.limit("MemoryMax=infinity")
-    assert await eats_all_memory_alone(device) > 100
-    assert "less than its profile allows" in device.details("eats")["result"]
-    assert "Out of memory" in await device.machine.do("dmesg")
+    if await eats_all_memory_alone(device) == "oom":
+        assert re.search(r"it had \d{3} MiB at most, less than its profile allows", device.details("eats")["result"])
+        assert "Out of memory" in await device.machine.do("dmesg")
+    else:
+        assert "or the device had no memory left" in device.details("eats")["reason"]
 
 
 async def test_a_handler_that_eats_the_memory_of_the_agents_unit_dies_alone(device: Device) -> None:

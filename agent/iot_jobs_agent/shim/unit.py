@@ -223,7 +223,10 @@ class Unit:
         if not self.is_whole:  # it can only be this handler that has closed a directory of its own
             return "a part of JOB_DIR or /tmp cannot be measured against quota_mb: the handler has made it unreadable"
         if self.entry is not None and time.monotonic() - self.heard_at >= self.silent_s:
-            return "the first process of its unit was stopped, so its disk quota cannot be measured"
+            return (
+                f"the first process of its unit said nothing for {self.silent_s:.0f} s, so its disk quota cannot be "
+                "measured: somebody stopped it, or the device had no memory left"
+            )
         return ""
 
     def terminate(self, now: float) -> None:  # noqa: ARG002 - as of Tree

@@ -91,7 +91,10 @@ async def test_a_first_process_that_its_handler_stops_costs_the_attempt(
 ) -> None:
     result = await unit_story.run("kill -STOP $PPID; exec sleep 1000", grace_s=0.5)
     assert result.ending is Ending.QUOTA
-    assert result.reason == "the first process of its unit was stopped, so its disk quota cannot be measured"
+    assert result.reason == (
+        "the first process of its unit said nothing for 2 s, so its disk quota cannot be measured: "
+        "somebody stopped it, or the device had no memory left"
+    )
     assert result.leftovers_alive == 0
 
 
