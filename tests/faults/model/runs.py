@@ -18,7 +18,7 @@ from tests.faults.model.lives import KINDS, Life, lived
 from tests.faults.model.machine import searched
 from tests.faults.model.oracle import Violation
 
-LIVES, LIVES_FULL = 10_000, 200_000
+LIVES, LIVES_FULL = 5_000, 200_000
 EXAMPLES, EXAMPLES_FULL = 200, 5_000
 CONTROL_LIVES = 3_000
 CHUNK = 100
