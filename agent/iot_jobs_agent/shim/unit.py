@@ -83,19 +83,15 @@ class Unit:
         self.used_bytes = 0
         self.is_whole = True
         self.is_asked = self.is_over = False
-        self.began = self.counted_at = time.monotonic()
+        self.began = self.heard_at = time.monotonic()
         self.look_at = float("inf")
-        self.count_every_s = float(spec["quota_every_s"])
-        self.silence_s = 0.0  # since the first process spoke, as far as this process was there to listen
-        self.silent_s = SILENT_TIMES * self.count_every_s + 1.0
+        self.silent_s = SILENT_TIMES * float(spec["quota_every_s"]) + 1.0
         self.before = self.ended()
 
     @property
     def due_at(self) -> float:
         """When `is_gone` or `over_quota` has something to tell."""
-        if self.entry is None:
-            return self.look_at
-        return min(self.look_at, self.counted_at + min(self.count_every_s, self.silent_s - self.silence_s))
+        return self.look_at if self.entry is None else min(self.look_at, self.heard_at + self.silent_s)
 
     @property
     def has_ended(self) -> bool:
@@ -164,7 +160,7 @@ class Unit:
             found.close()
             return
         self.entry = found
-        self.heard()
+        self.heard_at = time.monotonic()
         self.look_at = float("inf")
         self.poller.register(found.fileno(), select.POLLIN)
         self.close_listener()
@@ -215,21 +211,10 @@ class Unit:
         if not data:
             self.close_entry()
             return
-        self.heard()
+        self.heard_at = time.monotonic()
         self.used_bytes = heard.pop("used_bytes", self.used_bytes)
         self.is_whole = heard.pop("is_whole", self.is_whole)
         self.said |= heard
-
-    def heard(self) -> None:
-        """Note that the unit's first process has spoken."""
-        self.counted_at, self.silence_s = time.monotonic(), 0.0
-
-    def is_silent(self) -> bool:
-        """Return whether it has said nothing for too long. Time in which this process could not run is no silence."""
-        now = time.monotonic()
-        self.silence_s += min(now - self.counted_at, self.count_every_s)
-        self.counted_at = now
-        return self.silence_s >= self.silent_s
 
     def close_entry(self) -> None:
         """Listen no more to the unit's first process, and ask systemd from now on."""
@@ -257,7 +242,7 @@ class Unit:
             return problem
         if not self.is_whole:  # it can only be this handler that has closed a directory of its own
             return "a part of JOB_DIR cannot be measured against quota_mb, because the handler has made it unreadable"
-        if self.entry is not None and self.is_silent():
+        if self.entry is not None and time.monotonic() - self.heard_at >= self.silent_s:
             return (
                 f"the first process of its unit said nothing for {self.silent_s:.0f} s, so its disk quota cannot be "
                 "measured: somebody stopped it, or the device had no memory left"

@@ -1,16 +1,14 @@
 """A handler in a unit of its own, on the stand-in for systemd: how it ends, and what the agent is told of it."""
 
 import os
-import select
 import signal
-import socket
 from typing import TYPE_CHECKING
 
 import pytest
 
 from iot_jobs_agent.attempts import directory as attempt_directory
 from iot_jobs_agent.core.job import Ending, StepKind
-from iot_jobs_agent.shim import bus, unit
+from iot_jobs_agent.shim import bus
 
 if TYPE_CHECKING:
     from conftest import Story
@@ -97,24 +95,6 @@ async def test_a_first_process_that_its_handler_stops_costs_the_attempt(
         "somebody stopped it, or the device had no memory left"
     )
     assert result.leftovers_alive == 0
-
-
-def test_time_in_which_the_shim_itself_could_not_run_is_no_silence(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A device without memory stops everybody for a while: that costs no handler its attempt."""
-    now = [1000.0]
-    monkeypatch.setattr(unit.time, "monotonic", lambda: now[0])
-    spec = {"unit": "iot-job-network@none.service", "quota_mb": 1, "quota_every_s": 5.0}
-    handler = unit.Unit(spec, select.poll(), lambda _: None)
-    handler.entry, end = socket.socketpair()
-    with handler.entry, end:
-        now[0] += 500
-        assert handler.over_quota() == ""
-        found = []
-        while not found or not found[-1]:
-            now[0] = handler.due_at
-            found.append(handler.over_quota())
-    assert len(found) == 6
-    assert "said nothing for 31 s" in found[-1]
 
 
 async def test_a_first_process_that_its_handler_kills_is_told_as_that(unit_story: "Story") -> None:
