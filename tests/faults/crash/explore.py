@@ -27,8 +27,8 @@ from tests.faults.harness import Options, Report
 FAULT = "C2"
 PROCESSES = 2
 OPERATIONS_A_TASK = 32
-STATES_A_MOMENT, WITH_ATTEMPTS_A_MOMENT = 150, 14  # in the short form: a seeded sample where there are more
-DICE, DICE_WITH_ATTEMPTS, DICE_FULL = 350, 5, 1000  # random states beside them; those with attempts cost more
+STATES_A_MOMENT, WITH_ATTEMPTS_A_MOMENT = 100, 10  # in the short form: a seeded sample where there are more
+DICE, DICE_WITH_ATTEMPTS, DICE_FULL = 200, 4, 1000  # random states beside them; those with attempts cost more
 STATES_A_MOMENT_KNOWN_BAD = 40
 SHOWN = 20
 MEMORY = Path("/dev/shm")
