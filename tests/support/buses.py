@@ -127,14 +127,19 @@ def place_of_its_own() -> Iterator[Path]:
         shutil.rmtree(place)
 
 
-BOOT = """
-import os, sys
-os.environ.clear()
+# What comes first in a shim of a test: where the bus is, and what is as on a device otherwise.
+PLACED = """
+import sys
 sys.path.append(sys.argv[1])
 from iot_jobs_agent.shim import bus, door, unit
 place = {place!r}
 bus.SYSTEM_BUS, door.SOCKETS, unit.ENDED = place + "/bus", place + "/sockets", place + "/ended"
 unit.ASKED_S, door.BUS_S = 0.5, 3.0
+"""
+BOOT = f"""
+import os
+os.environ.clear()
+{PLACED}
 from iot_jobs_agent.shim.supervisor import main
 sys.exit(main(sys.argv[2]))
 """

@@ -14,7 +14,7 @@ are not over; `behave.json`, how it behaves from now on:
     killed       the same, but of a unit whose first process was there
     signals      how many signals come before each answer
     stop_s       after so long, a stop kills
-    longest_us   after so many microseconds, a unit is stopped, from the next start on
+    longest_us   after so many microseconds, a unit is stopped
     uid          the user of the first process
     profiles     {profile: the file of root's configuration}, of privileged ones
     main         [pid, id of the start] of every unit, in place of the first process that it really has
@@ -55,8 +55,7 @@ class Unit:
         self.instance = name.partition("@")[2].removesuffix(".service")
         self.keeper = 0
         self.invocation = ""
-        self.ends_at = self.stop_at = float("inf")
-        self.stop_s = 30.0
+        self.launched_at = self.stop_at = float("inf")
 
     @property
     def processes(self) -> list[Process]:
@@ -69,8 +68,7 @@ class Unit:
 
     def launch(self, behaviour: dict[str, Any]) -> None:
         self.invocation = uuid.uuid4().hex
-        self.stop_s = behaviour.get("stop_s", 30.0)
-        self.ends_at = time.monotonic() + behaviour.get("longest_us", FOREVER_US) / 1e6
+        self.launched_at = time.monotonic()
         self.keeper = os.fork()
         if self.keeper == 0:
             try:
@@ -82,15 +80,15 @@ class Unit:
         for each in self.processes:
             send(each, number)
 
-    def is_over(self) -> bool:
+    def is_over(self, behaviour: dict[str, Any]) -> bool:
+        """Return whether its keeper is gone; end what has had its time."""
         if self.keeper and os.waitpid(self.keeper, os.WNOHANG) == (0, 0):
-            if time.monotonic() > min(self.ends_at, self.stop_at):
+            now = time.monotonic()
+            is_late = now > self.launched_at + behaviour.get("longest_us", FOREVER_US) / 1e6
+            if now > self.stop_at or (is_late and self.stop_at == float("inf")):
                 (self.place / "tmp" / f"{self.instance}.timeout").touch()
-                if self.stop_at == float("inf"):
-                    self.kill(signal.SIGTERM)
-                    self.stop_at, self.ends_at = time.monotonic() + self.stop_s, float("inf")
-                else:
-                    self.kill(signal.SIGKILL)
+                self.kill(signal.SIGKILL if now > self.stop_at else signal.SIGTERM)
+                self.stop_at = min(self.stop_at, now + behaviour.get("stop_s", 30.0))
             return False
         return bool(self.keeper)
 
@@ -132,7 +130,7 @@ class Manager:
             for name, unit in list(self.units.items()):
                 if not unit.keeper and not self.behaviour.get("is_queued"):
                     unit.launch(self.behaviour)
-                if unit.is_over():
+                if unit.is_over(self.behaviour):
                     del self.units[name]
                     self.tell_units()
 

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.support.buses import PLACED
 
 from iot_jobs_agent.catalog import asking
 from iot_jobs_agent.catalog.asking import LARGEST_BYTES, ask
@@ -12,15 +13,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.support.buses import Systemd
-
-PLACED = """
-import sys
-sys.path.append(sys.argv[1])
-from iot_jobs_agent.shim import bus, door, unit
-place = {place!r}
-bus.SYSTEM_BUS, door.SOCKETS, unit.ENDED = place + "/bus", place + "/sockets", place + "/ended"
-unit.ASKED_S, door.BUS_S = 0.5, 3.0
-"""
 
 
 @pytest.fixture

@@ -45,19 +45,24 @@ def unit_of(story: "Story") -> str:
     return Units(story.state, "network", {}).name(ATTEMPT.execution, "shell")
 
 
+async def runs_unheard(story: "Story", systemd: "Systemd", script: str) -> None:
+    """Let an attempt come to its end, or to its refusal, after its agent has gone."""
+    assert systemd.manager is not None
+    os.kill(systemd.manager.pid, signal.SIGSTOP)  # the shim waits for its answer
+    story.start(script)
+    await story.started()
+    shim = story.attempts._watches[ATTEMPT].pid
+    story.attempts.close()
+    os.kill(systemd.manager.pid, signal.SIGCONT)
+    os.waitpid(shim, 0)
+
+
 @pytest.mark.parametrize("settings", [b"", None], ids=["settings lost in a power cut", "settings there"])
 async def test_a_refusal_of_which_the_agent_did_not_live_to_hear_is_taken_back_by_the_next(
     new_story: "Callable[..., Story]", unit_story: "Story", systemd: "Systemd", settings: bytes | None
 ) -> None:
     systemd.behave(errors={"StartUnit": SHUTTING_DOWN})
-    assert systemd.manager is not None
-    os.kill(systemd.manager.pid, signal.SIGSTOP)  # the shim waits for its answer
-    unit_story.start("echo ran")
-    await unit_story.started()
-    shim = unit_story.attempts._watches[ATTEMPT].pid
-    unit_story.attempts.close()
-    os.kill(systemd.manager.pid, signal.SIGCONT)
-    os.waitpid(shim, 0)
+    await runs_unheard(unit_story, systemd, "echo ran")
     if settings is not None:
         (unit_story.directory() / "spec.json").write_bytes(settings)
     second = new_story(unit_story.launcher, unit_story.own_units)
@@ -71,14 +76,7 @@ async def test_a_result_counts_although_the_bus_is_away_when_the_next_agent_read
     new_story: "Callable[..., Story]", unit_story: "Story", systemd: "Systemd", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(units, "END_S", 0.3)
-    assert systemd.manager is not None
-    os.kill(systemd.manager.pid, signal.SIGSTOP)  # the shim waits for its answer
-    unit_story.start("echo ran; exit 3")
-    await unit_story.started()
-    shim = unit_story.attempts._watches[ATTEMPT].pid
-    unit_story.attempts.close()
-    os.kill(systemd.manager.pid, signal.SIGCONT)
-    os.waitpid(shim, 0)
+    await runs_unheard(unit_story, systemd, "echo ran; exit 3")
     systemd.stop()
     second = new_story(unit_story.launcher, unit_story.own_units)
     assert second.attempts.reattach([ATTEMPT]) == set()

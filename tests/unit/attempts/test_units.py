@@ -128,8 +128,10 @@ async def test_a_stop_by_somebody_else_that_systemd_has_to_enforce_leaves_no_res
 async def test_the_end_of_the_profiles_time_is_a_deadline_whether_the_handler_follows_or_not(
     unit_story: "Story", systemd: "Systemd", asked: str
 ) -> None:
-    systemd.behave(longest_us=600_000, stop_s=1.0 if asked == "exit 0" else 0.9)
-    result = await unit_story.run(f"trap '{asked}' TERM; {UP}while :; do sleep 0.1; done", grace_s=0.5)
+    unit_story.start(f"trap '{asked}' TERM; {UP}while :; do sleep 0.1; done", grace_s=0.5)
+    await unit_story.said("up")
+    systemd.behave(longest_us=600_000, stop_s=0.5)
+    result = await unit_story.ended()
     assert (result.ending, result.reason) == (Ending.DEADLINE, "its profile allows 0.6 s (RuntimeMaxSec=)")
     assert result.leftovers_alive == 0
 
