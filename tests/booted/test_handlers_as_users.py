@@ -202,6 +202,7 @@ async def test_check_names_what_is_wrong_with_a_users_unit(units: Device) -> Non
     assert f"{file}: User= is other; write User=kiosk" in said, said
     units.create("other-user", as_kiosk(COMMAND))
     await units.ends("other-user", "FAILED")
+    assert "the user of this unit is not" in units.details("other-user")["reason"]
     await units.machine.run(f"cp /root/kept {file}; chmod 644 {file}; systemctl daemon-reload")
 
 
@@ -221,7 +222,9 @@ async def test_a_forged_request_is_refused(units: Device, asked: dict[str, objec
     agent = "setpriv --reuid=iot-jobs-agent --regid=iot-jobs-agent --clear-groups"
     said = await units.machine.run(f"{agent} python3 -I {FILES}/forges.py '{json.dumps(asked)}'")
     assert words in said, said
-    await units.machine.run("while systemctl is-active --quiet 'iot-job-as-kiosk@*'; do sleep 0.1; done")
+    await units.machine.run(
+        "while systemctl list-units --plain --no-legend 'iot-job-as-kiosk@*' | grep --quiet .; do sleep 0.1; done"
+    )
 
 
 async def test_another_program_of_the_user_does_not_get_in_its_place(units: Device) -> None:
@@ -260,4 +263,4 @@ async def test_another_program_of_the_user_sees_nothing_of_a_step_but_can_end_it
 async def test_the_exposure_of_a_users_unit_is_as_small_as_is_said(units: Device) -> None:
     unit = f"iot-job-as-kiosk@{'a' * 24}.service"
     said = await units.machine.run(f"systemd-analyze security --no-pager {unit} | tail -n 1")
-    assert float(re.search(r": ([0-9.]+) ", said)[1]) <= 1.3, said
+    assert float(re.search(r": ([0-9.]+) ", said)[1]) <= 1.2, said

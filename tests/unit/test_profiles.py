@@ -103,7 +103,7 @@ async def test_a_setting_that_is_wrong_is_named_with_its_file(
     assert said.startswith(f"{template}: {words}")
 
 
-async def test_a_file_that_others_may_write_or_own_is_named(systemctl: object, template: Path) -> None:
+async def test_a_file_that_others_may_write_is_named(systemctl: object, template: Path) -> None:
     template.chmod(0o666)
     assert await user_problems(USER, {}, {}) == [
         f"{template} is writable by others (mode 0666); run `chmod go-w {template}`"

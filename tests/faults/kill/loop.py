@@ -75,7 +75,10 @@ class Loop:
         shims = [log for log, said in logs.items() if f".a-{world.name}." in said]
         refused = [log for log in shims if "never-started" in logs[log]]
         found = Found(kind, [], [])
-        for role, log in (("agent", world.directory / "trace.0.agent"), ("shim", (refused or shims)[0])):
+        for role, log in (
+            ("agent", world.directory / "trace.0.agent"),
+            ("shim", (refused if kind == "refused" else shims)[0]),
+        ):
             made = [*calls(log, world.directory, world.name)]
             more, out_of_reach = points(role, made)
             found.points.extend(more)

@@ -57,7 +57,6 @@ async def test_a_death_by_signal_and_a_program_that_cannot_be_started_are_told(s
 
 
 async def test_one_that_does_not_end_is_ended_with_all_it_has_started(script: "Path", systemd: "Systemd") -> None:
-    script.write_text("")
     code, _, problem = await asked(script, "trap '' TERM; setsid sleep 1000 & while :; do sleep 0.1; done", 1.0)
     assert (code, problem) == (-1, "did not end within 1 s")
     assert bus.is_over(unit_of(systemd))

@@ -84,8 +84,8 @@ async def test_a_result_counts_although_the_bus_is_away_when_the_next_agent_read
     assert (result.ending, result.code, result.stdout) == (Ending.EXITED, 3, "ran\n")
 
 
-async def test_a_refusal_counts_though_its_shim_was_killed_after_writing_it(
-    unit_story: "Story", tmp_path: Path
+async def test_a_refusal_counts_though_its_shim_failed_after_writing_it(
+    unit_story: "Story",
 ) -> None:
     launcher = unit_story.launcher
 

@@ -176,7 +176,7 @@ async def test_the_first_process_is_let_in_by_its_pid_and_the_id_of_its_start(
         for fd in given.values():
             os.close(fd)
         real.peer.send(b'{"status": 256, "result": {}, "reason": "", "traceback": "", "left": 0, "is_stopped": false}')
-        systemd.behave(ended="invocation={invocation} result=success code=exited status=0 peak= oom_kills=\n")
+        systemd.behave(ended="invocation={invocation} result=success code=exited status=0 peak= limit_hits=\n")
         result = await unit_story.ended()
     assert (result.ending, result.code) == (Ending.EXITED, 1)
 
@@ -235,10 +235,12 @@ async def test_a_user_that_there_is_not_has_no_first_process(
     systemd.behave(profiles={"as-no-such": str(config)})
     step = Step("step", "who", StepKind.COMMAND, argv=("/bin/true",), user="no-such", timeout_s=20.0)
     unit_story.attempts.start(start_of_nobody, step, FACTS)
-    assert (await unit_story.ended(start_of_nobody)).ending is Ending.CANNOT_START
+    result = await unit_story.ended(start_of_nobody)
+    assert result.ending is Ending.CANNOT_START
+    assert "its unit ended as exit-code" in result.reason  # it was not let in
 
 
 @pytest.fixture(autouse=True)
-def _short(systemd: "Systemd") -> Iterator[None]:
+def _leaves_no_socket(systemd: "Systemd") -> Iterator[None]:
     yield
     assert list((systemd.place / "sockets").iterdir()) == []
