@@ -10,6 +10,7 @@ REASON_CODE: Final = "ABORT_CRITERIA_MET"  # AWS fills it in by itself too, but 
 FAILURES: Final = frozenset({ExecutionStatus.FAILED, ExecutionStatus.REJECTED, ExecutionStatus.TIMED_OUT})
 _ALL: Final = "ALL"
 _THRESHOLD_DECIMALS: Final = 2
+_EXACT_DECIMALS: Final = 6  # what floating point loses is less
 
 
 def check(config: Mapping[str, Any]) -> None:
@@ -31,7 +32,9 @@ def reason(config: Mapping[str, Any], executions: Mapping[ExecutionStatus, int])
     for criterion in config.get("criteriaList", ()):
         kind, threshold = criterion["failureType"], criterion["thresholdPercentage"]
         failed = sum(count for status, count in executions.items() if _is_of_kind(status, kind))
-        if executed >= criterion["minNumberOfExecutedThings"] and 100 * failed >= threshold * executed:
+        if executed >= criterion["minNumberOfExecutedThings"] and 100 * failed >= round(
+            threshold * executed, _EXACT_DECIMALS
+        ):
             kinds = "failed" if kind == _ALL else f"are {kind}"
             return f"Aborted: {failed} of {executed} executions {kinds}, the threshold is {threshold} %"
     return None

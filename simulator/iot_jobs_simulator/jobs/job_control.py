@@ -75,7 +75,7 @@ def associate(
 ) -> Job:
     """AssociateTargetsWithJob: more thing groups for a CONTINUOUS job; those it has already change nothing."""
     job = store.find_job(job_id, namespace=namespace)
-    if not job.is_continuous or job.status is not JobStatus.IN_PROGRESS:
+    if not job.is_continuous or job.status is not JobStatus.IN_PROGRESS or job.has_ended:
         raise invalid(
             f"Job {job_id} is {job.request.target_selection} and {job.status}, not CONTINUOUS and IN_PROGRESS"
         )
@@ -103,8 +103,8 @@ def cancel(
 ) -> Job:
     """CancelJob: QUEUED executions are canceled, IN_PROGRESS ones by force only, terminal ones stay."""
     job = store.find_job(job_id)
-    is_second_by_force = job.status is JobStatus.CANCELED and bool(
-        lifecycle.things_in_reach(store, job, by_force=force)
+    is_second_by_force = (
+        force and job.status is JobStatus.CANCELED and bool(lifecycle.things_in_reach(store, job, by_force=force))
     )
     if not job.is_active and not is_second_by_force:
         raise invalid(f"Job {job_id} is {job.status} and cannot be canceled")

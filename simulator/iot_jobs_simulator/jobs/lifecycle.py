@@ -47,6 +47,8 @@ def end(
 def retry(store: JobStore, failed: JobExecution, now: float) -> None:
     """Queue the retry that had to wait, unless something has ended the waiting meanwhile; a closed job lets it wait."""
     job = store.jobs.get(failed.job_id)
+    if now < failed.last_updated_at + store.settings.retry_delay_s:
+        return  # its own entry in the agenda comes
     if job is not None and job.is_open and job.retrying_things.get(failed.thing_name) is failed:
         del job.retrying_things[failed.thing_name]
         if not retries.is_left(job.request.retry_config, failed.retries, failed.status):

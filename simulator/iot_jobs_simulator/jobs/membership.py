@@ -106,7 +106,9 @@ def _withdraw(
     latest = store.executions.latest(thing_name, job.job_id)
     if latest is not None and latest.status in reach:
         lifecycle.end(store, latest, ExecutionStatus.REMOVED, now, is_silent=is_silent)
-    lifecycle.settle(store, job, now)
+        lifecycle.conclude(store, job, now)
+    else:
+        lifecycle.settle(store, job, now)
 
 
 def _has_pending(store: JobStore, job: Job, thing_name: str) -> bool:

@@ -5,7 +5,7 @@ Times are epoch seconds; a configuration writes them as `YYYY-MM-DDThh:mm`, in U
 
 import heapq
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any, Final
@@ -19,6 +19,7 @@ _YEAR_S: Final = 365 * 86400
 _MAX_START_S: Final = _YEAR_S
 _MAX_END_S: Final = 2 * _YEAR_S
 _SHOWN: Final = 7
+MAX_WINDOWS: Final = 20  # inferred: each DescribeJob looks at all of them
 
 
 def check(config: Mapping[str, Any], now: float, *, is_continuous: bool, lead_s: float) -> None:
@@ -31,7 +32,7 @@ def check(config: Mapping[str, Any], now: float, *, is_continuous: bool, lead_s:
         _check_between("startTime", start, now + lead_s, now + _MAX_START_S)
     if end is not None:
         since = start if start is not None else now
-        _check_between("endTime", end, since + lead_s, min(now, since) + _MAX_END_S)
+        _check_between("endTime", end, since + lead_s, now + _MAX_END_S)
     elif "endBehavior" in config:
         raise invalid("endBehavior of SchedulingConfig cannot be used without endTime")
     windows = config.get("maintenanceWindows", ())
@@ -39,6 +40,13 @@ def check(config: Mapping[str, Any], now: float, *, is_continuous: bool, lead_s:
         raise invalid("TargetSelection is invalid. MaintenanceWindow cannot be used with SNAPSHOT job.")
     if windows and start is None:
         raise invalid("MaintenanceWindow cannot be used without StartTime of SchedulingConfig.")
+    check_windows(windows)
+
+
+def check_windows(windows: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse windows that cannot be: too many, or with an expression that says nothing."""
+    if len(windows) > MAX_WINDOWS:
+        raise invalid(f"maintenanceWindows has {len(windows)} members, {MAX_WINDOWS} are allowed")
     for window in windows:
         try:
             cron.parsed(window["startTime"])

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from iot_jobs_simulator.jobs import job_control, managed_templates, views
+from iot_jobs_simulator.jobs import job_control, managed_templates, schedule, views
 from iot_jobs_simulator.jobs.managed_templates import ManagedTemplate
 from iot_jobs_simulator.jobs.store import JobStore
 from iot_jobs_simulator.jobs.template import JobTemplate, resource_named
@@ -36,6 +36,7 @@ def _create(store: JobStore, members: Json, now: float) -> Json:
     kept = taken | {name: value for name, value in members.items() if name in _KEPT}
     # What no job could have, no template may have.
     job_control.check_request(store, job_request(store, kept | {"jobId": template_id, "targets": []}, None), now)
+    schedule.check_windows(kept.get("maintenanceWindows", ()))
     store.templates.check_new(template_id)
     template = JobTemplate(template_id, arn(f"jobtemplate/{template_id}"), now, kept)
     store.tags.begin(template.arn, members.get("tags", ()))

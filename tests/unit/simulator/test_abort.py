@@ -166,7 +166,7 @@ def test_whether_a_retried_failure_counts_is_a_switch(fleet: Cloud, status: str)
         assert fleet.job()["status"] == "CANCELED"
 
 
-def test_an_aborted_job_retries_nothing(fleet: Cloud) -> None:
+def test_the_retry_of_the_last_failure_is_canceled_by_the_abort(fleet: Cloud) -> None:
     retries = {"criteriaList": [{"failureType": "FAILED", "numberOfRetries": 5}]}
     fleet.create_job("J1", things=("t0",), abortConfig=config(criterion(least=1)), jobExecutionsRetryConfig=retries)
     fleet.accepted("J1/update", "t0", status="FAILED")
