@@ -15,6 +15,9 @@ from iot_jobs_agent.commands.table import COMMANDS, module_of
 from iot_jobs_agent.commands.terminal import printable
 from iot_jobs_agent.errors import AgentError, ConfigError, JournalError, StateDirectoryError, UsageError
 
+# pydantic would load those of any package in the environment, and with them importlib.metadata, into the agent.
+os.environ["PYDANTIC_DISABLE_PLUGINS"] = "__all__"
+
 EX_FAILED = 1
 EX_USAGE = 2
 STATUSES: dict[type[AgentError], int] = {

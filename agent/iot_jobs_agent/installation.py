@@ -11,6 +11,18 @@ ROOT = Path(iot_jobs_agent.__file__).parent.parent
 _PACKAGES = ("iot_jobs_agent", "iot_jobs_handlers")
 
 
+def handler_packages() -> list[str]:
+    """Return the directories of Python packages that people add to an environment of ours for their handlers.
+
+    A file of the environment lists them. They are on nobody's `sys.path` but the worker's: a package there could bring
+    a module that some library imports if it is there, or a plug-in, and so run as the agent or as root. Blocks.
+    """
+    try:
+        return Path(sys.prefix, "handler-packages").read_text().splitlines()
+    except OSError:
+        return []
+
+
 def installation() -> tuple[Path, ...]:
     """Return the directories of the interpreter's environment and of our packages. Imports nothing. Blocks."""
     specs = [importlib.util.find_spec(package) for package in _PACKAGES]

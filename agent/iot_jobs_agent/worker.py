@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from iot_jobs_agent.handler import Handler, HandlerError, Job, Outcome
+from iot_jobs_agent.installation import handler_packages
 from iot_jobs_agent.shim.protocol import RESULT_BYTES, TRACEBACK
 from iot_jobs_agent.wrong_fields import wrong_manifest, wrong_params
 
@@ -201,6 +202,7 @@ def describe(specs: list[str]) -> int:
 
 def main(arguments: list[str]) -> int:
     """Run the program and return its exit code."""
+    sys.path += handler_packages()
     match arguments:
         case ["--describe", *specs]:
             return describe(specs)

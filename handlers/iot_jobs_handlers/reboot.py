@@ -7,6 +7,7 @@ from pydantic import BaseModel
 from iot_jobs_agent.handler import Handler, Job, Outcome
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+REBOOTED = "rebooted"  # a checkpoint
 
 
 class Params(BaseModel, frozen=True, extra="forbid"):
@@ -21,7 +22,8 @@ def reboot(_params: Params, job: Job) -> Outcome:
     """
     boot_id = this_boot()
     before = job.last_checkpoint if job.is_resumed else None
-    if job.is_resumed and job.reason == "reboot":
+    if job.is_resumed and (job.reason == "reboot" or before == REBOOTED):
+        job.checkpoint(REBOOTED)  # should it be cut short now
         return Outcome.succeeded()
     if isinstance(before, dict) and "boot_id" in before:
         is_another = boot_id not in {"", before["boot_id"]} and before["boot_id"] != ""

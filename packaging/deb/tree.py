@@ -34,7 +34,7 @@ def lay_out_environment(tree: Path, wheels: list[list[Path]], own: Path) -> None
         unpack(each, site)
     unpack(own, site)
     shutil.rmtree(site / "iot_jobs_simulator")
-    write(site / "local.pth", f"{LOCAL}\n")
+    write(tree / HOME / "handler-packages", f"{LOCAL}\n")
     for python in PYTHONS:
         (tree / HOME / "lib" / f"python{python}").symlink_to("python3")
     write(tree / HOME / "pyvenv.cfg", "home = /usr/bin\ninclude-system-site-packages = false\n")

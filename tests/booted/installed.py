@@ -129,6 +129,11 @@ class Device(OnRecord):
         """Wait for the end, which must be this one."""
         assert await self.is_over(job) == status, (job, self.details(job), await self.log())
 
+    async def has_no_unit(self, profile: str) -> None:
+        """Wait until nothing runs in a profile, and nothing is being ended there."""
+        listed = f"systemctl list-units --plain --no-legend 'iot-job-{profile}@*'"
+        await self.machine.run(f"while {listed} | grep --quiet .; do sleep 0.1; done")
+
     async def handlers(self) -> list[str]:
         """Return the units of handlers that are there, in words."""
         said = await self.machine.run("systemctl list-units --plain --no-legend --all 'iot-job-*@*.service' || true")

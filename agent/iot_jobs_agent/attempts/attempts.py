@@ -342,7 +342,8 @@ class Attempts:
             watch.looks += 1
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         token, unit = attempt_directory.read_token(watch.directory), attempt_directory.read_unit(watch.directory)
-        is_over = result is not None and self._launching.has_units  # its shim wrote that once the unit was over
+        # A shim writes what it has found once its handler's unit is over, or says that something of it is alive.
+        is_over = result is not None and not result.leftovers_alive and self._launching.has_units
         if unit and not is_over and not units.end(unit):
             return attempt_directory.lost_result(watch.directory, f"interrupted, and {unit} cannot be ended", 0, 1)
         if result is None and (why := self._launching.take_back(watch)):

@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from iot_jobs_agent.built_ins import BUILT_INS
 from iot_jobs_agent.catalog.asking import LARGEST_BYTES, ask
 from iot_jobs_agent.catalog.sources import manifest_file
 from iot_jobs_agent.state.durable import open_regular, replace_at_once
@@ -75,7 +76,11 @@ class Manifests:
         new = [each for each in asked if not self._is_known(each, again)]
         if not new:
             return {each.name: self._known[each.name][1] for each in asked}
-        answers = await self._ask_python([each for each in new if each.spec])
+        ours = {built_in.spec for built_in in BUILT_INS.values()}
+        answers = await self._ask_python([each for each in new if each.spec in ours])
+        for each in new:
+            if each.spec and each.spec not in ours:  # by itself: in one process, it could answer for the others
+                answers |= await self._ask_python([each])
         for each in new:
             if not each.spec:
                 answers[each.name] = await self._ask_executable(each)

@@ -8,10 +8,12 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from iot_jobs_agent.handler import handler_name_problem
+from iot_jobs_agent.installation import handler_packages
 from iot_jobs_agent.shim.start import first_line_problem
 from iot_jobs_agent.trust import trust_problem
 
@@ -124,8 +126,8 @@ class InstalledHandlers:
         self._sources: dict[str, Source] = {}
 
     def find(self) -> Mapping[str, Source]:
-        """Return them by name. Reads all metadata, which takes milliseconds, only if a `sys.path` entry has changed."""
-        seen = tuple(_modified(sys.path))
+        """Return them by name. Reads all metadata, for milliseconds, only if a directory of packages has changed."""
+        seen = tuple(_modified([*sys.path, *handler_packages()]))
         if seen != self._seen:
             sources: dict[str, Source] = {}
             for point in _entry_points():
@@ -164,7 +166,7 @@ def _module_file(module: str) -> Path | None:
     """Return the path of the module's file without importing anything; None if it cannot be found."""
     top, *rest = module.split(".")
     try:
-        spec = importlib.util.find_spec(top)
+        spec = importlib.util.find_spec(top) or PathFinder.find_spec(top, handler_packages())
     except (ImportError, ValueError):
         return None
     if spec is None:
@@ -188,6 +190,7 @@ def _modified(directories: Sequence[str]) -> Iterator[tuple[str, int]]:
 
 
 def _entry_points() -> "Sequence[EntryPoint]":
-    from importlib.metadata import entry_points  # noqa: PLC0415 - slow, and needed only for installed handlers
+    from importlib.metadata import distributions, entry_points  # noqa: PLC0415 - slow, and not always needed
 
-    return tuple(entry_points(group=ENTRY_POINTS))
+    added = [point for each in distributions(path=handler_packages()) for point in each.entry_points]
+    return (*entry_points(group=ENTRY_POINTS), *(point for point in added if point.group == ENTRY_POINTS))

@@ -105,9 +105,12 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 HandlerName = Annotated[str, AfterValidator(valid_handler_name)]
 
 
+_NOT_FOR_HANDLERS = {"forget", "describe"}
+
+
 def _profile(name: str) -> str:
-    if name == "forget":
-        raise ValueError("is not for handlers, since its unit removes their directories; name another one")
+    if name in _NOT_FOR_HANDLERS:
+        raise ValueError("is not for handlers, since its unit is the agent's own; name another one")
     if name.startswith(AS_USER):
         raise ValueError(f"{_ONLY_FOR_USERS}; name another one")
     return name
@@ -116,7 +119,7 @@ def _profile(name: str) -> str:
 def _handler_keys(table: dict[str, Any]) -> dict[str, Any]:
     """Check the one key of a handler's table that is neither the manifest's nor the handler's own."""
     profile = table.get("profile", "network")
-    if not isinstance(profile, str) or not re.fullmatch(PROFILE_NAME, profile) or profile == "forget":
+    if not isinstance(profile, str) or not re.fullmatch(PROFILE_NAME, profile) or profile in _NOT_FOR_HANDLERS:
         raise ValueError("profile is not the name of one; write 1 to 32 of the characters a-z 0-9 -, a letter first")
     if profile.startswith(AS_USER):
         raise ValueError(f"profile {_ONLY_FOR_USERS}; name another one")

@@ -17,6 +17,7 @@ from iot_jobs_agent.shim.unit import Unit
 
 UNIT = "iot-job-describe@{}.service"
 LONGEST_REPORT = 4096
+START_S = 20.0  # for the unit and its first process to come, on the smallest of boards
 QUOTA_MB = 16
 QUOTA_EVERY_S = 2.0
 
@@ -33,7 +34,8 @@ class Asker:
     """One program, from the request to start its unit until nothing of it is left."""
 
     def __init__(self, timeout_s: float, argv: list[str]) -> None:
-        self.until = time.monotonic() + timeout_s
+        self.timeout_s = timeout_s
+        self.until = time.monotonic() + START_S + timeout_s
         self.signals, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
         signal.signal(signal.SIGTERM, self.stop)
@@ -73,7 +75,7 @@ class Asker:
         if how["ending"] == "cannot-start":
             return 1, str(how["reason"]).removeprefix(f"cannot start {self.unit.spec['argv'][0]}: ").encode()
         if how["ending"] == "interrupted":
-            return 1, b"its unit was stopped"
+            return 1, b"its unit ended without a word: it had no memory left (MemoryMax=), or somebody stopped it"
         return how.get("code", -how.get("signal", signal.SIGKILL)), b""
 
     def wait(self) -> bytes:
@@ -85,11 +87,14 @@ class Asker:
                 self.unit.terminate(time.monotonic())
                 return problem
             due_s = max(0.0, min(left_s, self.unit.due_at - time.monotonic()))
+            had_come = self.unit.entry is not None
             for fd, _ in self.poller.poll(due_s * 1000 + 1):
                 if fd == self.signals:
                     os.read(fd, 64)
                 else:
                     self.unit.hear(fd)
+            if self.unit.entry is not None and not had_come:
+                self.until = min(self.until, time.monotonic() + self.timeout_s)
             self.unit.is_gone()
         return b""
 

@@ -29,7 +29,7 @@ class _Decoding:
     """How JSON is read: as `json.loads` does without options."""
 
     strict = True
-    object_hook = object_pairs_hook = None
+    object_hook = object_pairs_hook = array_hook = None
     parse_float, parse_int = float, int
     parse_constant = {"-Infinity": -float("inf"), "Infinity": float("inf"), "NaN": float("nan")}.__getitem__
 
@@ -47,14 +47,14 @@ try:
         make_encoder(None, _cannot, quoted, None, ": ", ", ", *_options)
         for quoted in (encode_basestring_ascii, encode_basestring)
     )
-except (ImportError, TypeError):
+except (ImportError, TypeError, AttributeError):
     _scan = None
 try:
     from _ctypes import call_function, dlopen, dlsym
 
     _own: Any = None  # the C library that the interpreter has already loaded
     _prctl = dlsym(dlopen(_own, 0), "prctl")
-except (ImportError, TypeError):
+except (ImportError, TypeError, AttributeError):
     _prctl = 0
 
 

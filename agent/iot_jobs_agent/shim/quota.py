@@ -82,8 +82,10 @@ def measure_bytes(directory: str, enough: int) -> tuple[int, bool]:
             device = os.fstat(fd).st_dev if device < 0 else device
             with os.scandir(fd) as entries:
                 for entry in entries:
-                    found = status(entry)
-                    if found is None:
+                    try:
+                        found = entry.stat(follow_symlinks=False)
+                    except OSError as error:  # gone, or its directory was closed to look-ups only
+                        is_whole &= error.errno in CHANGED_MEANWHILE
                         continue
                     if not stat.S_ISDIR(found.st_mode):
                         total += max(SECTOR_BYTES, found.st_blocks * SECTOR_BYTES // max(1, found.st_nlink))
@@ -97,11 +99,3 @@ def measure_bytes(directory: str, enough: int) -> tuple[int, bool]:
         finally:
             os.close(fd)
     return total, is_whole
-
-
-def status(entry: os.DirEntry[str]) -> os.stat_result | None:
-    """Return the status of the entry itself, not of a link's target; None if it is gone."""
-    try:
-        return entry.stat(follow_symlinks=False)
-    except OSError:
-        return None

@@ -170,6 +170,17 @@ def test_an_unreadable_directory_is_left_out_and_said(tmp_path: Path, ordinary: 
     assert (found > 0, is_whole) == (True, False)
 
 
+def test_files_that_can_be_listed_and_not_looked_at_are_said(tmp_path: Path, ordinary: None) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir()
+    (closed / "big").write_bytes(b"x" * MIB)
+    closed.chmod(0o400)
+    try:
+        assert measure_bytes(str(tmp_path), PLENTY)[1] is False
+    finally:
+        closed.chmod(0o700)
+
+
 def test_a_name_too_long_to_be_opened_is_said(tmp_path: Path) -> None:
     at = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
     for _ in range(25):

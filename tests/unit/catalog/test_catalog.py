@@ -1,11 +1,14 @@
+import importlib.util
 import json
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from tests.support.catalog import Device, describing
 from tests.support.configs import config_of
 
+from iot_jobs_agent import worker
 from iot_jobs_agent.built_ins import BUILT_INS
 from iot_jobs_agent.catalog.catalog import Catalog
 from iot_jobs_agent.core.job import OnInterrupt
@@ -120,6 +123,36 @@ async def test_an_installed_handler_is_known_but_runs_only_when_enabled(
     (tmp_path / "site" / "acme_flash.py").chmod(0o666)
     await catalog.refresh()
     assert "is writable by others" in catalog.enabled()["flash"].unavailable
+
+
+async def test_packages_that_people_add_are_found_but_only_the_worker_can_import_them(
+    device: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site, prefix = tmp_path / "site", tmp_path / "prefix"
+    package(site, "acme-jobs", entry="flash", spec="acme_flash:HANDLER")
+    prefix.mkdir()
+    (prefix / "handler-packages").write_text(f"{site}\n")
+    monkeypatch.setattr(sys, "prefix", str(prefix))
+    device.told.write_text(json.dumps({"acme_flash:HANDLER": {"name": "flash", "timeout_s": 9}}))
+    catalog = device.catalog("flash")
+    await catalog.refresh()
+    assert catalog.enabled()["flash"].timeout_s == 9
+    assert catalog.find("flash").path == site / "acme_flash.py"
+    assert importlib.util.find_spec("acme_flash") is None
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    worker.main([])
+    assert importlib.util.find_spec("acme_flash") is not None
+
+
+async def test_a_package_is_asked_by_itself_so_that_it_cannot_answer_for_others(
+    device: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("acme", "other"):
+        package(tmp_path / "site", f"{name}-jobs", entry=name, spec=f"{name}_flash:HANDLER")
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    await device.catalog("acme", "other", "write-file", "download-file").refresh()
+    assert [specs for specs in device.asked() if len(specs) == 1] == [["acme_flash:HANDLER"], ["other_flash:HANDLER"]]
+    assert sum(map(len, device.asked())) == 4
 
 
 @pytest.mark.parametrize("file", ["acme/jobs/flash.py", "acme/jobs/flash/__init__.py"])

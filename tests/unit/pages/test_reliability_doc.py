@@ -68,4 +68,5 @@ def test_every_claim_of_the_security_model_names_tests_that_exist() -> None:
         tests = re.findall(r"`(test_\w+)`", before)
         assert tests or "`tests/" in before, before
         assert [name for name in tests if name not in defined()] == []
+        assert [path for path in re.findall(r"`(tests/[^`]+)`", before) if not (ROOT / path).exists()] == []
     assert len(rows) > 8

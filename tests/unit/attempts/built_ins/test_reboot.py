@@ -46,6 +46,14 @@ def test_where_no_boot_id_can_be_seen_it_believes_the_agent(
         assert call(HANDLER, {}, phase="resume", reason="killed").word == "reboot"
 
 
+def test_cut_short_after_the_reboot_it_does_not_ask_for_another(
+    call: "Call", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reboot, "BOOT_ID", tmp_path / "hidden")
+    (tmp_path / "job" / "checkpoint.json").write_text(json.dumps(reboot.REBOOTED))
+    assert call(HANDLER, {}, phase="resume", reason="killed").word == "succeeded"
+
+
 async def test_it_takes_no_params(work: "Work") -> None:
     assert (await work("reboot:HANDLER", {"delay": 1})).word == "rejected"
 
