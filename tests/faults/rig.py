@@ -117,7 +117,10 @@ class Rig:
 
     async def ends(self, job: str, status: str, *, within_s: float = 60, **facts: Any) -> None:
         """Wait for the status; then see that all is sound."""
-        await self.sim.wait_until(lambda: self.status(job) in {status, *TERMINAL}, within_s=within_s)
+        try:
+            await self.sim.wait_until(lambda: self.status(job) in {status, *TERMINAL}, within_s=within_s)
+        except TimeoutError:
+            raise AssertionError((job, self.status(job), self.updates(job))) from None
         assert self.status(job) == status, (job, self.details(job))
         self.is_sound(job, **facts)
 
