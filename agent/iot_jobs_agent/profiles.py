@@ -7,6 +7,7 @@ import asyncio
 import pwd
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from iot_jobs_agent.device import AS_USER
@@ -34,6 +35,39 @@ def are_installed() -> bool:
     return (TEMPLATES / NAME.format("network", "")).exists()
 
 
+@dataclass(frozen=True, slots=True)
+class TimeLimit:
+    """How long a profile lets a handler run, in seconds; 0 if it sets no limit. `file` is the profile's."""
+
+    file: Path
+    seconds: float
+
+    def problem(self, handler: str, longest_s: float) -> str:
+        """Return why a handler that may run for so long, grace included, would be cut off; "" if it would not."""
+        if not self.seconds or longest_s <= self.seconds:
+            return ""
+        return (
+            f"handler {handler} may run for {longest_s:g} s, but RuntimeMaxSec= in {self.file} ends it after "
+            f"{self.seconds:g} s; set max_timeout_s in [handler.{handler}], or raise the limit with `systemctl edit`"
+        )
+
+
+async def time_limits(profiles: Iterable[str]) -> dict[str, TimeLimit]:
+    """Return the limit of each of these profiles that systemd has loaded, by name; empty if it does not answer.
+
+    Source: systemd.service(5), RuntimeMaxSec=.
+    """
+    units = {NAME.format(profile, _NOBODYS): profile for profile in sorted(set(profiles))}
+    shown = await _ask("systemctl", "show", *units, "--property=Id,FragmentPath,RuntimeMaxUSec", "--no-pager")
+    limits = {}
+    for block in shown.split("\n\n"):
+        properties = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
+        if properties.get("Id") in units and properties.get("FragmentPath"):
+            limit = TimeLimit(Path(properties["FragmentPath"]), _seconds(properties.get("RuntimeMaxUSec", "")))
+            limits[units[properties["Id"]]] = limit
+    return limits
+
+
 async def user_problems(user: str, longest_s: Mapping[str, float], believed: Mapping[str, Sequence[Path]]) -> list[str]:
     """Return what is wrong with the profile `as-USER` of a user of `handlers.run_as_users`, as `profile_problems`."""
     try:
@@ -50,7 +84,8 @@ async def profile_problems(
 ) -> list[str]:
     """Return what is wrong with a profile, one sentence each without its full stop; empty if nothing is.
 
-    `longest_s` has the handlers that use it, each with the longest time that it may run, in seconds; `believed` has the
+    `longest_s` has the handlers that use it, each with the longest time that it may run, in seconds, which is judged
+    here for a user's profile alone: in any other, the catalog refuses what would be cut off. `believed` has the
     files that each of them is, runs or believes. `user` is the user of the device that the profile is for, if it is for
     one.
     """
@@ -71,7 +106,10 @@ async def profile_problems(
     found += [line for file in files for line in await _warnings(file, unit)]
     if _PRIVILEGED in properties.get("ExecStart", ""):
         found += _belief_problems(profile, {name: believed.get(name, ()) for name in longest_s})
-    return [*found, *_time_problems(files[0], properties["RuntimeMaxUSec"], longest_s)]
+    if user:  # those of the others are the catalog's to refuse
+        limit = TimeLimit(files[0], _seconds(properties["RuntimeMaxUSec"]))
+        found += [problem for name in sorted(longest_s) if (problem := limit.problem(name, longest_s[name]))]
+    return found
 
 
 def _load_problem(template: str, profile: str, state: str, user: str) -> str:
@@ -140,14 +178,9 @@ async def _warnings(file: Path, unit: str) -> list[str]:
     return [f"{line.removesuffix(', ignoring.').removesuffix('.')}; correct or remove it" for line in lines]
 
 
-def _time_problems(file: Path, limit: str, longest_s: Mapping[str, float]) -> Iterable[str]:
-    limit_s = sum(float(count) * _UNITS_OF_TIME[unit] for count, unit in _SPAN.findall(limit))
-    for name, wanted_s in sorted(longest_s.items()):
-        if limit_s and wanted_s > limit_s:
-            yield (
-                f"handler {name} may run for {wanted_s:g} s, but RuntimeMaxSec= in {file} ends it after {limit_s:g} s; "
-                f"set max_timeout_s in [handler.{name}], or raise the limit with `systemctl edit`"
-            )
+def _seconds(span: str) -> float:
+    """Return a time span as systemd shows it in seconds; 0 for `infinity`."""
+    return sum(float(count) * _UNITS_OF_TIME[unit] for count, unit in _SPAN.findall(span))
 
 
 async def _ask(*command: str, errors: bool = False) -> str:

@@ -12,6 +12,7 @@ from tests.support.on_record import FILES, HOME, aws_document, echo
 pytestmark = pytest.mark.asyncio(loop_scope="session")  # in which the simulator runs
 
 HANDLERS = f"{HOME}/handlers"
+ETC = "/etc/systemd/system"
 POLKIT = "/etc/polkit-1/rules.d/00-none.rules"
 ENABLED = (
     *(
@@ -27,7 +28,7 @@ ENABLED = (
         "masked",
         "reader",
     ),
-    *("plants", "hides", "describes"),
+    *("plants", "hides", "describes", "hurried"),
 )
 TABLES = """
 [handler.tries]
@@ -38,6 +39,8 @@ profile = "nowhere"
 profile = "masked"
 [handler.reader]
 profile = "logs"
+[handler.hurried]
+profile = "hurried"
 [handler.spy-light]
 profile = "light"
 [handler.spy-isolated]
@@ -138,13 +141,15 @@ async def units(device: Device) -> AsyncIterator[Device]:
     machine = device.machine
     for name, text in FILES_OF.items():
         machine.write(f"{HANDLERS}/{name}", text, 0o755)
-    for name in ("missing", "masked"):
+    for name in ("missing", "masked", "hurried"):
         machine.write(f"{HANDLERS}/{name}", "#!/bin/sh\n", 0o755)
-    await machine.run("systemctl mask iot-job-masked@.service")
+    shipped = machine.path("/usr/lib/systemd/system/iot-job-network@.service").read_text()
+    machine.write(f"{ETC}/iot-job-hurried@.service", re.sub("RuntimeMaxSec=.*", "RuntimeMaxSec=1min", shipped))
+    await machine.run("systemctl mask iot-job-masked@.service; systemctl daemon-reload")
     await device.configure(enabled=ENABLED, tables=TABLES)
     yield device
     device.close_gates()
-    await machine.run("systemctl unmask iot-job-masked@.service")
+    await machine.run(f"systemctl unmask iot-job-masked@.service; rm -r {ETC}/iot-job-hurried@.service*")
     await device.configure()
 
 
@@ -257,6 +262,19 @@ async def test_a_profile_that_is_not_there_or_masked_fails_its_own_jobs_only(uni
         assert words in units.details(job)["reason"]
 
 
+async def test_a_handler_whose_profile_would_cut_it_off_is_refused_until_the_limit_is_raised(units: Device) -> None:
+    units.create("hurried", {"operation": "hurried"})
+    await units.ends("hurried", "REJECTED")
+    assert (
+        f"handler hurried may run for 3630 s, but RuntimeMaxSec= in {ETC}/iot-job-hurried@.service ends it after 60 s; "
+        "set max_timeout_s in [handler.hurried], or raise the limit with `systemctl edit`"
+    ) in units.details("hurried")["reason"]
+    units.machine.write(f"{ETC}/iot-job-hurried@.service.d/limit.conf", "[Service]\nRuntimeMaxSec=3630s\n")
+    await units.machine.run("systemctl daemon-reload")
+    units.create("has-time", {"operation": "hurried"})
+    await units.ends("has-time", "SUCCEEDED")
+
+
 async def test_without_the_polkit_rule_jobs_wait_and_run_once_it_is_back(units: Device) -> None:
     none = "polkit.addRule(function (action) { if (/manage-units/.test(action.id)) { return polkit.Result.NO; } });\n"
     units.machine.write(POLKIT, none)
@@ -303,16 +321,15 @@ async def test_the_exposure_of_a_profile_is_as_small_as_is_said(units: Device, p
 
 
 async def test_check_names_what_is_wrong_with_a_profile_and_the_fix(units: Device) -> None:
-    templates = "/etc/systemd/system"
     shipped = units.machine.path("/usr/lib/systemd/system/iot-job-network@.service").read_text()
     config = units.machine.path("/etc/iot-jobs-agent/config.toml")
     before = config.read_text()
-    wrong = shipped.replace("MemoryMax=", "MemmoryMax=").replace("RuntimeMaxSec=7d", "RuntimeMaxSec=1min")
-    units.machine.write(f"{templates}/iot-job-typo@.service", wrong, 0o666)
+    wrong = shipped.replace("MemoryMax=", "MemmoryMax=")
+    units.machine.write(f"{ETC}/iot-job-typo@.service", wrong, 0o666)
     root = shipped.replace("DynamicUser=yes\n", "").replace("User=j-%i\n", "")
-    units.machine.write(f"{templates}/iot-job-root@.service", root)
+    units.machine.write(f"{ETC}/iot-job-root@.service", root)
     own = shipped.replace("from iot_jobs_agent.shim.entry import main; sys.exit(main('%i'))", "pass")
-    units.machine.write(f"{templates}/iot-job-own@.service", own)
+    units.machine.write(f"{ETC}/iot-job-own@.service", own)
     tables = "".join(f'[handler.{name}]\nprofile = "{name}"\n' for name in ("typo", "own", "root"))
     for name in ("typo", "own", "root"):
         units.machine.write(f"{HANDLERS}/{name}", "#!/bin/sh\n", 0o755)
@@ -321,18 +338,16 @@ async def test_check_names_what_is_wrong_with_a_profile_and_the_fix(units: Devic
     config.write_text(changed + tables)
     said = await units.machine.run("systemctl daemon-reload; iot-jobs-agent check || true")
     config.write_text(before)
-    await units.machine.run(
-        f"rm {templates}/iot-job-typo@.service {templates}/iot-job-own@.service {templates}/iot-job-root@.service"
-    )
+    await units.machine.run(f"rm {ETC}/iot-job-typo@.service {ETC}/iot-job-own@.service {ETC}/iot-job-root@.service")
     assert "ok     profile network" in said
     for words in (
         'iot-job-nowhere@.service does not exist; write it (docs/security.md), or correct profile = "nowhere"',
         "iot-job-masked@.service is masked; run `systemctl unmask iot-job-masked@.service` (profile of masked)",
-        f"{templates}/iot-job-typo@.service is writable by others (mode 0666); run `chmod go-w",
+        f"{ETC}/iot-job-typo@.service is writable by others (mode 0666); run `chmod go-w",
         "Unknown key 'MemmoryMax' in section [Service]; correct or remove it",
-        f"handler typo may run for 3630 s, but RuntimeMaxSec= in {templates}/iot-job-typo@.service ends it after 60 s",
-        f"{templates}/iot-job-root@.service: the agent names the program that runs there, and its user is not",
-        f"{templates}/iot-job-own@.service: ExecStart= does not start the agent's first process",
+        f"hurried is unavailable: handler hurried may run for 3630 s, but RuntimeMaxSec= in {ETC}",
+        f"{ETC}/iot-job-root@.service: the agent names the program that runs there, and its user is not",
+        f"{ETC}/iot-job-own@.service: ExecStart= does not start the agent's first process",
         f"download-file has the privileged profile files, which does not believe this file: {FILES} belongs to user id",
     ):
         assert words in said, said

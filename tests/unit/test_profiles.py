@@ -125,3 +125,38 @@ async def test_each_user_of_the_list_is_judged_but_the_agents_own(
         f"handler run-command may run for 530 s, but RuntimeMaxSec= in {tmp_path}/{TEMPLATE} ends it after 60 s",
         "handlers.run_as_users: user no-such does not exist on this device",
     ]
+
+
+async def test_a_handler_whose_profile_would_cut_it_off_is_refused_at_load(tmp_path: Path, systemctl: object) -> None:
+    """And heard again once the limit is raised, without a restart; what systemd does not know has no limit."""
+    shown = tmp_path / "limits"
+    (tmp_path / "systemctl").write_text(f"#!/bin/sh\ncat {shown}\n")
+
+    def limit(span: str) -> None:
+        known = f"Id=iot-job-files@{'0' * 24}.service\nFragmentPath=/etc/files\nRuntimeMaxUSec={span}\n"
+        unknown = f"Id=iot-job-network@{'0' * 24}.service\nFragmentPath=\nRuntimeMaxUSec=1s\n"
+        shown.write_text(f"{known}\n{unknown}")
+
+    for name in ("brief", "long"):
+        (tmp_path / name).write_text("#!/bin/sh\n")
+        (tmp_path / name).chmod(0o755)
+    handlers = {"launcher": "units", "enabled": ["brief", "long"], "directories": [str(tmp_path)]}
+    settings = config_of(tmp_path, handlers=handlers, handler={"long": {"profile": "files", "timeout_s": 570}})
+    catalog = Catalog(settings)
+    limit("9min 59s")
+    await catalog.refresh()
+    unavailable = {name: handler.unavailable for name, handler in catalog.enabled().items()}
+    assert unavailable == {
+        "brief": "",
+        "long": (
+            "handler long may run for 600 s, but RuntimeMaxSec= in /etc/files ends it after 599 s; "
+            "set max_timeout_s in [handler.long], or raise the limit with `systemctl edit`"
+        ),
+    }
+    for longer in ("10min", "infinity"):
+        limit("9min 59s")
+        await catalog.refresh(again=True)
+        assert catalog.enabled()["long"].unavailable
+        limit(longer)
+        await catalog.refresh(again=True)
+        assert not catalog.enabled()["long"].unavailable

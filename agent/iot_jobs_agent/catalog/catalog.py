@@ -35,6 +35,7 @@ from iot_jobs_agent.documents.enabled_handler import DocumentRule, EnabledHandle
 from iot_jobs_agent.documents.params import schema_problem
 from iot_jobs_agent.handler import Manifest
 from iot_jobs_agent.installation import installation
+from iot_jobs_agent.profiles import TimeLimit, time_limits
 from iot_jobs_agent.trust import trust_problem
 
 
@@ -53,6 +54,7 @@ class Catalog:
         self._trusted = installation()
         self._installed = InstalledHandlers()
         self._enabled: Mapping[str, EnabledHandler] = MappingProxyType({})
+        self._limits: Mapping[str, TimeLimit] = MappingProxyType({})  # by profile; empty until systemd was asked
         self._lock = asyncio.Lock()
 
     def enabled(self) -> Mapping[str, EnabledHandler]:
@@ -90,9 +92,12 @@ class Catalog:
         """Look again, so that the next execution sees what was installed or changed since. Never raises.
 
         This costs a few lstat calls per handler. Only new or changed handlers are asked what they declare; with
-        `again`, also those that failed to answer last time for a reason that may have passed.
+        `again`, also those that failed to answer last time for a reason that may have passed, and systemd is asked
+        again how long the handlers' profiles let them run.
         """
         async with self._lock:
+            if self._config.handlers.launcher == "units" and (again or not self._limits):
+                self._limits = await time_limits(map(self._profile, self._config.handlers.enabled))
             sources = [self.find(name) for name in self._config.handlers.enabled]
             self._enabled = MappingProxyType(await self.describe(sources, again=again))
 
@@ -161,7 +166,7 @@ class Catalog:
             unavailable = (
                 unavailable or f"its manifest is wrong at params, which is not a usable JSON Schema: {problem}"
             )
-        unavailable = unavailable or self.settings_problem(name)
+        unavailable = unavailable or self.settings_problem(name) or self._time_problem(manifest)
         return EnabledHandler(
             argv=source.argv,
             settings=json.dumps(dict(self._config.handler_settings(name))),
@@ -169,6 +174,13 @@ class Catalog:
             unavailable=unavailable,
             **dict(manifest),
         )
+
+    def _profile(self, name: str) -> str:
+        return self._config.profiles.get(name, self._config.handlers.profile)
+
+    def _time_problem(self, manifest: Manifest) -> str:
+        limit = self._limits.get(self._profile(manifest.name))
+        return limit.problem(manifest.name, manifest.max_timeout_s + manifest.grace_s) if limit is not None else ""
 
 
 def _file_problem(key: str, file: Path) -> str:
