@@ -1,6 +1,7 @@
 """The fault matrix with the real agent, simulator and shim: `uv run pytest tests/faults`. Needs root, libfaketime."""
 
 import asyncio
+import functools
 import os
 import random
 import shutil
@@ -41,17 +42,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     terminalreporter.write_line(f"faults: {time.monotonic() - _started:.0f} s, --seed {config.getoption('--seed')}")
-    for line in config.stash.get(COUNTS, []):
-        terminalreporter.write_line(f"  {line}")
+    for report in terminalreporter.getreports("passed"):
+        for name, line in report.user_properties:
+            if name == COUNT and report.when == "call":
+                terminalreporter.write_line(f"  {line}")
 
 
-COUNTS = pytest.StashKey[list[str]]()
+COUNT = "count"
 
 
 @pytest.fixture
-def count(request: pytest.FixtureRequest) -> Callable[[str], None]:
+def count(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
     """Notes a line of figures, printed at the end of the run."""
-    return request.config.stash.setdefault(COUNTS, []).append
+    return functools.partial(record_property, COUNT)
 
 
 @pytest.fixture

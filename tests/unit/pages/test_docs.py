@@ -56,3 +56,9 @@ def test_a_broken_link_is_noticed(tmp_path: Path) -> None:
 
 def test_the_front_page_has_at_most_150_lines() -> None:
     assert len((ROOT / "README.md").read_text().splitlines()) <= 150
+
+
+def test_the_newest_decisions_come_first() -> None:
+    dates = re.findall(r"(?m)^## (\S+): ", (ROOT / "docs" / "decisions.md").read_text())
+    assert dates
+    assert dates == sorted(dates, reverse=True)
