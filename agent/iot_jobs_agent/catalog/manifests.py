@@ -52,7 +52,11 @@ class DeclaredManifest(NamedTuple):
 
 
 class Manifests:
-    """The answers so far. The usable ones are also kept in `file`, so that the agent need not ask when it starts."""
+    """The answers so far. The usable ones are also kept in `file`, so that the agent need not ask when it starts.
+
+    The file is read at the first question. So a privileged unit's first process, which only looks for a handler, reads
+    nothing that belongs to the agent.
+    """
 
     def __init__(
         self, file: Path, *, worker: Sequence[str], timeout_s: float = EXECUTABLE_TIMEOUT_S, in_unit: bool = False
@@ -65,7 +69,7 @@ class Manifests:
         self._file = file
         self._worker = tuple(worker)
         self._timeout_s = timeout_s
-        self._known: dict[str, tuple[str, DeclaredManifest]] = _load(file)
+        self._known: dict[str, tuple[str, DeclaredManifest]] | None = None  # until the first question
 
     async def query(self, asked: Sequence[ManifestQuery], *, again: bool = False) -> dict[str, DeclaredManifest]:
         """Return the answers of all of `asked`, by name. Never raises.
@@ -73,9 +77,10 @@ class Manifests:
         Only handlers with a new fingerprint are really asked, and with `again` those whose problem may have passed, so
         that a handler that hangs delays only the documents that need it.
         """
-        new = [each for each in asked if not self._is_known(each, again)]
+        known = self._known = _load(self._file) if self._known is None else self._known
+        new = [each for each in asked if not _is_known(known, each, again)]
         if not new:
-            return {each.name: self._known[each.name][1] for each in asked}
+            return {each.name: known[each.name][1] for each in asked}
         ours = {built_in.spec for built_in in BUILT_INS.values()}
         answers = await self._ask_python([each for each in new if each.spec in ours])
         for each in new:
@@ -84,13 +89,9 @@ class Manifests:
         for each in new:
             if not each.spec:
                 answers[each.name] = await self._ask_executable(each)
-            self._known[each.name] = (each.fingerprint, answers[each.name])
-        _save(self._file, self._known)
-        return {each.name: self._known[each.name][1] for each in asked}
-
-    def _is_known(self, query: ManifestQuery, again: bool) -> bool:
-        fingerprint, answer = self._known.get(query.name, ("", DeclaredManifest()))
-        return fingerprint == query.fingerprint and not (again and answer.may_pass)
+            known[each.name] = (each.fingerprint, answers[each.name])
+        _save(self._file, known)
+        return {each.name: known[each.name][1] for each in asked}
 
     async def _ask_executable(self, query: ManifestQuery) -> DeclaredManifest:
         """Return what stands beside it, or its own answer, or an empty one: describing itself is optional."""
@@ -127,6 +128,11 @@ class Manifests:
         for query in asked:
             answers |= await self._ask_python([query])
         return answers
+
+
+def _is_known(known: Mapping[str, tuple[str, DeclaredManifest]], query: ManifestQuery, again: bool) -> bool:
+    fingerprint, answer = known.get(query.name, ("", DeclaredManifest()))
+    return fingerprint == query.fingerprint and not (again and answer.may_pass)
 
 
 def may_be_asked(path: Path) -> bool:

@@ -258,6 +258,15 @@ async def test_a_restart_asks_nobody_whose_answer_is_kept(device: Device) -> Non
     assert len(device.asked()) == 1
 
 
+async def test_what_is_kept_is_read_at_the_first_question(device: Device) -> None:
+    """A privileged unit's first process only looks for a handler, and so opens nothing of the agent's."""
+    later = device.catalog("write-file")
+    await device.catalog("write-file").refresh()
+    assert later.find("write-file").argv
+    await later.refresh()
+    assert len(device.asked()) == 1
+
+
 async def test_a_handler_that_was_broken_is_asked_again_after_a_restart(device: Device) -> None:
     device.told.write_text("{}")
     catalog = device.catalog("write-file")
