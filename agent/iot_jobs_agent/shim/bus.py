@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import struct
+import time
 from _socket import AF_UNIX, SOCK_STREAM, socket  # `socket` would take as long as all the rest of a shim's start
 
 TYPE_CHECKING = False  # importing `typing` would take a quarter of the start-up time
@@ -225,8 +226,12 @@ def _padded(data: bytes, to: int) -> bytes:
 
 
 def _await_reply(bus: socket, serial: int) -> bytes:
-    """Read messages until the reply to `serial`, over signals; return its body. Raises BusError if it is an error."""
-    while True:
+    """Read messages until the reply to `serial`, over signals, and return its body.
+
+    Raises BusError if it is an error, and TimeoutError if it does not come in time, whatever else comes.
+    """
+    until = time.monotonic() + TIMEOUT_S
+    while time.monotonic() < until:
         header = _read(bus, HEADER_BYTES)
         order = "<" if header[:1] == b"l" else ">"
         kind, body_bytes, field_bytes = header[1], *struct.unpack(f"{order}I4xI", header[4:16])
@@ -244,6 +249,7 @@ def _await_reply(bus: socket, serial: int) -> bytes:
                 message = body[4 : 4 + length].decode(errors="replace")
             raise BusError(str(found.get(ERROR_NAME, "")), message)
         return body
+    raise TimeoutError(f"the bus sent other messages for {TIMEOUT_S:g} s, but no reply")
 
 
 def _fields(data: bytes, order: str) -> dict[int, str | int]:

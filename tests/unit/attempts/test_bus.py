@@ -200,8 +200,10 @@ def test_no_descriptor_is_left_open_whatever_comes(systemd: "Systemd") -> None:
 
 
 @contextlib.contextmanager
-def false_bus(place: Path, monkeypatch: pytest.MonkeyPatch, *answers: bytes) -> Iterator[None]:
-    """A bus that says one thing after the other, each once it was spoken to, and hangs up."""
+def false_bus(
+    place: Path, monkeypatch: pytest.MonkeyPatch, *answers: bytes, without_end: bytes = b""
+) -> Iterator[None]:
+    """A bus that says one thing after the other, each once it was spoken to, then one without end, and hangs up."""
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(place / "false"))
     listener.listen(1)
@@ -212,6 +214,8 @@ def false_bus(place: Path, monkeypatch: pytest.MonkeyPatch, *answers: bytes) -> 
             for answer in answers:
                 peer.recv(65536)
                 peer.sendall(answer)
+            while without_end:
+                peer.sendall(without_end)
 
     thread = threading.Thread(target=serve)
     thread.start()
@@ -250,6 +254,15 @@ def test_a_bus_that_breaks_off_refuses_or_floods_is_an_error_of_its_own(
     with false_bus(short, monkeypatch, *answers), pytest.raises(BusError) as refused:
         bus.start_unit(UNIT)
     assert refused.value.name == f"{DBUS}.{name}"
+
+
+def test_a_request_ends_in_time_whatever_somebody_else_sends_us_meanwhile(
+    short: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Any program may send signals to any other over the system's bus."""
+    monkeypatch.setattr(bus, "TIMEOUT_S", 0.3)
+    with false_bus(short, monkeypatch, OK, reply(1), b"", without_end=reply(9)), pytest.raises(TimeoutError):
+        bus.start_unit(UNIT)
 
 
 def test_an_answer_in_the_other_byte_order_is_understood(short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
