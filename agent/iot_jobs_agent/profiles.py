@@ -26,6 +26,15 @@ _ASKED = (
 _STATE_DIRECTORIES = ("iot-jobs", "iot-jobs-privileged", "iot-jobs-logs")  # that iot-job-forget@.service knows
 _USERS_DIRECTORY = "iot-jobs-users"  # that it knows, too
 _ORDINARY, _PRIVILEGED = "iot_jobs_agent.shim.entry", "iot_jobs_agent.privileged"
+_LIMITS = {  # the properties that systemd shows, and the settings that they come from
+    "MemoryMax": "MemoryMax",
+    "MemorySwapMax": "MemorySwapMax",
+    "TasksMax": "TasksMax",
+    "CPUQuotaPerSecUSec": "CPUQuota",
+    "RuntimeMaxUSec": "RuntimeMaxSec",
+}
+_NONE = frozenset({"", "infinity", "[not set]", str((1 << 64) - 1)})
+_KIB = 1024
 _UNITS_OF_TIME = {"y": 31557600, "month": 2629800, "w": 604800, "d": 86400, "h": 3600, "min": 60, "s": 1, "ms": 0.001}
 _SPAN = re.compile(r"([0-9.]+)(y|month|w|d|h|min|ms|s)\b")
 
@@ -57,15 +66,48 @@ async def time_limits(profiles: Iterable[str]) -> dict[str, TimeLimit]:
 
     Source: systemd.service(5), RuntimeMaxSec=.
     """
-    units = {NAME.format(profile, _NOBODYS): profile for profile in sorted(set(profiles))}
-    shown = await _ask("systemctl", "show", *units, "--property=Id,FragmentPath,RuntimeMaxUSec", "--no-pager")
+    shown = await _shown(profiles, "Id,FragmentPath,RuntimeMaxUSec")
+    return {
+        profile: TimeLimit(Path(each["FragmentPath"]), _seconds(each.get("RuntimeMaxUSec", "")))
+        for profile, each in shown.items()
+    }
+
+
+async def unit_limits(profiles: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Return the limits of each of these profiles that systemd has loaded, by name and setting, in systemd's words.
+
+    Source: systemd.resource-control(5). What is unlimited is left out; empty if systemd does not answer.
+    """
+    asked = ",".join(("Id", "FragmentPath", *_LIMITS))
     limits = {}
-    for block in shown.split("\n\n"):
-        properties = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
-        if properties.get("Id") in units and properties.get("FragmentPath"):
-            limit = TimeLimit(Path(properties["FragmentPath"]), _seconds(properties.get("RuntimeMaxUSec", "")))
-            limits[units[properties["Id"]]] = limit
+    for profile, properties in (await _shown(profiles, asked)).items():
+        found = {key: value for key, value in properties.items() if key in _LIMITS and value not in _NONE}
+        limits[profile] = {_LIMITS[key]: _as_set(key, value) for key, value in found.items()}
     return limits
+
+
+async def _shown(profiles: Iterable[str], asked: str) -> dict[str, dict[str, str]]:
+    """Return properties of the profiles that systemd has loaded, by name."""
+    units = {NAME.format(profile, _NOBODYS): profile for profile in sorted(set(profiles))}
+    if not units:
+        return {}
+    said = await _ask("systemctl", "show", *units, f"--property={asked}", "--no-pager")
+    blocks = [dict(line.split("=", 1) for line in block.splitlines() if "=" in line) for block in said.split("\n\n")]
+    return {units[each["Id"]]: each for each in blocks if each.get("Id") in units and each.get("FragmentPath")}
+
+
+def _as_set(key: str, value: str) -> str:
+    """Return the value of a property as the setting takes it: a share in percent, bytes in the largest whole unit."""
+    if key == "CPUQuotaPerSecUSec":
+        return f"{_seconds(value) * 100:g}%"
+    if not value.isdigit() or int(value) < _KIB:
+        return value
+    size, unit = int(value), ""
+    for larger in "KMGT":
+        if size % _KIB:
+            break
+        size, unit = size // _KIB, larger
+    return f"{size}{unit}"
 
 
 async def user_problems(user: str, longest_s: Mapping[str, float], believed: Mapping[str, Sequence[Path]]) -> list[str]:

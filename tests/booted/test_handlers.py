@@ -275,6 +275,12 @@ async def test_a_handler_whose_profile_would_cut_it_off_is_refused_until_the_lim
     await units.ends("has-time", "SUCCEEDED")
 
 
+async def test_explain_tells_the_profile_and_its_limits(units: Device) -> None:
+    said = await units.machine.run("""echo '{"operation": "spy"}' | iot-jobs-agent explain -""")
+    assert "in a unit of the profile network (iot-job-network@.service)" in said
+    assert "MemoryMax=256M, MemorySwapMax=0, TasksMax=128, CPUQuota=100%, RuntimeMaxSec=1w 1d" in said
+
+
 async def test_without_the_polkit_rule_jobs_wait_and_run_once_it_is_back(units: Device) -> None:
     none = "polkit.addRule(function (action) { if (/manage-units/.test(action.id)) { return polkit.Result.NO; } });\n"
     units.machine.write(POLKIT, none)

@@ -50,6 +50,11 @@ COMMANDS = {
         "list the handlers there are, their source, params and whether they are enabled",
         "Nothing runs unless handlers.enabled names it.",
     ),
+    "explain": Command(
+        "say what this device would do with a job document, without running anything",
+        "Exit status 0 if it would run, 1 if it would be refused.",
+        "DOCUMENT",
+    ),
     "try": Command(
         "run one handler as the agent would, with no cloud (`--conform`: in hostile ways, too)",
         "Ctrl-C stops it.",
