@@ -93,7 +93,9 @@ def _finish(store: JobStore, batch: Batch) -> None:
     job.batches -= 1
     if batch.deed is Deed.QUEUE and job.is_active:
         job.last_updated_at = max(job.last_updated_at, batch.at)
-    if batch.deed in _CANCELLATIONS and job.status is JobStatus.CANCELED:
+    is_to_go_on = any(each.job is job and each.deed in _CANCELLATIONS for each in store.batches)
+    if job.is_being_canceled and not is_to_go_on:
+        job.is_being_canceled = False
         store.publish_event(job, "canceled", batch.at)
     if batch.deed is Deed.DELETE:
         store.agenda.add(batch.at + store.settings.deletion_delay_s, EndDeletion(job))

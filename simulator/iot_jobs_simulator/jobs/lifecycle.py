@@ -101,7 +101,7 @@ def call_off(store: JobStore, job: Job, now: float, *, by_force: bool) -> None:
     """Make a job CANCELED at once, and its executions in a batch: QUEUED ones, by force those in progress too."""
     job.call_off()
     store.set_status(job, JobStatus.CANCELED, now)
-    job.is_force_canceled = by_force
+    job.is_being_canceled, job.is_force_canceled = True, by_force
     store.publish_event(job, "cancellation_in_progress", now)
     cancel_executions(store, job, now, by_force=by_force)
 

@@ -52,6 +52,13 @@ def statuses(cloud: Cloud) -> dict[str, str]:
     return {each.thing_name: str(each.status) for each in cloud.store.executions_of_job("J1")}
 
 
+def job_events(cloud: Cloud) -> list[str]:
+    """What was told of jobs and of executions on the topics of events since it was last asked."""
+    prefix = "$aws/events/"
+    topics = [publication.topic for publication in cloud.store.take_publications()]
+    return [topic.removeprefix(prefix) for topic in topics if topic.startswith(prefix)]
+
+
 def hidden(cloud: Cloud) -> list[str]:
     return [each.thing_name for each in cloud.store.executions_of_job("J1") if each.is_hidden]
 
@@ -198,3 +205,48 @@ def test_a_thing_deleted_while_a_job_is_deleted_is_gone_once(fleet: Cloud) -> No
     answer(fleet, "DeleteThing", thingName="t5")
     fleet.pass_time(seconds=5)
     assert fleet.refused("DescribeJob", jobId="J1")[0] == "ResourceNotFound"
+
+
+class TestEvents:
+    """A cancellation is told when it begins and when it is over, whatever comes in between."""
+
+    @pytest.fixture
+    def watched(self, fleet: Cloud) -> Any:
+        """J1 is queued for the fleet, and from now on there are events of jobs."""
+        create(fleet, schedulingConfig={"endTime": "2026-11-30T13:00", "endBehavior": "CANCEL"})
+        rollout.advance(fleet.store, fleet.now)
+        answer(fleet, "UpdateEventConfigurations", eventConfigurations={"JOB": {"Enabled": True}})
+        fleet.store.take_publications()
+        return fleet
+
+    def test_a_deletion_during_a_cancellation_keeps_no_event_back(self, watched: Cloud) -> None:
+        answer(watched, "CancelJob", jobId="J1")
+        batches.work(watched.store, 2)
+        answer(watched, "DeleteJob", jobId="J1")
+        watched.pass_time(seconds=1)
+        operations = ["cancellation_in_progress", "deletion_in_progress", "canceled", "deleted"]
+        assert job_events(watched) == [f"job/J1/{operation}" for operation in operations]
+
+    def test_a_second_cancellation_by_force_does_not_tell_the_end_early_or_twice(self, watched: Cloud) -> None:
+        watched.accepted("start-next", "t5")
+        answer(watched, "CancelJob", jobId="J1")
+        batches.work(watched.store, 2)
+        answer(watched, "CancelJob", jobId="J1", force=True)
+        batches.work(watched.store, 4)
+        assert job_events(watched) == ["job/J1/cancellation_in_progress"] * 2
+        batches.work(watched.store)
+        assert (job_events(watched), statuses(watched)["t5"]) == (["job/J1/canceled"], "CANCELED")
+
+    def test_a_second_one_after_the_first_is_over_is_told_again(self, watched: Cloud) -> None:
+        watched.accepted("start-next", "t5")
+        watched.operate("CancelJob", jobId="J1")
+        watched.operate("CancelJob", jobId="J1", force=True)
+        assert job_events(watched) == ["job/J1/cancellation_in_progress", "job/J1/canceled"] * 2
+
+    def test_the_end_of_a_schedule_is_no_cancellation_of_the_job_though_it_is_deleted_meanwhile(
+        self, watched: Cloud
+    ) -> None:
+        pass_time(watched, 1, 2)
+        answer(watched, "DeleteJob", jobId="J1", force=True)
+        watched.pass_time(seconds=1)
+        assert job_events(watched) == ["job/J1/deletion_in_progress", "job/J1/deleted"]
