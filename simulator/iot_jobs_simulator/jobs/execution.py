@@ -117,7 +117,11 @@ class JobExecution:
             self.version += 1
         self.last_updated_at = now
         if not status.is_pending:
-            self.step_timeout_minutes = self.step_deadline = self.in_progress_deadline = None
+            self.stop_timers()
+
+    def stop_timers(self) -> None:
+        """Never time out; what looks at the deadlines looks no more."""
+        self.step_timeout_minutes = self.step_deadline = self.in_progress_deadline = self.watched_from = None
 
     def set_step_timeout(self, minutes: int | None, now: float) -> None:
         """Start the step timer of an accepted request over: absent leaves it running as it is, -1 ends it."""

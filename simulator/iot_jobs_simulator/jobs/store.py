@@ -203,7 +203,7 @@ class JobStore:
         """Forget an execution. Call inside `changing`."""
         self._note_end(execution, "DELETED", now)
         self.executions.remove(execution)
-        execution.step_deadline = execution.in_progress_deadline = None
+        execution.stop_timers()
         job = self.jobs[execution.job_id]
         job.executions[execution.status] -= 1
         job.retried[execution.status] -= execution.was_retried
