@@ -36,7 +36,7 @@ def intervene(pi: Rig, how: str, job: str) -> None:
         case "group-removal":
             operate("RemoveThingFromThingGroup", thingGroupName=job, thingName=pi.thing)
         case "time-out":
-            pi.sim.advance_clock(60 * IN_PROGRESS_MINUTES + 1)
+            await pi.sim.advance_clock(60 * IN_PROGRESS_MINUTES + 1)
 
 
 def create(pi: Rig, how: str, job: str, operation: str) -> None:

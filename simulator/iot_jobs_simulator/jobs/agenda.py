@@ -15,6 +15,7 @@ from iot_jobs_simulator.jobs.job import Job
 
 SWEEP_AFTER: Final = 100  # tasks at least
 
+
 @dataclass(frozen=True, slots=True)
 class Start:
     """Begin to give executions out, or wait for the first maintenance window."""

@@ -140,7 +140,7 @@ async def test_a_leap_of_the_clock_leaves_the_same_record_whether_somebody_asks_
     schedule = {"startTime": written(hours=1), "endTime": written(hours=2)}
     job = {"jobId": "J1", "targets": [f"{GROUP}one"], "document": "{}", "schedulingConfig": schedule}
     service.answer_operator("CreateJob", job)
-    leap = asyncio.create_task(service.advance_clock_in_slices(3 * 3600))
+    leap = asyncio.create_task(service.advance_clock(3 * 3600))
     while is_asked and not leap.done():
         await asyncio.sleep(0)
         service.answer_operator("ListJobs", {})
@@ -152,7 +152,7 @@ async def test_a_leap_of_the_clock_leaves_the_same_record_whether_somebody_asks_
 async def test_while_a_cancellation_is_in_slices_a_second_one_needs_force() -> None:
     service = crowded(things=900)
     service.answer_operator("CreateJob", {"jobId": "J1", "targets": [f"{GROUP}one"], "document": "{}"})
-    await service.advance_clock_in_slices(1)
+    await service.advance_clock(1)
     service.answer_operator("CancelJob", {"jobId": "J1", "force": True})
     with pytest.raises(Refused):
         service.answer_operator("CancelJob", {"jobId": "J1"})
