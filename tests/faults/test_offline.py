@@ -24,7 +24,7 @@ ENDED_BY_THE_CLOUD: dict[str, Any] = {
 }
 
 
-def let_hours_pass(rig: Rig) -> None:
+async def let_hours_pass(rig: Rig) -> None:
     """Time out what has a timer, and end two others as an operator would."""
     await rig.sim.advance_clock(3700)
     rig.sim.operate("CancelJob", jobId="cancelled", force=True)
@@ -60,7 +60,7 @@ async def test_n1_n6_hours_offline_in_which_jobs_are_ended_retried_and_reached_t
     await agent.says("connection lost")
     rig.open_gate("reached")
     await agent.says("succeeded", execution="reached")
-    let_hours_pass(rig)
+    await let_hours_pass(rig)
     assert rig.status("timed-out") == "TIMED_OUT"
     await sim.start_broker()
     await rig.ends("reached", "SUCCEEDED")
