@@ -91,6 +91,7 @@ class Deed(Enum):
     HIDE = "hide"
     CANCEL = "cancel"
     CANCEL_BY_FORCE = "cancel by force"
+    WITHDRAW = "withdraw"
     DELETE = "delete"
 
 
@@ -104,6 +105,10 @@ class Batch:
 
     def __bool__(self) -> bool:
         return bool(self.left)
+
+    def things_left(self) -> list[str]:
+        """The things that are left, in order."""
+        return [thing_name for thing_name in self._order if thing_name in self.left]
 
     def take(self, thing_name: str) -> bool:
         """Whether the thing is still left, which it is no more now."""

@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from iot_jobs_simulator.jobs import abort, lifecycle, membership, packages, rates, retries, schedule
+from iot_jobs_simulator.jobs import abort, batches, lifecycle, membership, packages, rates, retries, schedule
 from iot_jobs_simulator.jobs.agenda import Admit, Deed, EndJob, Start
 from iot_jobs_simulator.jobs.execution import TIMEOUT_MINUTES
 from iot_jobs_simulator.jobs.job import ACTIVE, MAX_TARGETS, Job, JobRequest, JobStatus
@@ -85,6 +85,7 @@ def associate(
         raise Refused(
             Code.LIMIT_EXCEEDED, f"Job {job_id} would have {len(together)} targets, at most {MAX_TARGETS} are allowed"
         )
+    batches.serve_departures(store, job)
     named = {name: None for group in groups for name in membership.members(group)}
     new = {name: None for name in named if not store.is_target(job, name)}
     with store.reindexing(job):

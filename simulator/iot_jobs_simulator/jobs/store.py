@@ -142,10 +142,12 @@ class JobStore:
 
     def is_target(self, job: Job, thing_name: str) -> bool:
         """Whether the job is for the thing now, by its name or by a group that it is in."""
-        if arn(f"thing/{thing_name}") in job.request.targets:
-            return True
-        groups = self.registry.groups.of_thing(thing_name)
-        return any(each.group_id in job.group_ids for group in groups for each in group.lineage())
+        is_named = arn(f"thing/{thing_name}") in job.request.targets
+        return is_named or self.registry.groups.is_in_any(thing_name, job.group_ids)
+
+    def is_kept(self, job: Job, thing_name: str) -> bool:
+        """Whether a thing that the job was for still gets executions of it. A SNAPSHOT job loses none of its things."""
+        return not job.is_continuous or self.is_target(job, thing_name)
 
     def continuous_jobs(self, group_ids: Iterable[str]) -> list[Job]:
         """The active CONTINUOUS jobs that have one of these groups among their targets, the oldest first."""

@@ -75,6 +75,15 @@ def test_a_retry_waits_for_its_delay_whatever_joins_meanwhile(three: Cloud) -> N
     assert len([each for each in three.history() if each[0] == "a"]) == 2
 
 
+@pytest.mark.parametrize("settings", [ServiceSettings(retry_delay_s=600)])
+def test_a_thing_that_joins_another_target_group_has_the_job_instead_of_its_retry(three: Cloud) -> None:
+    create(three, "one", "two", targetSelection="CONTINUOUS", jobExecutionsRetryConfig=RETRY_ONCE)
+    three.accepted("J1/update", "a", status="FAILED")
+    three.operate("AddThingToThingGroup", thingName="a", thingGroupName="two")
+    three.pass_time(minutes=11)
+    assert [each for each in three.history() if each[0] == "a"] == [("a", 1, "FAILED", 0), ("a", 2, "QUEUED", 0)]
+
+
 def test_a_threshold_is_met_exactly_though_floating_point_is_not_exact(three: Cloud) -> None:
     criterion = {"failureType": "FAILED", "action": "CANCEL", "thresholdPercentage": 64.4}
     create(three, abortConfig={"criteriaList": [criterion | {"minNumberOfExecutedThings": 250}]}, targets=_crowd(three))

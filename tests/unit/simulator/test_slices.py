@@ -9,12 +9,14 @@ import pytest
 
 from iot_jobs_simulator.jobs import batches, rollout
 from iot_jobs_simulator.jobs.execution import ExecutionStatus
+from iot_jobs_simulator.jobs.settings import ServiceSettings
 
 if TYPE_CHECKING:
     from conftest import Cloud
 
 FLEET = tuple(f"t{number}" for number in range(6))
 GROUP = "arn:aws:iot:us-east-1:123456789012:thinggroup/all"
+RETRY_ONCE = {"criteriaList": [{"failureType": "FAILED", "numberOfRetries": 1}]}
 NOON = datetime(2026, 11, 30, 12, tzinfo=UTC).timestamp()
 HOURLY = {
     "startTime": "2026-11-30T13:00",
@@ -176,6 +178,21 @@ def test_a_window_that_closes_while_it_still_opens_hides_what_it_has_shown(fleet
     assert hidden(fleet) == list(FLEET[2:])
     pass_time(fleet, 0.5, 100)
     assert (hidden(fleet), fleet.store.jobs["J1"].status) == (list(FLEET), "SCHEDULED")
+    topics = [publication.topic for publication in fleet.store.take_publications()]
+    assert {topic.split("/")[2] for topic in topics} == set(FLEET[:2])
+
+
+def test_what_joins_outside_a_window_gets_its_execution_in_the_next_one_and_none_in_those_after(fleet: Cloud) -> None:
+    fleet.create_group("other", parent="all")
+    create(fleet, schedulingConfig=HOURLY)
+    fleet.pass_time(minutes=90)
+    fleet.operate("AddThingToThingGroup", thingName="lamp", thingGroupName="other")
+    fleet.pass_time(minutes=30)
+    fleet.accepted("start-next")
+    fleet.accepted("J1/update", status="SUCCEEDED")
+    assert not fleet.job()["isConcurrent"]
+    fleet.pass_time(minutes=120)
+    assert [each for each in fleet.history() if each[0] == "lamp"] == [("lamp", 1, "SUCCEEDED", 0)]
 
 
 def test_a_time_out_does_not_wait_for_a_batch(fleet: Cloud) -> None:
@@ -250,3 +267,79 @@ class TestEvents:
         answer(watched, "DeleteJob", jobId="J1", force=True)
         watched.pass_time(seconds=1)
         assert job_events(watched) == ["job/J1/deletion_in_progress", "job/J1/deleted"]
+
+
+class TestGroupDeletion:
+    """A group is gone at once, and its things lose its jobs in turn."""
+
+    def delete(self, cloud: Cloud, name: str = "all") -> None:
+        answer(cloud, "DeleteThingGroup", thingGroupName=name)
+
+    def test_its_things_are_out_of_it_at_once_and_lose_what_is_queued_in_turn(self, fleet: Cloud) -> None:
+        create(fleet)
+        rollout.advance(fleet.store, fleet.now)
+        self.delete(fleet)
+        batches.work(fleet.store, 2)
+        assert statuses(fleet) == dict.fromkeys(FLEET[:2], "REMOVED") | dict.fromkeys(FLEET[2:], "QUEUED")
+        assert fleet.refused("DescribeThingGroup", thingGroupName="all")[0] == "ResourceNotFound"
+        assert answer(fleet, "DescribeJob", jobId="J1")["job"]["isConcurrent"]
+        assert fleet.accepted("get", "t5")["queuedJobs"] == []
+        assert answer(fleet, "ListThingGroupsForThing", thingName="t4") == {"thingGroups": []}
+        rollout.advance(fleet.store, fleet.now)
+        assert (statuses(fleet), fleet.job()["isConcurrent"]) == (dict.fromkeys(FLEET, "REMOVED"), False)
+
+    def test_what_other_targets_or_devices_have_stays(self, fleet: Cloud) -> None:
+        other = fleet.create_group("other", "t0")
+        targets = [GROUP, other, f"{GROUP.partition('thinggroup')[0]}thing/t1"]
+        answer(fleet, "CreateJob", jobId="J1", targets=targets, document="{}", targetSelection="CONTINUOUS")
+        rollout.advance(fleet.store, fleet.now)
+        fleet.accepted("start-next", "t2")
+        self.delete(fleet)
+        rollout.advance(fleet.store, fleet.now)
+        kept = {"t0": "QUEUED", "t1": "QUEUED", "t2": "IN_PROGRESS"}
+        assert statuses(fleet) == dict.fromkeys(FLEET, "REMOVED") | kept
+
+    def test_a_slow_rollout_passes_them_over_and_goes_on_with_the_others(self, fleet: Cloud) -> None:
+        other = fleet.create_group("other", "t4", "t5")
+        rate = {"targets": [GROUP, other], "jobExecutionsRolloutConfig": {"maximumPerMinute": 1}}
+        answer(fleet, "CreateJob", jobId="J1", document="{}", targetSelection="CONTINUOUS", **rate)
+        rollout.advance(fleet.store, fleet.now)
+        self.delete(fleet)
+        pass_time(fleet, 1 / 60, 0)
+        assert list(fleet.store.jobs["J1"].waiting_things) == ["t5"]
+        rollout.advance(fleet.store, fleet.now)
+        assert statuses(fleet) == {"t0": "REMOVED", "t4": "QUEUED"}
+        fleet.pass_time(minutes=1)
+        assert statuses(fleet)["t5"] == "QUEUED"
+
+    def test_a_group_that_is_associated_meanwhile_brings_its_things_the_job_again(self, fleet: Cloud) -> None:
+        create(fleet)
+        rollout.advance(fleet.store, fleet.now)
+        other = fleet.create_group("other", *FLEET)
+        self.delete(fleet)
+        batches.work(fleet.store, 2)
+        answer(fleet, "AssociateTargetsWithJob", jobId="J1", targets=[other])
+        rollout.advance(fleet.store, fleet.now)
+        assert fleet.history() == [
+            (name, number, status, 0) for name in FLEET for number, status in ((1, "REMOVED"), (2, "QUEUED"))
+        ]
+
+    def test_a_retry_that_comes_meanwhile_is_dropped(self, fleet: Cloud) -> None:
+        create(fleet, schedulingConfig=HOURLY, jobExecutionsRetryConfig=RETRY_ONCE)
+        fleet.pass_time(minutes=60)
+        fleet.accepted("start-next", "t5")
+        fleet.pass_time(minutes=30)
+        fleet.accepted("J1/update", "t5", status="FAILED")
+        self.delete(fleet)
+        pass_time(fleet, 0.5, 0)
+        rollout.advance(fleet.store, fleet.now)
+        assert [each[1:] for each in fleet.history() if each[0] == "t5"] == [(1, "FAILED", 0)]
+
+    @pytest.mark.parametrize("settings", [ServiceSettings(retry_delay_s=60)])
+    def test_so_is_one_whose_delay_is_over_meanwhile(self, fleet: Cloud) -> None:
+        create(fleet, jobExecutionsRetryConfig=RETRY_ONCE)
+        rollout.advance(fleet.store, fleet.now)
+        fleet.accepted("J1/update", "t5", status="FAILED")
+        self.delete(fleet)
+        pass_time(fleet, 1 / 60, 0)
+        assert [each[1:] for each in fleet.history() if each[0] == "t5"] == [(1, "FAILED", 0)]
