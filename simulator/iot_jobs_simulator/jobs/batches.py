@@ -56,7 +56,7 @@ def _do(store: JobStore, batch: Batch, thing_name: str) -> None:
                 lifecycle.withdraw(store, job, thing_name, now)
         case Deed.DELETE:
             with store.changing(thing_name, job.request.namespace, now):
-                for execution in list(store.executions.numbered(thing_name, job.job_id)):
+                for execution in list(store.executions.latest_first(thing_name, job.job_id))[::-1]:
                     store.remove(execution, now)
         case _:
             assert_never(batch.deed)

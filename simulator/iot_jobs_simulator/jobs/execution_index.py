@@ -3,6 +3,7 @@
 Most of what a simulator keeps is in here, thing by thing: each object more is one for the garbage collector to look at.
 """
 
+from collections.abc import Iterator
 from typing import TypeAlias
 
 from iot_jobs_simulator.jobs.execution import JobExecution
@@ -67,14 +68,12 @@ class Executions:
         self._queues: dict[_Place, PendingQueue] = {}
         self._namespaces: set[str] = set()
 
-    def numbered(self, thing_name: str, job_id: str) -> list[JobExecution]:
-        """The executions of a job on a thing, the latest last."""
-        found = []
+    def latest_first(self, thing_name: str, job_id: str) -> Iterator[JobExecution]:
+        """The executions of a job on a thing, the latest one first."""
         execution = self.latest(thing_name, job_id)
         while execution is not None:
-            found.append(execution)
+            yield execution
             execution = execution.previous
-        return found[::-1]
 
     def latest(self, thing_name: str, job_id: str) -> JobExecution | None:
         """The latest execution of a job on a thing; no other one can be pending."""
@@ -119,9 +118,10 @@ class Executions:
     def remove(self, execution: JobExecution) -> None:
         """Forget an execution."""
         of_job = self._of_job[execution.job_id]
-        later = [each for each in self.numbered(execution.thing_name, execution.job_id) if each.previous is execution]
-        if later:
-            later[0].previous = execution.previous
+        executions = self.latest_first(execution.thing_name, execution.job_id)
+        later = next((each for each in executions if each.previous is execution), None)
+        if later is not None:
+            later.previous = execution.previous
         elif execution.previous is not None:
             of_job.latest[execution.thing_name] = execution.previous
         else:

@@ -11,10 +11,8 @@ from iot_jobs_simulator.jobs.agenda import Deed
 from iot_jobs_simulator.jobs.execution import PENDING
 from iot_jobs_simulator.jobs.job import Job
 from iot_jobs_simulator.jobs.store import JobStore
-from iot_jobs_simulator.names import arn
+from iot_jobs_simulator.names import name_of
 from iot_jobs_simulator.registry.groups import ThingGroup
-
-_GROUP_PREFIX = arn("thinggroup/")
 
 
 def resolve(store: JobStore, targets: Iterable[str]) -> tuple[dict[str, None], tuple[ThingGroup, ...]]:
@@ -22,7 +20,7 @@ def resolve(store: JobStore, targets: Iterable[str]) -> tuple[dict[str, None], t
     things: dict[str, None] = {}
     groups: dict[str, ThingGroup] = {}
     for target in targets:
-        if target.startswith(_GROUP_PREFIX):
+        if name_of(target, "thinggroup") is not None:
             group = store.registry.groups.find_by_arn(target)
             groups[group.group_id] = group
             things |= dict.fromkeys(members(group))
@@ -88,7 +86,6 @@ def delete_group(store: JobStore, group: ThingGroup, now: float) -> None:
 
 def delete_thing(store: JobStore, thing_name: str, now: float) -> None:
     """DeleteThing: what is pending becomes REMOVED, of snapshot jobs too, and the device hears nothing of it."""
-    batches.serve(store, thing_name)
     for group in store.registry.groups.of_thing(thing_name):
         leave(store, thing_name, group, now, is_silent=True)
     store.registry.delete(thing_name)

@@ -24,7 +24,7 @@ def start(store: JobStore, job: Job, now: float) -> None:
 
 def open_window(store: JobStore, job: Job, now: float) -> None:
     """Begin a maintenance window."""
-    if job.status is JobStatus.SCHEDULED and not job.has_ended:
+    if job.status is JobStatus.SCHEDULED:
         _open(store, job, now)
         store.agenda.add(schedule.open_until(job.request.scheduling_config, now), CloseWindow(job))
 

@@ -80,7 +80,7 @@ class JobStore:
         address by job id alone (HTTP, operators).
         """
         self.registry.find(thing_name)
-        for execution in reversed(self.executions.numbered(thing_name, job_id)):
+        for execution in self.executions.latest_first(thing_name, job_id):
             if number in (None, execution.number) and namespace in (None, execution.namespace):
                 return execution
         numbered = f" with execution number {number}" if number is not None else ""

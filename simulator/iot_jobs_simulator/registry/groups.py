@@ -9,7 +9,7 @@ from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from iot_jobs_simulator.names import arn
+from iot_jobs_simulator.names import arn, name_of
 from iot_jobs_simulator.ordered import Key, Ordered
 from iot_jobs_simulator.refusals import Code, Refused, check_version, invalid, not_found
 from iot_jobs_simulator.registry.attributes import updated
@@ -123,9 +123,8 @@ class Groups:
 
     def find_by_arn(self, target: str) -> ThingGroup:
         """The group that a job target names, or ResourceNotFound."""
-        prefix = arn("thinggroup/")
-        name = target.removeprefix(prefix)
-        if not target.startswith(prefix) or name not in self._groups:
+        name = name_of(target, "thinggroup")
+        if name is None or name not in self._groups:
             raise not_found(f"Target {target} not found")
         return self._groups[name]
 

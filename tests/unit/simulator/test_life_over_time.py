@@ -180,7 +180,7 @@ def live(cloud: Cloud, name: str, members: dict[str, Any]) -> None:
 def check_thing(cloud: Cloud, job: Job, thing_name: str) -> None:
     """A target of an active job has its execution or waits for it in exactly one place."""
     store = cloud.store
-    executions = store.executions.numbered(thing_name, job.job_id)
+    executions = list(store.executions.latest_first(thing_name, job.job_id))[::-1]
     latest = executions[-1] if executions else None
     is_pending = latest is not None and latest.status.is_pending
     is_retried = thing_name in job.retrying_things
