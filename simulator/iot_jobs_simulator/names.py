@@ -21,7 +21,7 @@ def arn(resource: str) -> str:
     return f"arn:aws:iot:{REGION}:{ACCOUNT}:{resource}"
 
 
-def parsed(text: str) -> ResourceName | None:
+def resource_of(text: str) -> ResourceName | None:
     """What an ARN says; None if it is not one of AWS IoT."""
     parts = text.split(":", _PARTS - 1)
     if len(parts) < _PARTS or parts[:3] != ["arn", "aws", "iot"]:
@@ -32,5 +32,5 @@ def parsed(text: str) -> ResourceName | None:
 
 def name_of(text: str, kind: str) -> str | None:
     """The name of a resource of that kind in the one region and account; None if the text is no ARN of one."""
-    found = parsed(text)
+    found = resource_of(text)
     return found.name if found is not None and found[:3] == (REGION, ACCOUNT, kind) else None

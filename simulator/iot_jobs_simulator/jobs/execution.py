@@ -71,6 +71,7 @@ class JobExecution:
     retries: tuple[ExecutionStatus, ...] = ()  # the failures before it, since the thing got or joined the job
     in_progress_deadline: float | None = None
     step_deadline: float | None = None
+    has_windows: bool = False  # its job has maintenance windows
     is_hidden: bool = False  # QUEUED outside its job's maintenance windows: in no list, for now
     previous: JobExecution | None = None  # the one of the same job on the same thing before it
     was_retried: bool = False  # another one was queued after it, or will be

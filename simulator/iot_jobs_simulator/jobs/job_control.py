@@ -12,7 +12,7 @@ from iot_jobs_simulator.jobs.agenda import Admit, Deed, EndJob, Start
 from iot_jobs_simulator.jobs.execution import TIMEOUT_MINUTES
 from iot_jobs_simulator.jobs.job import ACTIVE, MAX_TARGETS, Job, JobRequest, JobStatus
 from iot_jobs_simulator.jobs.store import JobStore
-from iot_jobs_simulator.names import arn, parsed
+from iot_jobs_simulator.names import arn, resource_of
 from iot_jobs_simulator.payloads import json_value
 from iot_jobs_simulator.refusals import Code, Refused, invalid
 
@@ -169,7 +169,7 @@ def check_timeout(config: Mapping[str, Any] | None) -> None:
 
 def _only_groups(targets: Sequence[str]) -> Sequence[str]:
     for target in targets:
-        found = parsed(target)
+        found = resource_of(target)
         if found is None or found.kind != "thinggroup":
             raise invalid(f"Only thing groups can be associated with a job: {target}")
     return targets

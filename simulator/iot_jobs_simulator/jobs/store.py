@@ -94,9 +94,18 @@ class JobStore:
         """Every execution kept for the job, by thing name and number."""
         return self.executions.of_job(job_id)
 
-    def pending(self, thing_name: str, namespace: str, count: int | None = None) -> Pending:
-        """The thing's pending list in one namespace, in order, or as much of it as is asked for."""
-        return self.executions.queue(thing_name, namespace).first(count)
+    def pending(self, thing_name: str, namespace: str) -> Pending:
+        """The thing's pending executions in one namespace, in order."""
+        return tuple(self.executions.queue(thing_name, namespace))
+
+    def pending_list(self, thing_name: str, namespace: str) -> Pending:
+        """As many of them as a list shows (page job-limits)."""
+        shown = self.settings.list_cap, self.settings.window_list_cap
+        return self.executions.queue(thing_name, namespace).shown(*shown)
+
+    def next_pending(self, thing_name: str, namespace: str) -> JobExecution | None:
+        """The first of them; None if nothing is pending."""
+        return self.executions.queue(thing_name, namespace).head
 
     def document(self, execution: JobExecution) -> str:
         """The text of the job document that the execution runs, as it is delivered now."""
@@ -171,6 +180,7 @@ class JobStore:
             queued_at=now,
             last_updated_at=now,
             retries=retries,
+            has_windows=bool(job.request.scheduling_config.get("maintenanceWindows")),
         )
         self.executions.add(execution)
         job.executions[execution.status] += 1
@@ -244,13 +254,14 @@ class JobStore:
         queue = self.executions.queue(thing_name, namespace)
         place = notifications.QueuePlace(thing_name, namespace)
         if changed:
-            pending = queue.first(self.settings.list_cap)
+            pending = self.pending_list(thing_name, namespace)
             self._publications.append(notifications.notify(place, pending, now))
             if namespace and self.settings.namespace_topic_of_api_text:
                 self._publications.extend(notifications.notify_by_job(place, pending, changed, now))
         if next_before != self._next_identity(thing_name, namespace):
-            document = self.document(queue.head) if queue.head is not None else None
-            self._publications.append(notifications.notify_next(place, queue.first(1), document, now))
+            head = queue.head
+            document = self.document(head) if head is not None else None
+            self._publications.append(notifications.notify_next(place, head, document, now))
 
     def set_status(self, job: Job, status: JobStatus, now: float) -> None:
         """Move a job to another status."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from iot_jobs_simulator.jobs.managed_templates import ManagedTemplate, managed_template
-from iot_jobs_simulator.names import ACCOUNT, REGION, ResourceName, parsed
+from iot_jobs_simulator.names import ACCOUNT, REGION, ResourceName, resource_of
 from iot_jobs_simulator.ordered import Key, Ordered
 from iot_jobs_simulator.refusals import Code, Refused, invalid, not_found
 
@@ -64,7 +64,7 @@ class JobTemplates:
 
 def resource_named(arn: str, kind: str) -> ResourceName:
     """What the ARN of a resource of this kind says; InvalidRequest or ResourceNotFound."""
-    found = parsed(arn)
+    found = resource_of(arn)
     if found is None:
         raise invalid(f"{arn} is not an ARN of AWS IoT")
     if found.kind != kind:
