@@ -14,10 +14,10 @@ from typing import Any
 from iot_jobs_simulator.jobs import events, notifications
 from iot_jobs_simulator.jobs.agenda import Agenda, Batch, Deed, TimeOut
 from iot_jobs_simulator.jobs.execution import ExecutionStatus, JobExecution
-from iot_jobs_simulator.jobs.execution_index import Executions
+from iot_jobs_simulator.jobs.execution_index import Executions, PendingQueue
 from iot_jobs_simulator.jobs.job import Job, JobStatus
 from iot_jobs_simulator.jobs.job_index import JobIndex
-from iot_jobs_simulator.jobs.notifications import Publication
+from iot_jobs_simulator.jobs.notifications import Publication, QueuePlace
 from iot_jobs_simulator.jobs.settings import ServiceSettings
 from iot_jobs_simulator.jobs.template import JobTemplates
 from iot_jobs_simulator.jobs.views import Pending
@@ -100,8 +100,7 @@ class JobStore:
 
     def pending_list(self, thing_name: str, namespace: str) -> Pending:
         """As many of them as a list shows (page job-limits)."""
-        shown = self.settings.list_cap, self.settings.window_list_cap
-        return self.executions.queue(thing_name, namespace).shown(*shown)
+        return self._shown(self.executions.queue(thing_name, namespace))
 
     def next_pending(self, thing_name: str, namespace: str) -> JobExecution | None:
         """The first of them; None if nothing is pending."""
@@ -233,32 +232,31 @@ class JobStore:
 
         First the notifications, unless it is silent, and then the events.
         """
+        place = QueuePlace(thing_name, namespace)
         queue = self.executions.queue(thing_name, namespace)
-        next_before = self._next_identity(thing_name, namespace)
+        next_before = self._next_identity(place, queue)
         yield
         changed = queue.take_changed()
         if not is_silent:
-            self._notify(thing_name, namespace, changed, next_before, now)
+            self._notify(place, queue, changed, next_before, now)
         if self._events:
             self._publications += self._events
             self._events = []
 
     def _notify(
         self,
-        thing_name: str,
-        namespace: str,
+        place: QueuePlace,
+        queue: PendingQueue,
         changed: set[tuple[str, int]],
         next_before: tuple[str, int] | None,
         now: float,
     ) -> None:
-        queue = self.executions.queue(thing_name, namespace)
-        place = notifications.QueuePlace(thing_name, namespace)
         if changed:
-            pending = self.pending_list(thing_name, namespace)
+            pending = self._shown(queue)
             self._publications.append(notifications.notify(place, pending, now))
-            if namespace and self.settings.namespace_topic_of_api_text:
+            if place.namespace and self.settings.namespace_topic_of_api_text:
                 self._publications.extend(notifications.notify_by_job(place, pending, changed, now))
-        if next_before != self._next_identity(thing_name, namespace):
+        if next_before != self._next_identity(place, queue):
             head = queue.head
             document = self.document(head) if head is not None else None
             self._publications.append(notifications.notify_next(place, head, document, now))
@@ -279,10 +277,13 @@ class JobStore:
         taken, self._publications = self._publications, []
         return taken
 
-    def _next_identity(self, thing_name: str, namespace: str) -> tuple[str, int] | None:
-        head = self.executions.queue(thing_name, namespace).head
+    def _shown(self, queue: PendingQueue) -> Pending:
+        return queue.shown(self.settings.list_cap, self.settings.window_list_cap)
+
+    def _next_identity(self, place: QueuePlace, queue: PendingQueue) -> tuple[str, int] | None:
+        head = queue.head
         if self.settings.next_is_judged_over_namespaces:
-            heads = [queue.head for queue in self.executions.queues(thing_name) if queue.head is not None]
+            heads = [each.head for each in self.executions.queues(place.thing_name) if each.head is not None]
             head = min(heads, key=lambda execution: execution.place_in_queue, default=None)
         return head.identity if head is not None else None
 
