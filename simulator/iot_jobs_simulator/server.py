@@ -129,9 +129,12 @@ class RunningSimulator:
         """Publish any bytes as the broker: forged, malformed, late or repeated notifications and replies."""
         self._broker.publish(topic, payload)
 
-    def advance_clock(self, seconds: float) -> float:
-        """Put the service's clock forward: time-outs and whatever else is due by then happen at once. The new time."""
-        return self._service.advance_clock(seconds)
+    async def advance_clock(self, seconds: float) -> float:
+        """Put the service's clock forward and return the new time, once all that is due by then has happened.
+
+        That takes place in slices, between which others are served. Refused beyond the year 2199.
+        """
+        return await self._service.advance_clock(seconds)
 
     async def stop_broker(self, *, keep_sessions: bool = True) -> None:
         """Close both MQTT ports and cut their connections. HTTP goes on.
