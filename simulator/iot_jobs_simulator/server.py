@@ -79,7 +79,7 @@ class RunningSimulator:
         self.https_port = int(sockets.https.getsockname()[1])
         tls = server_context(directory)
         policy = Policy(policy_name, registry.exists)
-        self._broker = MqttBroker(ConnectionRules(limits, policy, self.faults), self._changes)
+        self._broker = MqttBroker(ConnectionRules(limits, policy, self.faults, clock.now), self._changes)
         self._injector = FaultInjector(self.faults, held, self._broker.publish)
         documents = PresignedDocuments(self.objects, sockets.http_url, clock.now)
         self._service = Service(
