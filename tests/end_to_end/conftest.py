@@ -25,6 +25,5 @@ __all__ = [
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.getgroup("simulator").addoption(
-        "--packets", type=int, default=400, metavar="N", help="how many mutated packets the simulator gets"
-    )
+    group = parser.getgroup("simulator")
+    group.addoption("--packets", type=int, default=400, metavar="N", help="how many mutated packets the simulator gets")
