@@ -122,10 +122,10 @@ class Gate:
         """Wait until the client has taken enough."""
         await self._writer.drain()
 
-    def get_peer_info(self) -> tuple[str, int] | None:
-        """Address and port of the client, None if it has gone."""
+    def get_peer_info(self) -> tuple[str, int]:
+        """Address and port of the client, which one that has gone or that comes by a WebSocket does not have."""
         info = self._writer.get_extra_info("peername")
-        return (info[0], info[1]) if info else None
+        return (info[0], info[1]) if info else ("", 0)
 
     def get_ssl_info(self) -> ssl.SSLObject | None:
         """Of amqtt's interface."""
