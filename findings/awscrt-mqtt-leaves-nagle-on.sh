@@ -42,9 +42,9 @@ for name in os.listdir("/proc/self/fd"):
     try:
         if not stat.S_ISSOCK(os.fstat(int(name)).st_mode):
             continue
-        found = socket.socket(fileno=os.dup(int(name)))
-        if found.getpeername()[1] == port:
-            print("TCP_NODELAY =", found.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        with socket.socket(fileno=os.dup(int(name))) as found:
+            if found.getpeername()[1] == port:
+                print("TCP_NODELAY =", found.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
     except OSError:
         continue
 print("switches:", ", ".join(sorted(name for name in options.__slots__)))
