@@ -1,14 +1,17 @@
 """Every execution that is kept, and what finds it: by thing, by job, and the queues of pending ones. Pure.
 
 Most of what a simulator keeps is in here, thing by thing: each object more is one for the garbage collector to look at.
+So what a thing has is in plain lists, and only a job, which may have a hundred thousand executions, in chunks.
 """
 
 import heapq
+from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Iterator
 from typing import TypeAlias
 
 from iot_jobs_simulator.jobs.execution import JobExecution
-from iot_jobs_simulator.ordered import Ordered
+from iot_jobs_simulator.ordered import Key, Ordered, insert, take_out
 
 _Place: TypeAlias = str | tuple[str, str]  # a thing in the default namespace, or in another one
 
@@ -22,8 +25,8 @@ class PendingQueue:
     __slots__ = ("_changed", "_ordinary", "_windowed")
 
     def __init__(self) -> None:
-        self._ordinary: Ordered[JobExecution] = Ordered(by_place_in_queue)
-        self._windowed: Ordered[JobExecution] | None = None  # most things never have one
+        self._ordinary: list[JobExecution] = []
+        self._windowed: list[JobExecution] | None = None  # most things never have one
         self._changed: set[tuple[str, int]] | None = None
 
     def __iter__(self) -> Iterator[JobExecution]:
@@ -31,38 +34,38 @@ class PendingQueue:
 
     def add(self, execution: JobExecution) -> None:
         """Put in at its place; whoever changes its place takes it out before and puts it in again."""
-        self._part(execution).add(execution)
+        insert(self._part(execution), execution, by_place_in_queue)
         self._note(execution)
 
     def remove(self, execution: JobExecution) -> None:
         """Take out again."""
-        self._part(execution).remove(execution)
+        take_out(self._part(execution), execution, by_place_in_queue)
         self._note(execution)
 
     def shown(self, ordinary: int, windowed: int) -> tuple[JobExecution, ...]:
         """What a list shows: the first executions of jobs without maintenance windows and of those with some."""
-        first = self._ordinary.first(ordinary)
-        if self._windowed is not None:
-            first = sorted((*first, *self._windowed.first(windowed)), key=by_place_in_queue)
+        first = self._ordinary[:ordinary]
+        if self._windowed:
+            first = sorted((*first, *self._windowed[:windowed]), key=by_place_in_queue)
         return tuple(first)
 
     @property
     def head(self) -> JobExecution | None:
         """The next execution."""
-        if self._windowed is None or self._windowed.head is None:
-            return self._ordinary.head
-        return min(self._windowed.head, self._ordinary.head or self._windowed.head, key=by_place_in_queue)
+        if not self._windowed:
+            return self._ordinary[0] if self._ordinary else None
+        return min((*self._ordinary[:1], self._windowed[0]), key=by_place_in_queue)
 
     def take_changed(self) -> set[tuple[str, int]]:
         """Identities that came or went since the last call; what came and went again does not count."""
         taken, self._changed = self._changed, None
         return taken or set()
 
-    def _part(self, execution: JobExecution) -> Ordered[JobExecution]:
+    def _part(self, execution: JobExecution) -> list[JobExecution]:
         if not execution.has_windows:
             return self._ordinary
         if self._windowed is None:
-            self._windowed = Ordered(by_place_in_queue)
+            self._windowed = []
         return self._windowed
 
     def _note(self, execution: JobExecution) -> None:
@@ -83,7 +86,7 @@ class Executions:
     """All executions. Changes nothing in them, but what each came after."""
 
     def __init__(self) -> None:
-        self._of_thing: dict[str, Ordered[JobExecution]] = {}
+        self._of_thing: dict[str, list[JobExecution]] = defaultdict(list)  # the newest last
         self._of_job: dict[str, _ExecutionsOfJob] = {}
         self._queues: dict[_Place, PendingQueue] = {}
         self._namespaces: set[str] = set()
@@ -100,9 +103,11 @@ class Executions:
         of_job = self._of_job.get(job_id)
         return of_job.latest.get(thing_name) if of_job is not None else None
 
-    def of_thing(self, thing_name: str) -> Ordered[JobExecution]:
-        """Every execution of the thing, newest first."""
-        return self._of_thing[thing_name] if thing_name in self._of_thing else Ordered(newest_first)
+    def of_thing(self, thing_name: str, key: Key | None = None) -> Iterator[JobExecution]:
+        """Every execution of the thing, newest first; with a key, those behind it, whether one has it or not."""
+        executions = self._of_thing.get(thing_name, [])
+        count = len(executions) if key is None else bisect_left(executions, -key[0], key=by_sequence)
+        return (executions[at] for at in range(count - 1, -1, -1))
 
     def of_job(self, job_id: str) -> Ordered[JobExecution]:
         """Every execution of the job, by thing name and number."""
@@ -124,12 +129,10 @@ class Executions:
 
     def add(self, execution: JobExecution) -> None:
         """Keep a new execution, which is pending."""
-        if execution.thing_name not in self._of_thing:
-            self._of_thing[execution.thing_name] = Ordered(newest_first)
         of_job = self._of_job.get(execution.job_id)
         if of_job is None:
             of_job = self._of_job[execution.job_id] = _ExecutionsOfJob()
-        self._of_thing[execution.thing_name].add(execution)
+        self._of_thing[execution.thing_name].append(execution)
         of_job.ordered.add(execution)
         execution.previous = of_job.latest.get(execution.thing_name)
         of_job.latest[execution.thing_name] = execution
@@ -147,7 +150,9 @@ class Executions:
         else:
             del of_job.latest[execution.thing_name]
         execution.previous = None
-        self._of_thing[execution.thing_name].remove(execution)
+        take_out(self._of_thing[execution.thing_name], execution, by_sequence)
+        if not self._of_thing[execution.thing_name]:
+            del self._of_thing[execution.thing_name]
         of_job.ordered.remove(execution)
         if execution.is_listed:
             self.queue(execution.thing_name, execution.namespace).remove(execution)
@@ -157,9 +162,14 @@ class Executions:
         self._of_job.pop(job_id, None)
 
 
-def newest_first(execution: JobExecution) -> tuple[int]:
-    """The order of the executions of a thing."""
+def key_of_thing(execution: JobExecution) -> Key:
+    """The place among the executions of a thing, newest first."""
     return (-execution.sequence,)
+
+
+def by_sequence(execution: JobExecution) -> int:
+    """The order in which executions were queued."""
+    return execution.sequence
 
 
 def by_thing(execution: JobExecution) -> tuple[str, int]:
