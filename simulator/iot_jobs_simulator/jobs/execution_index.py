@@ -19,54 +19,64 @@ _Place: TypeAlias = str | tuple[str, str]  # a thing in the default namespace, o
 class PendingQueue:
     """The pending executions of a thing in one namespace, in order. Knows which came and went since it was asked.
 
-    Those of jobs with maintenance windows are kept apart, because lists show so many of them and so many others.
+    Those of jobs with maintenance windows are kept apart, because lists show so many of them and so many others. The
+    first one needs no list, because a thing seldom has more, and each step on the way to it is a cache miss.
     """
 
-    __slots__ = ("_changed", "_ordinary", "_windowed")
+    __slots__ = ("_changed", "_first", "_others", "_windowed")
 
     def __init__(self) -> None:
-        self._ordinary: list[JobExecution] = []
-        self._windowed: list[JobExecution] | None = None  # most things never have one
+        self._first: JobExecution | None = None  # of the ordinary ones, and often the only one
+        self._others: list[JobExecution] | None = None
+        self._windowed: list[JobExecution] | None = None
         self._changed: set[tuple[str, int]] | None = None
 
     def __iter__(self) -> Iterator[JobExecution]:
-        return heapq.merge(self._ordinary, self._windowed or (), key=by_place_in_queue)
+        first = () if self._first is None else (self._first,)
+        return heapq.merge(first, self._others or (), self._windowed or (), key=by_place_in_queue)
 
     def add(self, execution: JobExecution) -> None:
         """Put in at its place; whoever changes its place takes it out before and puts it in again."""
-        insert(self._part(execution), execution, by_place_in_queue)
+        if execution.has_windows:
+            self._windowed = self._windowed or []
+            insert(self._windowed, execution, by_place_in_queue)
+        elif self._first is None:
+            self._first = execution
+        else:
+            self._others = self._others or []
+            self._first, later = sorted((self._first, execution), key=by_place_in_queue)
+            insert(self._others, later, by_place_in_queue)
         self._note(execution)
 
     def remove(self, execution: JobExecution) -> None:
         """Take out again."""
-        take_out(self._part(execution), execution, by_place_in_queue)
+        if self._first is execution:
+            self._first = self._others.pop(0) if self._others else None
+        else:
+            rest = self._windowed if execution.has_windows else self._others
+            take_out(rest or [], execution, by_place_in_queue)
         self._note(execution)
 
     def shown(self, ordinary: int, windowed: int) -> tuple[JobExecution, ...]:
         """What a list shows: the first executions of jobs without maintenance windows and of those with some."""
-        first = self._ordinary[:ordinary]
-        if self._windowed:
-            first = sorted((*first, *self._windowed[:windowed]), key=by_place_in_queue)
-        return tuple(first)
+        if self._first is None:
+            return tuple(self._windowed[:windowed]) if self._windowed else ()
+        first = (self._first, *(self._others or ())[: ordinary - 1])
+        if not self._windowed:
+            return first
+        return tuple(sorted((*first, *self._windowed[:windowed]), key=by_place_in_queue))
 
     @property
     def head(self) -> JobExecution | None:
         """The next execution."""
         if not self._windowed:
-            return self._ordinary[0] if self._ordinary else None
-        return min((*self._ordinary[:1], self._windowed[0]), key=by_place_in_queue)
+            return self._first
+        return min(self._first or self._windowed[0], self._windowed[0], key=by_place_in_queue)
 
     def take_changed(self) -> set[tuple[str, int]]:
         """Identities that came or went since the last call; what came and went again does not count."""
         taken, self._changed = self._changed, None
         return taken or set()
-
-    def _part(self, execution: JobExecution) -> list[JobExecution]:
-        if not execution.has_windows:
-            return self._ordinary
-        if self._windowed is None:
-            self._windowed = []
-        return self._windowed
 
     def _note(self, execution: JobExecution) -> None:
         self._changed = (self._changed or set()) ^ {execution.identity}
@@ -121,6 +131,11 @@ class Executions:
             queue = self._queues[place] = PendingQueue()
             self._namespaces.add(namespace)
         return queue
+
+    def head(self, thing_name: str, namespace: str) -> JobExecution | None:
+        """The first execution in a queue; None if nothing is pending, or if there is no such queue."""
+        queue = self._queues.get(_place(thing_name, namespace))
+        return queue.head if queue is not None else None
 
     def queues(self, thing_name: str) -> list[PendingQueue]:
         """The queues of a thing in all namespaces."""
