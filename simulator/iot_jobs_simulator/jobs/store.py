@@ -104,7 +104,7 @@ class JobStore:
 
     def next_pending(self, thing_name: str, namespace: str) -> JobExecution | None:
         """The first of them; None if nothing is pending."""
-        return self.executions.queue(thing_name, namespace).head
+        return self.executions.head(thing_name, namespace)
 
     def document(self, execution: JobExecution) -> str:
         """The text of the job document that the execution runs, as it is delivered now."""
