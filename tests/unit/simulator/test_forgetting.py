@@ -27,9 +27,11 @@ def kept_by(root: Any) -> int:
 
 
 def live_once(cloud: Cloud, number: int) -> None:
-    """A thing, a group and a job, each with a name of its own, come and go."""
-    thing, group, job = (f"{kind}-{number}" for kind in ("thing", "group", "job"))
-    cloud.create_thing(thing)
+    """Two things, a group and two jobs, each with a name of its own, come and go."""
+    thing, idle, group, job = (f"{kind}-{number}" for kind in ("thing", "idle", "group", "job"))
+    for name in (thing, idle):
+        cloud.create_thing(name)
+        assert cloud.accepted("get", name)["queuedJobs"] == []
     arn = cloud.create_group(group, thing)
     schedule = {"endTime": "2024-11-01T00:00"}
     members = {"targets": [arn], "document": "{}", "targetSelection": "CONTINUOUS", "schedulingConfig": schedule}
@@ -43,6 +45,7 @@ def live_once(cloud: Cloud, number: int) -> None:
         ("DeleteJob", {"jobId": job, "force": True}),
         ("DeleteJob", {"jobId": f"{job}-snapshot", "force": True}),
         ("DeleteThing", {"thingName": thing}),
+        ("DeleteThing", {"thingName": idle}),
     ]
     for operation, named in deletions if number % 2 else reversed(deletions):
         cloud.operate(operation, **named)
