@@ -124,7 +124,7 @@ class Executions:
         return self._of_job[job_id].ordered if job_id in self._of_job else Ordered(by_thing)
 
     def queue(self, thing_name: str, namespace: str) -> PendingQueue:
-        """The queue of a thing in a namespace; `""` is the default one."""
+        """The queue of a thing in a namespace, to put something in or take something out; `""` is the default one."""
         place = _place(thing_name, namespace)
         queue = self._queues.get(place)
         if queue is None:
@@ -132,10 +132,13 @@ class Executions:
             self._namespaces.add(namespace)
         return queue
 
-    def head(self, thing_name: str, namespace: str) -> JobExecution | None:
-        """The first execution in a queue; None if nothing is pending, or if there is no such queue."""
-        queue = self._queues.get(_place(thing_name, namespace))
-        return queue.head if queue is not None else None
+    def find_queue(self, thing_name: str, namespace: str) -> PendingQueue | None:
+        """The queue of a thing in a namespace; None if nothing is pending."""
+        return self._queues.get(_place(thing_name, namespace))
+
+    def forget_queue(self, thing_name: str, namespace: str) -> None:
+        """Forget a queue that is empty."""
+        del self._queues[_place(thing_name, namespace)]
 
     def queues(self, thing_name: str) -> list[PendingQueue]:
         """The queues of a thing in all namespaces."""
