@@ -81,8 +81,8 @@ async def unit_limits(profiles: Iterable[str]) -> dict[str, dict[str, str]]:
     asked = ",".join(("Id", "FragmentPath", *_LIMITS))
     limits = {}
     for profile, properties in (await _shown(profiles, asked)).items():
-        found = {key: value for key, value in properties.items() if key in _LIMITS and value not in _NONE}
-        limits[profile] = {_LIMITS[key]: _as_set(key, value) for key, value in found.items()}
+        found = {key: properties.get(key, "") for key in _LIMITS}
+        limits[profile] = {_LIMITS[key]: _as_set(key, value) for key, value in found.items() if value not in _NONE}
     return limits
 
 

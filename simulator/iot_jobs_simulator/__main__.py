@@ -65,6 +65,12 @@ def _configure_logs(*, is_verbose: bool) -> None:
         logging.getLogger("iot_jobs_simulator").setLevel(logging.INFO)
     for chatty in ("amqtt", "aiohttp.server"):  # their errors and warnings are about what clients send
         logging.getLogger(chatty).setLevel(logging.CRITICAL)
+    logging.getLogger("asyncio").addFilter(is_ours)
+
+
+def is_ours(record: logging.LogRecord) -> bool:
+    """Whether a record of asyncio's is about our own tasks: amqtt leaves some of its own behind with a connection."""
+    return record.exc_info is None or not type(record.exc_info[1]).__module__.startswith("amqtt.")
 
 
 def _missing_package() -> str:

@@ -76,7 +76,8 @@ class Ordered(Generic[Entry]):
 
     def _chunk_of(self, key: Key) -> int:
         """Where an entry of that key is or belongs: the first chunk whose last entry is not before it, or the last."""
-        if len(self._chunks) == 1:
-            return 0
+        last = len(self._chunks) - 1
+        if last == 0 or not key < self._key(self._chunks[-1][0]):
+            return last  # most things come at the end, in whatever order they are kept
         at = bisect_left(self._chunks, key, key=lambda chunk: self._key(chunk[-1]))
-        return min(at, len(self._chunks) - 1)
+        return min(at, last)

@@ -16,6 +16,8 @@ from iot_jobs_simulator.refusals import Code, Refused, invalid
 
 _ANY: Final = "${aws:"
 _PRESIGNED: Final = "${aws:iot:s3-presigned-url"
+_SIGNATURE: Final = "${aws:iot:code-sign-signature"
+_SIGNATURE_OF: Final = re.compile(re.escape(_SIGNATURE) + r":s3://[a-z0-9-]+\.[a-z0-9.-]+/[^${}\"@]+@[^${}\"@]+\}")
 _DEFAULT_LIFE_S: Final = 3600
 _MAX_USES: Final = 2
 MAX_DOCUMENT_BYTES: Final = 32768  # AWS IoT Device Management quotas, "Job document size"
@@ -90,6 +92,8 @@ def _refusal_of(rest: str) -> Refused:
         return _malformed("One or more parameters or placeholders are not terminated.")
     if rest.startswith(_PRESIGNED):
         return _malformed("${aws:iot:s3-presigned-url:[...]} should not be the second layer pattern.")
+    if rest.startswith(_SIGNATURE) and _SIGNATURE_OF.match(rest) is None:
+        return _malformed(f"A placeholder {_SIGNATURE}:...}} does not name s3://REGION.BUCKET/CODE-FILE@VERSION")
     kind = re.match(r"[$]\{aws:(?:iot:)?[a-z0-9-]*", rest)
     shown = kind[0] if kind else _ANY
     return invalid(f"Placeholders {shown}:...}} in job documents are not supported by this simulator")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from iot_jobs_simulator import alpn
 from iot_jobs_simulator.certificates import provide, provide_for_thing, server_context
 from iot_jobs_simulator.changes import Changes
 from iot_jobs_simulator.clock import Clock
@@ -71,15 +72,17 @@ class RunningSimulator:
             if policy_name is PolicyName.STRICT:
                 provide_for_thing(directory, thing_name)
 
+        def https() -> asyncio.Protocol | None:
+            return self._rest.device_protocol()
+
         held, clock, registry, self._changes = HeldMessages(), Clock(), Registry(), Changes()
         self.certificates = directory
         self.objects = Objects()
         self.faults = Faults(on_cleared=held.send_all)
         self.http_url = sockets.http_url
         self.https_port = int(sockets.https.getsockname()[1])
-        tls = server_context(directory)
         policy = Policy(policy_name, registry.exists)
-        self._broker = MqttBroker(ConnectionRules(limits, policy, self.faults), self._changes)
+        self._broker = MqttBroker(ConnectionRules(limits, policy, self.faults, clock.now), self._changes)
         self._injector = FaultInjector(self.faults, held, self._broker.publish)
         documents = PresignedDocuments(self.objects, sockets.http_url, clock.now)
         self._service = Service(
@@ -92,17 +95,25 @@ class RunningSimulator:
         )
         requests = MqttRequests(self._service, self._injector)
         self.received = requests.received
-        self._mqtt = MqttListener(self._broker, sockets.mqtt, sockets.mqtts, tls=tls, on_request=requests.answer)
+        self._mqtt = MqttListener(
+            self._broker,
+            sockets.mqtt,
+            sockets.mqtts,
+            tls=server_context(directory, alpn.NAMES),
+            on_request=requests.answer,
+            https=https,
+        )
         self.mqtt_port, self.mqtts_port = self._mqtt.mqtt_port, self._mqtt.mqtts_port
         self._rest = RestListener(
             sockets.http,
             sockets.https,
-            tls=tls,
+            tls=server_context(directory),
             service=self._service,
             injector=self._injector,
             policy=policy,
             controls=Controls(self.faults, self._mqtt, self._broker.publish, self.objects, self._service),
             s3=S3Endpoint(self.objects, clock.now),
+            serve_mqtt=self._mqtt.serve,
         )
 
     async def start(self) -> None:
@@ -129,9 +140,12 @@ class RunningSimulator:
         """Publish any bytes as the broker: forged, malformed, late or repeated notifications and replies."""
         self._broker.publish(topic, payload)
 
-    def advance_clock(self, seconds: float) -> float:
-        """Put the service's clock forward: time-outs and whatever else is due by then happen at once. The new time."""
-        return self._service.advance_clock(seconds)
+    async def advance_clock(self, seconds: float) -> float:
+        """Put the service's clock forward and return the new time, once all that is due by then has happened.
+
+        That takes place in slices, between which others are served. Refused beyond the year 2199.
+        """
+        return await self._service.advance_clock(seconds)
 
     async def stop_broker(self, *, keep_sessions: bool = True) -> None:
         """Close both MQTT ports and cut their connections. HTTP goes on.

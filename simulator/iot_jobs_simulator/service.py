@@ -86,16 +86,11 @@ class Service:
         """The service's time, in seconds since the epoch."""
         return self._clock.now()
 
-    def advance_clock(self, seconds: float) -> float:
-        """Put the clock forward; what becomes due happens before this returns, each at its own time. The new time."""
-        self._clock.put_forward(seconds)
-        now = self.now()
-        rollout.advance(self.store, now)
-        self._follow_up()
-        return now
+    async def advance_clock(self, seconds: float) -> float:
+        """Put the clock forward; what becomes due happens before this returns, each at its own time. The new time.
 
-    async def advance_clock_in_slices(self, seconds: float) -> float:
-        """The same, but others are served meanwhile."""
+        Others are served meanwhile. InvalidRequest if the clock cannot be put forward by that.
+        """
         self._clock.put_forward(seconds)
         now = self.now()
         self._leaps += 1

@@ -330,7 +330,7 @@ async def test_check_names_what_is_wrong_with_a_profile_and_the_fix(units: Devic
     shipped = units.machine.path("/usr/lib/systemd/system/iot-job-network@.service").read_text()
     config = units.machine.path("/etc/iot-jobs-agent/config.toml")
     before = config.read_text()
-    wrong = shipped.replace("MemoryMax=", "MemmoryMax=")
+    wrong = re.sub("RuntimeMaxSec=.*", "RuntimeMaxSec=1min", shipped.replace("MemoryMax=", "MemmoryMax="))
     units.machine.write(f"{ETC}/iot-job-typo@.service", wrong, 0o666)
     root = shipped.replace("DynamicUser=yes\n", "").replace("User=j-%i\n", "")
     units.machine.write(f"{ETC}/iot-job-root@.service", root)
@@ -351,7 +351,7 @@ async def test_check_names_what_is_wrong_with_a_profile_and_the_fix(units: Devic
         "iot-job-masked@.service is masked; run `systemctl unmask iot-job-masked@.service` (profile of masked)",
         f"{ETC}/iot-job-typo@.service is writable by others (mode 0666); run `chmod go-w",
         "Unknown key 'MemmoryMax' in section [Service]; correct or remove it",
-        f"hurried is unavailable: handler hurried may run for 3630 s, but RuntimeMaxSec= in {ETC}",
+        f"typo is unavailable: handler typo may run for 3630 s, but RuntimeMaxSec= in {ETC}/iot-job-typo@.service",
         f"{ETC}/iot-job-root@.service: the agent names the program that runs there, and its user is not",
         f"{ETC}/iot-job-own@.service: ExecStart= does not start the agent's first process",
         f"download-file has the privileged profile files, which does not believe this file: {FILES} belongs to user id",

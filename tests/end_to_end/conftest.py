@@ -1,5 +1,6 @@
 """The fixtures of `simulators`, for every test below."""
 
+import pytest
 from simulators import (
     certificates_of_run,
     connect,
@@ -21,3 +22,8 @@ __all__ = [
     "simulator_starter",
     "start_simulator",
 ]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("simulator")
+    group.addoption("--packets", type=int, default=400, metavar="N", help="how many mutated packets the simulator gets")

@@ -22,7 +22,7 @@ INTERVENTIONS: dict[str, str | None] = {
 }
 
 
-def intervene(pi: Rig, how: str, job: str) -> None:
+async def intervene(pi: Rig, how: str, job: str) -> None:
     operate = pi.sim.operate
     match how:
         case "cancel" | "force-cancel":
@@ -36,7 +36,7 @@ def intervene(pi: Rig, how: str, job: str) -> None:
         case "group-removal":
             operate("RemoveThingFromThingGroup", thingGroupName=job, thingName=pi.thing)
         case "time-out":
-            pi.sim.advance_clock(60 * IN_PROGRESS_MINUTES + 1)
+            await pi.sim.advance_clock(60 * IN_PROGRESS_MINUTES + 1)
 
 
 def create(pi: Rig, how: str, job: str, operation: str) -> None:
@@ -83,7 +83,7 @@ async def queued(pi: Rig, agent: AgentProcess, how: str, job: str) -> int:
     pi.create(f"before-{job}-{how}", "gated")
     await pi.hears(f"before-{job}-{how} begun")
     create(pi, how, job, "note")
-    intervene(pi, how, job)
+    await intervene(pi, how, job)
     pi.open_gate(f"before-{job}-{how}")
     await pi.ends(f"before-{job}-{how}", "SUCCEEDED")
     assert f"{job}#1.0.1" not in pi.ledger
@@ -95,7 +95,7 @@ async def claimed(pi: Rig, agent: AgentProcess, how: str, job: str) -> int:
     number = pi.sim.faults.add(Silence(operation="DescribeJobExecution", job=job, skip=1))
     create(pi, how, job, "note")
     await agent.says("claimed", execution=job)
-    intervene(pi, how, job)
+    await intervene(pi, how, job)
     pi.sim.faults.clear(number)
     await agent.says("settled", execution=job)
     assert f"{job}#1.0.1" not in pi.ledger
@@ -106,7 +106,7 @@ async def running(pi: Rig, agent: AgentProcess, how: str, job: str) -> int:
     """A family that is deaf to SIGTERM is at work."""
     create(pi, how, job, "stubborn")
     _, _, *pids = await pi.hears(f"{job} begun")
-    intervene(pi, how, job)
+    await intervene(pi, how, job)
     await agent.says("settled", execution=job)
     assert not alive(pids)
     return 0
@@ -116,7 +116,7 @@ async def stopping(pi: Rig, agent: AgentProcess, how: str, job: str) -> int:
     """The same, and while it is being stopped the list no longer names it, once more."""
     create(pi, how, job, "stubborn")
     _, _, *pids = await pi.hears(f"{job} begun")
-    intervene(pi, how, job)
+    await intervene(pi, how, job)
     await agent.says("stopping", execution=job)
     pi.sim.publish(f"$aws/things/{pi.thing}/jobs/notify", b'{"timestamp": 1, "jobs": {}}')
     await agent.says("settled", execution=job)
@@ -128,7 +128,7 @@ async def waiting(pi: Rig, agent: AgentProcess, how: str, job: str) -> int:
     """The handler asked for another try, and others have the slot."""
     create(pi, how, job, "busy")
     await agent.says("delayed", execution=job)
-    intervene(pi, how, job)
+    await intervene(pi, how, job)
     await agent.says("settled", execution=job)
     return 0
 
@@ -141,7 +141,7 @@ async def unreported(pi: Rig, agent: AgentProcess, how: str, job: str) -> int:
     pi.open_gate(job)
     await agent.says("succeeded", execution=job)
     await agent.says("update failed", execution=job)
-    intervene(pi, how, job)
+    await intervene(pi, how, job)
     pi.sim.faults.clear(number)
     await agent.says("settled", execution=job)
     return len(pi.outcomes(job))

@@ -73,7 +73,7 @@ async def test_n4_everything_ever_said_replayed_hours_later_changes_nothing(rig:
     await rig.ends("first", "SUCCEEDED")
     await agent.says("settled", execution="first")
     asked = list(rig.sim.received)
-    rig.sim.advance_clock(3 * 3600)
+    await rig.sim.advance_clock(3 * 3600)
     rig.create("second", "gated")
     await rig.hears("second begun")
     notifications = [listener.messages.get_nowait() for _ in range(listener.messages.qsize())]
@@ -160,7 +160,7 @@ async def test_n5_every_refusal_of_a_report(busy: Rig) -> None:
     for kind in waiting:
         await busy.ends(kind, "SUCCEEDED")
     assert len(busy.outcomes("ResourceNotFound")) == 1
-    busy.sim.advance_clock(7200)  # the timer that the agent set at its claim
+    await busy.sim.advance_clock(7200)  # the timer that the agent set at its claim
     assert busy.status("ResourceNotFound") == "TIMED_OUT"
 
 

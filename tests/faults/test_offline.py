@@ -24,12 +24,12 @@ ENDED_BY_THE_CLOUD: dict[str, Any] = {
 }
 
 
-def let_hours_pass(rig: Rig) -> None:
+async def let_hours_pass(rig: Rig) -> None:
     """Time out what has a timer, and end two others as an operator would."""
-    rig.sim.advance_clock(3700)
+    await rig.sim.advance_clock(3700)
     rig.sim.operate("CancelJob", jobId="cancelled", force=True)
     rig.sim.operate("DeleteJob", jobId="deleted", force=True)
-    rig.sim.advance_clock(HOURS_S)
+    await rig.sim.advance_clock(HOURS_S)
 
 
 def publish_again(rig: Rig, messages: list[Any]) -> None:
@@ -60,7 +60,7 @@ async def test_n1_n6_hours_offline_in_which_jobs_are_ended_retried_and_reached_t
     await agent.says("connection lost")
     rig.open_gate("reached")
     await agent.says("succeeded", execution="reached")
-    let_hours_pass(rig)
+    await let_hours_pass(rig)
     assert rig.status("timed-out") == "TIMED_OUT"
     await sim.start_broker()
     await rig.ends("reached", "SUCCEEDED")
@@ -93,7 +93,7 @@ async def test_n1_n6_a_job_created_again_under_its_id_while_offline_gets_nothing
         await agent.says("succeeded", execution="job-1")
     rig.sim.operate("DeleteJob", jobId="job-1", force=True)
     await rig.sim.wait_until(lambda: "job-1" not in rig.sim.store.jobs, within_s=5)
-    rig.sim.advance_clock(1)  # within the same second, nothing would tell the new one from the old one
+    await rig.sim.advance_clock(1)  # within the same second, nothing would tell the new one from the old one
     rig.create("job-1", "note")
     await rig.sim.start_broker()
     await agent.says("settled", execution="job-1", status="REMOVED", within_s=60)

@@ -7,7 +7,7 @@ import pytest
 from device import Device
 from tests.support.on_record import FILES, echo
 
-NETWORK = "/sys/fs/cgroup/system.slice/system-iot\\\\x2djob\\\\x2dnetwork.slice"
+SLICE = "/sys/fs/cgroup/system.slice/system-iotjobs.slice"
 
 
 DYNAMIC = range(61184, 65520)  # users that systemd makes up, systemd.exec(5)
@@ -56,6 +56,16 @@ async def test_a_handler_that_eats_the_memory_of_its_unit_dies_alone(device: Dev
     assert "Memory cgroup out of memory" in await device.machine.do("dmesg")
 
 
+async def test_what_all_handlers_take_together_leaves_memory_to_the_device(device: Device) -> None:
+    """Whatever a profile allows its handlers: one that may take all there is meets the limit of their slice."""
+    await device.limit("MemoryMax=infinity")
+    details = await eats_all_memory_alone(device)
+    assert details["reason"] == "killed by the kernel's out-of-memory killer"
+    assert "less than its profile allows" in details["result"]
+    (killed,) = re.findall("^.*oom-kill:.*$", await device.machine.do("dmesg"), re.MULTILINE)
+    assert "oom_memcg=/system.slice/system-iotjobs.slice," in killed
+
+
 async def test_a_handler_that_eats_the_memory_of_the_agents_unit_dies_alone(device: Device) -> None:
     """Where all handlers share the agent's unit, it is the kernel's choice, which the agent has made for it."""
     await device.limit(f"MemoryMax=160M\\nReadWritePaths={FILES}", "iot-jobs-agent")
@@ -77,7 +87,7 @@ async def test_beside_a_fork_bomb_another_job_goes_on(device: Device) -> None:
     agent = await has_another_job(device)
     device.create("bomb", {"operation": "bomb"})
     await device.is_up("bomb")
-    events = (await device.machine.do(f"cat {NETWORK}/*.service/pids.events")).split()
+    events = (await device.machine.do(f"cat {SLICE}/*.service/pids.events")).split()
     others, refused = sorted(map(int, events[1::2]))
     assert others == 0
     assert refused > 0  # it was refused one, as meant

@@ -37,8 +37,8 @@ class TimeControl(Protocol):
     def now(self) -> float:
         """Seconds since the epoch."""
 
-    async def advance_clock_in_slices(self, seconds: float) -> float:
-        """Put it forward; what becomes due happens. The new time."""
+    async def advance_clock(self, seconds: float) -> float:
+        """Put it forward; what becomes due happens. The new time. Raises Refused."""
 
 
 class Controls:
@@ -108,7 +108,7 @@ class Controls:
         seconds = members.get("advance_s", 0)
         if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds <= MAX_ADVANCE_S:
             raise invalid(f"advance_s must be a number from 0 to {MAX_ADVANCE_S}")
-        return {"now": await self._clock.advance_clock_in_slices(seconds)}
+        return {"now": await self._clock.advance_clock(seconds)}
 
     async def _add_fault(self, members: Json) -> Json:
         return {"number": self._faults.add(members)}

@@ -2,7 +2,7 @@
 
 On the first, the service in the credential scope decides between the two planes, which share paths, or the Host if the
 request is not signed; signatures are not verified. The second serves the data plane only, since a device has no
-credential scope. The simulator's own endpoints and presigned URLs are on the first.
+credential scope. The simulator's own endpoints, presigned URLs and MQTT over WebSocket are on the first.
 """
 
 import asyncio
@@ -23,13 +23,15 @@ from iot_jobs_simulator.http import controls
 from iot_jobs_simulator.http import s3 as s3_endpoint
 from iot_jobs_simulator.http.controls import Controls
 from iot_jobs_simulator.http.s3 import S3Endpoint, whole_body_of
+from iot_jobs_simulator.http.websocket import PATH as WEBSOCKET_PATH
+from iot_jobs_simulator.http.websocket import ServeMqtt, answer_websocket, signature_problem
 from iot_jobs_simulator.jobs.views import Json
 from iot_jobs_simulator.model import ServiceApi
 from iot_jobs_simulator.policy import Policy
 from iot_jobs_simulator.refusals import Code, Refused
 from iot_jobs_simulator.service import Service
 
-_Answer: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.Response]]
+_Answer: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 AnswerRequest: TypeAlias = Callable[[str, Mapping[str, Any], Mapping[str, str]], Json]
 
 _log = logging.getLogger(__name__)
@@ -80,6 +82,7 @@ class RestListener:
         policy: Policy,
         controls: Controls,
         s3: S3Endpoint,
+        serve_mqtt: ServeMqtt,
     ) -> None:
         self._ports = ((plain, None, self._answer_plain), (secure, tls, self._answer_device))
         self._control_plane = _Plane(service.control_api, ListenerName.CONTROL, _without_query(service.answer_operator))
@@ -88,6 +91,7 @@ class RestListener:
         self._policy = policy
         self._controls = controls
         self._s3 = s3
+        self._serve_mqtt = serve_mqtt
         self._runners: list[web.ServerRunner] = []
 
     async def start(self) -> None:
@@ -102,13 +106,22 @@ class RestListener:
             await web.SockSite(runner, bound, ssl_context=context, backlog=_BACKLOG).start()
             self._runners.append(runner)
 
+    def device_protocol(self) -> asyncio.Protocol | None:
+        """Go on with a device's connection that came in on another port; None unless the HTTP ports are open."""
+        server = self._runners[-1].server if self._runners else None
+        return server() if server is not None else None
+
     async def stop(self) -> None:
         """Close both ports and every connection."""
         for runner in self._runners:
             await runner.cleanup()
         self._runners = []
 
-    async def _answer_plain(self, request: web.BaseRequest) -> web.Response:
+    async def _answer_plain(self, request: web.BaseRequest) -> web.StreamResponse:
+        if request.path == WEBSOCKET_PATH and request.method == "GET":
+            if problem := signature_problem(request.query):
+                return _error(403, "ForbiddenException", problem)
+            return await answer_websocket(request, self._serve_mqtt)
         if request.raw_path.startswith(objects.PATH):
             return await self._s3.answer(request)
         if request.raw_path.startswith(controls.PREFIX):
@@ -188,7 +201,7 @@ class RestListener:
 def _with_log(answer: _Answer) -> _Answer:
     """Let each request be logged, with how it was answered; never its query, which may be a presigned URL's."""
 
-    async def answer_and_log(request: web.BaseRequest) -> web.Response:
+    async def answer_and_log(request: web.BaseRequest) -> web.StreamResponse:
         _operation.set("")  # a connection's requests share a context
         response = await answer(request)
         words = [_operation.get(), request.method, f"{request.path}:", str(response.status)]

@@ -8,10 +8,12 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
-from typing import TypeAlias
+from typing import Final, TypeAlias, assert_never
 
 from iot_jobs_simulator.jobs.execution import JobExecution
 from iot_jobs_simulator.jobs.job import Job
+
+SWEEP_AFTER: Final = 100  # tasks at least
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,7 @@ class Deed(Enum):
     HIDE = "hide"
     CANCEL = "cancel"
     CANCEL_BY_FORCE = "cancel by force"
+    WITHDRAW = "withdraw"
     DELETE = "delete"
 
 
@@ -102,6 +105,10 @@ class Batch:
 
     def __bool__(self) -> bool:
         return bool(self.left)
+
+    def things_left(self) -> list[str]:
+        """The things that are left, in order."""
+        return [thing_name for thing_name in self._order if thing_name in self.left]
 
     def take(self, thing_name: str) -> bool:
         """Whether the thing is still left, which it is no more now."""
@@ -118,11 +125,17 @@ class Batch:
 
 
 class Agenda:
-    """Tasks in order of time; those of the same time in the order in which they were added."""
+    """Tasks in order of time; those of the same time in the order in which they were added.
+
+    Tasks that have nothing to do any more, such as the end in a year of a job that was deleted, are swept out once as
+    many tasks were added as were left by the last time. So the agenda keeps few of them, and a sweep costs each task
+    that is added no more than a look at two.
+    """
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, Task]] = []
         self._added = 0
+        self._added_since_sweep = 0
 
     def __len__(self) -> int:
         return len(self._heap)
@@ -131,6 +144,11 @@ class Agenda:
         """Due at a time in seconds since the epoch, which may have passed."""
         self._added += 1
         heapq.heappush(self._heap, (at, self._added, task))
+        self._added_since_sweep += 1
+        if self._added_since_sweep > max(SWEEP_AFTER, len(self._heap) // 2):
+            self._heap = [entry for entry in self._heap if not _is_moot(entry[-1])]
+            heapq.heapify(self._heap)
+            self._added_since_sweep = 0
 
     @property
     def next_due(self) -> float | None:
@@ -143,3 +161,16 @@ class Agenda:
             return None
         at, _, task = heapq.heappop(self._heap)
         return at, task
+
+
+def _is_moot(task: Task) -> bool:
+    """Whether the task would do nothing, whenever it came."""
+    match task:
+        case TimeOut(execution, deadline):
+            return execution.watched_from != deadline
+        case Retry() | EndDeletion():
+            return False
+        case Start(job) | Rollout(job) | Admit(job) | OpenWindow(job) | CloseWindow(job) | EndJob(job):
+            return not job.is_active
+        case _:
+            assert_never(task)

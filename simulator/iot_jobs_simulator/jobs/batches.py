@@ -33,6 +33,13 @@ def serve(store: JobStore, thing_name: str) -> None:
             _do(store, batch, thing_name)
 
 
+def serve_departures(store: JobStore, job: Job) -> None:
+    """Take the job back from all things that are to lose it, before others, or the same ones again, become targets."""
+    for batch in [each for each in store.batches if each.job is job and each.deed is Deed.WITHDRAW]:
+        for thing_name in batch.things_left():
+            serve(store, thing_name)
+
+
 def _do(store: JobStore, batch: Batch, thing_name: str) -> None:
     job, now = batch.job, batch.at
     match batch.deed:
@@ -44,9 +51,12 @@ def _do(store: JobStore, batch: Batch, thing_name: str) -> None:
             _hide(store, job, thing_name, now)
         case Deed.CANCEL | Deed.CANCEL_BY_FORCE:
             _cancel(store, job, thing_name, now, by_force=batch.deed is Deed.CANCEL_BY_FORCE)
+        case Deed.WITHDRAW:
+            if not store.is_target(job, thing_name):
+                lifecycle.withdraw(store, job, thing_name, now)
         case Deed.DELETE:
             with store.changing(thing_name, job.request.namespace, now):
-                for execution in list(store.executions.numbered(thing_name, job.job_id)):
+                for execution in list(store.executions.latest_first(thing_name, job.job_id))[::-1]:
                     store.remove(execution, now)
         case _:
             assert_never(batch.deed)
@@ -67,9 +77,9 @@ def _resume(store: JobStore, job: Job, thing_name: str, now: float) -> None:
     if latest is not None and latest.is_hidden and (job.is_open or job.has_ended):
         with store.changing(thing_name, job.request.namespace, now):
             store.reveal(latest)
-    elif job.is_open and thing_name in job.retrying_things:
+    elif thing_name in job.retrying_things:
         lifecycle.retry(store, job.retrying_things[thing_name], now)
-    elif job.is_open and thing_name in job.joined_things:
+    elif thing_name in job.joined_things:
         del job.joined_things[thing_name]
         _queue(store, job, thing_name, now)
 
@@ -93,7 +103,9 @@ def _finish(store: JobStore, batch: Batch) -> None:
     job.batches -= 1
     if batch.deed is Deed.QUEUE and job.is_active:
         job.last_updated_at = max(job.last_updated_at, batch.at)
-    if batch.deed in _CANCELLATIONS and job.status is JobStatus.CANCELED:
+    is_to_go_on = any(each.job is job and each.deed in _CANCELLATIONS for each in store.batches)
+    if job.is_being_canceled and not is_to_go_on:
+        job.is_being_canceled = False
         store.publish_event(job, "canceled", batch.at)
     if batch.deed is Deed.DELETE:
         store.agenda.add(batch.at + store.settings.deletion_delay_s, EndDeletion(job))

@@ -1,7 +1,8 @@
 """AWS's cron expressions: six fields, UTC, with `?`, `L`, `W` and `#` (EventBridge user guide, cron expressions). Pure.
 
-A range may go round its end (`FRI-MON`) and `LW` is the month's last weekday, as in Quartz, whose form this is; AWS
-documents neither. `L`, `W` and `#` stand alone in their field.
+AWS documents neither that letters may be small, nor `LW`, the month's last weekday, but its console takes both
+(docs/simulator.md). A range may go round its end (`FRI-MON`) as in Quartz, whose form this is. `L`, `W` and `#` stand
+alone in their field.
 """
 
 import calendar
@@ -22,7 +23,7 @@ _SATURDAY: Final = 7
 
 @dataclass(frozen=True, slots=True)
 class CronExpression:
-    """What an expression means; `days` and `weekdays` are the fields as written, one of them `?`."""
+    """What an expression means; `days` and `weekdays` are the fields in capitals, one of them `?`."""
 
     minutes: tuple[int, ...]
     hours: tuple[int, ...]
@@ -59,7 +60,7 @@ def parsed(text: str) -> CronExpression:
     fields = text.removeprefix("cron(").removesuffix(")").split()
     if text != f"cron({text[5:-1]})" or len(fields) != 6:  # noqa: PLR2004 - the six that the docstring names
         raise ValueError("it is not cron(MINUTE HOUR DAY-OF-MONTH MONTH DAY-OF-WEEK YEAR)")
-    minute, hour, day, month, weekday, year = fields
+    minute, hour, day, month, weekday, year = (field.upper() for field in fields)
     if (day == "?") == (weekday == "?"):
         raise ValueError("exactly one of day-of-month and day-of-week must be ?")
     if day != "?":
@@ -94,7 +95,7 @@ def _numbers(field: str, low: int, high: int, names: dict[str, int] | None = Non
 
 
 def _number(word: str, low: int, high: int, names: dict[str, int]) -> int:
-    number = names.get(word.upper(), int(word) if word.isascii() and word.isdigit() else -1)
+    number = names.get(word, int(word) if word.isascii() and word.isdigit() else -1)
     if not low <= number <= high:
         raise ValueError(f"{word} is not in {low} to {high}")
     return number
@@ -120,7 +121,7 @@ def _days_of_month(field: str, year: int, month: int, last: int) -> list[int]:
 def _days_by_week(field: str, year: int, month: int, last: int) -> list[int]:
     """Days by the day of the week, which AWS counts from SUN, 1, to SAT, 7."""
     first = calendar.weekday(year, month, 1)
-    match = _DAY_OF_WEEK.fullmatch(field.upper())
+    match = _DAY_OF_WEEK.fullmatch(field)
     if match is None:
         wanted: tuple[int, ...] = _numbers(field, 1, 7, _DAYS)
     else:

@@ -39,7 +39,7 @@ class Update:
 def get_pending(store: JobStore, thing_name: str, namespace: str) -> Pending:
     """GetPendingJobExecutions."""
     store.registry.find(thing_name)
-    return store.pending(thing_name, namespace, store.settings.list_cap)
+    return store.pending_list(thing_name, namespace)
 
 
 def start_next(
@@ -117,7 +117,7 @@ def update(
 
 def _next(store: JobStore, thing_name: str, namespace: str) -> JobExecution | None:
     store.registry.find(thing_name)
-    return next(iter(store.pending(thing_name, namespace, 1)), None)
+    return store.next_pending(thing_name, namespace)
 
 
 def _may_move(store: JobStore, execution: JobExecution, status: ExecutionStatus) -> bool:

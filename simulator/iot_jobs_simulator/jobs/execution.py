@@ -71,6 +71,7 @@ class JobExecution:
     retries: tuple[ExecutionStatus, ...] = ()  # the failures before it, since the thing got or joined the job
     in_progress_deadline: float | None = None
     step_deadline: float | None = None
+    has_windows: bool = False  # its job has maintenance windows
     is_hidden: bool = False  # QUEUED outside its job's maintenance windows: in no list, for now
     previous: JobExecution | None = None  # the one of the same job on the same thing before it
     was_retried: bool = False  # another one was queued after it, or will be
@@ -117,7 +118,11 @@ class JobExecution:
             self.version += 1
         self.last_updated_at = now
         if not status.is_pending:
-            self.step_timeout_minutes = self.step_deadline = self.in_progress_deadline = None
+            self.stop_timers()
+
+    def stop_timers(self) -> None:
+        """Never time out; what looks at the deadlines looks no more."""
+        self.step_timeout_minutes = self.step_deadline = self.in_progress_deadline = self.watched_from = None
 
     def set_step_timeout(self, minutes: int | None, now: float) -> None:
         """Start the step timer of an accepted request over: absent leaves it running as it is, -1 ends it."""

@@ -3,6 +3,8 @@
 Most of what a simulator keeps is in here, thing by thing: each object more is one for the garbage collector to look at.
 """
 
+import heapq
+from collections.abc import Iterator
 from typing import TypeAlias
 
 from iot_jobs_simulator.jobs.execution import JobExecution
@@ -12,37 +14,56 @@ _Place: TypeAlias = str | tuple[str, str]  # a thing in the default namespace, o
 
 
 class PendingQueue:
-    """The pending executions of a thing in one namespace, in order. Knows which came and went since it was asked."""
+    """The pending executions of a thing in one namespace, in order. Knows which came and went since it was asked.
 
-    __slots__ = ("_changed", "_ordered")
+    Those of jobs with maintenance windows are kept apart, because lists show so many of them and so many others.
+    """
+
+    __slots__ = ("_changed", "_ordinary", "_windowed")
 
     def __init__(self) -> None:
-        self._ordered: Ordered[JobExecution] = Ordered(by_place_in_queue)
+        self._ordinary: Ordered[JobExecution] = Ordered(by_place_in_queue)
+        self._windowed: Ordered[JobExecution] | None = None  # most things never have one
         self._changed: set[tuple[str, int]] | None = None
+
+    def __iter__(self) -> Iterator[JobExecution]:
+        return heapq.merge(self._ordinary, self._windowed or (), key=by_place_in_queue)
 
     def add(self, execution: JobExecution) -> None:
         """Put in at its place; whoever changes its place takes it out before and puts it in again."""
-        self._ordered.add(execution)
+        self._part(execution).add(execution)
         self._note(execution)
 
     def remove(self, execution: JobExecution) -> None:
         """Take out again."""
-        self._ordered.remove(execution)
+        self._part(execution).remove(execution)
         self._note(execution)
 
-    def first(self, count: int | None = None) -> tuple[JobExecution, ...]:
-        """The executions that are next, as many as there are up to the count; all of them without one."""
-        return tuple(self._ordered if count is None else self._ordered.first(count))
+    def shown(self, ordinary: int, windowed: int) -> tuple[JobExecution, ...]:
+        """What a list shows: the first executions of jobs without maintenance windows and of those with some."""
+        first = self._ordinary.first(ordinary)
+        if self._windowed is not None:
+            first = sorted((*first, *self._windowed.first(windowed)), key=by_place_in_queue)
+        return tuple(first)
 
     @property
     def head(self) -> JobExecution | None:
         """The next execution."""
-        return self._ordered.head
+        if self._windowed is None or self._windowed.head is None:
+            return self._ordinary.head
+        return min(self._windowed.head, self._ordinary.head or self._windowed.head, key=by_place_in_queue)
 
     def take_changed(self) -> set[tuple[str, int]]:
         """Identities that came or went since the last call; what came and went again does not count."""
         taken, self._changed = self._changed, None
         return taken or set()
+
+    def _part(self, execution: JobExecution) -> Ordered[JobExecution]:
+        if not execution.has_windows:
+            return self._ordinary
+        if self._windowed is None:
+            self._windowed = Ordered(by_place_in_queue)
+        return self._windowed
 
     def _note(self, execution: JobExecution) -> None:
         self._changed = (self._changed or set()) ^ {execution.identity}
@@ -67,14 +88,12 @@ class Executions:
         self._queues: dict[_Place, PendingQueue] = {}
         self._namespaces: set[str] = set()
 
-    def numbered(self, thing_name: str, job_id: str) -> list[JobExecution]:
-        """The executions of a job on a thing, the latest last."""
-        found = []
+    def latest_first(self, thing_name: str, job_id: str) -> Iterator[JobExecution]:
+        """The executions of a job on a thing, the latest one first."""
         execution = self.latest(thing_name, job_id)
         while execution is not None:
-            found.append(execution)
+            yield execution
             execution = execution.previous
-        return found[::-1]
 
     def latest(self, thing_name: str, job_id: str) -> JobExecution | None:
         """The latest execution of a job on a thing; no other one can be pending."""
@@ -119,9 +138,10 @@ class Executions:
     def remove(self, execution: JobExecution) -> None:
         """Forget an execution."""
         of_job = self._of_job[execution.job_id]
-        later = [each for each in self.numbered(execution.thing_name, execution.job_id) if each.previous is execution]
-        if later:
-            later[0].previous = execution.previous
+        executions = self.latest_first(execution.thing_name, execution.job_id)
+        later = next((each for each in executions if each.previous is execution), None)
+        if later is not None:
+            later.previous = execution.previous
         elif execution.previous is not None:
             of_job.latest[execution.thing_name] = execution.previous
         else:

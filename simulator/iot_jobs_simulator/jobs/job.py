@@ -71,7 +71,7 @@ class Job:
     while it is neither ahead of its start nor outside its maintenance windows nor past its end. `retrying_things` had
     one that failed, that one, and get another. `notified` counts the things that had to wait and do no more, `batches`
     what is being done to many things. `executions` counts its executions by status, `retried` those of them that were
-    retried; `group_ids` are the groups among its targets.
+    retried; `group_ids` are the groups among its targets. `is_being_canceled` until the event `canceled` is due.
     """
 
     request: JobRequest
@@ -92,6 +92,7 @@ class Job:
     retried: Counter[ExecutionStatus] = field(default_factory=Counter)
     status: JobStatus = JobStatus.IN_PROGRESS
     completed_at: float | None = None
+    is_being_canceled: bool = False
     is_force_canceled: bool = False
     reason_code: str | None = None
     comment: str | None = None

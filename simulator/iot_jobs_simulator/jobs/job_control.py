@@ -7,12 +7,12 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from iot_jobs_simulator.jobs import abort, lifecycle, membership, packages, rates, retries, schedule
+from iot_jobs_simulator.jobs import abort, batches, lifecycle, membership, packages, rates, retries, schedule
 from iot_jobs_simulator.jobs.agenda import Admit, Deed, EndJob, Start
 from iot_jobs_simulator.jobs.execution import TIMEOUT_MINUTES
 from iot_jobs_simulator.jobs.job import ACTIVE, MAX_TARGETS, Job, JobRequest, JobStatus
 from iot_jobs_simulator.jobs.store import JobStore
-from iot_jobs_simulator.names import arn
+from iot_jobs_simulator.names import arn, resource_of
 from iot_jobs_simulator.payloads import json_value
 from iot_jobs_simulator.refusals import Code, Refused, invalid
 
@@ -85,6 +85,7 @@ def associate(
         raise Refused(
             Code.LIMIT_EXCEEDED, f"Job {job_id} would have {len(together)} targets, at most {MAX_TARGETS} are allowed"
         )
+    batches.serve_departures(store, job)
     named = {name: None for group in groups for name in membership.members(group)}
     new = {name: None for name in named if not store.is_target(job, name)}
     with store.reindexing(job):
@@ -168,6 +169,7 @@ def check_timeout(config: Mapping[str, Any] | None) -> None:
 
 def _only_groups(targets: Sequence[str]) -> Sequence[str]:
     for target in targets:
-        if ":thinggroup/" not in target:
+        found = resource_of(target)
+        if found is None or found.kind != "thinggroup":
             raise invalid(f"Only thing groups can be associated with a job: {target}")
     return targets

@@ -1,6 +1,7 @@
 """What follows when an execution changes: its retry, its job's end or its abortion (page iot-jobs-lifecycle)."""
 
 from collections import Counter
+from collections.abc import Set as AbstractSet
 
 from iot_jobs_simulator.jobs import abort, retries
 from iot_jobs_simulator.jobs.agenda import Deed, Retry
@@ -16,7 +17,7 @@ def move(store: JobStore, execution: JobExecution, status: ExecutionStatus, now:
     """
     store.move(execution, status, now)
     job = store.jobs[execution.job_id]
-    if not job.is_active or job.has_ended or (job.is_continuous and not store.is_target(job, execution.thing_name)):
+    if not job.is_active or job.has_ended or not store.is_kept(job, execution.thing_name):
         return
     if not retries.is_left(job.request.retry_config, execution.retries, status):
         return
@@ -51,8 +52,9 @@ def retry(store: JobStore, failed: JobExecution, now: float) -> None:
         return  # its own entry in the agenda comes
     if job is not None and job.is_open and job.retrying_things.get(failed.thing_name) is failed:
         del job.retrying_things[failed.thing_name]
-        if not retries.is_left(job.request.retry_config, failed.retries, failed.status):
-            settle(store, job, now)  # retries were switched off meanwhile
+        is_left = retries.is_left(job.request.retry_config, failed.retries, failed.status)
+        if not is_left or not store.is_kept(job, failed.thing_name):
+            settle(store, job, now)  # retries were switched off meanwhile, or the thing's group is being deleted
             return
         with store.changing(failed.thing_name, failed.namespace, now):
             store.queue(job, failed.thing_name, now, retries=(*failed.retries, failed.status))
@@ -68,6 +70,30 @@ def time_out(store: JobStore, execution: JobExecution, deadline: float, now: flo
         return
     end(store, execution, ExecutionStatus.TIMED_OUT, now)
     conclude(store, store.jobs[execution.job_id], now)
+
+
+def withdraw(
+    store: JobStore,
+    job: Job,
+    thing_name: str,
+    now: float,
+    *,
+    reach: AbstractSet[ExecutionStatus] = frozenset({ExecutionStatus.QUEUED}),
+    is_silent: bool = False,
+) -> None:
+    """Take a job back from a thing that is no target of it any more: REMOVED is what is in reach, nothing follows it.
+
+    What is IN_PROGRESS goes on, and the device may end it (docs/decisions.md, captures of 2026).
+    """
+    job.waiting_things.pop(thing_name, None)
+    job.joined_things.pop(thing_name, None)
+    job.retrying_things.pop(thing_name, None)
+    latest = store.executions.latest(thing_name, job.job_id)
+    if latest is not None and latest.status in reach:
+        end(store, latest, ExecutionStatus.REMOVED, now, is_silent=is_silent)
+        conclude(store, job, now)
+    else:
+        settle(store, job, now)
 
 
 def conclude(store: JobStore, job: Job, now: float) -> None:
@@ -101,7 +127,7 @@ def call_off(store: JobStore, job: Job, now: float, *, by_force: bool) -> None:
     """Make a job CANCELED at once, and its executions in a batch: QUEUED ones, by force those in progress too."""
     job.call_off()
     store.set_status(job, JobStatus.CANCELED, now)
-    job.is_force_canceled = by_force
+    job.is_being_canceled, job.is_force_canceled = True, by_force
     store.publish_event(job, "cancellation_in_progress", now)
     cancel_executions(store, job, now, by_force=by_force)
 

@@ -5,16 +5,14 @@ page jobs-configurations-details). Members of child groups count as members of t
 """
 
 from collections.abc import Iterable
-from collections.abc import Set as AbstractSet
 
 from iot_jobs_simulator.jobs import batches, lifecycle
-from iot_jobs_simulator.jobs.execution import PENDING, ExecutionStatus
+from iot_jobs_simulator.jobs.agenda import Deed
+from iot_jobs_simulator.jobs.execution import PENDING
 from iot_jobs_simulator.jobs.job import Job
 from iot_jobs_simulator.jobs.store import JobStore
-from iot_jobs_simulator.names import arn
+from iot_jobs_simulator.names import name_of
 from iot_jobs_simulator.registry.groups import ThingGroup
-
-_GROUP_PREFIX = arn("thinggroup/")
 
 
 def resolve(store: JobStore, targets: Iterable[str]) -> tuple[dict[str, None], tuple[ThingGroup, ...]]:
@@ -22,7 +20,7 @@ def resolve(store: JobStore, targets: Iterable[str]) -> tuple[dict[str, None], t
     things: dict[str, None] = {}
     groups: dict[str, ThingGroup] = {}
     for target in targets:
-        if target.startswith(_GROUP_PREFIX):
+        if name_of(target, "thinggroup") is not None:
             group = store.registry.groups.find_by_arn(target)
             groups[group.group_id] = group
             things |= dict.fromkeys(members(group))
@@ -75,40 +73,24 @@ def leave(store: JobStore, thing_name: str, group: ThingGroup, now: float, *, is
         return
     for job in store.continuous_jobs(each.group_id for each in group.lineage()):
         if not store.is_target(job, thing_name):
-            _withdraw(store, job, thing_name, now, {ExecutionStatus.QUEUED}, is_silent=is_silent)
+            lifecycle.withdraw(store, job, thing_name, now, is_silent=is_silent)
 
 
 def delete_group(store: JobStore, group: ThingGroup, now: float) -> None:
-    """DeleteThingGroup: refused while there are child groups; its things leave it first."""
-    if not group.children:
-        for thing_name in list(group.things):
-            leave(store, thing_name, group, now)
-    store.registry.groups.delete(group)
+    """DeleteThingGroup: refused while there are child groups. Its things leave it at once, and lose jobs in batches."""
+    things = store.registry.groups.delete(group)
     store.tags.end(group.arn)
+    for job in store.continuous_jobs(each.group_id for each in group.lineage()):
+        store.start_batch(job, Deed.WITHDRAW, things, now)
 
 
 def delete_thing(store: JobStore, thing_name: str, now: float) -> None:
     """DeleteThing: what is pending becomes REMOVED, of snapshot jobs too, and the device hears nothing of it."""
-    batches.serve(store, thing_name)
     for group in store.registry.groups.of_thing(thing_name):
         leave(store, thing_name, group, now, is_silent=True)
     store.registry.delete(thing_name)
     for job_id in {execution.job_id for execution in store.executions_of_thing(thing_name)}:
-        _withdraw(store, store.jobs[job_id], thing_name, now, PENDING, is_silent=True)
-
-
-def _withdraw(
-    store: JobStore, job: Job, thing_name: str, now: float, reach: AbstractSet[ExecutionStatus], *, is_silent: bool
-) -> None:
-    job.waiting_things.pop(thing_name, None)
-    job.joined_things.pop(thing_name, None)
-    job.retrying_things.pop(thing_name, None)
-    latest = store.executions.latest(thing_name, job.job_id)
-    if latest is not None and latest.status in reach:
-        lifecycle.end(store, latest, ExecutionStatus.REMOVED, now, is_silent=is_silent)
-        lifecycle.conclude(store, job, now)
-    else:
-        lifecycle.settle(store, job, now)
+        lifecycle.withdraw(store, store.jobs[job_id], thing_name, now, reach=PENDING, is_silent=True)
 
 
 def _has_pending(store: JobStore, job: Job, thing_name: str) -> bool:

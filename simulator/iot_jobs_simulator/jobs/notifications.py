@@ -7,6 +7,7 @@ notify-next when the first one became another.
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from iot_jobs_simulator.jobs.execution import JobExecution
 from iot_jobs_simulator.jobs.views import Json, Pending, by_status, next_execution
 from iot_jobs_simulator.payloads import Verbatim
 
@@ -46,11 +47,11 @@ def notify_by_job(
         yield Publication(topic, _list_payload(pending, now))
 
 
-def notify_next(place: QueuePlace, pending: Pending, document: str | None, now: float) -> Publication:
+def notify_next(place: QueuePlace, head: JobExecution | None, document: str | None, now: float) -> Publication:
     """The first execution with its document, or nothing but the time."""
     payload: Json = {"timestamp": int(now)}
-    if document is not None:
-        payload["execution"] = next_execution(pending[0], Verbatim(document), now)
+    if head is not None and document is not None:
+        payload["execution"] = next_execution(head, Verbatim(document), now)
     return Publication(place.topic("notify-next"), payload)
 
 

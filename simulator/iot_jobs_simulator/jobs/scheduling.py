@@ -3,8 +3,6 @@
 Outside its maintenance windows a job is SCHEDULED: what is QUEUED of it is in no list, and what would be queued waits.
 """
 
-from itertools import islice
-
 from iot_jobs_simulator.jobs import lifecycle, rates, schedule
 from iot_jobs_simulator.jobs.agenda import CloseWindow, Deed, OpenWindow, Rollout
 from iot_jobs_simulator.jobs.execution import ExecutionStatus
@@ -26,7 +24,7 @@ def start(store: JobStore, job: Job, now: float) -> None:
 
 def open_window(store: JobStore, job: Job, now: float) -> None:
     """Begin a maintenance window."""
-    if job.status is JobStatus.SCHEDULED and not job.has_ended:
+    if job.status is JobStatus.SCHEDULED:
         _open(store, job, now)
         store.agenda.add(schedule.open_until(job.request.scheduling_config, now), CloseWindow(job))
 
@@ -70,9 +68,7 @@ def roll_out(store: JobStore, job: Job, now: float) -> None:
     usual = store.settings.rollout_per_minute
     rate = rates.per_minute(job.request.rollout_config, usual, notified=job.notified, succeeded=succeeded)
     is_spread = store.settings.rollout_is_spread
-    things = list(islice(job.waiting_things, 1 if is_spread else rate))
-    for thing_name in things:
-        del job.waiting_things[thing_name]
+    things = _take_waiting(store, job, 1 if is_spread else rate)
     job.notified += len(things)
     job.next_rollout_at = None
     if job.waiting_things:
@@ -86,6 +82,19 @@ def admit(store: JobStore, job: Job, now: float) -> None:
     if job.is_open:
         hidden = (each.thing_name for each in store.executions_of_job(job.job_id) if each.is_hidden)
         store.start_batch(job, Deed.RESUME, [*hidden, *job.retrying_things, *job.joined_things], now)
+
+
+def _take_waiting(store: JobStore, job: Job, count: int) -> list[str]:
+    """The next things that wait, without those that a group took with it when it was deleted."""
+    things: list[str] = []
+    lost: list[str] = []
+    for thing_name in job.waiting_things:
+        if len(things) == count:
+            break
+        (things if store.is_kept(job, thing_name) else lost).append(thing_name)
+    for thing_name in (*things, *lost):
+        del job.waiting_things[thing_name]
+    return things
 
 
 def _open(store: JobStore, job: Job, now: float) -> None:

@@ -42,7 +42,10 @@ class ServiceSettings:
         default=False,
         what="drop an optional parameter of a managed template that is not given, instead of leaving it empty",
     )
-    list_cap: int = _switch(15, "how many executions notify and GetPendingJobExecutions show")
+    list_cap: int = _switch(
+        10, "how many executions of jobs without maintenance windows notify and GetPendingJobExecutions show"
+    )
+    window_list_cap: int = _switch(5, "how many of jobs with maintenance windows they show besides")
     rollout_per_minute: int = _switch(1000, "things notified a minute of a job that does not say how many")
     rollout_is_spread: bool = _switch(
         default=False, what="spread the executions of a minute over it, and do not queue them all at its beginning"

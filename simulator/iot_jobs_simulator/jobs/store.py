@@ -14,10 +14,10 @@ from typing import Any
 from iot_jobs_simulator.jobs import events, notifications
 from iot_jobs_simulator.jobs.agenda import Agenda, Batch, Deed, TimeOut
 from iot_jobs_simulator.jobs.execution import ExecutionStatus, JobExecution
-from iot_jobs_simulator.jobs.execution_index import Executions
+from iot_jobs_simulator.jobs.execution_index import Executions, PendingQueue
 from iot_jobs_simulator.jobs.job import Job, JobStatus
 from iot_jobs_simulator.jobs.job_index import JobIndex
-from iot_jobs_simulator.jobs.notifications import Publication
+from iot_jobs_simulator.jobs.notifications import Publication, QueuePlace
 from iot_jobs_simulator.jobs.settings import ServiceSettings
 from iot_jobs_simulator.jobs.template import JobTemplates
 from iot_jobs_simulator.jobs.views import Pending
@@ -80,7 +80,7 @@ class JobStore:
         address by job id alone (HTTP, operators).
         """
         self.registry.find(thing_name)
-        for execution in reversed(self.executions.numbered(thing_name, job_id)):
+        for execution in self.executions.latest_first(thing_name, job_id):
             if number in (None, execution.number) and namespace in (None, execution.namespace):
                 return execution
         numbered = f" with execution number {number}" if number is not None else ""
@@ -94,9 +94,17 @@ class JobStore:
         """Every execution kept for the job, by thing name and number."""
         return self.executions.of_job(job_id)
 
-    def pending(self, thing_name: str, namespace: str, count: int | None = None) -> Pending:
-        """The thing's pending list in one namespace, in order, or as much of it as is asked for."""
-        return self.executions.queue(thing_name, namespace).first(count)
+    def pending(self, thing_name: str, namespace: str) -> Pending:
+        """The thing's pending executions in one namespace, in order."""
+        return tuple(self.executions.queue(thing_name, namespace))
+
+    def pending_list(self, thing_name: str, namespace: str) -> Pending:
+        """As many of them as a list shows (page job-limits)."""
+        return self._shown(self.executions.queue(thing_name, namespace))
+
+    def next_pending(self, thing_name: str, namespace: str) -> JobExecution | None:
+        """The first of them; None if nothing is pending."""
+        return self.executions.queue(thing_name, namespace).head
 
     def document(self, execution: JobExecution) -> str:
         """The text of the job document that the execution runs, as it is delivered now."""
@@ -142,10 +150,12 @@ class JobStore:
 
     def is_target(self, job: Job, thing_name: str) -> bool:
         """Whether the job is for the thing now, by its name or by a group that it is in."""
-        if arn(f"thing/{thing_name}") in job.request.targets:
-            return True
-        groups = self.registry.groups.of_thing(thing_name)
-        return any(each.group_id in job.group_ids for group in groups for each in group.lineage())
+        is_named = arn(f"thing/{thing_name}") in job.request.targets
+        return is_named or self.registry.groups.is_in_any(thing_name, job.group_ids)
+
+    def is_kept(self, job: Job, thing_name: str) -> bool:
+        """Whether a thing that the job was for still gets executions of it. A SNAPSHOT job loses none of its things."""
+        return not job.is_continuous or self.is_target(job, thing_name)
 
     def continuous_jobs(self, group_ids: Iterable[str]) -> list[Job]:
         """The active CONTINUOUS jobs that have one of these groups among their targets, the oldest first."""
@@ -169,6 +179,7 @@ class JobStore:
             queued_at=now,
             last_updated_at=now,
             retries=retries,
+            has_windows=bool(job.request.scheduling_config.get("maintenanceWindows")),
         )
         self.executions.add(execution)
         job.executions[execution.status] += 1
@@ -203,7 +214,7 @@ class JobStore:
         """Forget an execution. Call inside `changing`."""
         self._note_end(execution, "DELETED", now)
         self.executions.remove(execution)
-        execution.step_deadline = execution.in_progress_deadline = None
+        execution.stop_timers()
         job = self.jobs[execution.job_id]
         job.executions[execution.status] -= 1
         job.retried[execution.status] -= execution.was_retried
@@ -221,34 +232,34 @@ class JobStore:
 
         First the notifications, unless it is silent, and then the events.
         """
+        place = QueuePlace(thing_name, namespace)
         queue = self.executions.queue(thing_name, namespace)
-        next_before = self._next_identity(thing_name, namespace)
+        next_before = self._next_identity(place, queue)
         yield
         changed = queue.take_changed()
         if not is_silent:
-            self._notify(thing_name, namespace, changed, next_before, now)
+            self._notify(place, queue, changed, next_before, now)
         if self._events:
             self._publications += self._events
             self._events = []
 
     def _notify(
         self,
-        thing_name: str,
-        namespace: str,
+        place: QueuePlace,
+        queue: PendingQueue,
         changed: set[tuple[str, int]],
         next_before: tuple[str, int] | None,
         now: float,
     ) -> None:
-        queue = self.executions.queue(thing_name, namespace)
-        place = notifications.QueuePlace(thing_name, namespace)
         if changed:
-            pending = queue.first(self.settings.list_cap)
+            pending = self._shown(queue)
             self._publications.append(notifications.notify(place, pending, now))
-            if namespace and self.settings.namespace_topic_of_api_text:
+            if place.namespace and self.settings.namespace_topic_of_api_text:
                 self._publications.extend(notifications.notify_by_job(place, pending, changed, now))
-        if next_before != self._next_identity(thing_name, namespace):
-            document = self.document(queue.head) if queue.head is not None else None
-            self._publications.append(notifications.notify_next(place, queue.first(1), document, now))
+        if next_before != self._next_identity(place, queue):
+            head = queue.head
+            document = self.document(head) if head is not None else None
+            self._publications.append(notifications.notify_next(place, head, document, now))
 
     def set_status(self, job: Job, status: JobStatus, now: float) -> None:
         """Move a job to another status."""
@@ -266,10 +277,13 @@ class JobStore:
         taken, self._publications = self._publications, []
         return taken
 
-    def _next_identity(self, thing_name: str, namespace: str) -> tuple[str, int] | None:
-        head = self.executions.queue(thing_name, namespace).head
+    def _shown(self, queue: PendingQueue) -> Pending:
+        return queue.shown(self.settings.list_cap, self.settings.window_list_cap)
+
+    def _next_identity(self, place: QueuePlace, queue: PendingQueue) -> tuple[str, int] | None:
+        head = queue.head
         if self.settings.next_is_judged_over_namespaces:
-            heads = [queue.head for queue in self.executions.queues(thing_name) if queue.head is not None]
+            heads = [each.head for each in self.executions.queues(place.thing_name) if each.head is not None]
             head = min(heads, key=lambda execution: execution.place_in_queue, default=None)
         return head.identity if head is not None else None
 

@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from iot_jobs_simulator.jobs.managed_templates import ManagedTemplate, managed_template
-from iot_jobs_simulator.names import ACCOUNT, REGION
+from iot_jobs_simulator.names import ACCOUNT, REGION, ResourceName, resource_of
 from iot_jobs_simulator.ordered import Key, Ordered
 from iot_jobs_simulator.refusals import Code, Refused, invalid, not_found
 
 MAX_TEMPLATES: Final = 100
-_PARTS_OF_AN_ARN: Final = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,21 +58,17 @@ class JobTemplates:
 
     def find_by_arn(self, arn: str) -> JobTemplate | ManagedTemplate:
         """The template that an ARN names; AWS's own have no account in theirs, and a version."""
-        account, name = resource_named(arn, "jobtemplate")
-        if account:
-            return self.find(name)
-        return managed_template(*name.split(":", 1))
+        found = resource_named(arn, "jobtemplate")
+        return self.find(found.name) if found.account else managed_template(*found.name.split(":", 1))
 
 
-def resource_named(arn: str, resource_type: str) -> tuple[str, str]:
-    """Account and name that the ARN of a resource of this type has; InvalidRequest or ResourceNotFound."""
-    parts = arn.split(":", _PARTS_OF_AN_ARN - 1)
-    if len(parts) < _PARTS_OF_AN_ARN or parts[:3] != ["arn", "aws", "iot"]:
+def resource_named(arn: str, kind: str) -> ResourceName:
+    """What the ARN of a resource of this kind says; InvalidRequest or ResourceNotFound."""
+    found = resource_of(arn)
+    if found is None:
         raise invalid(f"{arn} is not an ARN of AWS IoT")
-    _, _, _, region, account, resource = parts
-    found, _, name = resource.partition("/")
-    if found != resource_type:
-        raise invalid(f"Resource type should be {resource_type} but found invalid resource type {found}")
-    if region != REGION or account not in ("", ACCOUNT):
+    if found.kind != kind:
+        raise invalid(f"Resource type should be {kind} but found invalid resource type {found.kind}")
+    if found.region != REGION or found.account not in ("", ACCOUNT):
         raise not_found(f"{arn} cannot be found.")
-    return account, name
+    return found

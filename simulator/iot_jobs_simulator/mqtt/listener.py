@@ -1,4 +1,4 @@
-"""Both MQTT ports: one without TLS for whoever looks on, one with mutual TLS for devices."""
+"""Both MQTT ports: one without TLS for whoever looks on, one with mutual TLS for devices, which may ask for HTTPS."""
 
 import asyncio
 import logging
@@ -6,6 +6,7 @@ import socket
 import ssl
 from typing import Any, Final
 
+from iot_jobs_simulator.alpn import ByAlpn, ProtocolFactory
 from iot_jobs_simulator.mqtt.broker import MqttBroker
 from iot_jobs_simulator.mqtt.gate import Gate, OnRequest
 from iot_jobs_simulator.sockets import listen
@@ -19,7 +20,7 @@ _BACKLOG: Final = 1024
 class MqttListener:
     """Lets clients in to the broker. May be stopped and started again on the same ports; sessions survive that.
 
-    `plain` and `secure` are bound already and become its own.
+    `plain` and `secure` are bound already and become its own. `https` goes on with clients that name it in ALPN.
     """
 
     def __init__(
@@ -30,12 +31,14 @@ class MqttListener:
         *,
         tls: ssl.SSLContext,
         on_request: OnRequest,
+        https: ProtocolFactory,
     ) -> None:
         self._broker = broker
         self._addresses = [plain.getsockname()[:2], secure.getsockname()[:2]]
         self._sockets = [plain, secure]
         self._tls = tls
         self._on_request = on_request
+        self._https = https
         self._listeners: list[asyncio.Server] = []
         self._connections: dict[asyncio.Task[Any], Gate] = {}
 
@@ -55,9 +58,9 @@ class MqttListener:
         plain, secure = self._sockets or [listen(address) for address in self._addresses]
         self._sockets = []
         self._listeners = [
-            await asyncio.start_server(self._serve, sock=plain, backlog=_BACKLOG),
-            await asyncio.start_server(
-                self._serve,
+            await asyncio.start_server(self.serve, sock=plain, backlog=_BACKLOG),
+            await asyncio.get_running_loop().create_server(
+                lambda: ByAlpn(self._mqtt, self._https),
                 sock=secure,
                 backlog=_BACKLOG,
                 ssl=self._tls,
@@ -83,7 +86,11 @@ class MqttListener:
         if not keep_sessions:
             await self._broker.forget_sessions()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _mqtt(self) -> asyncio.Protocol:
+        return asyncio.StreamReaderProtocol(asyncio.StreamReader(), self.serve)
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve one connection, wherever it came in, until it ends."""
         task, gate = asyncio.current_task(), Gate(reader, writer, self._broker.rules, self._on_request)
         if task is None or not self._listeners:
             gate.abort()

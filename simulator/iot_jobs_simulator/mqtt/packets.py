@@ -1,22 +1,30 @@
-"""MQTT 3.1.1 packets as far as limits, policies and faults must understand them. Pure; tells malformed ones apart.
+"""MQTT packets as far as limits, policies and faults must understand them, whichever version a client speaks. Pure.
 
-Stricter than amqtt, which takes a packet that ends too early or too late for the beginning of the next one.
+`three` and `five` read and write the bytes of their version. The broker gets 3.1.1, with one thing added: what stands
+before each payload (`sealed`) carries what a message of MQTT 5 has besides.
 """
 
+import math
+import struct
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
+from iot_jobs_simulator.mqtt.reasons import Problem, Reason
+
 _LENGTH_BYTES: Final = 4  # of a remaining length, at most (MQTT 3.1.1, 2.2.3)
-_RESERVED_FLAGS: Final = 2  # what the lower half of a SUBSCRIBE's and an UNSUBSCRIBE's first byte holds
-_MAX_QOS: Final = 2
 _LOW_BITS: Final = 0x7F
-_USER_NAME, _PASSWORD = 0x80, 0x40  # flags of a CONNECT
-MQTT_3_1_1: Final = 4
+_SEAL: Final = struct.Struct(">dI")
+MAX_QOS: Final = 2
+NO_PROPERTIES: Final = b"\0"
 
 
 class Malformed(Exception):  # noqa: N818 - it says what the packet is
-    """Bytes that are not an MQTT packet; the connection has to be closed (MQTT 3.1.1, 4.8)."""
+    """Bytes that are not an MQTT packet; the connection has to be closed (MQTT 3.1.1, 4.8; MQTT 5, 4.13)."""
+
+    def __init__(self, words: str, reason: Reason = Reason.MALFORMED_PACKET) -> None:
+        super().__init__(words)
+        self.problem = Problem(words, reason)
 
 
 class Kind(IntEnum):
@@ -39,13 +47,33 @@ class Kind(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Extras:
+    """What a message of MQTT 5 has besides topic and payload. `properties` are as in a PUBLISH, with their length.
+
+    `ends_at` is when nobody is sent it any more, in seconds since the epoch; the properties do not have it.
+    """
+
+    properties: bytes = NO_PROPERTIES
+    ends_at: float = math.inf
+
+
+PLAIN: Final = Extras()
+
+
+@dataclass(frozen=True, slots=True)
 class Packet:
-    """One packet. `topics` are a PUBLISH's topic, or the filters of a SUBSCRIBE or UNSUBSCRIBE."""
+    """One packet as of 3.1.1. `topics` are a PUBLISH's topic, or the filters of a SUBSCRIBE or UNSUBSCRIBE.
+
+    A SUBSCRIBE has the options of MQTT 5 where 3.1.1 has a QoS, SUBACK and UNSUBACK have reason codes of MQTT 5.
+    `problem` is why it cannot be let in, if only its dialect can see that.
+    """
 
     kind: Kind
     flags: int
     body: bytes
     topics: tuple[str, ...] = ()
+    extras: Extras = PLAIN
+    problem: Problem | None = None
 
     @property
     def qos(self) -> int:
@@ -58,35 +86,50 @@ class Packet:
         return bool(self.flags & 1)
 
     @property
+    def packet_id(self) -> int:
+        """Of a packet that has one, which a PUBLISH of QoS 0 has not."""
+        at = self.payload_at - 2 if self.kind is Kind.PUBLISH else 0
+        return int.from_bytes(self.body[at : at + 2], "big")
+
+    @property
+    def payload_at(self) -> int:
+        """Where a PUBLISH's payload begins in its body."""
+        return 2 + len(self.topics[0].encode()) + (2 if self.qos else 0)
+
+    @property
     def payload_bytes(self) -> int:
         """Size of a PUBLISH's payload."""
-        return len(self.body) - 2 - len(self.topics[0].encode()) - (2 if self.qos else 0)
+        return len(self.body) - self.payload_at
+
+
+@dataclass(frozen=True, slots=True)
+class Will:
+    """What is published if a client goes without a DISCONNECT."""
+
+    topic: str
+    payload: bytes
+    qos: int
+    is_retained: bool
+    extras: Extras = PLAIN
 
 
 @dataclass(frozen=True, slots=True)
 class Connect:
-    """What a CONNECT says that concerns limits. Of another version than 3.1.1 nothing but the version is known."""
+    """What a CONNECT asks for. Of a version that is neither 3.1.1 nor 5 nothing but the version is known.
+
+    `session_expiry_s` is None if the session has no end (3.1.1), and 0 if it ends with the connection.
+    """
 
     version: int
     client_id: str = ""
     keep_alive_s: int = 0
-    will_topic: str | None = None
-    will_qos: int = 0
-    is_will_retained: bool = False
+    is_clean: bool = True
+    session_expiry_s: int | None = 0
+    receive_maximum: int = 65535
+    will: Will | None = None
 
 
-_BODY_BYTES: Final = {
-    Kind.PUBACK: 2,
-    Kind.PUBREC: 2,
-    Kind.PUBREL: 2,
-    Kind.PUBCOMP: 2,
-    Kind.PINGREQ: 0,
-    Kind.PINGRESP: 0,
-    Kind.DISCONNECT: 0,
-}
-
-
-class _Fields:
+class Fields:
     """Reads the fields of a packet's body one by one."""
 
     def __init__(self, body: bytes) -> None:
@@ -95,25 +138,58 @@ class _Fields:
 
     @property
     def is_at_end(self) -> bool:
+        """Whether nothing is left."""
         return self._at == len(self._body)
 
-    def bytes(self, size: int) -> bytes:
+    def take(self, size: int) -> bytes:
+        """The next bytes, exactly so many."""
         if self._at + size > len(self._body):
             raise Malformed("ends too early")
         self._at += size
         return self._body[self._at - size : self._at]
 
     def number(self, size: int) -> int:
-        return int.from_bytes(self.bytes(size), "big")
+        """An integer of so many bytes."""
+        return int.from_bytes(self.take(size), "big")
+
+    def length(self) -> int:
+        """An integer of variable size (MQTT 5, 1.5.5)."""
+        encoded = self.take(1)
+        while (size := remaining_length(encoded)) is None:
+            encoded += self.take(1)
+        return size
+
+    def packet_id(self) -> int:
+        """A packet's identifier, which is never 0."""
+        if found := self.number(2):
+            return found
+        raise Malformed("has the packet identifier 0")
 
     def text(self) -> str:
+        """A string."""
         try:
-            text = self.bytes(self.number(2)).decode("utf-8")
+            text = self.take(self.number(2)).decode("utf-8")
         except UnicodeDecodeError as error:
             raise Malformed(f"holds a string that is not UTF-8: {error}") from None
         if "\0" in text:
             raise Malformed("holds a string with NUL")
         return text
+
+    def binary(self) -> bytes:
+        """Bytes with their length before them."""
+        return self.take(self.number(2))
+
+    def rest(self) -> bytes:
+        """Everything that is left."""
+        return self.take(len(self._body) - self._at)
+
+
+def kind_of(first: int) -> Kind:
+    """The kind of a packet with that first byte, or Malformed."""
+    try:
+        return Kind(first >> 4)
+    except ValueError:
+        raise Malformed("is of a reserved kind") from None
 
 
 def remaining_length(encoded: bytes) -> int | None:
@@ -125,83 +201,64 @@ def remaining_length(encoded: bytes) -> int | None:
     return None
 
 
-def encoded(packet: Packet) -> bytes:
-    """The packet's bytes."""
-    length, size = bytearray(), len(packet.body)
+def written_text(text: str) -> bytes:
+    """A string as a field."""
+    encoded = text.encode()
+    return len(encoded).to_bytes(2, "big") + encoded
+
+
+def with_length(body: bytes) -> bytes:
+    """Bytes with their number before them, in a form that `remaining_length` reads."""
+    length, size = bytearray(), len(body)
     while size > _LOW_BITS:
         length.append(size & _LOW_BITS | 0x80)
         size >>= 7
     length.append(size)
-    return bytes([packet.kind << 4 | packet.flags]) + bytes(length) + packet.body
+    return bytes(length) + body
 
 
-def split(raw: bytes) -> Packet:
-    """The packet that these bytes are, known to be a whole one: what amqtt wants to send."""
+def written(kind: Kind, flags: int, body: bytes) -> bytes:
+    """A packet's bytes."""
+    return bytes([kind << 4 | flags]) + with_length(body)
+
+
+def sealed(payload: bytes, extras: Extras = PLAIN) -> bytes:
+    """A payload as the broker has it."""
+    return _SEAL.pack(extras.ends_at, len(extras.properties)) + extras.properties + payload
+
+
+def opened(data: bytes) -> tuple[bytes, Extras]:
+    """A payload that the broker had, and what came with it."""
+    ends_at, size = _SEAL.unpack_from(data)
+    at = _SEAL.size + size
+    return data[at:], Extras(data[_SEAL.size : at], ends_at)
+
+
+def for_broker(packet: Packet) -> bytes:
+    """The bytes of a client's packet as the broker gets it."""
+    body = packet.body
+    if packet.kind is Kind.PUBLISH:
+        body = body[: packet.payload_at] + sealed(body[packet.payload_at :], packet.extras)
+    return written(packet.kind, packet.flags, body)
+
+
+def connect_for_broker(connect: Connect) -> bytes:
+    """A CONNECT as the broker gets it: without what it need not know, such as a password and the will's payload."""
+    flags, will = 0x02 if connect.is_clean else 0, b""
+    if connect.will is not None:
+        flags |= 0x04 | connect.will.qos << 3 | connect.will.is_retained << 5
+        will = written_text(connect.will.topic) + b"\0\0"
+    header = written_text("MQTT") + bytes([4, flags]) + connect.keep_alive_s.to_bytes(2, "big")
+    return written(Kind.CONNECT, 0, header + written_text(connect.client_id) + will)
+
+
+def from_broker(raw: bytes) -> Packet:
+    """The packet that the broker wants to send, known to be a whole one."""
     body_at = next(at for at in range(2, 6) if not raw[at - 1] & 0x80)
-    return decoded(raw[0], raw[body_at:])
-
-
-def decoded(first: int, body: bytes) -> Packet:
-    """The packet with that first byte and that body, or Malformed."""
-    try:
-        kind = Kind(first >> 4)
-    except ValueError:
-        raise Malformed("is of a reserved kind") from None
-    flags, fields = first & 0x0F, _Fields(body)
-    match kind:
-        case Kind.PUBLISH:
-            return Packet(kind, flags, body, (_published_topic(flags, fields),))
-        case Kind.SUBSCRIBE | Kind.UNSUBSCRIBE:
-            if flags != _RESERVED_FLAGS:
-                raise Malformed("has wrong flags")
-            return Packet(kind, flags, body, tuple(_filters(kind, fields)))
-        case _:
-            if len(body) != _BODY_BYTES.get(kind, len(body)):
-                raise Malformed("is too short or too long")
-            return Packet(kind, flags, body)
-
-
-def _published_topic(flags: int, fields: _Fields) -> str:
-    topic, qos = fields.text(), (flags >> 1) & 3
-    if not topic or "+" in topic or "#" in topic or qos > _MAX_QOS:
-        raise Malformed("has no valid topic or QoS")
-    if qos and not fields.number(2):
-        raise Malformed("has the packet identifier 0")
-    return topic
-
-
-def _filters(kind: Kind, fields: _Fields) -> list[str]:
-    if not fields.number(2):
-        raise Malformed("has the packet identifier 0")
-    filters = []
-    while not fields.is_at_end:
-        filters.append(fields.text())
-        if kind is Kind.SUBSCRIBE and fields.number(1) > _MAX_QOS:
-            raise Malformed("has no valid QoS")
-    if not filters or "" in filters:
-        raise Malformed("has no filter, or an empty one")
-    return filters
-
-
-def connect(packet: Packet) -> Connect:
-    """Read a CONNECT, or Malformed."""
-    fields = _Fields(packet.body)
-    if fields.text() not in {"MQTT", "MQIsdp"}:
-        raise Malformed("speaks another protocol")
-    version = fields.number(1)
-    if version != MQTT_3_1_1:
-        return Connect(version)
-    flags, keep_alive_s = fields.number(1), fields.number(2)
-    if flags & 1 or (flags & _PASSWORD and not flags & _USER_NAME):
-        raise Malformed("has wrong flags")
-    client_id = fields.text()
-    will_topic = None
-    if flags & 0x04:
-        will_topic = fields.text()
-        fields.bytes(fields.number(2))
-    for flag in (_USER_NAME, _PASSWORD):
-        if flags & flag:
-            fields.bytes(fields.number(2))
-    if not fields.is_at_end:
-        raise Malformed("ends too late")
-    return Connect(version, client_id, keep_alive_s, will_topic, (flags >> 3) & 3, bool(flags & 0x20))
+    kind, flags, body = Kind(raw[0] >> 4), raw[0] & 0x0F, raw[body_at:]
+    if kind is not Kind.PUBLISH:
+        return Packet(kind, flags, body)
+    size = int.from_bytes(body[:2], "big")
+    packet = Packet(kind, flags, body, (body[2 : 2 + size].decode(),))
+    payload, extras = opened(body[packet.payload_at :])
+    return Packet(kind, flags, body[: packet.payload_at] + payload, packet.topics, extras)

@@ -100,7 +100,7 @@ def _managed_summary(template: ManagedTemplate) -> Json:
 
 def _taken_from_job(store: JobStore, job_arn: str) -> dict[str, Any]:
     """Document and configurations of a job; not its description, tags and package versions (captures of 2026)."""
-    _, job_id = resource_named(job_arn, "job")
+    job_id = resource_named(job_arn, "job").name
     if job_id not in store.jobs:
         raise not_found(f"Job {job_id} cannot be found.")
     job = store.jobs[job_id]

@@ -5,11 +5,11 @@ Owns hierarchy and membership. What jobs make of a change of membership is the b
 
 import uuid
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from iot_jobs_simulator.names import arn
+from iot_jobs_simulator.names import arn, name_of
 from iot_jobs_simulator.ordered import Key, Ordered
 from iot_jobs_simulator.refusals import Code, Refused, check_version, invalid, not_found
 from iot_jobs_simulator.registry.attributes import updated
@@ -98,13 +98,17 @@ class Groups:
         group.version += 1
         return group.version
 
-    def delete(self, group: ThingGroup) -> None:
-        """Forget a group that has no children and whose things have left it."""
+    def delete(self, group: ThingGroup) -> list[str]:
+        """Forget a group that has no children. The things that were in it, by name."""
         if group.children:
             raise invalid(f"Cannot delete thing group {group.name} when there are still child groups attached to it")
         if group.parent is not None:
             del group.parent.children[group.name]
         self._by_name.remove(self._groups.pop(group.name))
+        things = list(group.things)
+        for thing_name in things:
+            del self._of_thing[thing_name][group.name]
+        return things
 
     def get(self, name: str) -> ThingGroup | None:
         """The group of that name, if there is one."""
@@ -119,9 +123,8 @@ class Groups:
 
     def find_by_arn(self, target: str) -> ThingGroup:
         """The group that a job target names, or ResourceNotFound."""
-        prefix = arn("thinggroup/")
-        name = target.removeprefix(prefix)
-        if not target.startswith(prefix) or name not in self._groups:
+        name = name_of(target, "thinggroup")
+        if name is None or name not in self._groups:
             raise not_found(f"Target {target} not found")
         return self._groups[name]
 
@@ -135,6 +138,11 @@ class Groups:
     def of_thing(self, thing_name: str) -> list[ThingGroup]:
         """The groups that the thing is a direct member of, by name."""
         return sorted(self._of_thing.get(thing_name, {}).values(), key=lambda group: group.name)
+
+    def is_in_any(self, thing_name: str, group_ids: Container[str]) -> bool:
+        """Whether the thing is in one of these groups or in a group below one of them."""
+        groups = self._of_thing.get(thing_name, {}).values()
+        return any(each.group_id in group_ids for group in groups for each in group.lineage())
 
     def add_thing(self, thing_name: str, group: ThingGroup) -> bool:
         """Make the thing a member; False if it is one. Not two groups of one hierarchy, and not too many."""

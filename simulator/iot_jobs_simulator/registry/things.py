@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from iot_jobs_simulator.names import arn
+from iot_jobs_simulator.names import arn, name_of
 from iot_jobs_simulator.ordered import Key, Ordered
 from iot_jobs_simulator.refusals import Code, Refused, check_version, not_found
 from iot_jobs_simulator.registry.attributes import updated
@@ -79,9 +79,8 @@ class Registry:
 
     def find_by_arn(self, target: str) -> Thing:
         """The thing that a job target names, or ResourceNotFound, which another account's or region's are too."""
-        prefix = arn("thing/")
-        name = target.removeprefix(prefix)
-        if not target.startswith(prefix) or name not in self._things:
+        name = name_of(target, "thing")
+        if name is None or name not in self._things:
             raise not_found(f"Target {target} not found")
         return self._things[name]
 

@@ -251,7 +251,7 @@ async def test_a_url_that_expired_on_its_way_is_tried_again_with_a_fresh_one(
     await operator.create("job-1", document, presignedUrlConfig=role)
     await agent.says("claimed")
     await sim.wait_until(lambda: sum(topic.endswith("/job-1/get") for topic, _ in sim.received) == 2)
-    sim.advance_clock(120)
+    await sim.advance_clock(120)
     waiting = await agent.says("delayed")
     assert "the URL has expired" in waiting["why"]
     await operator.wait("job-1", "SUCCEEDED")

@@ -1,4 +1,4 @@
-"""AWS's own device SDK as a device: an independent opinion on topics, payloads and notifications."""
+"""AWS's own device SDK as a device, over both versions of MQTT: an independent opinion on topics and payloads."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import awsiot
 import pytest
 from awscrt import mqtt_request_response
-from awsiot import iotjobs
+from awsiot import iotjobs, mqtt5_client_builder
 
 from iot_jobs_simulator.faults.faults import Reject
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from awscrt import mqtt
+    from awscrt import mqtt, mqtt5
 
     from iot_jobs_simulator.server import RunningSimulator
 
@@ -29,7 +29,7 @@ THING_ARN = "arn:aws:iot:us-east-1:123456789012:thing/lamp"
 class SdkDevice:
     """IotJobsClientV2 with its futures awaited and its streams as queues."""
 
-    def __init__(self, connection: mqtt.Connection) -> None:
+    def __init__(self, connection: mqtt.Connection | mqtt5.Client) -> None:
         options = mqtt_request_response.ClientOptions(
             max_request_response_subscriptions=2, max_streaming_subscriptions=2, operation_timeout_in_seconds=WAIT_S
         )
@@ -67,17 +67,50 @@ class SdkDevice:
         return events
 
 
-@pytest.fixture
-async def device(sim: RunningSimulator, device_connection: Callable[..., mqtt.Connection]) -> Any:
+class FiveClient:
+    """The SDK's client of MQTT 5: it starts and stops, and says how that went by callbacks."""
+
+    def __init__(self, sim: RunningSimulator) -> None:
+        self.connected, self.stopped = asyncio.Event(), asyncio.Event()
+        loop = asyncio.get_running_loop()
+        self.client = mqtt5_client_builder.mtls_from_path(
+            endpoint="localhost",
+            port=sim.mqtts_port,
+            ca_filepath=str(sim.certificates / "ca.pem"),
+            cert_filepath=str(sim.certificates / "client.pem"),
+            pri_key_filepath=str(sim.certificates / "client.key"),
+            client_id=THING,
+            on_lifecycle_connection_success=lambda _: loop.call_soon_threadsafe(self.connected.set),
+            on_lifecycle_stopped=lambda _: loop.call_soon_threadsafe(self.stopped.set),
+        )
+
+    async def start(self) -> None:
+        self.client.start()
+        await asyncio.wait_for(self.connected.wait(), WAIT_S)
+
+    async def stop(self) -> None:
+        self.client.stop()
+        await asyncio.wait_for(self.stopped.wait(), WAIT_S)
+
+
+@pytest.fixture(params=["MQTT 3.1.1", "MQTT 5"])
+async def device(
+    sim: RunningSimulator, device_connection: Callable[..., mqtt.Connection], request: pytest.FixtureRequest
+) -> Any:
     sim.operate("CreateThing", thingName=THING)
-    connection = device_connection(sim, THING)
-    await asyncio.wrap_future(connection.connect())
-    device = SdkDevice(connection)
+    if request.param == "MQTT 5":
+        five = FiveClient(sim)
+        await five.start()
+        device, end = SdkDevice(five.client), five.stop
+    else:
+        connection = device_connection(sim, THING)
+        await asyncio.wrap_future(connection.connect())
+        device, end = SdkDevice(connection), lambda: asyncio.wrap_future(connection.disconnect())
     yield device
     device.streams.clear()
     del device.client
     with suppress(Exception):
-        await asyncio.wrap_future(connection.disconnect())
+        await end()
 
 
 @pytest.fixture

@@ -58,7 +58,9 @@ def test_the_cli_creates_what_the_sdk_sees_and_the_agent_runs(
     for command in example("The AWS CLI", "sh").replace("\\\n", "").splitlines()[1:]:
         exports = example("The AWS CLI", "sh").splitlines()[0]
         assert run("sh", "-euc", f"{exports}\n{command}", directory=tmp_path)
-    assert run(sys.executable, "-c", example("The AWS IoT Device SDK", "python"), directory=tmp_path) == "['greet']\n"
+    sdk = example("The AWS IoT Device SDK", "python")
+    assert run(sys.executable, "-c", sdk, directory=tmp_path) == "['greet']\n"
+    assert run(sys.executable, "-c", sdk + example("MQTT 5", "python"), directory=tmp_path) == "['greet']\n['greet']\n"
     (tmp_path / "config.toml").write_text(example("The agent", "toml"))
     check, once, jobs = example("The agent", "sh").splitlines()
     assert "wrong" not in run("sh", "-euc", check, directory=tmp_path)

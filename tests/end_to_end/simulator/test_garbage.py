@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import wire
+import wire5
 
 if TYPE_CHECKING:
     import ssl
@@ -27,6 +28,13 @@ SESSION = [
     wire.publish(JOBS + "J1/update", b'{"status":"FAILED"}'),
     b"\xc0\x00",
 ]
+FIVE = [
+    wire5.connect("garbage", SessionExpiryInterval=60, UserProperty=("key", "value")),
+    wire5.subscribe(JOBS + "#"),
+    wire5.publish(JOBS + "get", b'{"clientToken":"t"}', qos=1, TopicAlias=1, UserProperty=("key", "value")),
+    wire5.publish("", b'{"clientToken":"u"}', TopicAlias=1),
+    wire5.disconnect(4),
+]
 REQUEST = b"POST /things/lamp/jobs/J1?x=%41 HTTP/1.1\r\nHost: data.jobs.iot.x\r\nContent-Length: 20\r\n\r\n" + b"{" * 20
 HELLO = bytes.fromhex("16030100c5010000c103030000") + bytes(180)
 
@@ -42,6 +50,13 @@ def half_a_session(random: random.Random) -> bytes:
 
 def a_session_with_flipped_bytes(random: random.Random) -> bytes:
     changed = bytearray(b"".join(SESSION))
+    for _ in range(random.randrange(1, 8)):
+        changed[random.randrange(len(changed))] = random.randrange(256)
+    return bytes(changed)
+
+
+def a_session_of_mqtt_5_with_flipped_bytes(random: random.Random) -> bytes:
+    changed = bytearray(b"".join(FIVE))
     for _ in range(random.randrange(1, 8)):
         changed[random.randrange(len(changed))] = random.randrange(256)
     return bytes(changed)
@@ -74,6 +89,7 @@ GENERATORS = [
     random_bytes,
     half_a_session,
     a_session_with_flipped_bytes,
+    a_session_of_mqtt_5_with_flipped_bytes,
     a_huge_length,
     a_broken_request,
     endless_headers,

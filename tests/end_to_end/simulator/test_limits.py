@@ -87,7 +87,7 @@ async def test_a_filter_that_is_too_long_or_too_deep_is_refused(sim: RunningSimu
     ("packet", "return_code"),
     [
         (wire.connect("x" * 129), 2),
-        (wire.packet(0x10, wire.text("MQTT") + b"\x05\x02\x00\x3c\x00" + wire.text("five")), 1),
+        (wire.packet(0x10, wire.text("MQTT") + b"\x06\x02\x00\x3c\x00" + wire.text("six")), 1),
     ],
 )
 async def test_a_connect_is_refused_with_its_reason(sim: RunningSimulator, packet: bytes, return_code: int) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 import urllib.request
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError
 
@@ -86,7 +88,7 @@ async def test_timers_fire_by_themselves(sim: RunningSimulator) -> None:
     client = boto3_client("iot-jobs-data", sim.http_url)
     await asyncio.to_thread(client.start_next_pending_job_execution, thingName="lamp")
     client.close()
-    sim.advance_clock(59)
+    await sim.advance_clock(59)
     assert sim.status("lamp", "J1") == "IN_PROGRESS"
     await sim.wait_for_status("lamp", "J1", "TIMED_OUT", within_s=5)
 
@@ -94,6 +96,39 @@ async def test_timers_fire_by_themselves(sim: RunningSimulator) -> None:
 @pytest.mark.parametrize("body", [{"advance_s": -1}, {"advance_s": "1"}, {"advance_s": True}, {"advance_s": 1e300}, []])
 def test_the_clock_goes_forward_only(simulator: SimulatorProcess, body: Any) -> None:
     assert turn_clock(simulator.http_url, body)[0] == 400
+
+
+async def test_the_clock_stops_before_a_year_that_no_calendar_of_aws_knows(sim: RunningSimulator, iot: Any) -> None:
+    decade = {"advance_s": 10 * 365 * 86400}
+    answers = [await asyncio.to_thread(turn_clock, sim.http_url, decade) for _ in range(20)]
+    assert sorted({status for status, _ in answers}) == [200, 400]
+    assert "not beyond the year 2199" in answers[-1][1]["message"]
+    latest = max(answer["now"] for status, answer in answers if status == 200)
+    _, told = await asyncio.to_thread(turn_clock, sim.http_url, None, "GET")
+    assert 0 <= told["now"] - latest < 60
+    arn = sim.operate("CreateThing", thingName="lamp")["thingArn"]
+    start = datetime.fromtimestamp(told["now"] + 86400, UTC)
+    schedule = {"startTime": f"{start:%Y-%m-%dT%H:%M}"}
+    await asyncio.to_thread(lambda: iot.create_job(jobId="J1", targets=[arn], document="{}", schedulingConfig=schedule))
+    await sim.advance_clock(86400)
+    assert sim.status("lamp", "J1") == "QUEUED"
+
+
+async def test_others_have_their_turn_while_the_clock_leaps(sim: RunningSimulator) -> None:
+    group = sim.operate("CreateThingGroup", thingGroupName="all")["thingGroupArn"]
+    for number in range(1000):
+        sim.operate("CreateThing", thingName=f"t{number}")
+        sim.operate("AddThingToThingGroup", thingName=f"t{number}", thingGroupName="all")
+    start = datetime.fromtimestamp(time.time() + 3600, UTC)
+    schedule = {"startTime": f"{start:%Y-%m-%dT%H:%M}"}
+    sim.operate("CreateJob", jobId="J1", targets=[group], document="{}", schedulingConfig=schedule)
+    leap = asyncio.create_task(sim.advance_clock(3600))
+    seen = set()
+    while not leap.done():
+        await asyncio.sleep(0)
+        seen.add(sim.store.jobs["J1"].executions.total())
+    assert max(seen) == 1000
+    assert len(seen - {0, 1000}) > 1
 
 
 def test_conflicts_and_limits_are_the_typed_exceptions_of_the_service(

@@ -55,7 +55,7 @@ async def test_a_rollout_and_its_rate(sim: RunningSimulator, iot: Any) -> None:
     assert job["jobProcessDetails"]["numberOfQueuedThings"] == 1
     assert job["jobProcessDetails"]["processingTargets"] == [GROUP]
     await asyncio.to_thread(iot.update_job, jobId="j", jobExecutionsRolloutConfig={"maximumPerMinute": 2})
-    sim.advance_clock(60)
+    await sim.advance_clock(60)
     job = await described(iot)
     assert (job["jobProcessDetails"]["numberOfQueuedThings"], job["isConcurrent"]) == (3, False)
     assert job["jobExecutionsRolloutConfig"] == {"maximumPerMinute": 2}
@@ -89,10 +89,10 @@ async def test_a_schedule_and_its_windows(sim: RunningSimulator, iot: Any) -> No
     assert job["scheduledJobRollouts"] == days
     listed = await asyncio.to_thread(iot.list_jobs, status="SCHEDULED")
     assert [(each["jobId"], each["isConcurrent"]) for each in listed["jobs"]] == [("j", False)]
-    sim.advance_clock(3600)
+    await sim.advance_clock(3600)
     assert (await described(iot))["status"] == "IN_PROGRESS"
     assert sim.status("a", "j") == "QUEUED"
-    sim.advance_clock(1800)
+    await sim.advance_clock(1800)
     assert (await described(iot))["status"] == "SCHEDULED"
 
 

@@ -91,8 +91,8 @@ class Service:
         return [e for ns in self.namespaces for e in self.store.pending(THING, ns)]
 
     def find(self, execution: ExecutionId) -> JobExecution | None:
-        numbered = self.store.executions.numbered(THING, execution.job_id)
-        return next((e for e in numbered if execution_id(e) == execution), None)
+        executions = self.store.executions.latest_first(THING, execution.job_id)
+        return next((e for e in executions if execution_id(e) == execution), None)
 
     def incarnation(self, execution: ExecutionId) -> int:
         """Which of the jobs that had this id: one that was deleted and created again is another."""

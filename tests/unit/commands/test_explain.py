@@ -127,13 +127,13 @@ def test_in_a_unit_the_profile_and_its_limits_are_told(
     explain: Explain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With what systemd 252 answers on a booted device; one profile that it has not loaded has no limits."""
-    shown = """Id=iot-job-network@000000000000000000000000.service
-FragmentPath=/usr/lib/systemd/system/iot-job-network@.service
+    shown = """RuntimeMaxUSec=1w 1d
+CPUQuotaPerSecUSec=1s
 MemoryMax=268435456
 MemorySwapMax=0
 TasksMax=128
-CPUQuotaPerSecUSec=1s
-RuntimeMaxUSec=1w 1d
+Id=iot-job-network@000000000000000000000000.service
+FragmentPath=/lib/systemd/system/iot-job-network@.service
 """
     (tmp_path / "systemctl").write_text(f"#!/bin/sh\ncat << 'END'\n{shown}\nEND\n")
     (tmp_path / "systemctl").chmod(0o755)

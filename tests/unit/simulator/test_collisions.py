@@ -75,6 +75,15 @@ def test_a_retry_waits_for_its_delay_whatever_joins_meanwhile(three: Cloud) -> N
     assert len([each for each in three.history() if each[0] == "a"]) == 2
 
 
+@pytest.mark.parametrize("settings", [ServiceSettings(retry_delay_s=600)])
+def test_a_thing_that_joins_another_target_group_has_the_job_instead_of_its_retry(three: Cloud) -> None:
+    create(three, "one", "two", targetSelection="CONTINUOUS", jobExecutionsRetryConfig=RETRY_ONCE)
+    three.accepted("J1/update", "a", status="FAILED")
+    three.operate("AddThingToThingGroup", thingName="a", thingGroupName="two")
+    three.pass_time(minutes=11)
+    assert [each for each in three.history() if each[0] == "a"] == [("a", 1, "FAILED", 0), ("a", 2, "QUEUED", 0)]
+
+
 def test_a_threshold_is_met_exactly_though_floating_point_is_not_exact(three: Cloud) -> None:
     criterion = {"failureType": "FAILED", "action": "CANCEL", "thresholdPercentage": 64.4}
     create(three, abortConfig={"criteriaList": [criterion | {"minNumberOfExecutedThings": 250}]}, targets=_crowd(three))
@@ -140,7 +149,7 @@ async def test_a_leap_of_the_clock_leaves_the_same_record_whether_somebody_asks_
     schedule = {"startTime": written(hours=1), "endTime": written(hours=2)}
     job = {"jobId": "J1", "targets": [f"{GROUP}one"], "document": "{}", "schedulingConfig": schedule}
     service.answer_operator("CreateJob", job)
-    leap = asyncio.create_task(service.advance_clock_in_slices(3 * 3600))
+    leap = asyncio.create_task(service.advance_clock(3 * 3600))
     while is_asked and not leap.done():
         await asyncio.sleep(0)
         service.answer_operator("ListJobs", {})
@@ -152,7 +161,7 @@ async def test_a_leap_of_the_clock_leaves_the_same_record_whether_somebody_asks_
 async def test_while_a_cancellation_is_in_slices_a_second_one_needs_force() -> None:
     service = crowded(things=900)
     service.answer_operator("CreateJob", {"jobId": "J1", "targets": [f"{GROUP}one"], "document": "{}"})
-    await service.advance_clock_in_slices(1)
+    await service.advance_clock(1)
     service.answer_operator("CancelJob", {"jobId": "J1", "force": True})
     with pytest.raises(Refused):
         service.answer_operator("CancelJob", {"jobId": "J1"})

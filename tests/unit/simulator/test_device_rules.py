@@ -212,18 +212,6 @@ def test_names_in_topics_are_checked(queued: Cloud, request_topic: str, thing: t
     assert queued.rejected(request_topic, thing)["code"] == "InvalidRequest"
 
 
-def test_lists_show_no_more_than_their_cap_and_in_progress_first(cloud: Cloud) -> None:
-    for number in range(ServiceSettings().list_cap + 2):
-        cloud.now += 1
-        cloud.create_job(f"J{number}")
-    cloud.accepted(f"J{ServiceSettings().list_cap + 1}/update", status="IN_PROGRESS")
-    pending = cloud.accepted("get")
-    assert [entry["jobId"] for entry in pending["inProgressJobs"]] == [f"J{ServiceSettings().list_cap + 1}"]
-    assert [entry["jobId"] for entry in pending["queuedJobs"]] == [
-        f"J{number}" for number in range(ServiceSettings().list_cap - 1)
-    ]
-
-
 class TestHttp:
     def over_http(self, cloud: Cloud, operation: str, query: Any = None, **members: Any) -> Any:
         return cloud.data.answer_http(operation, {"thingName": "lamp", **members}, query or {}, cloud.now)

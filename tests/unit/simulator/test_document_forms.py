@@ -102,6 +102,10 @@ def test_a_placeholder_without_an_object_in_s3_is_refused_in_awss_words(cloud: C
     ("placeholder", "kind"),
     [
         ("${aws:iot:code-sign-signature:s3://us-east-1.b/k@1}", "${aws:iot:code-sign-signature"),
+        (
+            "${aws:iot:code-sign-signature:s3://us-gov-west-1.my.bucket/dir/file v1.bin@aB._-3}",
+            "${aws:iot:code-sign-signature",
+        ),
         ("${aws:iot:colour:red}", "${aws:iot:colour"),
         ("${aws:ssm:x}", "${aws:ssm"),
         ("${aws:\u00fc}", "${aws:"),
@@ -112,6 +116,25 @@ def test_placeholders_of_other_kinds_are_refused_by_name(cloud: Cloud, placehold
     assert (code, message) == (
         "InvalidRequest",
         f"Placeholders {kind}:...}} in job documents are not supported by this simulator",
+    )
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        "",
+        ":",
+        ":s3://bucket/key@1",
+        ":s3://us-east-1.b/k",
+        ":s3://us-east-1.b/@1",
+        ":s3://us-east-1.b/k@",
+        ":https://b/k@1",
+    ],
+)
+def test_a_signature_of_no_version_of_a_code_file_is_malformed(cloud: Cloud, what: str) -> None:
+    assert refused(cloud, "${aws:iot:code-sign-signature" + what + "}") == (
+        "InvalidRequest",
+        "A placeholder ${aws:iot:code-sign-signature:...} does not name s3://REGION.BUCKET/CODE-FILE@VERSION",
     )
 
 

@@ -184,12 +184,3 @@ def test_an_end_straight_from_the_queue_can_be_forbidden_but_for_a_rejection(que
     queued.create_job("J2")
     queued.accepted("start-next")
     queued.accepted("J2/update", status="SUCCEEDED")
-
-
-@pytest.mark.parametrize("settings", [ServiceSettings(list_cap=10)])
-def test_the_cap_of_the_lists_can_be_the_old_one(cloud: Cloud) -> None:
-    for number in range(12):
-        cloud.create_job(f"J{number}")
-    assert len(cloud.accepted("get")["queuedJobs"]) == 10
-    notifications = [payload for topic, payload in cloud.published() if topic == "notify"]
-    assert len(notifications[-1]["jobs"]["QUEUED"]) == 10

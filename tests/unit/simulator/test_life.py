@@ -146,7 +146,7 @@ def check_notifications(cloud: Cloud, before: Any, step: tuple[str, dict[str, An
 def check_executions(cloud: Cloud) -> None:
     """Only the latest execution of a job on a thing can be pending; numbers rise; nothing outlives its deadline."""
     for thing_name, job_id in itertools.product(THINGS, JOBS):
-        executions = cloud.store.executions.numbered(thing_name, job_id)
+        executions = list(cloud.store.executions.latest_first(thing_name, job_id))[::-1]
         assert all(not execution.status.is_pending for execution in executions[:-1])
         assert [execution.number for execution in executions] == sorted({execution.number for execution in executions})
     for thing_name in THINGS:

@@ -112,6 +112,8 @@ STEPS = st.one_of(
     request("CancelJob", jobId=job_id, force=st.booleans()),
     request("AddThingToThingGroup", **membership),
     request("RemoveThingFromThingGroup", **membership),
+    request("DeleteThingGroup", thingGroupName=membership["thingGroupName"]),
+    request("CreateThingGroup", thingGroupName=membership["thingGroupName"]),
     request("pass", minutes=st.sampled_from([1, 20, 60, 180])),
     request("pass in slices", minutes=st.sampled_from([1, 20, 60, 180])),
     request("start-next", thing=thing),
@@ -178,11 +180,12 @@ def live(cloud: Cloud, name: str, members: dict[str, Any]) -> None:
 def check_thing(cloud: Cloud, job: Job, thing_name: str) -> None:
     """A target of an active job has its execution or waits for it in exactly one place."""
     store = cloud.store
-    executions = store.executions.numbered(thing_name, job.job_id)
+    executions = list(store.executions.latest_first(thing_name, job.job_id))[::-1]
     latest = executions[-1] if executions else None
     is_pending = latest is not None and latest.status.is_pending
     is_retried = thing_name in job.retrying_things
     queueing = [batch for batch in store.batches if batch.job is job and batch.deed is Deed.QUEUE]
+    leaving = [batch for batch in store.batches if batch.job is job and batch.deed is Deed.WITHDRAW]
     in_batch = any(thing_name in batch.left for batch in queueing)
     places = [is_pending, is_retried, in_batch, thing_name in job.waiting_things, thing_name in job.joined_things]
     assert sum(places) <= 1
@@ -195,7 +198,7 @@ def check_thing(cloud: Cloud, job: Job, thing_name: str) -> None:
         assert latest is not None or sum(places) == 1
         has_retry = latest is not None and retries.is_left(job.request.retry_config, latest.retries, latest.status)
         assert is_retried or not has_retry
-    elif latest is not None:
+    elif latest is not None and not any(thing_name in batch.left for batch in leaving):
         assert latest.status is not ExecutionStatus.QUEUED
 
 

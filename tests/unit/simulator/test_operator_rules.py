@@ -88,7 +88,7 @@ class TestCreate:
             ({"targets": []}, "InvalidRequest", "targets"),
             ({"targets": [THING_ARN + "lamp"] * 101}, "InvalidRequest", "101 targets"),
             ({"document": None}, "InvalidRequest", "Neither job document nor"),
-            ({"document": '"${aws:iot:code-sign-signature:s3://x}"'}, "InvalidRequest", "not supported"),
+            ({"document": '"${aws:iot:code-sign-signature:s3://eu-west-1.b/k@1}"'}, "InvalidRequest", "not supported"),
             (
                 {"document": '"${aws:iot:s3-presigned-url:https://s3.amazonaws.com/b/k}"'},
                 "InvalidRequest",

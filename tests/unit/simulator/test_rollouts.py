@@ -195,6 +195,16 @@ class TestExponentialRate:
         fleet.pass_time(minutes=1)
         assert notified(fleet) == 9
 
+    def test_a_rate_that_rises_can_come_in_place_of_one_that_does_not(self, fleet: Cloud) -> None:
+        """What was notified before counts: two things, two increases, and four after that."""
+        create(fleet, {"maximumPerMinute": 2})
+        fleet.operate("UpdateJob", jobId="J1", jobExecutionsRolloutConfig=exponential(numberOfNotifiedThings=1))
+        fleet.pass_time(minutes=1)
+        assert notified(fleet) == 2 + 4
+        fleet.operate("UpdateJob", jobId="J1", jobExecutionsRolloutConfig=exponential(numberOfSucceededThings=1))
+        fleet.pass_time(minutes=1)
+        assert notified(fleet) == 2 + 4 + 1
+
 
 class TestJoiningASlowRollout:
     @pytest.fixture

@@ -258,6 +258,26 @@ class TestJobFromTemplate:
         create(cloud)
         assert cloud.refused("CreateJob", jobId="J1", targets=LAMP, jobTemplateArn=arn) == (code, words)
 
+    def test_so_do_its_windows_beside_what_the_template_has(self, cloud: Cloud) -> None:
+        """An hour after the request, which is made at 22:13:20 on a Tuesday."""
+        cloud.create_group("all", "lamp")
+        arn = create(cloud, maintenanceWindows=WINDOWS, timeoutConfig={"inProgressTimeoutInMinutes": 5})
+        windows = [{"startTime": "cron(0 12 * * ? *)", "durationInMinutes": 30}]
+        schedule = {"startTime": "2023-11-14T23:14", "maintenanceWindows": windows}
+        cloud.operate(
+            "CreateJob",
+            jobId="J1",
+            targets=[ARN + "thinggroup/all"],
+            targetSelection="CONTINUOUS",
+            jobTemplateArn=arn,
+            schedulingConfig=schedule,
+            description="of the request",
+            timeoutConfig={"inProgressTimeoutInMinutes": 7},
+        )
+        job = cloud.job()
+        assert job["schedulingConfig"] == schedule
+        assert (job["description"], job["timeoutConfig"]) == ("of the request", {"inProgressTimeoutInMinutes": 7})
+
     def test_windows_need_a_continuous_job_and_a_start(self, cloud: Cloud) -> None:
         arn = create(cloud, maintenanceWindows=WINDOWS)
         members = {"jobId": "J1", "targets": LAMP, "jobTemplateArn": arn}
@@ -282,6 +302,10 @@ class TestJobFromTemplate:
             {"jobExecutionsRetryConfig": {"criteriaList": [RETRIES["criteriaList"][0]] * 2}},
             {"document": "{no json"},
             {"document": '"${aws:iot:s3-presigned-url:https://example.com/b/k}"'},
+            {"document": '"${aws:iot:package:app:version:1.0:attributes:a}"'},
+            {"document": '"${aws:iot:code-sign-signature:s3://us-east-1.b/k@1}"'},
+            {"maintenanceWindows": [{"startTime": "cron(0 0 * * * *)", "durationInMinutes": 60}]},
+            {"maintenanceWindows": [{"startTime": "cron(0 0 ? * 2 *)", "durationInMinutes": 1431}]},
             {"destinationPackageVersions": ["arn:x"]},
             {"document": "{}", "documentSource": "s3://bucket/key"},
             {"documentSource": "s3://bucket/key"},
