@@ -179,13 +179,13 @@ class Daemon:
             else:
                 break
             if not ready:
-                self._notifier.ready(self._board.line(self._state))
+                self._begin(self._tell_ready())
                 ready = True
             self._show_status()
             await asyncio.sleep(JOURNAL_PROBE_S)
         self._board.degraded = ""
         if not ready:
-            self._notifier.ready(self._board.line(self._state))
+            self._begin(self._tell_ready())
         await self._recover(claimant, recovered)
 
     def _open_state(self) -> tuple[Claimant, Recovered]:
@@ -326,10 +326,13 @@ class Daemon:
             service_accepted=settle.service_accepted,
         )
 
+    async def _tell_ready(self) -> None:
+        await self._notifier.ready(self._board.line(self._state))
+
     async def _feed_watchdog(self) -> None:
         interval_s = self._notifier.watchdog_interval_s
         while interval_s:
-            self._notifier.watchdog()
+            await self._notifier.watchdog()
             await asyncio.sleep(interval_s)
 
     def _show_status(self) -> None:

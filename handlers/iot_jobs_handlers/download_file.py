@@ -126,7 +126,7 @@ def size_if_present(order: Order, directory: int, name: str) -> int | None:
     if order.params.sha256 is None or not stat.S_ISREG(found.st_mode):
         return None
     try:
-        file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+        file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
     except PermissionError:
         return None
     with os.fdopen(file, "rb") as stream:

@@ -19,6 +19,7 @@ from iot_jobs_handlers.https import NotNow
 from iot_jobs_handlers.roots import publish, replace
 
 SYNC_BYTES = 16 * 1024 * 1024
+LARGEST_NOTE_BYTES = 65536  # an ETag is the only part of it that may be long
 NAME = re.compile(r"\..{1,40}\.[0-9a-f]{8}\.part", re.DOTALL)
 
 
@@ -78,14 +79,18 @@ class Partial:
             raise NotNow("the same file is being downloaded by another job")
 
     def _read_note(self) -> dict[str, Any]:
-        """Read the note; empty if it is about another source or cannot be read."""
+        """Read the note; empty if it is about another source or cannot be read.
+
+        The directory may be another user's, who can have put anything in its place: a FIFO, or a file without end.
+        """
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         try:
-            file = os.open(f"{self.name}.json", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._directory)
+            file = os.open(f"{self.name}.json", flags, dir_fd=self._directory)
             with os.fdopen(file, "rb") as stream:
-                note = json.load(stream)
+                note = json.loads(stream.read(LARGEST_NOTE_BYTES))
             known = note["source"] == self._source and isinstance(note["etag"], str)
             return note if known and isinstance(note["size_bytes"], int) and note["size_bytes"] >= 0 else {}
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return {}
 
     def restart(self, etag: str, total_bytes: int | None = None) -> None:

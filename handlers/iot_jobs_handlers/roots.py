@@ -15,6 +15,7 @@ from typing import Any
 from iot_jobs_agent.handler import HandlerError
 
 NEW_FILE_MODE = 0o644
+MOST_LINKS = 40  # the kernel's own limit, path_resolution(7)
 
 
 class Outside(Exception):  # noqa: N818 - it says where the path leads
@@ -63,7 +64,7 @@ def open_below(root: str, names: tuple[str, ...]) -> int:
     Raises Outside at a symbolic link, and OSError if a directory cannot be opened.
     """
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-    directory = os.open(root, flags)
+    directory = open_root(root)
     for name in names:
         try:
             child = os.open(name, flags | os.O_NOFOLLOW, dir_fd=directory)
@@ -75,6 +76,39 @@ def open_below(root: str, names: tuple[str, ...]) -> int:
             os.close(directory)
         directory = child
     return directory
+
+
+def open_root(root: str) -> int:
+    """Return a root, open. On the way, only links of root or of our own user are followed.
+
+    Whoever owns a directory above it could put one there, and would choose where we write. Raises Outside at another
+    user's link, and OSError if a directory cannot be opened.
+    """
+    ways = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC  # to pass through a directory, nobody needs to read it
+    here = os.open("/", ways)
+    rest, links = list(PurePosixPath(root).parts[1:]), 0
+    try:
+        while rest:
+            name, start = rest.pop(0), here
+            found = os.stat(name, dir_fd=here, follow_symlinks=False)
+            if not stat.S_ISLNK(found.st_mode):
+                here = os.open(name, ways | os.O_NOFOLLOW, dir_fd=here)
+                os.close(start)
+                continue
+            links += 1
+            if links > MOST_LINKS:
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+            if found.st_uid not in {0, os.geteuid()}:
+                fix = "give the directory that is meant in `roots`, below directories of root's"
+                raise Outside(f"path: the way to the root {root} has a symbolic link of user id {found.st_uid}; {fix}")
+            target = PurePosixPath(os.readlink(name, dir_fd=here))
+            rest = [*target.parts[target.is_absolute() :], *rest]
+            if target.is_absolute():
+                here = os.open("/", ways)
+                os.close(start)
+        return os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=here)
+    finally:
+        os.close(here)
 
 
 def is_link(name: str, directory: int) -> bool:

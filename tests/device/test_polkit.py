@@ -19,6 +19,7 @@ RULES = ROOT / "systemd" / "iot-jobs-agent.rules"
 POLKITD = Path("/usr/lib/polkit-1/polkitd")
 UNITS = "org.freedesktop.systemd1.manage-units"
 REBOOT = "org.freedesktop.login1.reboot"
+LINGER = "org.freedesktop.login1.set-self-linger"
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount"),
@@ -135,6 +136,11 @@ def test_nothing_else_is_allowed(bus: dict[str, str]) -> None:
     assert not may(bus, "daemon", "org.freedesktop.systemd1.manage-unit-files")
     assert not may(bus, "daemon", "org.freedesktop.login1.power-off")
     assert not may(bus, "daemon", "org.freedesktop.login1.reboot-multiple-sessions")
+
+
+def test_the_agents_user_may_not_have_a_user_manager_as_others_may(bus: dict[str, str]) -> None:
+    assert may(bus, "nobody", LINGER)
+    assert not may(bus, "daemon", LINGER)
 
 
 def test_no_other_user_is_allowed_anything(bus: dict[str, str]) -> None:

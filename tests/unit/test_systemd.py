@@ -1,3 +1,4 @@
+import asyncio
 import os
 import secrets
 import socket
@@ -19,35 +20,46 @@ def manager(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[st
         yield name, lambda: receiver.recv(4096).decode()
 
 
-def test_ready_status_watchdog_and_stopping_reach_systemd(manager: tuple[str, Callable[[], str]]) -> None:
+async def test_ready_status_watchdog_and_stopping_reach_systemd(manager: tuple[str, Callable[[], str]]) -> None:
     address, received = manager
     notifier = Notifier.from_environ({"NOTIFY_SOCKET": address})
-    assert notifier.ready("connected")
+    assert await notifier.ready("connected")
     assert received() == "READY=1\nSTATUS=connected"
     assert notifier.status("two\nREADY=0\nlines")
     assert received() == "STATUS=two READY=0 lines"
-    assert notifier.watchdog()
+    assert await notifier.watchdog()
     assert received() == "WATCHDOG=1"
     assert notifier.stopping()
     assert received() == "STOPPING=1"
 
 
 @pytest.mark.parametrize("environ", [{}, {"NOTIFY_SOCKET": ""}, {"NOTIFY_SOCKET": "vsock:2:1"}])
-def test_without_a_socket_nothing_is_sent_and_nothing_fails(environ: dict[str, str]) -> None:
+async def test_without_a_socket_nothing_is_sent_and_nothing_fails(environ: dict[str, str]) -> None:
     notifier = Notifier.from_environ(environ)
-    assert not notifier.ready("x")
+    assert not await notifier.ready("x")
     assert notifier.watchdog_interval_s == 0.0
 
 
-def test_a_socket_that_is_gone_is_not_an_error(tmp_path: Path) -> None:
-    assert not Notifier.from_environ({"NOTIFY_SOCKET": str(tmp_path / "gone")}).status("x")
+async def test_a_socket_that_is_gone_is_not_an_error(tmp_path: Path) -> None:
+    notifier = Notifier.from_environ({"NOTIFY_SOCKET": str(tmp_path / "gone")})
+    assert not notifier.status("x")
+    assert not await notifier.watchdog()
 
 
-def test_a_full_socket_loses_the_message_and_never_blocks(tmp_path: Path) -> None:
+async def test_what_a_full_socket_does_not_take_is_lost_but_what_systemd_insists_on_waits(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
         receiver.bind(str(tmp_path / "notify"))
+        receiver.settimeout(5)
         notifier = Notifier(str(tmp_path / "notify"))
-        assert not all(notifier.watchdog() for _ in range(10_000))
+        taken = 0
+        while notifier.status("flood"):
+            taken += 1
+        insisting = [asyncio.create_task(notifier.ready("up")), asyncio.create_task(notifier.watchdog())]
+        await asyncio.sleep(0)  # both have tried once
+        assert not any(each.done() for each in insisting)
+        assert {receiver.recv(64) for _ in range(taken)} == {b"STATUS=flood"}
+        assert await asyncio.wait_for(asyncio.gather(*insisting), 5) == [True, True]
+        assert {receiver.recv(64) for _ in range(2)} == {b"READY=1\nSTATUS=up", b"WATCHDOG=1"}
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from iot_jobs_agent.catalog.catalog import Catalog
 from iot_jobs_agent.catalog.manifests import DESCRIBE_LINE, needs_line
 from iot_jobs_agent.catalog.sources import BUILT_IN, Source
 from iot_jobs_agent.commands import options
+from iot_jobs_agent.commands.terminal import table
 from iot_jobs_agent.config.config import load_handlers
 from iot_jobs_agent.documents.enabled_handler import EnabledHandler
 from iot_jobs_agent.state.owner import become_owner
@@ -69,10 +70,8 @@ def _version(source: Source) -> str:
 def _text(listed: list[dict[str, Any]]) -> str:
     rows = [("NAME", "ENABLED", "VERSION", "SOURCE")]
     rows += [(each["name"], _yes(each["enabled"]), each["version"] or "-", each["source"]) for each in listed]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     below = [[], *(_details_of(each) for each in listed)]
-    return "\n".join(line for head, more in zip(lines, below, strict=True) for line in (head, *more))
+    return "\n".join(line for head, more in zip(table(rows, None), below, strict=True) for line in (head, *more))
 
 
 def _yes(is_so: bool) -> str:

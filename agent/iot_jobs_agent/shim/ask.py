@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import os
 import sys
+import termios
 import time
 
 from iot_jobs_agent.shim.lean import PR_SET_CHILD_SUBREAPER, prctl, signal
@@ -24,6 +25,7 @@ def main(report_fd: int, timeout_s: float, argv: list[str]) -> None:
     ends it before its time.
     """
     prctl(PR_SET_CHILD_SUBREAPER, 1)
+    _leave_terminal()
     awaited = {signal.SIGCHLD, signal.SIGTERM}
     signal.pthread_sigmask(signal.SIG_BLOCK, awaited)
     until = time.monotonic() + timeout_s
@@ -41,6 +43,16 @@ def main(report_fd: int, timeout_s: float, argv: list[str]) -> None:
         status = reap_children()[0].get(pid)
     _sweep()
     end_as(1 if status is None else os.waitstatus_to_exitcode(status))
+
+
+def _leave_terminal() -> None:
+    """Give up the terminal of who asked, if it is one: a program could write there, or read what is typed."""
+    try:
+        terminal = os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return
+    fcntl.ioctl(terminal, termios.TIOCNOTTY)
+    os.close(terminal)
 
 
 def _become(argv: list[str], report_fd: int) -> None:

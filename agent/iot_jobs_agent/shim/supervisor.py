@@ -114,6 +114,8 @@ class Supervisor:
         writers = {}
         for number in (1, 2, CONTROL_FD) if self.spec["kind"] == "handler" else (1, 2):
             reader, writers[number] = os.pipe()
+            if self.spec.get("unit"):
+                os.fchmod(reader, 0o622)  # its user is another one, and opens /dev/stderr by name
             os.set_blocking(reader, False)
             self.readers[reader] = number
             self.poller.register(reader, select.POLLIN)

@@ -28,6 +28,7 @@ JOURNAL_ID_FORM = re.compile(r"[0-9a-f]{8}")
 JOURNAL_IDS_KEPT = 64
 LARGEST_BYTES = 1024  # of a file of ids
 STATUS = "status.json"
+LARGEST_STATUS_BYTES = 16 << 20  # what is larger is not what we wrote
 PAUSED = "paused"
 
 
@@ -224,7 +225,7 @@ def read_status(directory: Path) -> dict[str, Any]:
     path = directory / STATUS
     try:
         with open_regular(path) as file:
-            status: dict[str, Any] = json.loads(file.read())
+            status: dict[str, Any] = json.loads(file.read(LARGEST_STATUS_BYTES))
     except FileNotFoundError:
         raise StateDirectoryError(f"{path} does not exist: has the agent run here, and with this config?") from None
     except PermissionError as error:

@@ -21,7 +21,7 @@ from iot_jobs_agent.core.job import ExecutionId, ExecutionStatus, Outcome
 from iot_jobs_agent.core.state import SETTLED_KEPT, Execution, Settled
 from iot_jobs_agent.errors import JournalDamagedError, JournalError
 from iot_jobs_agent.state import schema
-from iot_jobs_agent.state.durable import sync_directory
+from iot_jobs_agent.state.durable import open_regular, sync_directory
 from iot_jobs_agent.state.encoding import decode_phase, encode_phase
 
 FILE_NAME = "journal.sqlite"
@@ -149,7 +149,7 @@ def read_history(state_directory: Path, limit: int = SETTLED_KEPT) -> list[Histo
     """
     path = state_directory / FILE_NAME
     try:
-        path.open("rb").close()
+        open_regular(path).close()
     except FileNotFoundError:
         raise JournalError(f"there is no journal in {state_directory}: has the agent run here?") from None
     except OSError as error:

@@ -72,6 +72,23 @@ END
     assert "    a?b [31m c" in done.stdout.splitlines()
 
 
+def test_neither_a_file_nor_a_packages_metadata_can_spoil_the_table(
+    author: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    author.write("handlers/x\x1b[31my.sh", "#!/bin/sh\n")
+    (tmp_path / "site").mkdir()
+    author.write("site/odd-1.dist-info/METADATA", "Metadata-Version: 2.1\nName: odd\x1b[2J\nVersion: 1\x1b[32m\n")
+    points = "[iot_jobs_agent.handlers]\no\x1b[33mdd = odd\x1b[34m:HANDLER\n"
+    author.write("site/odd-1.dist-info/entry_points.txt", points)
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    config = author.write("config.toml", f"[handlers]\ndirectories = ['{tmp_path}/handlers']\n")
+    done = author.run("handlers", "--config", config)
+    assert done.returncode == 0, done.stderr
+    assert "x\ufffd[31my.sh" in done.stdout
+    assert re.search(r"^o\ufffd\[33mdd +no +1\ufffd\[32m +package odd\ufffd\[2J$", done.stdout, re.MULTILINE)
+    assert done.stdout.replace("\n", "").isprintable()
+
+
 def test_without_a_configuration_nothing_is_enabled(author: Any) -> None:
     done = author.run("handlers")
     assert done.returncode == 0

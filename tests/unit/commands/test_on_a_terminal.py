@@ -39,9 +39,8 @@ class Terminal:
         fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack("HHHH", 24, COLUMNS, 0, 0))
         environment = {key: value for key, value in os.environ.items() if key not in {"COLUMNS", "LINES"}}
         ignored = signal.signal(signal.SIGINT, signal.default_int_handler)  # a caller in the background ignores it
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "iot_jobs_agent", *words], stdin=other, stdout=other, stderr=other, env=environment
-        )
+        command = ["setsid", "--ctty", sys.executable, "-m", "iot_jobs_agent", *words]  # /dev/tty is this terminal, too
+        self.process = subprocess.Popen(command, stdin=other, stdout=other, stderr=other, env=environment)
         signal.signal(signal.SIGINT, ignored)
         os.close(other)
         self.shown = ""
@@ -208,6 +207,23 @@ def test_field_g8_a_handler_cannot_command_the_terminal_or_forge_a_line_of_try(
     assert max(map(len, lines)) <= COLUMNS
     assert next(line for line in lines if line.startswith("outcome")).startswith("outcome   FAILED  [exit-code]")
     assert "progress  outcome   SUCCEEDED" in lines
+
+
+@pytest.mark.parametrize("command", ["handlers", "try"])
+def test_a_handler_that_is_asked_what_it_declares_cannot_get_at_the_terminal(
+    command: str, on_terminal: Callable[..., Terminal], device: Device
+) -> None:
+    asked = device.state / "asked"
+    script = f"#!/bin/sh\n# iot-jobs-agent: describe\necho spoilt > /dev/tty\necho \"$1\" >> {asked}\necho '{{}}'\n"
+    (directory := device.state / "handlers").mkdir()
+    (handler := directory / "spoils").write_text(script)
+    handler.chmod(0o755)
+    config = f"[handlers]\nenabled = ['spoils']\ndirectories = ['{directory}']\n"
+    device.config.write_text(device.config.read_text() + config)
+    given = [str(handler), "{}"] if command == "try" else ["--config", str(device.config)]
+    lines = on_terminal(command, *given).read()
+    assert asked.read_text().splitlines()[0] == "describe"
+    assert "spoilt" not in "".join(lines)
 
 
 @pytest.mark.parametrize(

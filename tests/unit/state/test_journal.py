@@ -258,6 +258,8 @@ def test_field_c3_what_is_not_a_file_is_no_journal(tmp_path: Path, make: Callabl
     make(tmp_path / "journal.sqlite")
     with pytest.raises(JournalError, match=r"journal\.sqlite is not a file: move it away"):
         Journal(tmp_path).open()
+    with pytest.raises(JournalError, match=r"journal\.sqlite cannot be read"):
+        read_history(tmp_path)
 
 
 class TestDamage:

@@ -166,6 +166,13 @@ def test_a_fifo_in_place_of_the_status_is_named_and_not_waited_for(tmp_path: Pat
         state_directory.read_status(tmp_path)
 
 
+def test_a_status_without_end_is_damaged_and_not_read_into_memory(tmp_path: Path) -> None:
+    (tmp_path / state_directory.STATUS).touch()
+    os.truncate(tmp_path / state_directory.STATUS, 1 << 40)
+    with pytest.raises(StateDirectoryError, match="is damaged: restart the agent"):
+        state_directory.read_status(tmp_path)
+
+
 def test_a_status_is_read_as_it_was_written(tmp_path: Path) -> None:
     state_directory.write_status(tmp_path, {"a": ["\ud800", 1.5, None]})
     state_directory.write_status(tmp_path, {"a": ["☃", 1.5, None]})

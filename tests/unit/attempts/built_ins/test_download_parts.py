@@ -1,6 +1,7 @@
 """download-file never puts together what does not belong together, and leaves no more than its limit."""
 
 import fcntl
+import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -107,6 +108,20 @@ def test_field_d1_a_partial_file_in_use_stays(tmp_path: Path) -> None:
     drop_old(directory, ".other.00000001.part", 0)
     assert not part.exists()
     os.close(directory)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [os.mkfifo, lambda path: path.write_text("[" * 60_000), lambda path: (path.touch(), os.truncate(path, 1 << 40))],
+    ids=["a FIFO", "too deep", "without end"],
+)
+def test_a_note_that_another_user_has_put_there_is_neither_waited_for_nor_believed(
+    download: Download, tmp_path: Path, make: Callable[[Path], object]
+) -> None:
+    digest = hashlib.sha256(b"file").hexdigest()[:8]
+    make(tmp_path / "root" / f".file.{digest}.part.json")
+    assert download().word == "succeeded"
+    assert (tmp_path / "root" / "file").read_bytes() == DATA
 
 
 def test_its_note_names_no_query(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -128,3 +129,23 @@ def test_without_roots_nothing_is_allowed(root: Path) -> None:
 
 def test_it_says_what_it_is() -> None:
     assert HANDLER.manifest.name == "write-file"
+
+
+def test_links_of_roots_on_the_way_to_a_root_are_followed_and_those_of_another_user_are_not(root: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can make another user's link")
+    (there := root / "there" / "files").mkdir(parents=True)
+    (above := root / "above").mkdir()
+    (above / "relative").symlink_to("../there")
+    (above / "absolute").symlink_to(above / "relative" / "files")
+    (above / "loop").symlink_to("loop")
+    (above / "others").symlink_to(there)
+    os.chown(above / "others", 65534, 65534, follow_symlinks=False)
+    for name in ("relative/files", "absolute"):
+        written(above / name, path=f"{above}/{name}/file", content=name)
+        assert (there / "file").read_text() == name
+    outcome = written(above / "others", path=f"{above}/others/file", content="x")
+    assert (outcome.kind, (there / "file").read_text()) == ("rejected", "absolute")
+    assert f"the way to the root {above}/others has a symbolic link of user id 65534" in outcome.reason
+    with pytest.raises(HandlerError, match="Too many levels of symbolic links"):
+        written(above / "loop", path=f"{above}/loop/file", content="x")
