@@ -55,7 +55,6 @@ async def answer_websocket(request: web.BaseRequest, serve: ServeMqtt) -> web.St
         await asyncio.wait(tasks[1:], return_when=asyncio.FIRST_COMPLETED)
         writer.close()
         await asyncio.wait(tasks[:1])
-        await response.close()
     finally:
         writer.transport.abort()
         for task in tasks:

@@ -112,7 +112,7 @@ async def test_the_end_of_either_side_is_the_end_of_both(sim: RunningSimulator, 
     await cut.close()
     await sim.wait_until(lambda: not sim.has_subscription("cut"))
     await silent.send_str("text")
-    assert (await silent.receive(WAIT_S)).type is aiohttp.WSMsgType.CLOSE
+    assert (await silent.receive(WAIT_S / 2)).type is aiohttp.WSMsgType.CLOSE
     for each in (ended, silent):
         await each.close()
     assert sim._mqtt._connections == {}

@@ -11,6 +11,7 @@ import wire5
 
 from iot_jobs_simulator.faults.faults import CloseOnConnect, RefuseSubscription
 from iot_jobs_simulator.mqtt.limits import Limits
+from iot_jobs_simulator.mqtt.reasons import Reason
 from iot_jobs_simulator.policy import PolicyName
 from iot_jobs_simulator.server import running_simulator
 
@@ -261,6 +262,24 @@ async def test_more_messages_at_once_than_were_agreed_end_the_connection(sim: Ru
         heard.append(answer)
     assert (heard[-1].kind, heard[-1].codes) == (wire5.DISCONNECT, [0x93])
     five.close()
+
+
+async def test_messages_that_were_acknowledged_do_not_count(sim: RunningSimulator, five: wire5.Five) -> None:
+    for number in range(1, 151):
+        answer = await five.ask(wire5.publish("a", qos=1, packet_id=number))
+        assert (answer.kind, answer.codes) == (wire5.PUBACK, [0])
+
+
+async def test_only_the_first_reason_for_an_end_is_told(
+    sim: RunningSimulator, five: wire5.Five, caplog: pytest.LogCaptureFixture
+) -> None:
+    [gate] = sim._mqtt._connections.values()
+    with caplog.at_level(logging.INFO, logger="iot_jobs_simulator"):
+        gate.dismiss("first", Reason.QUOTA_EXCEEDED)
+        gate.dismiss("second", Reason.NOT_AUTHORIZED)
+    assert (await five.next()).words == "MQTT 5: first"
+    assert await five.next() is None
+    assert lines(caplog) == ["mqtt  connection of 'five' ends: MQTT 5: first"]
 
 
 @pytest.fixture
