@@ -28,6 +28,7 @@ from iot_jobs_simulator.mqtt.reasons import OF_RETURN_CODES, Problem, Reason
 from iot_jobs_simulator.mqtt.three import check_flags, published_topic, skip_credentials
 
 VERSION: Final = 5
+OPENING: Final = written_text("MQTT") + bytes([VERSION])  # of a CONNECT, by which a client of MQTT 5 is known
 NO_LOCAL: Final = 0x04  # options of a subscription (MQTT 5, 3.8.3.1)
 RETAIN_AS_PUBLISHED: Final = 0x08
 _RESERVED_OPTIONS: Final = 0xC0
@@ -83,9 +84,7 @@ class MqttFive:
 
     def connect(self, body: bytes) -> Connect:
         """Read a CONNECT, or Malformed."""
-        fields = Fields(body)
-        if (fields.text(), fields.number(1)) != ("MQTT", VERSION):
-            raise Malformed("speaks another protocol")
+        fields = Fields(body.removeprefix(OPENING))
         flags, keep_alive_s = fields.number(1), fields.number(2)
         if flags & 1 or (not flags & 0x04 and flags & 0x38) or (flags >> 3) & 3 > MAX_QOS:
             raise Malformed("has wrong flags")

@@ -289,13 +289,22 @@ async def strict(tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
         sim.operate("CreateThing", thingName="lamp")
         made = []
 
-        async def connected(client_id: str) -> tuple[wire5.Five, wire5.Heard]:
-            made.append(await wire5.opened(sim.mqtts_port, tls=wire.client_tls(tmp_path, "lamp")))
-            return made[-1], await made[-1].ask(wire5.connect(client_id))
+        async def connected(client_id: str, certificate: str = "lamp", **values: Any) -> tuple[wire5.Five, wire5.Heard]:
+            made.append(await wire5.opened(sim.mqtts_port, tls=wire.client_tls(tmp_path, certificate)))
+            return made[-1], await made[-1].ask(wire5.connect(client_id, **values))
 
         yield connected
         for each in made:
             each.close()
+
+
+async def test_a_will_and_a_certificate_that_names_no_thing_are_not_authorized(strict: Callable[..., Any]) -> None:
+    _, answer = await strict("lamp", will=("other", b""))
+    assert (answer.kind, answer.codes, "its will" in answer.words) == (wire5.CONNACK, [0x87], True)
+    _, answer = await strict("any thing", "client")
+    assert (answer.kind, answer.codes, "not a thing" in answer.words) == (wire5.CONNACK, [0x87], True)
+    _, answer = await strict("lamp", will=("$aws/things/lamp/w", b""))
+    assert answer.codes == [0]
 
 
 async def test_what_a_certificate_does_not_allow_is_not_authorized(strict: Callable[..., Any]) -> None:
