@@ -104,9 +104,10 @@ class RunningSimulator:
             controls=Controls(self.faults, self._mqtt, self._broker.publish, self.objects, self._service),
             s3=S3Endpoint(self.objects, clock.now),
             serve_mqtt=self._mqtt.serve,
+            tls_without_certificate=server_context(directory, asks_for_certificate=False),
         )
 
-    def _https(self) -> asyncio.Protocol | None:
+    def _https(self) -> asyncio.Protocol:
         return self._rest.device_protocol()
 
     async def start(self) -> None:
