@@ -27,6 +27,8 @@ PROGRAMS = Path(__file__).parent / "programs"
 PAGE = (Path(__file__).parents[2] / "docs" / "simulator.md").read_text(encoding="utf-8")
 WAIT_S = 40
 THING = "lamp"
+BOTH = ("3.1.1", "5")
+BOTH_OVER_WEBSOCKET = ("3.1.1 over WebSocket", "5 over WebSocket")
 ADDRESS_WITH_443 = "127.0.0.9"  # nobody else is likely to listen there
 
 
@@ -38,7 +40,7 @@ class Client:
     program: str
     kind: str
     packages: tuple[str, ...]
-    versions: tuple[str, ...] = ("3.1.1", "5")
+    versions: tuple[str, ...] = BOTH
     needs_443: bool = False
     ends_itself: bool = True
     job_id: str = "J1"
@@ -49,7 +51,7 @@ class Client:
 AWS_SDK = ("awsiotsdk==1.31.0", "awscrt==0.36.1")
 MOSQUITTO = ("mosquitto-clients", "libmosquitto1", "libcjson1")
 CLIENTS = [
-    Client("AWS IoT Device SDK for Python v2", "aws_sdk.py", "pypi", AWS_SDK),
+    Client("AWS IoT Device SDK for Python v2", "aws_sdk.py", "pypi", AWS_SDK, (*BOTH, *BOTH_OVER_WEBSOCKET)),
     Client("the same, as its samples connect", "aws_sdk.py", "pypi", AWS_SDK, needs_443=True),
     Client("paho-mqtt", "paho_client.py", "pypi", ("paho-mqtt==2.2.0",)),
     Client("aiomqtt", "aiomqtt_client.py", "pypi", ("aiomqtt==2.5.1", "paho-mqtt==2.2.0")),
@@ -75,8 +77,15 @@ CLIENTS = [
         details={"state": "no_installation_hook_provided", "message": "none"},
     ),
     Client("mosquitto_rr", "mosquitto.sh", "debian", MOSQUITTO),
-    Client("aws-iot-device-sdk", "sdk_v1.js", "npm", ("aws-iot-device-sdk@2.2.16",), versions=("3.1.1",)),
-    Client("aws-iot-device-sdk-v2", "sdk_v2.js", "npm", ("aws-iot-device-sdk-v2@1.28.0",), is_quick=False),
+    Client("aws-iot-device-sdk", "sdk_v1.js", "npm", ("aws-iot-device-sdk@2.2.16",), ("3.1.1", BOTH_OVER_WEBSOCKET[0])),
+    Client(
+        "aws-iot-device-sdk-v2",
+        "sdk_v2.js",
+        "npm",
+        ("aws-iot-device-sdk-v2@1.28.0",),
+        (*BOTH, *BOTH_OVER_WEBSOCKET),
+        is_quick=False,
+    ),
     Client(
         "@aws-sdk/client-iot-jobs-data-plane",
         "data_plane.js",
@@ -114,6 +123,7 @@ def environment(sim: RunningSimulator, client: Client, version: str, folder: Pat
         "MQTT_PORT": str(sim.mqtt_port),
         "MQTTS_PORT": str(sim.mqtts_port),
         "HTTP_URL": sim.http_url,
+        "NODE_EXTRA_CA_CERTS": str(sim.certificates / "ca.pem"),
         "SSL_CERT_FILE": str(sim.certificates / "ca.pem"),
         "CA": str(sim.certificates / "ca.pem"),
         "CERTIFICATE": str(sim.certificates / "client.pem"),

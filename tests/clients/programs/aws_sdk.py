@@ -2,16 +2,21 @@
 
 import threading
 
-from awscrt import mqtt5, mqtt_request_response
+from awscrt import auth, mqtt5, mqtt_request_response
 from awsiot import ServiceStreamOptions, iotjobs, mqtt5_client_builder, mqtt_connection_builder
-from steps import CA, CERTIFICATE, CLIENT, HOST, IS_FIVE, KEY, MQTTS_PORT, THING, WAIT_S
+from steps import CA, CERTIFICATE, CLIENT, HOST, HTTP_PORT, IS_FIVE, IS_SIGNED, KEY, MQTTS_PORT, THING, WAIT_S
 
 where = {"endpoint": HOST, "cert_filepath": CERTIFICATE, "pri_key_filepath": KEY, "client_id": THING}
 if MQTTS_PORT != 443:  # the samples give neither: they connect to 443, and trust what SSL_CERT_FILE names
     where |= {"port": MQTTS_PORT, "ca_filepath": CA}
+if IS_SIGNED:
+    credentials = auth.AwsCredentialsProvider.new_static("any", "any")
+    where = {"endpoint": HOST, "port": HTTP_PORT, "ca_filepath": CA, "client_id": THING}
+    where |= {"region": "us-east-1", "credentials_provider": credentials}
 connected, stopped, listening = threading.Event(), threading.Event(), threading.Event()
 if IS_FIVE:
-    client = mqtt5_client_builder.mtls_from_path(
+    build = "websockets_with_default_aws_signing" if IS_SIGNED else "mtls_from_path"
+    client = getattr(mqtt5_client_builder, build)(
         **where,
         on_lifecycle_connection_success=lambda _: connected.set(),
         on_lifecycle_stopped=lambda _: stopped.set(),
@@ -20,7 +25,8 @@ if IS_FIVE:
     assert connected.wait(WAIT_S)
     assert isinstance(client, mqtt5.Client)
 else:
-    client = mqtt_connection_builder.mtls_from_path(**where)
+    build = "websockets_with_default_aws_signing" if IS_SIGNED else "mtls_from_path"
+    client = getattr(mqtt_connection_builder, build)(**where)
     client.connect().result(WAIT_S)
 
 options = mqtt_request_response.ClientOptions(

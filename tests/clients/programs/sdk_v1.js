@@ -3,14 +3,10 @@
 const { jobs } = require("aws-iot-device-sdk");
 const steps = require("./steps");
 
-const device = jobs({
-  keyPath: steps.key,
-  certPath: steps.certificate,
-  caPath: steps.ca,
-  clientId: steps.thing,
-  host: steps.host,
-  port: steps.port,
-});
+const credentials = steps.isSigned
+  ? { protocol: "wss", accessKeyId: "any", secretKey: "any", region: "us-east-1" }
+  : { keyPath: steps.key, certPath: steps.certificate, caPath: steps.ca };
+const device = jobs({ ...credentials, clientId: steps.thing, host: steps.host, port: steps.port });
 device.on("error", (error) => {
   console.error(error);
   process.exit(1);

@@ -6,7 +6,9 @@ import os
 HOST, THING, CLIENT = os.environ["HOST"], os.environ["THING"], os.environ["CLIENT"]
 MQTT_PORT, MQTTS_PORT = int(os.environ["MQTT_PORT"]), int(os.environ["MQTTS_PORT"])
 CA, CERTIFICATE, KEY = os.environ["CA"], os.environ["CERTIFICATE"], os.environ["KEY"]
-IS_FIVE = os.environ["VERSION"] == "5"
+IS_FIVE = os.environ["VERSION"].startswith("5")
+IS_SIGNED = os.environ["VERSION"].endswith("WebSocket")  # instead of a certificate
+HTTP_PORT = int(os.environ["HTTP_URL"].rsplit(":", 1)[1])
 WAIT_S = 20
 
 PREFIX = f"$aws/things/{THING}/jobs/"

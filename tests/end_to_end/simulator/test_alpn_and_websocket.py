@@ -90,11 +90,12 @@ async def upgraded(
     return await session.ws_connect(f"{sim.http_url}/mqtt", params=query, protocols=protocols)
 
 
+@pytest.mark.parametrize("protocol", ["mqtt", "mqttv3.1"])
 async def test_mqtt_is_spoken_over_a_websocket_in_frames_of_any_size(
-    sim: RunningSimulator, session: aiohttp.ClientSession
+    sim: RunningSimulator, session: aiohttp.ClientSession, protocol: str
 ) -> None:
-    socket = await upgraded(sim, session)
-    assert socket.protocol == "mqtt"
+    socket = await upgraded(sim, session, ("other", protocol))
+    assert socket.protocol == protocol
     sent = wire.connect("ws") + wire.subscribe("a") + wire.publish("a", b"x" * 100_000, qos=1) + b"\xc0\x00"
     for at in range(0, len(sent), 7777):
         await socket.send_bytes(sent[at : at + 7777])
