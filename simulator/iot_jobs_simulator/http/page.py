@@ -142,7 +142,7 @@ class Page:
         return {"executions": executions, "messages": self._messages.listed(*place)}
 
     async def _history(self, job_id: str) -> Json:
-        """The course of a job, computed in slices, and good for all who ask for a while, which is longer for large jobs.
+        """The course of a job, computed in slices, and good for a while for all who ask: of large jobs for longer.
 
         With the job as it is now, so that nobody has to ask the service, which would be another change to tell of.
         """

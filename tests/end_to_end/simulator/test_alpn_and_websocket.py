@@ -186,3 +186,13 @@ async def test_the_sdk_signs_and_works_off_a_job(sim: RunningSimulator) -> None:
     await sim.wait_for_status("lamp", "J1", "SUCCEEDED")
     client.stop()
     await asyncio.wait_for(stopped.wait(), WAIT_S)
+
+
+async def test_only_a_page_of_this_machine_opens_a_websocket(
+    sim: RunningSimulator, session: aiohttp.ClientSession
+) -> None:
+    for origin, status in (("https://evil.example", 403), ("null", 403), ("http://localhost:3000", 101)):
+        headers = {"Origin": origin, "Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
+        headers |= {"Sec-WebSocket-Key": "A" * 22 + "==", "Sec-WebSocket-Protocol": "mqtt"}
+        async with session.get(f"{sim.http_url}/mqtt", params=SIGNED, headers=headers) as answer:
+            assert answer.status == status, origin
