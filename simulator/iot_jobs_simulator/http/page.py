@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from aiohttp import web
 
@@ -65,35 +65,49 @@ class LiveStream:
         self._describe = describe
         self._interval_s = interval_s
         self._patience_s = patience_s
-        self.open = 0
+        self._readers: set[asyncio.Task[Any]] = set()
+
+    @property
+    def open(self) -> int:
+        """How many readers there are."""
+        return len(self._readers)
+
+    def stop(self) -> None:
+        """End all streams, for which the end of the server would wait."""
+        for reader in self._readers:
+            reader.cancel()
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """Stream until the reader goes."""
         if self.open >= MAX_STREAMS:
             return _json(503, {"message": f"{MAX_STREAMS} pages are open already; close one"})
         response = web.StreamResponse(headers={**_HEADERS, "Content-Type": "text/event-stream"})
-        self.open += 1
+        reader = asyncio.ensure_future(self._stream(request, response))
+        self._readers.add(reader)
         try:
-            with suppress(ConnectionError, TimeoutError):
-                await response.prepare(request)
-                await self._stream(response)
-            if request.transport is not None:
-                request.transport.abort()  # what it has not read is no use to it
+            await asyncio.wait([reader])
         finally:
-            self.open -= 1
+            reader.cancel()
+            self._readers.discard(reader)
+        if request.transport is not None:
+            request.transport.abort()  # what it has not read is of no use to it
         return response
 
-    async def _stream(self, response: web.StreamResponse) -> None:
+    async def _stream(self, request: web.BaseRequest, response: web.StreamResponse) -> None:
         seen = 0
 
         def has_changed() -> bool:
             return self._changes.count != seen
 
+        await response.prepare(request)
         while True:
             seen = self._changes.count
             event = f"data: {payloads.encode(self._describe())}\n\n"
-            async with asyncio.timeout(self._patience_s):
-                await response.write(event.encode())
+            try:
+                async with asyncio.timeout(self._patience_s):
+                    await response.write(event.encode())
+            except (ConnectionError, TimeoutError):
+                return
             await asyncio.sleep(self._interval_s)
             with suppress(TimeoutError):
                 await self._changes.wait_until(has_changed, _SILENCE_S)
@@ -110,6 +124,10 @@ class Page:
         self._files = {path.name: path for path in _ASSETS.iterdir()}
         self._histories: OrderedDict[str, tuple[float, Json]] = OrderedDict()  # with the time until which they are good
         self._history_lock = asyncio.Lock()
+
+    def stop(self) -> None:
+        """End what goes on: the streams."""
+        self._stream.stop()
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer a GET for the page or below PREFIX."""

@@ -128,6 +128,7 @@ class RestListener:
 
     async def stop(self) -> None:
         """Close both ports and every connection."""
+        self._page.stop()
         for runner in self._runners:
             await runner.cleanup()
         self._runners = []

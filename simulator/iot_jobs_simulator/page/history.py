@@ -15,7 +15,7 @@ from iot_jobs_simulator.jobs.store import JobStore
 from iot_jobs_simulator.jobs.views import Json, moment
 
 POINTS: Final = 240
-_SLICE: Final = 500  # executions looked at between two turns of the event loop; a millisecond or so
+_SLICE: Final = 250  # executions looked at between two turns of the event loop; a millisecond or so
 
 
 class History:

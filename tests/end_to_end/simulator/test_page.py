@@ -18,8 +18,11 @@ from aiohttp import ClientSession, web
 
 from iot_jobs_simulator.changes import Changes
 from iot_jobs_simulator.http.page import MAX_STREAMS, LiveStream
+from iot_jobs_simulator.server import running_simulator
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from simulators import Connect, SimulatorProcess
 
     from iot_jobs_simulator.server import RunningSimulator
@@ -222,6 +225,16 @@ async def test_the_stream_tells_of_changes_but_not_of_each(sim: RunningSimulator
         assert event["now"] == pytest.approx(sim._service.now(), abs=60)
 
 
+async def test_the_simulator_ends_while_the_page_is_open(certificates_of_run: Path) -> None:
+    async with ClientSession() as session, asyncio.timeout(10):
+        async with running_simulator(certificates=certificates_of_run) as sim:
+            response = await session.get(f"{sim.http_url}/_simulator/page/live")
+            await response.content.readline()
+            ending_at = asyncio.get_running_loop().time()
+        assert asyncio.get_running_loop().time() - ending_at < 4  # before the stream would have spoken again
+        response.close()
+
+
 async def test_reading_is_no_change_to_tell_of(sim: RunningSimulator) -> None:
     arn = sim.operate("CreateThing", thingName="lamp")["thingArn"]
     sim.operate("CreateJob", jobId="J1", targets=[arn], document="{}")
@@ -246,6 +259,7 @@ async def serving(stream: LiveStream) -> AsyncIterator[int]:
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     yield site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
+    stream.stop()
     await runner.cleanup()
 
 

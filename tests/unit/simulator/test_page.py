@@ -195,4 +195,4 @@ def test_a_history_is_made_in_slices_between_which_executions_may_go(cloud: Clou
     cloud.operate("DeleteJob", jobId="J1", force=True)
     cloud.pass_time(minutes=2)
     *slices, found = steps
-    assert (slices, found is not None and found["executions"][ExecutionStatus.QUEUED][-1]) == ([], 500)
+    assert (slices, found is not None and found["executions"][ExecutionStatus.QUEUED][-1]) == ([], 250)
