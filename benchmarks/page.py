@@ -5,6 +5,7 @@ browser: how long its history takes, what the log of messages costs a request, a
 """
 
 import asyncio
+import itertools
 import json
 import statistics
 import sys
@@ -17,7 +18,6 @@ sys.path[:] = [
     str(Path(__file__).parents[1]),
     *(each for each in sys.path if Path(each).resolve() != Path(__file__).parent),
 ]
-import itertools
 
 from tests.support.chromium import SimulatorBeside, chromium, show_as  # noqa: E402
 

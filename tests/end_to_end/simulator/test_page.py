@@ -18,6 +18,7 @@ from aiohttp import ClientSession, web
 
 from iot_jobs_simulator.changes import Changes
 from iot_jobs_simulator.http.page import MAX_STREAMS, LiveStream
+from iot_jobs_simulator.objects import ObjectPlace
 from iot_jobs_simulator.server import running_simulator
 
 if TYPE_CHECKING:
@@ -152,6 +153,15 @@ def test_what_the_page_reads_says_what_is_wrong_with_a_request(ask: Ask) -> None
     ):
         found, _, text = ask(f"/_simulator/page/{path}")
         assert (found, words in json.loads(text)["message"]) == (status, True), text
+
+
+async def test_what_a_device_uploads_is_never_a_document_of_the_pages_origin(sim: RunningSimulator) -> None:
+    sim.objects.put("bucket", "key.html", b"<script>alert(1)</script>")
+    presigned = sim.objects.presign("GET", ObjectPlace("bucket", "key.html"), sim._service.now(), 60)
+    for path in ("/_simulator/objects/bucket/key.html", presigned):
+        status, headers, _ = await asyncio.to_thread(ask_at, sim.http_url, path)
+        assert (status, headers["X-Content-Type-Options"]) == (200, "nosniff")
+        assert headers.get_content_type().endswith("/octet-stream")
 
 
 async def read(sim: RunningSimulator, path: str) -> Any:
