@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import re
 import socket
@@ -271,6 +272,24 @@ async def serving(stream: LiveStream) -> AsyncIterator[int]:
     yield site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
     stream.stop()
     await runner.cleanup()
+
+
+async def test_however_often_something_changes_a_reader_is_told_at_intervals() -> None:
+    changes, told, loop = Changes(), list[float](), asyncio.get_running_loop()
+
+    def describe() -> dict[str, int]:
+        told.append(loop.time())
+        return {"number": len(told)}
+
+    stream = LiveStream(changes, describe, interval_s=0.05)
+    async with serving(stream) as port, ClientSession() as session:
+        async with session.get(f"http://127.0.0.1:{port}/") as response:
+            events = _events(response.content)
+            while (await anext(events))["number"] < 5:
+                for _ in range(50):
+                    changes.announce()
+                    await asyncio.sleep(0)
+    assert min(later - earlier for earlier, later in itertools.pairwise(told)) >= 0.049
 
 
 async def test_a_reader_that_does_not_read_is_dropped_and_keeps_nobody_waiting() -> None:
