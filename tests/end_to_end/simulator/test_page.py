@@ -283,12 +283,13 @@ async def test_however_often_something_changes_a_reader_is_told_at_intervals() -
 
     stream = LiveStream(changes, describe, interval_s=0.05)
     async with serving(stream) as port, ClientSession() as session:
-        async with session.get(f"http://127.0.0.1:{port}/") as response:
-            events = _events(response.content)
-            while (await anext(events))["number"] < 5:
-                for _ in range(50):
-                    changes.announce()
-                    await asyncio.sleep(0)
+        response = await session.get(f"http://127.0.0.1:{port}/")
+        events = _events(response.content)
+        while (await anext(events))["number"] < 5:
+            for _ in range(50):
+                changes.announce()
+                await asyncio.sleep(0)
+        response.close()
     assert min(later - earlier for earlier, later in itertools.pairwise(told)) >= 0.049
 
 
