@@ -29,6 +29,22 @@ async function answerOf(response) {
   throw new Error(name ? `${name}: ${answer.message}` : answer.message);
 }
 
+/** The same work, but while it is being done it is not begun again: then it is done once more at the end. */
+export function oneAtATime(work) {
+  let isBusy = false;
+  let isWanted = false;
+  return async function perform() {
+    isWanted = true;
+    if (isBusy) return;
+    isBusy = true;
+    while (isWanted) {
+      isWanted = false;
+      await work();
+    }
+    isBusy = false;
+  };
+}
+
 /** A name in a path. */
 export const part = encodeURIComponent;
 

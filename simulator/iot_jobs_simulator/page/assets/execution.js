@@ -1,6 +1,6 @@
 // One execution: what the service knows of it, and the messages about it.
 
-import { operate, part, read } from "./api.js";
+import { oneAtATime, operate, part, read } from "./api.js";
 import { el, number, pill, pretty, time } from "./dom.js";
 import { confirmDialog } from "./forms.js";
 
@@ -41,7 +41,7 @@ export function executionView({ jobId, thingName, go, tell }) {
       el("div", {}, el("dt", {}, name), el("dd", {}, String(value)))));
   }
 
-  async function refresh() {
+  const refresh = oneAtATime(async () => {
     try {
       const found = await read("messages", { thing: thingName, job: jobId });
       problem.textContent = found.executions.length ? "" : `There is no execution of ${jobId} on ${thingName}.`;
@@ -58,7 +58,7 @@ export function executionView({ jobId, thingName, go, tell }) {
     } catch (error) {
       problem.textContent = error.message;
     }
-  }
+  });
 
   function showMessages(found) {
     const keys = found.map((each) => `${each.at} ${each.topic} ${each.answers.length}`);

@@ -1,6 +1,6 @@
 // One job: its rollout in time, what it says, and its executions.
 
-import { operate, part, read } from "./api.js";
+import { oneAtATime, operate, part, read } from "./api.js";
 import { RolloutChart } from "./chart.js";
 import { STATUSES, el, inWords, number, pill, pretty, time } from "./dom.js";
 import { confirmDialog } from "./forms.js";
@@ -68,7 +68,7 @@ export function jobView({ jobId, go, tell }) {
     documentText.textContent = pretty(document);
   }
 
-  async function refresh() {
+  const refresh = oneAtATime(async () => {
     try {
       const { job, ...history } = await read("history", { job: jobId });
       const now = `${job.status} ${job.completedAt}`;
@@ -89,7 +89,7 @@ export function jobView({ jobId, go, tell }) {
       summary.textContent = error.message;
       for (const button of [cancel, force, remove]) button.disabled = true;
     }
-  }
+  });
 
   showTable();
   refresh();
