@@ -9,9 +9,11 @@ class Changes:
 
     def __init__(self) -> None:
         self._changed = asyncio.Event()
+        self.count = 0  # of changes so far
 
     def announce(self) -> None:
         """Let all who wait look again: something has changed."""
+        self.count += 1
         self._changed.set()
         self._changed = asyncio.Event()
 

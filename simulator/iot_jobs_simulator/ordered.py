@@ -58,6 +58,14 @@ class Ordered(Generic[Entry]):
             return self._chunks[0][:count]
         return [entry for entry, _ in zip(self, range(count), strict=False)]
 
+    def between(self, begin: int, end: int) -> Iterator[Entry]:
+        """The entries at the positions from `begin` up to `end`, which is not included; fewer if there are fewer."""
+        for chunk in self._chunks:
+            if end <= 0:
+                return
+            yield from chunk[begin:end]
+            begin, end = max(0, begin - len(chunk)), end - len(chunk)
+
     @property
     def head(self) -> Entry | None:
         """The first entry, None if there is none."""

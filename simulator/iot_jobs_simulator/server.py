@@ -17,12 +17,14 @@ from iot_jobs_simulator.clock import Clock
 from iot_jobs_simulator.faults.faults import Faults
 from iot_jobs_simulator.faults.injection import FaultInjector, HeldMessages
 from iot_jobs_simulator.http.controls import Controls
+from iot_jobs_simulator.http.page import Page
 from iot_jobs_simulator.http.rest import RestListener
 from iot_jobs_simulator.http.s3 import S3Endpoint
 from iot_jobs_simulator.jobs.execution import ExecutionStatus
 from iot_jobs_simulator.jobs.settings import ServiceSettings
 from iot_jobs_simulator.jobs.store import JobStore
 from iot_jobs_simulator.jobs.views import Json
+from iot_jobs_simulator.message_log import MessageLog
 from iot_jobs_simulator.mqtt.broker import MqttBroker
 from iot_jobs_simulator.mqtt.gate import ConnectionRules
 from iot_jobs_simulator.mqtt.limits import Limits
@@ -77,7 +79,8 @@ class RunningSimulator:
         self.https_port = int(sockets.https.getsockname()[1])
         policy = Policy(policy_name, registry.exists)
         self._broker = MqttBroker(ConnectionRules(limits, policy, self.faults, clock.now), self._changes)
-        self._injector = FaultInjector(self.faults, held, self._broker.publish)
+        messages = MessageLog(clock.now, self._has_execution)
+        self._injector = FaultInjector(self.faults, held, messages.noting(self._broker.publish))
         documents = PresignedDocuments(self.objects, sockets.http_url, clock.now)
         self._service = Service(
             JobStore(registry, settings, documents=documents, rollout_delay_s=self._injector.rollout_delay_s),
@@ -87,7 +90,7 @@ class RunningSimulator:
             publish=self._injector.publish,
             on_thing_created=partial(_on_thing_created, policy_name, directory),
         )
-        requests = MqttRequests(self._service, self._injector)
+        requests = MqttRequests(self._service, self._injector, messages)
         self.received = requests.received
         tls = server_context(directory, alpn.NAMES)
         self._mqtt = MqttListener(
@@ -103,6 +106,9 @@ class RunningSimulator:
             policy=policy,
             controls=Controls(self.faults, self._mqtt, self._broker.publish, self.objects, self._service),
             s3=S3Endpoint(self.objects, clock.now),
+            page=Page(self.store, clock.now, self._changes, messages),
+            messages=messages,
+            own_name=sockets.host,
             serve_mqtt=self._mqtt.serve,
             tls_without_certificate=server_context(directory, asks_for_certificate=False),
         )
@@ -120,6 +126,9 @@ class RunningSimulator:
         self._service.stop()
         self._injector.stop()
         await asyncio.gather(self._mqtt.stop(keep_sessions=False), self._rest.stop())
+
+    def _has_execution(self, thing_name: str, job_id: str) -> bool:
+        return self.store.executions.latest(thing_name, job_id) is not None
 
     @property
     def store(self) -> JobStore:

@@ -63,13 +63,7 @@ class Controls:
         }
 
     async def answer(self, request: web.BaseRequest) -> web.Response:
-        """Answer a request below the prefix, unless a page in a browser made it.
-
-        Any page can make its reader's browser send requests to this machine. The browser says so in `Origin` or
-        `Sec-Fetch-Site` (Fetch Metadata Request Headers, W3C), and "none" is what a person typed.
-        """
-        if "Origin" in request.headers or request.headers.get("Sec-Fetch-Site", "none") != "none":
-            return _answer(403, {"message": "A page in a browser may not control the simulator; use curl or a program"})
+        """Answer a request below the prefix."""
         name, _, rest = request.raw_path.split("?")[0].removeprefix(PREFIX).partition("/")
         if name == "objects":
             return await self._answer_object(request, rest)
@@ -97,7 +91,7 @@ class Controls:
                 self._objects.delete(bucket, key)
                 return _answer(200, {})
             case "GET" if (found := self._objects.get(bucket, key)) is not None:
-                return web.Response(body=found)
+                return web.Response(body=found, headers={"X-Content-Type-Options": "nosniff"})
             case _:
                 return _answer(404, {"message": f"The simulator has no object {bucket}/{key}"})
 

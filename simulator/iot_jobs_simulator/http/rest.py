@@ -2,7 +2,7 @@
 
 On the first, the service in the credential scope decides between the two planes, which share paths, or the Host if the
 request is not signed; signatures are not verified. The second serves the data plane only, since a device has no
-credential scope. The simulator's own endpoints, presigned URLs and MQTT over WebSocket are on the first.
+credential scope. The simulator's page, its own endpoints, presigned URLs and MQTT over WebSocket are on the first.
 """
 
 import asyncio
@@ -19,13 +19,16 @@ from aiohttp import web
 from iot_jobs_simulator import certificates, objects, payloads
 from iot_jobs_simulator.faults.faults import Alter, Delay, ListenerName, Lose, TrafficEvent
 from iot_jobs_simulator.faults.injection import FaultInjector, alter
-from iot_jobs_simulator.http import controls
+from iot_jobs_simulator.http import controls, origins
+from iot_jobs_simulator.http import page as page_endpoint
 from iot_jobs_simulator.http import s3 as s3_endpoint
 from iot_jobs_simulator.http.controls import Controls
+from iot_jobs_simulator.http.page import Page
 from iot_jobs_simulator.http.s3 import S3Endpoint, whole_body_of
 from iot_jobs_simulator.http.websocket import PATH as WEBSOCKET_PATH
 from iot_jobs_simulator.http.websocket import ServeMqtt, answer_websocket, signature_problem
 from iot_jobs_simulator.jobs.views import Json
+from iot_jobs_simulator.message_log import MessageLog
 from iot_jobs_simulator.model import ServiceApi
 from iot_jobs_simulator.policy import Policy
 from iot_jobs_simulator.refusals import Code, Refused
@@ -39,6 +42,9 @@ _log = logging.getLogger(__name__)
 _SCOPE: Final = re.compile(r"Credential=[^/,\s]+/[0-9]+/[^/,\s]+/(?P<service>[^/,\s]+)/aws4_request")
 
 _INTERNAL: Final = "InternalFailureException"
+_FORBIDDEN: Final = "ForbiddenException"
+_UNREAD: Final = (408, 413)  # the statuses of requests whose bodies did not come, or not whole
+_HTTP_CLIENT: Final = "HTTP"  # in the place of a client id
 
 # The exceptions of both services by our code; their status is in the service's model. A version that does not match has
 # no exception of its own on the data plane, and travels as the modelled one that fits.
@@ -78,6 +84,7 @@ class RestListener:
     """Both HTTP ports; `plain` and `secure` are bound already. `tls` is for the latter.
 
     The former takes TLS too, from clients that are not asked for a certificate, since they sign what they send.
+    `own_name` is the name or the address that the ports were bound to, `messages` keeps what devices send.
     """
 
     def __init__(
@@ -91,6 +98,9 @@ class RestListener:
         policy: Policy,
         controls: Controls,
         s3: S3Endpoint,
+        page: Page,
+        messages: MessageLog,
+        own_name: str,
         serve_mqtt: ServeMqtt,
         tls_without_certificate: ssl.SSLContext,
     ) -> None:
@@ -104,6 +114,9 @@ class RestListener:
         self._policy = policy
         self._controls = controls
         self._s3 = s3
+        self._page = page
+        self._messages = messages
+        self._own_name = own_name
         self._serve_mqtt = serve_mqtt
         self._runners: list[web.ServerRunner] = []
 
@@ -122,16 +135,19 @@ class RestListener:
 
     async def stop(self) -> None:
         """Close both ports and every connection."""
+        self._page.stop()
         await self._acceptor.stop()
         for runner in self._runners:
             await runner.cleanup()
         self._runners = []
 
     async def _answer_plain(self, request: web.BaseRequest) -> web.StreamResponse:
-        if request.path == WEBSOCKET_PATH and request.method == "GET":
-            if problem := signature_problem(request.query):
-                return _error(403, "ForbiddenException", problem)
+        if problem := self._problem_with(request):
+            return _error(403, _FORBIDDEN, problem)
+        if request.method == "GET" and request.path == WEBSOCKET_PATH:
             return await answer_websocket(request, self._serve_mqtt)
+        if _is_for_page(request):
+            return await self._page.answer(request)
         if request.raw_path.startswith(objects.PATH):
             return await self._s3.answer(request)
         if request.raw_path.startswith(controls.PREFIX):
@@ -140,20 +156,46 @@ class RestListener:
             case "iot":
                 return await self._answer(request, self._control_plane)
             case "iot-jobs-data":
-                return await self._answer(request, self._data_plane)
+                return await self._answer_data_plane(request)
             case None:
                 return _error(403, "MissingAuthenticationTokenException", "Missing Authentication Token")
             case other:
                 return _error(403, "InvalidSignatureException", f"Credential should be scoped to iot, not {other}")
+
+    def _problem_with(self, request: web.BaseRequest) -> str:
+        """Why a request is refused before anybody looks what it is about, "" if it is not."""
+        headers, is_read = request.headers, request.method == "GET"
+        if is_read and request.path == WEBSOCKET_PATH:
+            return signature_problem(request.query) or origins.client_problem(headers, self._own_name)
+        if is_read and request.raw_path.startswith(objects.PATH):
+            return ""
+        problem = origins.host_problem(headers, self._own_name) if _is_for_page(request) else ""
+        if is_read and request.path == page_endpoint.PATH:  # which anybody may link to
+            return problem
+        return problem or origins.page_problem(headers, self._own_name)
 
     async def _answer_device(self, request: web.BaseRequest) -> web.Response:
         transport = request.transport
         name = certificates.common_name(transport.get_extra_info("ssl_object") if transport is not None else None)
         found = self._data_plane.api.find_operation(request.method, request.raw_path.split("?")[0])
         thing_name = found[1].get("thingName", "") if found is not None else ""
+        if problem := origins.page_problem(request.headers, self._own_name):
+            return _error(403, _FORBIDDEN, problem)
         if not self._policy.admits(name) or (found is not None and not self._policy.permits_thing(name, thing_name)):
-            return _error(403, "ForbiddenException", "Forbidden")
-        return await self._answer(request, self._data_plane)
+            return _error(403, _FORBIDDEN, "Forbidden")
+        return await self._answer_data_plane(request)
+
+    async def _answer_data_plane(self, request: web.BaseRequest) -> web.Response:
+        """Answer a device, and keep what was said."""
+        response = await self._answer(request, self._data_plane)
+        found = self._data_plane.api.find_operation(request.method, request.raw_path.split("?")[0])
+        if found is not None and response.status not in _UNREAD:
+            payload, thing_name, job_id = await request.read(), found[1].get("thingName", ""), found[1].get("jobId")
+            said = f"{request.method} {request.path}"
+            answered = self._messages.add_request(_HTTP_CLIENT, said, payload, thing_name, job_id)
+            if request.transport is not None and not request.transport.is_closing():
+                answered(f"{response.status}", (response.text or "").encode())
+        return response
 
     async def _answer(self, request: web.BaseRequest, plane: _Plane) -> web.Response:
         api = plane.api
@@ -232,6 +274,11 @@ def _service_of(request: web.BaseRequest) -> str | None:
     if scope is not None:
         return scope["service"]
     return "iot-jobs-data" if _DATA_PLANE_HOST.match(request.headers.get("Host", "")) else None
+
+
+def _is_for_page(request: web.BaseRequest) -> bool:
+    is_its_path = request.path == page_endpoint.PATH or request.path.startswith(page_endpoint.PREFIX)
+    return request.method == "GET" and is_its_path
 
 
 def _hung_up(request: web.BaseRequest) -> web.Response:

@@ -72,6 +72,7 @@ async def _in_time(reading: Awaitable[bytes]) -> bytes:
 def _content(whole: bytes, wanted: str) -> web.Response:
     """The object, or the part that a Range header names; S3 ignores ranges that it cannot read."""
     headers = {"ETag": _etag(whole), "Accept-Ranges": "bytes", "Content-Type": "binary/octet-stream"}
+    headers["X-Content-Type-Options"] = "nosniff"  # the page has the same origin, and a device may have uploaded this
     match = _RANGE.fullmatch(wanted)
     if match is None or match["first"] + match["last"] == "":
         return web.Response(body=whole, headers=headers)

@@ -119,6 +119,10 @@ class Executions:
         count = len(executions) if key is None else bisect_left(executions, -key[0], key=by_sequence)
         return (executions[at] for at in range(count - 1, -1, -1))
 
+    def count_of_thing(self, thing_name: str) -> int:
+        """How many executions the thing has."""
+        return len(self._of_thing.get(thing_name, ()))
+
     def of_job(self, job_id: str) -> Ordered[JobExecution]:
         """Every execution of the job, by thing name and number."""
         return self._of_job[job_id].ordered if job_id in self._of_job else Ordered(by_thing)

@@ -166,6 +166,11 @@ class Groups:
         group.things.remove(thing_name)
         return True
 
+    @property
+    def by_name(self) -> Ordered[ThingGroup]:
+        """All groups in the order of their names, to look at only."""
+        return self._by_name
+
     def after(self, key: Key | None) -> Iterator[tuple[Key, ThingGroup]]:
         """The groups by name, from a place on."""
         return self._by_name.after(key)

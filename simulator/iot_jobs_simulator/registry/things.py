@@ -84,6 +84,11 @@ class Registry:
             raise not_found(f"Target {target} not found")
         return self._things[name]
 
+    @property
+    def by_name(self) -> Ordered[Thing]:
+        """All things in the order of their names, to look at only."""
+        return self._by_name
+
     def after(self, key: Key | None) -> Iterator[tuple[Key, Thing]]:
         """The things by name, from a place on."""
         return self._by_name.after(key)

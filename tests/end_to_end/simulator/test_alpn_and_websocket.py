@@ -223,3 +223,13 @@ async def test_a_connection_that_says_nothing_is_closed() -> None:
         assert await reader.read() == b""
     writer.close()
     await acceptor.stop()
+
+
+async def test_only_a_page_of_this_machine_opens_a_websocket(
+    sim: RunningSimulator, session: aiohttp.ClientSession
+) -> None:
+    for origin, status in (("https://evil.example", 403), ("null", 403), ("http://localhost:3000", 101)):
+        headers = {"Origin": origin, "Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
+        headers |= {"Sec-WebSocket-Key": "A" * 22 + "==", "Sec-WebSocket-Protocol": "mqtt"}
+        async with session.get(f"{sim.http_url}/mqtt", params=SIGNED, headers=headers) as answer:
+            assert answer.status == status, origin

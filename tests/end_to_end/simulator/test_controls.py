@@ -166,7 +166,9 @@ def test_an_unsigned_request_to_a_host_of_the_data_plane_is_served(
         {"Origin": "null"},
         {"Sec-Fetch-Site": "cross-site"},
         {"Sec-Fetch-Site": "same-site"},
-        {"Sec-Fetch-Site": "same-origin"},
+        {"Sec-Fetch-Site": "same-origin", "Host": "rebound.example:8080"},
+        {"Origin": "http://rebound.example:8080", "Host": "rebound.example:8080"},
+        {"Origin": "http://127.0.0.1:1"},
     ],
 )
 def test_field_g12_no_page_in_a_browser_controls_the_simulator(

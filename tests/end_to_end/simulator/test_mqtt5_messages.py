@@ -85,7 +85,7 @@ async def test_a_message_says_how_long_it_is_still_of_use(
     await away(sim, receiver)
     for interval_s in (100, 41, 39):
         await sender.ask(wire5.publish(f"t/{interval_s}", qos=1, MessageExpiryInterval=interval_s))
-    sim.advance_clock(40)
+    await sim.advance_clock(40)
     again, _ = await wire5.connected(sim, "receiver", is_clean=False, SessionExpiryInterval=3600)
     heard = [await again.next() for _ in range(2)]
     assert [(each.topic, each.said) for each in heard] == [
@@ -147,7 +147,7 @@ async def test_what_is_retained_waits_for_subscriptions_that_want_it(sim: Runnin
     await receiver.ask(wire5.unsubscribe("t/#"))
     assert (await receiver.ask(wire5.subscribe("t/#", options=0x11))).codes == [1]
     assert (await receiver.next()).flags == 3
-    sim.advance_clock(61)
+    await sim.advance_clock(61)
     late, _ = await wire5.connected(sim, "late")
     assert (await late.ask(wire5.subscribe("t/#"))).codes == [1]
     assert await late.is_served()

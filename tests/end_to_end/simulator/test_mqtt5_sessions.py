@@ -53,7 +53,7 @@ async def test_a_session_is_kept_as_long_as_was_agreed(
     device, answer = await subscribed(sim, SessionExpiryInterval=expiry_s)
     assert answer.said.get("SessionExpiryInterval") == granted_s
     await leave(sim, device, "a")
-    sim.advance_clock(away_s)
+    await sim.advance_clock(away_s)
     sim.publish("a", b"meanwhile")
     again, answer = await wire5.connected(sim, is_clean=False)
     assert answer.flags == is_present
@@ -98,7 +98,7 @@ async def test_the_disconnect_may_change_how_long_a_session_is_kept(sim: Running
     for first_s, last_s, is_present in ((60, 0, False), (60, 600, True)):
         device, _ = await subscribed(sim, SessionExpiryInterval=first_s)
         await leave(sim, device, "a", wire5.disconnect(SessionExpiryInterval=last_s))
-        sim.advance_clock(61)
+        await sim.advance_clock(61)
         device, answer = await wire5.connected(sim, is_clean=False)
         assert answer.flags == is_present
         device.close()
@@ -116,7 +116,7 @@ async def test_a_session_goes_on_in_the_other_version(sim: RunningSimulator) -> 
     three.send(b"\xe0\x00")
     assert await three.heard() == b""
     three.close()
-    sim.advance_clock(2 * HOUR_S)
+    await sim.advance_clock(2 * HOUR_S)
     device, answer = await wire5.connected(sim, is_clean=False)
     assert answer.flags == 1  # a session of 3.1.1 has no end here
     device.close()

@@ -95,9 +95,8 @@ class TestLists:
         assert agent.hears(stale) == []
         assert agent.state == before
 
-
     def test_a_late_hint_that_nothing_is_pending_makes_nobody_forget_what_waits_after_a_refusal(
-        self, agent: Any, plan: Plan
+        self, agent: Any
     ) -> None:
         connect(agent)
         agent.hears(Notified("", (JOB,), is_complete=True))
