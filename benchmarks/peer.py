@@ -61,32 +61,38 @@ def free_port() -> int:
         return int(found.getsockname()[1])
 
 
-def create_jobs(iot: Any, arn: str, first: int) -> list[float]:
-    """Create a turn's jobs; how long each took, in milliseconds."""
-    durations_ms = []
-    for number in range(first, first + TURN):
-        started = time.perf_counter()
-        iot.create_job(jobId=f"job-{number:04}", targets=[arn], document=DOCUMENT)
-        durations_ms.append(1000 * (time.perf_counter() - started))
-    return durations_ms
+def cpu_ms(process: subprocess.Popen[str]) -> float:
+    """The milliseconds of CPU that a program has used so far, to the tick of the kernel's clock."""
+    times = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return 1000 * sum(map(int, times)) / os.sysconf("SC_CLK_TCK")
 
 
-def measure(endpoints: dict[str, str]) -> dict[str, list[float]]:
-    """The durations of all jobs, by name."""
-    clients = {
-        name: boto3.client("iot", endpoint_url=url, config=PATIENT, **SESSION) for name, url in endpoints.items()
-    }
-    arns = {name: iot.create_thing(thingName="lamp")["thingArn"] for name, iot in clients.items()}
-    durations: dict[str, list[float]] = {name: [] for name in clients}
-    for first in range(0, JOBS, TURN):
-        for name, iot in clients.items():
-            durations[name] += create_jobs(iot, arns[name], first)
-    for name, iot in clients.items():
-        data = boto3.client("iot-jobs-data", endpoint_url=endpoints[name], config=PATIENT, **SESSION)
-        assert data.start_next_pending_job_execution(thingName="lamp")["execution"]["jobId"] == "job-0000", name
+class Simulated:
+    """One of the two, with what its jobs have cost: milliseconds for each, and of CPU for each turn."""
+
+    def __init__(self, process: subprocess.Popen[str], url: str) -> None:
+        self._process, self._url = process, url
+        self._iot = boto3.client("iot", endpoint_url=url, config=PATIENT, **SESSION)
+        self._arn = self._iot.create_thing(thingName="lamp")["thingArn"]
+        self.durations_ms: list[float] = []
+        self.cpu_ms: list[float] = []
+
+    def create_jobs(self, first: int) -> None:
+        """Create a turn's jobs."""
+        before_ms = cpu_ms(self._process)
+        for number in range(first, first + TURN):
+            started = time.perf_counter()
+            self._iot.create_job(jobId=f"job-{number:04}", targets=[self._arn], document=DOCUMENT)
+            self.durations_ms.append(1000 * (time.perf_counter() - started))
+        self.cpu_ms.append((cpu_ms(self._process) - before_ms) / TURN)
+
+    def check(self) -> None:
+        """The jobs are really there."""
+        data = boto3.client("iot-jobs-data", endpoint_url=self._url, config=PATIENT, **SESSION)
+        started = data.start_next_pending_job_execution(thingName="lamp")["execution"]["jobId"]
+        assert started == "job-0000", started
         data.close()
-        iot.close()
-    return durations
+        self._iot.close()
 
 
 def main() -> None:
@@ -96,15 +102,24 @@ def main() -> None:
         settings = {"GATEWAY_PORT": str(port), "BIND_HOST": "127.0.0.1", "LOG_LEVEL": "ERROR", "TMPDIR": scratch}
         program = install_peer(Path(scratch))
         ours = [sys.executable, "-m", "iot_jobs_simulator"]
-        with running(ours) as simulator, running([str(program)], settings):
+        with running(ours) as simulator, running([str(program)], settings) as peer:
             assert simulator.stdout is not None
             ready = json.loads(simulator.stdout.readline())
-            found = measure({"this simulator": ready["http_url"], PEER: f"http://127.0.0.1:{port}"})
-    print(f"CreateJob, ms: {'median of all':>20} {'of the first 50':>16} {'of the last 50':>16} {'sum, s':>8}")
-    for name, each in found.items():
-        medians = (statistics.median(part) for part in (each, each[:TURN], each[-TURN:]))
-        columns = "".join(f"{figure:17.1f}" for figure in medians)
-        print(f"{name:18}{columns}{sum(each) / 1000:9.1f}")
+            both = {
+                "this simulator": Simulated(simulator, ready["http_url"]),
+                PEER: Simulated(peer, f"http://127.0.0.1:{port}"),
+            }
+            for first in range(0, JOBS, TURN):
+                for each in both.values():
+                    each.create_jobs(first)
+            for each in both.values():
+                each.check()
+    columns = ("median", "first 50", "last 50", "CPU, first 50", "CPU, last 50")
+    print(f"{'CreateJob, ms':18}" + "".join(f"{column:>15}" for column in columns))
+    for name, each in both.items():
+        durations_ms = each.durations_ms
+        medians = [statistics.median(part) for part in (durations_ms, durations_ms[:TURN], durations_ms[-TURN:])]
+        print(f"{name:18}" + "".join(f"{figure:15.1f}" for figure in (*medians, each.cpu_ms[0], each.cpu_ms[-1])))
 
 
 if __name__ == "__main__":

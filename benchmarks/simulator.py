@@ -25,8 +25,8 @@ from awsiot import mqtt_connection_builder
 
 sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != Path(__file__).parent]  # or we import ourselves
 from iot_jobs_simulator.__main__ import collect_seldom  # noqa: E402 - the path comes first
-from iot_jobs_simulator.jobs import device  # noqa: E402
-from iot_jobs_simulator.jobs.execution import ExecutionStatus  # noqa: E402
+from iot_jobs_simulator.device_plane import DevicePlane  # noqa: E402
+from iot_jobs_simulator.model import ServiceApi  # noqa: E402
 from iot_jobs_simulator.server import RunningSimulator, running_simulator  # noqa: E402 - the path comes first
 
 THINGS = 100
@@ -174,11 +174,15 @@ async def measure_slope(executions: int) -> dict[str, float]:
         figures = await measure_rollouts(simulator, group, executions)
         found = simulator.store.jobs["great"]
         step = executions // 200
-        now, ended = simulator.store.jobs["great"].created_at, device.Update(ExecutionStatus.FAILED)
-        figures["start-next, µs"] = cpu_us(lambda n: device.start_next(simulator.store, f"t{n * step:06}", "", now))
-        figures["update, µs"] = cpu_us(
-            lambda n: device.update(simulator.store, f"t{n * step:06}", "great", ended, now, namespace=None)
-        )
+        plane = DevicePlane(simulator.store, ServiceApi("iot-jobs-data"), ServiceApi("iot"))
+
+        def ask(number: int, operation: str, **members: Any) -> None:
+            members["thingName"] = f"t{number * step:06}"
+            plane.answer_http(operation, members, {}, found.created_at)
+
+        figures["start-next, µs"] = cpu_us(lambda n: ask(n, "StartNextPendingJobExecution"))
+        update = {"jobId": "great", "status": "FAILED"}
+        figures["update, µs"] = cpu_us(lambda n: ask(n, "UpdateJobExecution", **update))
 
         def create(number: int) -> None:
             simulator.operate("CreateJob", jobId=f"job-{number}", targets=[arns[number * step]], document="{}")

@@ -11,8 +11,7 @@ from typing import Final, TypeAlias, cast
 HTTP: Final = "x-amzn-http-ca"
 NAMES: Final = ("x-amzn-mqtt-ca", "mqtt", HTTP)
 
-# Makes what goes on with a connection, or None, and then it is cut.
-ProtocolFactory: TypeAlias = Callable[[], asyncio.Protocol | None]
+ProtocolFactory: TypeAlias = Callable[[], asyncio.Protocol]
 
 
 class ByAlpn(asyncio.Protocol):
@@ -26,8 +25,5 @@ class ByAlpn(asyncio.Protocol):
         """Let the right one of both protocols go on."""
         chosen = transport.get_extra_info("ssl_object").selected_alpn_protocol()
         protocol = self._http() if chosen == HTTP else self._mqtt()
-        if protocol is None:
-            cast("asyncio.Transport", transport).abort()
-            return
         cast("asyncio.Transport", transport).set_protocol(protocol)
         protocol.connection_made(transport)

@@ -56,15 +56,18 @@ def common_name(tls: ssl.SSLObject | None) -> str | None:
     return str(subject.get("commonName", ""))
 
 
-def server_context(directory: Path, protocols: Sequence[str] = ()) -> ssl.SSLContext:
+def server_context(
+    directory: Path, protocols: Sequence[str] = (), *, asks_for_certificate: bool = True
+) -> ssl.SSLContext:
     """TLS for a device port: a client must show a certificate of our authority, as AWS IoT Core demands.
 
-    `protocols` may be chosen by ALPN.
+    Unless clients sign what they send: then they are not asked for one. `protocols` may be chosen by ALPN.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(directory / "server.pem", directory / "server.key")
     context.load_verify_locations(directory / "ca.pem")
-    context.verify_mode = ssl.CERT_REQUIRED
+    if asks_for_certificate:
+        context.verify_mode = ssl.CERT_REQUIRED
     if protocols:
         context.set_alpn_protocols(list(protocols))
     return context

@@ -1,10 +1,10 @@
 """Entries kept in order of a key, so that a page of thousands is found without sorting or reading them all. Pure.
 
-In chunks, so that to put an entry among a hundred thousand moves some hundreds of them at most; and without the keys,
-which would be as many objects again, for Python's garbage collector to look at.
+`Ordered` has them in chunks, so that to put an entry among a hundred thousand moves some hundreds of them at most; and
+without the keys, which would be as many objects again, for Python's garbage collector to look at.
 """
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Iterator
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
@@ -81,3 +81,16 @@ class Ordered(Generic[Entry]):
             return last  # most things come at the end, in whatever order they are kept
         at = bisect_left(self._chunks, key, key=lambda chunk: self._key(chunk[-1]))
         return min(at, last)
+
+
+def insert(entries: list[Entry], entry: Entry, key: Callable[[Entry], Any]) -> None:
+    """Put an entry at its place in a plain list, which will do for thousands, and is one object, not three."""
+    if not entries or key(entries[-1]) < key(entry):
+        entries.append(entry)
+    else:
+        insort(entries, entry, key=key)
+
+
+def take_out(entries: list[Entry], entry: Entry, key: Callable[[Entry], Any]) -> None:
+    """Take an entry out of such a list again; it must be there."""
+    del entries[bisect_left(entries, key(entry), key=key)]

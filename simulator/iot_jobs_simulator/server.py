@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -68,13 +69,6 @@ class RunningSimulator:
     def __init__(
         self, sockets: _Sockets, directory: Path, settings: ServiceSettings, policy_name: PolicyName, limits: Limits
     ) -> None:
-        def on_thing_created(thing_name: str) -> None:
-            if policy_name is PolicyName.STRICT:
-                provide_for_thing(directory, thing_name)
-
-        def https() -> asyncio.Protocol | None:
-            return self._rest.device_protocol()
-
         held, clock, registry, self._changes = HeldMessages(), Clock(), Registry(), Changes()
         self.certificates = directory
         self.objects = Objects()
@@ -91,17 +85,13 @@ class RunningSimulator:
             changes=self._changes,
             endpoints=sockets.endpoints,
             publish=self._injector.publish,
-            on_thing_created=on_thing_created,
+            on_thing_created=partial(_on_thing_created, policy_name, directory),
         )
         requests = MqttRequests(self._service, self._injector)
         self.received = requests.received
+        tls = server_context(directory, alpn.NAMES)
         self._mqtt = MqttListener(
-            self._broker,
-            sockets.mqtt,
-            sockets.mqtts,
-            tls=server_context(directory, alpn.NAMES),
-            on_request=requests.answer,
-            https=https,
+            self._broker, sockets.mqtt, sockets.mqtts, tls=tls, on_request=requests.answer, https=self._https
         )
         self.mqtt_port, self.mqtts_port = self._mqtt.mqtt_port, self._mqtt.mqtts_port
         self._rest = RestListener(
@@ -114,7 +104,11 @@ class RunningSimulator:
             controls=Controls(self.faults, self._mqtt, self._broker.publish, self.objects, self._service),
             s3=S3Endpoint(self.objects, clock.now),
             serve_mqtt=self._mqtt.serve,
+            tls_without_certificate=server_context(directory, asks_for_certificate=False),
         )
+
+    def _https(self) -> asyncio.Protocol:
+        return self._rest.device_protocol()
 
     async def start(self) -> None:
         """Serve on all ports."""
@@ -190,6 +184,11 @@ class RunningSimulator:
             return self.store.find_execution(thing_name, job_id).status
         except Refused:
             return None
+
+
+def _on_thing_created(policy_name: PolicyName, directory: Path, thing_name: str) -> None:
+    if policy_name is PolicyName.STRICT:
+        provide_for_thing(directory, thing_name)
 
 
 @asynccontextmanager

@@ -43,8 +43,11 @@ def on_notified(state: State, event: Notified, now: float) -> State:
     if event.is_complete:
         pending = event.pending
         state = _probe_missing(state, event.namespace, pending)
-        if any(e not in pending and _is_news(state, e, now) for e in queue.pending):  # it ended, or this hint is stale
-            queue = replace(queue, fetch_at=now, is_complete=True)
+        missing = [e for e in queue.pending if e not in pending and _is_unknown(state, e)]
+        if missing:  # they ended, or this hint is stale: ask, but not before one of them could be asked about
+            soonest = max(now, min(backoff.of(state, e).until for e in missing))
+            fetch_at = soonest if queue.fetch_at is None else min(soonest, queue.fetch_at)
+            queue = replace(queue, fetch_at=fetch_at, is_complete=True)
     else:
         pending = (*event.pending, *(known for known in queue.pending if known not in event.pending))
     pending = pending[:PENDING_KEPT]
@@ -140,8 +143,13 @@ def _leave_unwanted(state: State, named: tuple[ExecutionId, ...]) -> State:
 
 
 def _is_news(state: State, named: ExecutionId, now: float) -> bool:
-    """Return whether the execution is new to us: neither tracked nor left alone."""
-    return named not in state.executions and named not in state.foreign and not backoff.must_wait(state, named, now)
+    """Return whether the execution is new to us and may be asked about."""
+    return _is_unknown(state, named) and not backoff.must_wait(state, named, now)
+
+
+def _is_unknown(state: State, named: ExecutionId) -> bool:
+    """Return whether the execution is neither tracked nor left alone."""
+    return named not in state.executions and named not in state.foreign
 
 
 def _fetch_next(state: State, gone: ExecutionId, fetch_at: float) -> State:

@@ -30,6 +30,7 @@ from iot_jobs_simulator.model import ServiceApi
 from iot_jobs_simulator.policy import Policy
 from iot_jobs_simulator.refusals import Code, Refused
 from iot_jobs_simulator.service import Service
+from iot_jobs_simulator.tls_or_plain import TlsOrPlain
 
 _Answer: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 AnswerRequest: TypeAlias = Callable[[str, Mapping[str, Any], Mapping[str, str]], Json]
@@ -57,6 +58,11 @@ EXCEPTIONS: Final[Mapping[Code, str]] = {
 _operation: ContextVar[str] = ContextVar("operation", default="")  # of the request that is being answered
 _BACKLOG: Final = 1024
 _LINGERING_S: Final = 1  # for a body that nobody reads; the end of the simulator waits for it
+_SERVER: Final[dict[str, Any]] = {
+    "access_log": None,
+    "lingering_time": _LINGERING_S,
+    "keepalive_timeout": s3_endpoint.SILENCE_S,
+}
 _DATA_PLANE_HOST: Final = re.compile(r"[^.]+\.jobs\.iot\.")
 
 
@@ -69,7 +75,10 @@ class _Plane(NamedTuple):
 
 
 class RestListener:
-    """Both HTTP ports; `plain` and `secure` are bound already. `tls` is for the latter."""
+    """Both HTTP ports; `plain` and `secure` are bound already. `tls` is for the latter.
+
+    The former takes TLS too, from clients that are not asked for a certificate, since they sign what they send.
+    """
 
     def __init__(
         self,
@@ -83,8 +92,12 @@ class RestListener:
         controls: Controls,
         s3: S3Endpoint,
         serve_mqtt: ServeMqtt,
+        tls_without_certificate: ssl.SSLContext,
     ) -> None:
-        self._ports = ((plain, None, self._answer_plain), (secure, tls, self._answer_device))
+        self._secure, self._tls = secure, tls
+        self._signed = web.Server(_with_log(self._answer_plain), **_SERVER)
+        self._devices = web.Server(_with_log(self._answer_device), **_SERVER)
+        self._acceptor = TlsOrPlain(plain, tls_without_certificate, self._signed, s3_endpoint.SILENCE_S)
         self._control_plane = _Plane(service.control_api, ListenerName.CONTROL, _without_query(service.answer_operator))
         self._data_plane = _Plane(service.data_api, ListenerName.HTTP, service.answer_device)
         self._injector = injector
@@ -96,23 +109,20 @@ class RestListener:
 
     async def start(self) -> None:
         """Serve on both ports."""
-        for bound, context, answer in self._ports:
-            handler = _with_log(answer)
-            server = web.Server(
-                handler, access_log=None, lingering_time=_LINGERING_S, keepalive_timeout=s3_endpoint.SILENCE_S
-            )
+        for server in (self._signed, self._devices):
             runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=0)
             await runner.setup()
-            await web.SockSite(runner, bound, ssl_context=context, backlog=_BACKLOG).start()
             self._runners.append(runner)
+        await web.SockSite(self._runners[-1], self._secure, ssl_context=self._tls, backlog=_BACKLOG).start()
+        self._acceptor.start(_BACKLOG)
 
-    def device_protocol(self) -> asyncio.Protocol | None:
-        """Go on with a device's connection that came in on another port; None unless the HTTP ports are open."""
-        server = self._runners[-1].server if self._runners else None
-        return server() if server is not None else None
+    def device_protocol(self) -> asyncio.Protocol:
+        """Go on with a device's connection that came in on another port."""
+        return self._devices()
 
     async def stop(self) -> None:
         """Close both ports and every connection."""
+        await self._acceptor.stop()
         for runner in self._runners:
             await runner.cleanup()
         self._runners = []

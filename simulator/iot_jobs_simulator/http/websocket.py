@@ -15,7 +15,7 @@ from aiohttp import WSMsgType, web
 ServeMqtt: TypeAlias = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 PATH: Final = "/mqtt"
-_SUBPROTOCOL: Final = "mqtt"
+_SUBPROTOCOLS: Final = ("mqtt", "mqttv3.1")  # the second is what AWS's first SDK for JavaScript asks for
 _SERVICES: Final = "iotdevicegateway|iotdata"
 _SIGNED: Final = {
     "X-Amz-Algorithm": re.compile(r"AWS4-HMAC-SHA256"),
@@ -40,9 +40,10 @@ def signature_problem(query: Mapping[str, str]) -> str:
 
 async def answer_websocket(request: web.BaseRequest, serve: ServeMqtt) -> web.StreamResponse:
     """Upgrade the connection, and carry bytes between it and what serves MQTT until either ends."""
-    if _SUBPROTOCOL not in re.split(r"\s*,\s*", request.headers.get("Sec-WebSocket-Protocol", "")):
-        raise web.HTTPBadRequest(text=f"MQTT over WebSocket needs the subprotocol {_SUBPROTOCOL}")
-    response = web.WebSocketResponse(protocols=(_SUBPROTOCOL,), timeout=_CLOSE_WITHIN_S)
+    offered = re.split(r"\s*,\s*", request.headers.get("Sec-WebSocket-Protocol", ""))
+    if not set(_SUBPROTOCOLS).intersection(offered):
+        raise web.HTTPBadRequest(text=f"MQTT over WebSocket needs the subprotocol {_SUBPROTOCOLS[0]}")
+    response = web.WebSocketResponse(protocols=_SUBPROTOCOLS, timeout=_CLOSE_WITHIN_S)
     await response.prepare(request)
     ours, theirs = socket.socketpair()
     reader, writer = await asyncio.open_connection(sock=ours)
@@ -55,7 +56,6 @@ async def answer_websocket(request: web.BaseRequest, serve: ServeMqtt) -> web.St
         await asyncio.wait(tasks[1:], return_when=asyncio.FIRST_COMPLETED)
         writer.close()
         await asyncio.wait(tasks[:1])
-        await response.close()
     finally:
         writer.transport.abort()
         for task in tasks:

@@ -116,8 +116,11 @@ def update(
 
 
 def _next(store: JobStore, thing_name: str, namespace: str) -> JobExecution | None:
-    store.registry.find(thing_name)
-    return store.next_pending(thing_name, namespace)
+    """What has something pending exists; to look it up as well would take the time of one more cache miss."""
+    head = store.next_pending(thing_name, namespace)
+    if head is None:
+        store.registry.find(thing_name)
+    return head
 
 
 def _may_move(store: JobStore, execution: JobExecution, status: ExecutionStatus) -> bool:

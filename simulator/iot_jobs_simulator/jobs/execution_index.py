@@ -1,14 +1,17 @@
 """Every execution that is kept, and what finds it: by thing, by job, and the queues of pending ones. Pure.
 
 Most of what a simulator keeps is in here, thing by thing: each object more is one for the garbage collector to look at.
+So what a thing has is in plain lists, and only a job, which may have a hundred thousand executions, in chunks.
 """
 
 import heapq
+from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Iterator
 from typing import TypeAlias
 
 from iot_jobs_simulator.jobs.execution import JobExecution
-from iot_jobs_simulator.ordered import Ordered
+from iot_jobs_simulator.ordered import Key, Ordered, insert, take_out
 
 _Place: TypeAlias = str | tuple[str, str]  # a thing in the default namespace, or in another one
 
@@ -16,54 +19,64 @@ _Place: TypeAlias = str | tuple[str, str]  # a thing in the default namespace, o
 class PendingQueue:
     """The pending executions of a thing in one namespace, in order. Knows which came and went since it was asked.
 
-    Those of jobs with maintenance windows are kept apart, because lists show so many of them and so many others.
+    Those of jobs with maintenance windows are kept apart, because lists show so many of them and so many others. The
+    first one needs no list, because a thing seldom has more, and each step on the way to it is a cache miss.
     """
 
-    __slots__ = ("_changed", "_ordinary", "_windowed")
+    __slots__ = ("_changed", "_first", "_others", "_windowed")
 
     def __init__(self) -> None:
-        self._ordinary: Ordered[JobExecution] = Ordered(by_place_in_queue)
-        self._windowed: Ordered[JobExecution] | None = None  # most things never have one
+        self._first: JobExecution | None = None  # of the ordinary ones, and often the only one
+        self._others: list[JobExecution] | None = None
+        self._windowed: list[JobExecution] | None = None
         self._changed: set[tuple[str, int]] | None = None
 
     def __iter__(self) -> Iterator[JobExecution]:
-        return heapq.merge(self._ordinary, self._windowed or (), key=by_place_in_queue)
+        first = () if self._first is None else (self._first,)
+        return heapq.merge(first, self._others or (), self._windowed or (), key=by_place_in_queue)
 
     def add(self, execution: JobExecution) -> None:
         """Put in at its place; whoever changes its place takes it out before and puts it in again."""
-        self._part(execution).add(execution)
+        if execution.has_windows:
+            self._windowed = self._windowed or []
+            insert(self._windowed, execution, by_place_in_queue)
+        elif self._first is None:
+            self._first = execution
+        else:
+            self._others = self._others or []
+            self._first, later = sorted((self._first, execution), key=by_place_in_queue)
+            insert(self._others, later, by_place_in_queue)
         self._note(execution)
 
     def remove(self, execution: JobExecution) -> None:
         """Take out again."""
-        self._part(execution).remove(execution)
+        if self._first is execution:
+            self._first = self._others.pop(0) if self._others else None
+        else:
+            rest = self._windowed if execution.has_windows else self._others
+            take_out(rest or [], execution, by_place_in_queue)
         self._note(execution)
 
     def shown(self, ordinary: int, windowed: int) -> tuple[JobExecution, ...]:
         """What a list shows: the first executions of jobs without maintenance windows and of those with some."""
-        first = self._ordinary.first(ordinary)
-        if self._windowed is not None:
-            first = sorted((*first, *self._windowed.first(windowed)), key=by_place_in_queue)
-        return tuple(first)
+        if self._first is None:
+            return tuple(self._windowed[:windowed]) if self._windowed else ()
+        first = (self._first, *(self._others or ())[: ordinary - 1])
+        if not self._windowed:
+            return first
+        return tuple(sorted((*first, *self._windowed[:windowed]), key=by_place_in_queue))
 
     @property
     def head(self) -> JobExecution | None:
         """The next execution."""
-        if self._windowed is None or self._windowed.head is None:
-            return self._ordinary.head
-        return min(self._windowed.head, self._ordinary.head or self._windowed.head, key=by_place_in_queue)
+        if not self._windowed:
+            return self._first
+        return min(self._first or self._windowed[0], self._windowed[0], key=by_place_in_queue)
 
     def take_changed(self) -> set[tuple[str, int]]:
         """Identities that came or went since the last call; what came and went again does not count."""
         taken, self._changed = self._changed, None
         return taken or set()
-
-    def _part(self, execution: JobExecution) -> Ordered[JobExecution]:
-        if not execution.has_windows:
-            return self._ordinary
-        if self._windowed is None:
-            self._windowed = Ordered(by_place_in_queue)
-        return self._windowed
 
     def _note(self, execution: JobExecution) -> None:
         self._changed = (self._changed or set()) ^ {execution.identity}
@@ -83,7 +96,7 @@ class Executions:
     """All executions. Changes nothing in them, but what each came after."""
 
     def __init__(self) -> None:
-        self._of_thing: dict[str, Ordered[JobExecution]] = {}
+        self._of_thing: dict[str, list[JobExecution]] = defaultdict(list)  # the newest last
         self._of_job: dict[str, _ExecutionsOfJob] = {}
         self._queues: dict[_Place, PendingQueue] = {}
         self._namespaces: set[str] = set()
@@ -100,22 +113,32 @@ class Executions:
         of_job = self._of_job.get(job_id)
         return of_job.latest.get(thing_name) if of_job is not None else None
 
-    def of_thing(self, thing_name: str) -> Ordered[JobExecution]:
-        """Every execution of the thing, newest first."""
-        return self._of_thing[thing_name] if thing_name in self._of_thing else Ordered(newest_first)
+    def of_thing(self, thing_name: str, key: Key | None = None) -> Iterator[JobExecution]:
+        """Every execution of the thing, newest first; with a key, those behind it, whether one has it or not."""
+        executions = self._of_thing.get(thing_name, [])
+        count = len(executions) if key is None else bisect_left(executions, -key[0], key=by_sequence)
+        return (executions[at] for at in range(count - 1, -1, -1))
 
     def of_job(self, job_id: str) -> Ordered[JobExecution]:
         """Every execution of the job, by thing name and number."""
         return self._of_job[job_id].ordered if job_id in self._of_job else Ordered(by_thing)
 
     def queue(self, thing_name: str, namespace: str) -> PendingQueue:
-        """The queue of a thing in a namespace; `""` is the default one."""
+        """The queue of a thing in a namespace, to put something in or take something out; `""` is the default one."""
         place = _place(thing_name, namespace)
         queue = self._queues.get(place)
         if queue is None:
             queue = self._queues[place] = PendingQueue()
             self._namespaces.add(namespace)
         return queue
+
+    def find_queue(self, thing_name: str, namespace: str) -> PendingQueue | None:
+        """The queue of a thing in a namespace; None if nothing is pending."""
+        return self._queues.get(_place(thing_name, namespace))
+
+    def forget_queue(self, thing_name: str, namespace: str) -> None:
+        """Forget a queue that is empty."""
+        del self._queues[_place(thing_name, namespace)]
 
     def queues(self, thing_name: str) -> list[PendingQueue]:
         """The queues of a thing in all namespaces."""
@@ -124,12 +147,10 @@ class Executions:
 
     def add(self, execution: JobExecution) -> None:
         """Keep a new execution, which is pending."""
-        if execution.thing_name not in self._of_thing:
-            self._of_thing[execution.thing_name] = Ordered(newest_first)
         of_job = self._of_job.get(execution.job_id)
         if of_job is None:
             of_job = self._of_job[execution.job_id] = _ExecutionsOfJob()
-        self._of_thing[execution.thing_name].add(execution)
+        self._of_thing[execution.thing_name].append(execution)
         of_job.ordered.add(execution)
         execution.previous = of_job.latest.get(execution.thing_name)
         of_job.latest[execution.thing_name] = execution
@@ -147,7 +168,9 @@ class Executions:
         else:
             del of_job.latest[execution.thing_name]
         execution.previous = None
-        self._of_thing[execution.thing_name].remove(execution)
+        take_out(self._of_thing[execution.thing_name], execution, by_sequence)
+        if not self._of_thing[execution.thing_name]:
+            del self._of_thing[execution.thing_name]
         of_job.ordered.remove(execution)
         if execution.is_listed:
             self.queue(execution.thing_name, execution.namespace).remove(execution)
@@ -157,9 +180,14 @@ class Executions:
         self._of_job.pop(job_id, None)
 
 
-def newest_first(execution: JobExecution) -> tuple[int]:
-    """The order of the executions of a thing."""
+def key_of_thing(execution: JobExecution) -> Key:
+    """The place among the executions of a thing, newest first."""
     return (-execution.sequence,)
+
+
+def by_sequence(execution: JobExecution) -> int:
+    """The order in which executions were queued."""
+    return execution.sequence
 
 
 def by_thing(execution: JobExecution) -> tuple[str, int]:

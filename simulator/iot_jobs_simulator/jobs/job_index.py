@@ -44,6 +44,8 @@ class JobIndex:
         self._counts[job.status] -= 1
         for facet in _facets(job):
             self._lists[facet].remove(job)
+            if not self._lists[facet]:
+                del self._lists[facet]
 
     def after(
         self,

@@ -11,6 +11,7 @@ from itertools import islice
 from typing import Final
 
 from iot_jobs_simulator.jobs.execution import JobExecution
+from iot_jobs_simulator.jobs.execution_index import key_of_thing
 from iot_jobs_simulator.jobs.store import JobStore
 from iot_jobs_simulator.ordered import Entry, Key
 from iot_jobs_simulator.refusals import invalid
@@ -32,10 +33,10 @@ def executions_of_thing(
 ) -> Iterator[tuple[Key, JobExecution]]:
     """ListJobExecutionsForThing: newest first, from a place on."""
     store.registry.find(thing_name)
-    for place, execution in store.executions.of_thing(thing_name).after(key):
+    for execution in store.executions.of_thing(thing_name, key):
         is_wanted = status in (None, execution.status) and job_id in (None, execution.job_id)
         if is_wanted and execution.namespace == namespace:
-            yield place, execution
+            yield key_of_thing(execution), execution
 
 
 def page(

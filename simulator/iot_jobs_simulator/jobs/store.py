@@ -96,15 +96,17 @@ class JobStore:
 
     def pending(self, thing_name: str, namespace: str) -> Pending:
         """The thing's pending executions in one namespace, in order."""
-        return tuple(self.executions.queue(thing_name, namespace))
+        return tuple(self.executions.find_queue(thing_name, namespace) or ())
 
     def pending_list(self, thing_name: str, namespace: str) -> Pending:
         """As many of them as a list shows (page job-limits)."""
-        return self._shown(self.executions.queue(thing_name, namespace))
+        queue = self.executions.find_queue(thing_name, namespace)
+        return self._shown(queue) if queue is not None else ()
 
     def next_pending(self, thing_name: str, namespace: str) -> JobExecution | None:
         """The first of them; None if nothing is pending."""
-        return self.executions.queue(thing_name, namespace).head
+        queue = self.executions.find_queue(thing_name, namespace)
+        return queue.head if queue is not None else None
 
     def document(self, execution: JobExecution) -> str:
         """The text of the job document that the execution runs, as it is delivered now."""
@@ -135,6 +137,8 @@ class JobStore:
         self.index.remove(job)
         for group_id in job.group_ids:
             self._continuous[group_id].pop(job.job_id, None)
+            if not self._continuous[group_id]:
+                del self._continuous[group_id]
         yield
         self._note(job)
 
@@ -239,6 +243,8 @@ class JobStore:
         changed = queue.take_changed()
         if not is_silent:
             self._notify(place, queue, changed, next_before, now)
+        if queue.head is None:
+            self.executions.forget_queue(thing_name, namespace)
         if self._events:
             self._publications += self._events
             self._events = []

@@ -134,8 +134,6 @@ class _JobsBroker(Broker):  # type: ignore[misc] # amqtt ships no types
         AWS has no QoS 2. amqtt keeps the old QoS when a filter is subscribed again; the new one counts.
         """
         topic_filter, options = subscription
-        if (refusal := self._filter_refusal(topic_filter, session)) is not None:
-            return refusal
         self._del_subscription(topic_filter, session)
         granted: int = await super().add_subscription((topic_filter, min(options & 3, QOS_1)), session)
         if granted > QOS_1:
@@ -145,9 +143,9 @@ class _JobsBroker(Broker):  # type: ignore[misc] # amqtt ships no types
         self._changes.announce()
         return granted
 
-    def _filter_refusal(self, topic_filter: str, session: Session) -> Reason | None:
+    def _filter_refusal(self, topic_filter: str, session: Session, gate: Gate) -> Reason | None:
         """Why a filter is refused: its size, its number, the certificate, or on demand."""
-        limits, gate = self._rules.limits, self._served[session.client_id][1]
+        limits = self._rules.limits
         if not limits.takes_topic(topic_filter):
             return Reason.TOPIC_FILTER_INVALID
         if topic_filter.startswith(_SHARED):
@@ -168,7 +166,13 @@ class _JobsBroker(Broker):  # type: ignore[misc] # amqtt ships no types
     ) -> None:
         """Answer with reasons for refusals, of which amqtt knows one, and send what is retained, if that is wanted."""
         asked, before = subscribe_waiter.result(), self._filters_of(client_session)
-        codes = [await self.add_subscription(each, client_session) for each in asked.topics]
+        codes: list[int] = []
+        for topic_filter, options in asked.topics:
+            refusal = self._filter_refusal(topic_filter, client_session, handler.writer)
+            granted = (
+                await self.add_subscription((topic_filter, options), client_session) if refusal is None else refusal
+            )
+            codes.append(granted)
         await handler.mqtt_acknowledge_subscription(asked.packet_id, codes)
         for (topic_filter, options), code in zip(asked.topics, codes, strict=True):
             handling = options & _RETAIN_HANDLING
@@ -309,6 +313,8 @@ class _JobsBroker(Broker):  # type: ignore[misc] # amqtt ships no types
         """
         if gate.unsent_bytes > self._rules.limits.max_unsent_bytes:
             gate.abort()
+            return
+        if not gate.can_send(topic, payload):
             return
         gate.unsent_bytes += len(payload)
         task = asyncio.ensure_future(handler.mqtt_publish(topic, packets.sealed(payload), QOS_0, retain=False))

@@ -16,7 +16,6 @@ from iot_jobs_simulator.mqtt.gate import ConnectionRules, Gate
 
 _KEPT: Final = "simulator.kept"
 _ENDS_AT: Final = "simulator.ends-at"
-_HEADER_BYTES: Final = 16  # a PUBLISH has no more than that besides its topic, properties and payload
 _numbers = itertools.count()
 
 
@@ -60,9 +59,10 @@ class Deliveries:
         is kept for the next connection.
         """
         gate: Gate = handler.writer
-        size = len(delivery.payload) + len(delivery.topic.encode()) + _HEADER_BYTES
-        if not self._rules.policy.permits(gate.common_name, delivery.topic) or not gate.can_send(size):
-            return  # the first: it subscribed with another certificate
+        if not self._rules.policy.permits(gate.common_name, delivery.topic):
+            return  # it subscribed with another certificate
+        if not gate.can_send(delivery.topic, delivery.payload):
+            return
         most = min(gate.connect.receive_maximum, self._rules.limits.max_unacknowledged)
         if delivery.qos and self._unacknowledged[gate] >= most:
             self._waiting[gate].append(delivery)

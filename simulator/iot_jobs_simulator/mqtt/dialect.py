@@ -1,16 +1,13 @@
 """Which version of MQTT a client speaks: told by its CONNECT, and the same until the connection ends."""
 
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Protocol
 
-from iot_jobs_simulator.mqtt import five
-from iot_jobs_simulator.mqtt.five import MqttFive
+from iot_jobs_simulator.mqtt.five import OPENING, MqttFive
 from iot_jobs_simulator.mqtt.limits import Limits
-from iot_jobs_simulator.mqtt.packets import Connect, Kind, Packet, written_text
+from iot_jobs_simulator.mqtt.packets import Connect, Kind, Packet
 from iot_jobs_simulator.mqtt.reasons import Problem
 from iot_jobs_simulator.mqtt.three import MqttThree
-
-_OPENING: Final = written_text("MQTT") + bytes([five.VERSION])
 
 
 class Dialect(Protocol):
@@ -41,5 +38,5 @@ class Dialect(Protocol):
 
 def dialect_of(first: int, body: bytes, limits: Limits, now: Callable[[], float]) -> Dialect:
     """The dialect of a client whose first packet this is."""
-    is_five = first >> 4 == Kind.CONNECT and body.startswith(_OPENING)
+    is_five = first >> 4 == Kind.CONNECT and body.startswith(OPENING)
     return MqttFive(limits, now) if is_five else MqttThree()

@@ -28,17 +28,17 @@ from iot_jobs_simulator.mqtt.reasons import OF_RETURN_CODES, Problem, Reason
 from iot_jobs_simulator.mqtt.three import check_flags, published_topic, skip_credentials
 
 VERSION: Final = 5
+OPENING: Final = written_text("MQTT") + bytes([VERSION])  # of a CONNECT, by which a client of MQTT 5 is known
 NO_LOCAL: Final = 0x04  # options of a subscription (MQTT 5, 3.8.3.1)
 RETAIN_AS_PUBLISHED: Final = 0x08
 _RESERVED_OPTIONS: Final = 0xC0
 _AUTH: Final = 15
-_WITH_WILL: Final = 0x04  # reason code of a client's DISCONNECT
 # What a message has for its receiver, as it is.
 _PASSED_ON: Final = ("PayloadFormatIndicator", "ContentType", "ResponseTopic", "CorrelationData", "UserProperty")
 
 
 class ClientGone(Exception):  # noqa: N818 - it says what has happened
-    """The client has left and wants its will to be published."""
+    """The client has left without taking its will back."""
 
 
 class MqttFive:
@@ -58,7 +58,7 @@ class MqttFive:
         self._greeting: dict[str, Any] = {}
 
     def read(self, first: int, body: bytes) -> Packet:
-        """Read a packet, or Malformed; ClientGone instead of a DISCONNECT that asks for the will."""
+        """Read a packet, or Malformed; ClientGone instead of a DISCONNECT that leaves the will."""
         if first >> 4 == _AUTH:
             raise Malformed("AUTH is not supported: there is no authentication by messages", Reason.PROTOCOL_ERROR)
         kind, flags, fields = kind_of(first), first & 0x0F, Fields(body)
@@ -84,9 +84,7 @@ class MqttFive:
 
     def connect(self, body: bytes) -> Connect:
         """Read a CONNECT, or Malformed."""
-        fields = Fields(body)
-        if (fields.text(), fields.number(1)) != ("MQTT", VERSION):
-            raise Malformed("speaks another protocol")
+        fields = Fields(body.removeprefix(OPENING))
         flags, keep_alive_s = fields.number(1), fields.number(2)
         if flags & 1 or (not flags & 0x04 and flags & 0x38) or (flags >> 3) & 3 > MAX_QOS:
             raise Malformed("has wrong flags")
@@ -246,8 +244,8 @@ class MqttFive:
             if wanted_s and not self.session_expiry_s:
                 raise Malformed("asks for a session to be kept that was to end", Reason.PROTOCOL_ERROR)
             self.session_expiry_s = min(wanted_s, self._limits.max_session_expiry_s)
-        if code == _WITH_WILL:
-            raise ClientGone
+        if code != Reason.SUCCESS:
+            raise ClientGone  # MQTT 5, 3.14.4: only a normal end takes the will back
 
     def _code_and_properties(self, kind: Kind, fields: Fields) -> tuple[int, dict[str, Any]]:
         """Read the reason code and the properties with which a packet ends; both may be left out."""

@@ -29,6 +29,7 @@ from iot_jobs_simulator.policy import Policy
 OnRequest: TypeAlias = Callable[[str, str, bytes, Send], bool]
 
 _log = logging.getLogger(__name__)
+_HEADER_BYTES: Final = 16  # a PUBLISH has no more than that besides its topic, properties and payload
 _LAST_WORDS_S: Final = 1.0  # for what is still to be sent when a connection ends, and for what an answer takes
 
 
@@ -114,9 +115,9 @@ class Gate:
             case DropPacket():
                 pass
 
-    def can_send(self, size: int) -> bool:
-        """Whether the client takes a packet of that size."""
-        return self._dialect.can_send(size)
+    def can_send(self, topic: str, data: bytes) -> bool:
+        """Whether the client takes a message of that size, with its properties."""
+        return self._dialect.can_send(len(topic.encode()) + len(data) + _HEADER_BYTES)
 
     async def drain(self) -> None:
         """Wait until the client has taken enough."""
@@ -168,7 +169,7 @@ class Gate:
             except asyncio.IncompleteReadError:
                 raise
             except ClientGone:
-                self._cut("the client leaves and wants its will to be published")
+                self._cut("the client leaves without taking its will back")
             except Malformed as error:
                 self._end(f"a packet {error}", error.problem.reason)
             except TimeoutError:

@@ -107,7 +107,7 @@ class Groups:
         self._by_name.remove(self._groups.pop(group.name))
         things = list(group.things)
         for thing_name in things:
-            del self._of_thing[thing_name][group.name]
+            self._forget_membership(thing_name, group)
         return things
 
     def get(self, name: str) -> ThingGroup | None:
@@ -146,7 +146,7 @@ class Groups:
 
     def add_thing(self, thing_name: str, group: ThingGroup) -> bool:
         """Make the thing a member; False if it is one. Not two groups of one hierarchy, and not too many."""
-        groups = self._of_thing[thing_name]
+        groups = self._of_thing.get(thing_name, {})
         if group.name in groups:
             return False
         if len(groups) >= MAX_GROUPS_OF_THING:
@@ -154,22 +154,27 @@ class Groups:
         for other in groups.values():
             if other.root is group.root:
                 raise invalid(f"Thing {thing_name} is in {other.name}, which is in the same hierarchy as {group.name}")
-        groups[group.name] = group
+        self._of_thing[thing_name][group.name] = group
         group.things.add(thing_name)
         return True
 
     def remove_thing(self, thing_name: str, group: ThingGroup) -> bool:
         """End a membership; False if there is none."""
-        groups = self._of_thing[thing_name]
-        if group.name not in groups:
+        if group.name not in self._of_thing.get(thing_name, {}):
             return False
-        del groups[group.name]
+        self._forget_membership(thing_name, group)
         group.things.remove(thing_name)
         return True
 
     def after(self, key: Key | None) -> Iterator[tuple[Key, ThingGroup]]:
         """The groups by name, from a place on."""
         return self._by_name.after(key)
+
+    def _forget_membership(self, thing_name: str, group: ThingGroup) -> None:
+        groups = self._of_thing[thing_name]
+        del groups[group.name]
+        if not groups:
+            del self._of_thing[thing_name]
 
 
 def _attributes(properties: Mapping[str, Any]) -> Mapping[str, str] | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -12,11 +14,16 @@ import pytest
 import wire
 import wire5
 from awscrt import auth, mqtt5, mqtt_request_response
-from awsiot import iotjobs
+from awsiot import iotjobs, mqtt5_client_builder
+from tests.support.clients import boto3_client
+
+from iot_jobs_simulator.server import running_simulator
+from iot_jobs_simulator.sockets import listen
+from iot_jobs_simulator.tls_or_plain import TlsOrPlain
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
     from iot_jobs_simulator.server import RunningSimulator
 
@@ -83,11 +90,12 @@ async def upgraded(
     return await session.ws_connect(f"{sim.http_url}/mqtt", params=query, protocols=protocols)
 
 
+@pytest.mark.parametrize("protocol", ["mqtt", "mqttv3.1"])
 async def test_mqtt_is_spoken_over_a_websocket_in_frames_of_any_size(
-    sim: RunningSimulator, session: aiohttp.ClientSession
+    sim: RunningSimulator, session: aiohttp.ClientSession, protocol: str
 ) -> None:
-    socket = await upgraded(sim, session)
-    assert socket.protocol == "mqtt"
+    socket = await upgraded(sim, session, ("other", protocol))
+    assert socket.protocol == protocol
     sent = wire.connect("ws") + wire.subscribe("a") + wire.publish("a", b"x" * 100_000, qos=1) + b"\xc0\x00"
     for at in range(0, len(sent), 7777):
         await socket.send_bytes(sent[at : at + 7777])
@@ -112,7 +120,7 @@ async def test_the_end_of_either_side_is_the_end_of_both(sim: RunningSimulator, 
     await cut.close()
     await sim.wait_until(lambda: not sim.has_subscription("cut"))
     await silent.send_str("text")
-    assert (await silent.receive(WAIT_S)).type is aiohttp.WSMsgType.CLOSE
+    assert (await silent.receive(WAIT_S / 2)).type is aiohttp.WSMsgType.CLOSE
     for each in (ended, silent):
         await each.close()
     assert sim._mqtt._connections == {}
@@ -150,33 +158,27 @@ async def test_a_handshake_without_the_subprotocol_or_without_an_upgrade_is_refu
         assert (answer.status, "mqtt" in await answer.text()) == (400, True)
 
 
+def signed_client(sim: RunningSimulator, **callbacks: Any) -> mqtt5.Client:
+    """The SDK's own way to a WebSocket with TLS, and without a certificate."""
+    return mqtt5_client_builder.websockets_with_default_aws_signing(
+        region="us-east-1",
+        credentials_provider=auth.AwsCredentialsProvider.new_static("AKID", "secret", "token"),
+        endpoint="localhost",
+        port=urlsplit(sim.http_url).port,
+        ca_filepath=str(sim.certificates / "ca.pem"),
+        client_id="lamp",
+        **callbacks,
+    )
+
+
 async def test_the_sdk_signs_and_works_off_a_job(sim: RunningSimulator) -> None:
     sim.operate("CreateThing", thingName="lamp")
     sim.operate("CreateJob", jobId="J1", targets=[THING_ARN], document="{}")
     connected, stopped, loop = asyncio.Event(), asyncio.Event(), asyncio.get_running_loop()
-
-    def sign(transform_args: mqtt5.WebsocketHandshakeTransformArgs) -> None:
-        config = auth.AwsSigningConfig(
-            algorithm=auth.AwsSigningAlgorithm.V4,
-            signature_type=auth.AwsSignatureType.HTTP_REQUEST_QUERY_PARAMS,
-            credentials_provider=auth.AwsCredentialsProvider.new_static("AKID", "secret", "token"),
-            region="us-east-1",
-            service="iotdevicegateway",
-            omit_session_token=True,
-        )
-        signing = auth.aws_sign_request(transform_args.http_request, config)
-        signing.add_done_callback(lambda done: transform_args.set_done(done.exception()))
-
-    address = urlsplit(sim.http_url)
-    client = mqtt5.Client(
-        mqtt5.ClientOptions(
-            host_name=address.hostname,
-            port=address.port,
-            websocket_handshake_transform=sign,
-            connect_options=mqtt5.ConnectPacket(client_id="lamp"),
-            on_lifecycle_event_connection_success_fn=lambda _: loop.call_soon_threadsafe(connected.set),
-            on_lifecycle_event_stopped_fn=lambda _: loop.call_soon_threadsafe(stopped.set),
-        )
+    client = signed_client(
+        sim,
+        on_lifecycle_connection_success=lambda _: loop.call_soon_threadsafe(connected.set),
+        on_lifecycle_stopped=lambda _: loop.call_soon_threadsafe(stopped.set),
     )
     client.start()
     await asyncio.wait_for(connected.wait(), WAIT_S)
@@ -186,3 +188,38 @@ async def test_the_sdk_signs_and_works_off_a_job(sim: RunningSimulator) -> None:
     await sim.wait_for_status("lamp", "J1", "SUCCEEDED")
     client.stop()
     await asyncio.wait_for(stopped.wait(), WAIT_S)
+
+
+async def test_the_http_port_takes_tls_without_a_certificate(sim: RunningSimulator, tmp_path: Path) -> None:
+    url = f"https://localhost:{urlsplit(sim.http_url).port}"
+    iot = boto3_client("iot", url, verify=str(sim.certificates / "ca.pem"))
+    arn = (await asyncio.to_thread(iot.create_thing, thingName="lamp"))["thingArn"]
+    iot.close()
+    assert arn == THING_ARN
+    async with aiohttp.ClientSession() as plain, plain.get(f"{sim.http_url}/_simulator/clock") as answer:
+        assert answer.status == 200
+
+
+@pytest.mark.parametrize("sent", [b"", b"\x16\x03\x01", b"GET /"])
+async def test_a_connection_to_the_http_port_that_says_too_little_ends_with_the_simulator(
+    certificates_of_run: Path, sent: bytes
+) -> None:
+    async with running_simulator(certificates=certificates_of_run) as sim:
+        reader, writer = await asyncio.open_connection("127.0.0.1", urlsplit(sim.http_url).port)
+        writer.write(sent)
+        assert sim.operate("CreateThing", thingName="lamp")["thingArn"] == THING_ARN
+    async with asyncio.timeout(WAIT_S):
+        with suppress(ConnectionError):
+            assert await reader.read() == b""
+    writer.close()
+
+
+async def test_a_connection_that_says_nothing_is_closed() -> None:
+    bound = listen(("127.0.0.1", 0))
+    acceptor = TlsOrPlain(bound, ssl.create_default_context(), asyncio.Protocol, silence_s=0.05)
+    acceptor.start(backlog=1)
+    reader, writer = await asyncio.open_connection(*bound.getsockname())
+    async with asyncio.timeout(WAIT_S):
+        assert await reader.read() == b""
+    writer.close()
+    await acceptor.stop()

@@ -199,7 +199,7 @@ def test_field_g12_verbose_gives_one_line_for_each_request(start_verbose: Callab
         "http  CreateJob PUT /jobs/greet: 200",
         "mqtt  notification $aws/things/lamp/jobs/notify",
         "mqtt  notification $aws/things/lamp/jobs/notify-next",
-        "mqtt  lamp connects",
+        "mqtt  lamp connects with MQTT 3.1.1",
         "mqtt  lamp UpdateJobExecution greet: rejected InvalidRequest",
     ]
 

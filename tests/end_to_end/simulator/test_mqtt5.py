@@ -11,6 +11,7 @@ import wire5
 
 from iot_jobs_simulator.faults.faults import CloseOnConnect, RefuseSubscription
 from iot_jobs_simulator.mqtt.limits import Limits
+from iot_jobs_simulator.mqtt.reasons import Reason
 from iot_jobs_simulator.policy import PolicyName
 from iot_jobs_simulator.server import running_simulator
 
@@ -263,6 +264,24 @@ async def test_more_messages_at_once_than_were_agreed_end_the_connection(sim: Ru
     five.close()
 
 
+async def test_messages_that_were_acknowledged_do_not_count(sim: RunningSimulator, five: wire5.Five) -> None:
+    for number in range(1, 151):
+        answer = await five.ask(wire5.publish("a", qos=1, packet_id=number))
+        assert (answer.kind, answer.codes) == (wire5.PUBACK, [0])
+
+
+async def test_only_the_first_reason_for_an_end_is_told(
+    sim: RunningSimulator, five: wire5.Five, caplog: pytest.LogCaptureFixture
+) -> None:
+    [gate] = sim._mqtt._connections.values()
+    with caplog.at_level(logging.INFO, logger="iot_jobs_simulator"):
+        gate.dismiss("first", Reason.QUOTA_EXCEEDED)
+        gate.dismiss("second", Reason.NOT_AUTHORIZED)
+    assert (await five.next()).words == "MQTT 5: first"
+    assert await five.next() is None
+    assert lines(caplog) == ["mqtt  connection of 'five' ends: MQTT 5: first"]
+
+
 @pytest.fixture
 async def strict(tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
     """Opens connections with a thing's own certificate."""
@@ -270,13 +289,22 @@ async def strict(tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
         sim.operate("CreateThing", thingName="lamp")
         made = []
 
-        async def connected(client_id: str) -> tuple[wire5.Five, wire5.Heard]:
-            made.append(await wire5.opened(sim.mqtts_port, tls=wire.client_tls(tmp_path, "lamp")))
-            return made[-1], await made[-1].ask(wire5.connect(client_id))
+        async def connected(client_id: str, certificate: str = "lamp", **values: Any) -> tuple[wire5.Five, wire5.Heard]:
+            made.append(await wire5.opened(sim.mqtts_port, tls=wire.client_tls(tmp_path, certificate)))
+            return made[-1], await made[-1].ask(wire5.connect(client_id, **values))
 
         yield connected
         for each in made:
             each.close()
+
+
+async def test_a_will_and_a_certificate_that_names_no_thing_are_not_authorized(strict: Callable[..., Any]) -> None:
+    _, answer = await strict("lamp", will=("other", b""))
+    assert (answer.kind, answer.codes, "its will" in answer.words) == (wire5.CONNACK, [0x87], True)
+    _, answer = await strict("any thing", "client")
+    assert (answer.kind, answer.codes, "not a thing" in answer.words) == (wire5.CONNACK, [0x87], True)
+    _, answer = await strict("lamp", will=("$aws/things/lamp/w", b""))
+    assert answer.codes == [0]
 
 
 async def test_what_a_certificate_does_not_allow_is_not_authorized(strict: Callable[..., Any]) -> None:

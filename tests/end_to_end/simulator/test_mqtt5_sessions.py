@@ -183,12 +183,17 @@ async def test_at_most_100_messages_wait_for_a_client_of_3_1_1(certificates_of_r
 async def test_what_is_too_large_for_the_client_is_not_sent(sim: RunningSimulator) -> None:
     device, _ = await subscribed(sim, MaximumPacketSize=200)
     sim.publish("a", b"x" * 200)
+    device.send(wire5.publish("$aws/things/lamp/jobs/get", b'{"clientToken":"%s"}' % (b"x" * 100)))
+    await sim.wait_until(lambda: len(sim.received) == 1)
     sim.publish("a", b"small")
     assert (await device.next()).payload == b"small"
     device.close()
 
 
-@pytest.mark.parametrize(("goodbye", "is_published"), [(b"\xe0\x00", False), (b"\xe0\x01\x04", True), (b"", True)])
+@pytest.mark.parametrize(
+    ("goodbye", "is_published"),
+    [(b"\xe0\x00", False), (b"\xe0\x01\x00", False), (b"\xe0\x01\x04", True), (b"\xe0\x01\x80", True), (b"", True)],
+)
 async def test_a_will_is_published_unless_the_client_says_goodbye(
     sim: RunningSimulator, goodbye: bytes, is_published: bool
 ) -> None:

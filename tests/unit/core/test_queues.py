@@ -96,6 +96,21 @@ class TestLists:
         assert agent.state == before
 
 
+    def test_a_late_hint_that_nothing_is_pending_makes_nobody_forget_what_waits_after_a_refusal(
+        self, agent: Any, plan: Plan
+    ) -> None:
+        connect(agent)
+        agent.hears(Notified("", (JOB,), is_complete=True))
+        assert agent.hears(DescribeFailed(JOB, agent.ticket, "ResourceNotFound")) == [
+            Fetch("", agent.ticket, is_complete=False)
+        ]
+        agent.hears(Listed("", agent.ticket, (JOB,), is_complete=True))
+        assert agent.hears(Notified("", (), is_complete=True)) == []
+        assert agent.deadline < 60
+        assert agent.hears(Tick(), at=agent.deadline) == [Fetch("", agent.ticket, is_complete=True)]
+        assert agent.hears(Listed("", agent.ticket, (JOB,), is_complete=True)) == [Describe(JOB, agent.ticket)]
+
+
 class TestHeads:
     def test_our_own_work_at_the_head_does_not_make_us_ask_without_end(self, agent: Any, plan: Plan) -> None:
         """The whole list of a namespace comes over HTTPS; where that fails, only its head is known."""

@@ -11,9 +11,11 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.reasoncodes import ReasonCode
 
 from iot_jobs_simulator.mqtt import packets
+from iot_jobs_simulator.mqtt.five import MqttFive
+from iot_jobs_simulator.mqtt.limits import Limits
 from iot_jobs_simulator.mqtt.packets import Extras, Fields, Kind, Malformed, Packet
 from iot_jobs_simulator.mqtt.properties import read_properties, written_properties
-from iot_jobs_simulator.mqtt.reasons import OF_RETURN_CODES, Reason
+from iot_jobs_simulator.mqtt.reasons import OF_RETURN_CODES, Problem, Reason
 
 # paho and the standard spell these in their own ways.
 SPELLED_OTHERWISE = {
@@ -33,6 +35,14 @@ def test_each_return_code_of_3_1_1_is_a_reason_that_a_connack_can_have() -> None
     assert sorted(OF_RETURN_CODES) == [1, 2, 3, 4, 5]
     for reason in OF_RETURN_CODES.values():
         ReasonCode(PacketTypes.CONNACK, identifier=reason)
+
+
+def test_a_reason_that_a_connack_cannot_have_is_unspecified_there() -> None:
+    five = MqttFive(Limits(), now=lambda: 0.0)
+    five.connect(b"\x00\x04MQTT\x05\x02\x00\x3c\x00\x00\x01a")
+    told = five.farewell(Problem("taken over", Reason.SESSION_TAKEN_OVER))
+    assert told[:4] == b"\x20\x18\x00\x80"
+    assert told.endswith(b"MQTT 5: taken over")
 
 
 @given(st.binary(), st.binary(min_size=1), st.one_of(st.just(math.inf), st.floats(0, 1e12)))
