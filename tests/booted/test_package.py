@@ -9,12 +9,21 @@ import pytest
 from installed import ENDPOINT, SOURCE, Device, blocks_of, by_itself, replaced
 from machine import copy_checkout
 from tests.support.files import ROOT
-from tests.support.on_record import echo
+from tests.support.on_record import FILES, echo
 from tests.support.packages import Repository, version_of, with_version
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")  # in which the simulator runs
 PAGE = (ROOT / "docs/install.md").read_text()
 APPENDIX = "Appendix: without the package"
+# Never has the same pid for long, so that who looks for it first, and kills it then, comes too late.
+ESCAPES = """
+import os, select, signal
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+while True:
+    if os.fork():
+        os._exit(0)
+    select.select([], [], [], 0.001)
+"""
 
 
 def saw(what: str) -> None:
@@ -126,11 +135,15 @@ async def test_a_removal_keeps_what_is_the_devices_own_and_a_new_installation_go
 
 async def test_a_purge_leaves_nothing(device: Device) -> None:
     jobs = await under_way(device, "left")
+    device.machine.write(f"{FILES}/escapes.py", ESCAPES)
+    agent = "setpriv --reuid=iot-jobs-agent --regid=iot-jobs-agent --clear-groups"
+    await device.machine.run(f"{agent} setsid python3 -I {FILES}/escapes.py > /dev/null 2>&1 &")
     await device.type(blocks_of("Upgrade and remove")[1])
     assert await device.files() == device.files_before
     assert "iot-jobs-agent" not in await device.machine.run("cat /etc/passwd /etc/group")
     assert [device.alive(job) for job in jobs] == [[], []]
     assert await device.handlers() == []
+    assert await device.machine.run("grep -l '[e]scapes.py' /proc/[0-9]*/cmdline || true") == ""
     saw("purge left no file, no user, no process")
 
 
