@@ -14,7 +14,7 @@ LARGEST_PORT = 65535
 PORTS = (
     ("mqtt", "MQTT without TLS"),
     ("mqtts", "MQTT with mutual TLS"),
-    ("http", "HTTP for boto3 and the AWS CLI"),
+    ("http", "HTTP for boto3 and the AWS CLI, and MQTT over WebSocket, with TLS or without"),
     ("https", "HTTP with mutual TLS, for devices"),
 )
 

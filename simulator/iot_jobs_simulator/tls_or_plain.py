@@ -58,23 +58,19 @@ class TlsOrPlain:
             task.add_done_callback(self._beginning.discard)
 
     async def _begin(self, connection: socket.socket) -> None:
-        """Hand a connection over once it has said something; close it if it ends, or is silent for too long."""
+        """Hand a connection over once it has said something or has ended; close it if it is silent for too long."""
         try:
             async with asyncio.timeout(self._silence_s):
                 await _readable(connection)
-            first = connection.recv(1, socket.MSG_PEEK)
-            if first:
-                tls = self._tls if first == _HANDSHAKE else None
-                await asyncio.get_running_loop().connect_accepted_socket(
-                    self._make_protocol, connection, ssl=tls, ssl_handshake_timeout=_TLS_WITHIN_S if tls else None
-                )
-                return
+            tls = self._tls if connection.recv(1, socket.MSG_PEEK) == _HANDSHAKE else None
+            await asyncio.get_running_loop().connect_accepted_socket(
+                self._make_protocol, connection, ssl=tls, ssl_handshake_timeout=_TLS_WITHIN_S if tls else None
+            )
         except (OSError, TimeoutError):
-            pass  # the client is gone, or its handshake failed
+            connection.close()  # the client is gone, or its handshake failed
         except asyncio.CancelledError:
             connection.close()
             raise
-        connection.close()
 
 
 async def _readable(connection: socket.socket) -> None:

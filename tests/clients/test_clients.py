@@ -183,6 +183,7 @@ async def test_it_brings_a_job_to_its_end(
         assert details == (client.details or ({"client": client.name} if client.ends_itself else {}))
 
 
+@pytest.mark.quick
 def test_the_page_lists_each_client_with_its_packages() -> None:
     section = PAGE.partition("## Clients that run against it\n")[2].partition("\n## ")[0]
     rows = dict(re.findall(r"^\| ([^|]+?) \| ([^|]+?) \|", section, re.MULTILINE)[1:])

@@ -64,11 +64,6 @@ EXCEPTIONS: Final[Mapping[Code, str]] = {
 _operation: ContextVar[str] = ContextVar("operation", default="")  # of the request that is being answered
 _BACKLOG: Final = 1024
 _LINGERING_S: Final = 1  # for a body that nobody reads; the end of the simulator waits for it
-_SERVER: Final[dict[str, Any]] = {
-    "access_log": None,
-    "lingering_time": _LINGERING_S,
-    "keepalive_timeout": s3_endpoint.SILENCE_S,
-}
 _DATA_PLANE_HOST: Final = re.compile(r"[^.]+\.jobs\.iot\.")
 
 
@@ -105,8 +100,7 @@ class RestListener:
         tls_without_certificate: ssl.SSLContext,
     ) -> None:
         self._secure, self._tls = secure, tls
-        self._signed = web.Server(_with_log(self._answer_plain), **_SERVER)
-        self._devices = web.Server(_with_log(self._answer_device), **_SERVER)
+        self._signed, self._devices = _server(self._answer_plain), _server(self._answer_device)
         self._acceptor = TlsOrPlain(plain, tls_without_certificate, self._signed, s3_endpoint.SILENCE_S)
         self._control_plane = _Plane(service.control_api, ListenerName.CONTROL, _without_query(service.answer_operator))
         self._data_plane = _Plane(service.data_api, ListenerName.HTTP, service.answer_device)
@@ -248,6 +242,12 @@ class RestListener:
                 pass
         text = payloads.encode(answer) if has_body else ""
         return web.Response(text=text, content_type="application/json")
+
+
+def _server(answer: _Answer) -> web.Server:
+    return web.Server(
+        _with_log(answer), access_log=None, lingering_time=_LINGERING_S, keepalive_timeout=s3_endpoint.SILENCE_S
+    )
 
 
 def _with_log(answer: _Answer) -> _Answer:

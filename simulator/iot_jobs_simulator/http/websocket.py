@@ -47,18 +47,21 @@ async def answer_websocket(request: web.BaseRequest, serve: ServeMqtt) -> web.St
     await response.prepare(request)
     ours, theirs = socket.socketpair()
     reader, writer = await asyncio.open_connection(sock=ours)
-    tasks = [
-        asyncio.ensure_future(serve(*await asyncio.open_connection(sock=theirs))),
-        asyncio.ensure_future(_carry_in(response, writer)),
-        asyncio.ensure_future(_carry_out(reader, response)),
-    ]
+    serving = asyncio.ensure_future(serve(*await asyncio.open_connection(sock=theirs)))
+    coming, going = (
+        asyncio.ensure_future(each) for each in (_carry_in(response, writer), _carry_out(reader, response))
+    )
     try:
-        await asyncio.wait(tasks[1:], return_when=asyncio.FIRST_COMPLETED)
-        writer.close()
-        await asyncio.wait(tasks[:1])
+        await asyncio.wait([serving, coming], return_when=asyncio.FIRST_COMPLETED)
+        if coming.done():
+            writer.close()
+        await asyncio.wait([serving])
+        await asyncio.wait([going], timeout=_CLOSE_WITHIN_S)
+        if not going.done() and request.transport is not None:
+            request.transport.abort()  # the client does not read
     finally:
         writer.transport.abort()
-        for task in tasks:
+        for task in (serving, coming, going):
             task.cancel()
     return response
 

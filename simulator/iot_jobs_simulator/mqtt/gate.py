@@ -155,6 +155,7 @@ class Gate:
             self._writer.write(farewell)
         if farewell and self._writer.transport.get_write_buffer_size():
             self._writer.close()
+            asyncio.get_running_loop().call_later(_LAST_WORDS_S, self.abort)  # the client may not read
         else:
             self.abort()
 

@@ -94,18 +94,18 @@ async def upgraded(
 async def test_mqtt_is_spoken_over_a_websocket_in_frames_of_any_size(
     sim: RunningSimulator, session: aiohttp.ClientSession, protocol: str
 ) -> None:
-    socket = await upgraded(sim, session, ("other", protocol))
-    assert socket.protocol == protocol
+    client = await upgraded(sim, session, ("other", protocol))
+    assert client.protocol == protocol
     sent = wire.connect("ws") + wire.subscribe("a") + wire.publish("a", b"x" * 100_000, qos=1) + b"\xc0\x00"
     for at in range(0, len(sent), 7777):
-        await socket.send_bytes(sent[at : at + 7777])
+        await client.send_bytes(sent[at : at + 7777])
     heard = b""
     while not (b"\xd0\x00" in heard and b"x" * 100_000 in heard):
-        heard += (await socket.receive(WAIT_S)).data
+        heard += (await client.receive(WAIT_S)).data
     assert heard.startswith(b"\x20\x02\x00\x00")
-    await socket.send_bytes(b"\xe0\x00")
-    assert (await socket.receive(WAIT_S)).type is aiohttp.WSMsgType.CLOSE
-    await socket.close()
+    await client.send_bytes(b"\xe0\x00")
+    assert (await client.receive(WAIT_S)).type is aiohttp.WSMsgType.CLOSE
+    await client.close()
 
 
 async def test_the_end_of_either_side_is_the_end_of_both(sim: RunningSimulator, session: aiohttp.ClientSession) -> None:
@@ -233,3 +233,22 @@ async def test_only_a_page_of_this_machine_opens_a_websocket(
         headers |= {"Sec-WebSocket-Key": "A" * 22 + "==", "Sec-WebSocket-Protocol": "mqtt"}
         async with session.get(f"{sim.http_url}/mqtt", params=SIGNED, headers=headers) as answer:
             assert answer.status == status, origin
+
+
+async def test_a_websocket_whose_client_does_not_read_ends_with_its_connection(
+    sim: RunningSimulator, session: aiohttp.ClientSession
+) -> None:
+    deaf = await upgraded(sim, session)
+    await deaf.send_bytes(wire.connect("deaf") + wire.subscribe("a"))
+    await sim.wait_for_subscription("a")
+    [gate] = sim._mqtt._connections.values()
+    deaf._conn.transport.pause_reading()
+    async with asyncio.timeout(WAIT_S):
+        while gate._writer.transport.get_write_buffer_size() < 100_000:  # until nothing goes anywhere any more
+            sim.publish("a", b"x" * 100_000)
+            await asyncio.sleep(0)
+        newer = await wire.connected(sim, client_id="deaf")
+        while sim._rest._signed.connections:  # noqa: ASYNC110 - aiohttp announces nothing
+            await asyncio.sleep(0)
+    newer.close()
+    deaf._conn.transport.abort()
