@@ -97,20 +97,24 @@ class RunningSimulator:
             self._broker, sockets.mqtt, sockets.mqtts, tls=tls, on_request=requests.answer, https=self._https
         )
         self.mqtt_port, self.mqtts_port = self._mqtt.mqtt_port, self._mqtt.mqtts_port
-        self._rest = RestListener(
+        self._rest = self._rest_listener(sockets, policy, messages)
+
+    def _rest_listener(self, sockets: _Sockets, policy: Policy, messages: MessageLog) -> RestListener:
+        now = self._service.now
+        return RestListener(
             sockets.http,
             sockets.https,
-            tls=server_context(directory),
+            tls=server_context(self.certificates),
             service=self._service,
             injector=self._injector,
             policy=policy,
             controls=Controls(self.faults, self._mqtt, self._broker.publish, self.objects, self._service),
-            s3=S3Endpoint(self.objects, clock.now),
-            page=Page(self.store, clock.now, self._changes, messages),
+            s3=S3Endpoint(self.objects, now),
+            page=Page(self.store, now, self._changes, messages),
             messages=messages,
             own_name=sockets.host,
             serve_mqtt=self._mqtt.serve,
-            tls_without_certificate=server_context(directory, asks_for_certificate=False),
+            tls_without_certificate=server_context(self.certificates, asks_for_certificate=False),
         )
 
     def _https(self) -> asyncio.Protocol:
