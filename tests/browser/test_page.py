@@ -180,6 +180,20 @@ def test_a_fault_is_switched_on_and_cleared(reader: Reader, beside: SimulatorBes
     assert all("400 (Bad Request)" in each for each in reader.complaints())
 
 
+def test_more_pages_are_open_than_a_browser_has_connections(reader: Reader, lamp: Callable[..., None]) -> None:
+    first = reader.driver.current_window_handle
+    lamp("J1")
+    for _ in range(8):
+        reader.driver.switch_to.new_window("tab")
+        reader.open()
+        reader.wait(lambda: reader.rows("#list")[0][:2] == ["J1", "IN_PROGRESS"])
+    for handle in set(reader.driver.window_handles) - {first}:
+        reader.driver.switch_to.window(handle)
+        reader.driver.close()
+    reader.driver.switch_to.window(first)
+
+
+@pytest.mark.timeout(300)  # to make 100,000 executions takes a while
 def test_only_what_is_in_view_is_drawn_of_100_000_executions(
     reader: Reader, beside: SimulatorBeside, fleet: Callable[[int], str]
 ) -> None:

@@ -48,13 +48,32 @@ export function oneAtATime(work) {
 /** A name in a path. */
 export const part = encodeURIComponent;
 
-/** Be told how things are, after each change; `onState` is told whether the stream is there. */
+/**
+ * Be told how things are, after each change; `onState` is told whether the stream is there.
+ *
+ * A page that nobody sees has no stream: a browser has six connections to a host, and a seventh page would get none.
+ */
 export function follow(onEvent, onState) {
-  const stream = new EventSource("/_simulator/page/live");
-  stream.onopen = () => onState("on");
-  stream.onmessage = (event) => onEvent(JSON.parse(event.data));
-  stream.onerror = () => {
-    onState("off");
-    if (stream.readyState === EventSource.CLOSED) setTimeout(() => follow(onEvent, onState), 3000);
-  };
+  let stream = null;
+
+  function open() {
+    if (stream !== null || document.hidden) return;
+    stream = new EventSource("/_simulator/page/live");
+    stream.onopen = () => onState("on");
+    stream.onmessage = (event) => onEvent(JSON.parse(event.data));
+    stream.onerror = () => {
+      onState("off");
+      if (stream?.readyState !== EventSource.CLOSED) return; // it connects again by itself
+      close();
+      setTimeout(open, 3000);
+    };
+  }
+
+  function close() {
+    stream?.close();
+    stream = null;
+  }
+
+  document.addEventListener("visibilitychange", () => (document.hidden ? close() : open()));
+  open();
 }
