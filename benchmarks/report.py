@@ -1,8 +1,8 @@
 """The figures as a Markdown table: medians, targets, and ratios, which travel between machines better than times."""
 
-import os
-import platform
 from typing import Any
+
+from benchmarks.ratios import machine
 
 
 def table(figures: dict[str, Any]) -> str:
@@ -35,12 +35,7 @@ def table(figures: dict[str, Any]) -> str:
             ]
     lines = ["| figure | agent | floor | ratio | target |", "|---|---|---|---|---|"]
     lines += [_line(*row) for row in rows]
-    one, _, fifteen = os.getloadavg()
-    machine = (
-        f"{platform.machine()}, Python {platform.python_version()}, {os.cpu_count()} CPUs, load {one:.1f} now and "
-        f"{fifteen:.1f} over 15 minutes; the machine is shared, so trust the ratios more than the times."
-    )
-    return "\n".join([*lines, "", machine])
+    return "\n".join([*lines, "", machine()])
 
 
 def _line(what: str, ours: float, floor: float | None, target: str) -> str:
