@@ -91,7 +91,7 @@ class Daemon:
         self._connection = Connection(
             config.aws, config.namespaces_served, self._inbox.put_nowait, self._log.info, self._warn
         )
-        judge = Judge(config, Catalog(config))
+        judge = Judge(config, Catalog(config, keeps_checks=True))
         self._exchange = Exchange(self._connection.requests, judge, self._inbox.put_nowait, self._warn)
         units = Units(directory.resolve(), config.handlers.profile, config.profiles)
         own_units = units if config.handlers.launcher == "units" else None

@@ -8,7 +8,6 @@ import fcntl
 import json
 import math
 import os
-import secrets
 import sys
 import time
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ from typing import Any, Literal, NamedTuple
 
 from iot_jobs_agent.attempts.reading import SaidLine, parse_json_object, parse_result, parse_said_line
 from iot_jobs_agent.attempts.units import UNIT
+from iot_jobs_agent.chance import random_hex
 from iot_jobs_agent.core.events import AttemptProgressed
 from iot_jobs_agent.core.job import AttemptId, AttemptResult, Ending, StartReason, Step, StepKind
 from iot_jobs_agent.shim import files, protocol
@@ -53,7 +53,7 @@ def fill(directory: Path, job_directory: Path, attempt: AttemptId, step: Step, f
     Nothing is fsynced: a power cut ends the attempt anyway, and after it all that counts is that its directory exists,
     which the caller makes durable.
     """
-    token = secrets.token_hex(16)
+    token = random_hex(16)
     result = job_directory / f".result.{attempt.step}.{attempt.number}"
     scratch = job_directory / ".tmp"  # not /tmp: systemd empties the unit's private one while handlers still run
     scratch.mkdir(mode=0o700, exist_ok=True)

@@ -7,7 +7,6 @@ if that is refused (docs/decisions.md). All public methods belong to the loop's 
 """
 
 import asyncio
-import random
 import time
 from collections import deque
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from iot_jobs_agent.aws.requests import Requests
 from iot_jobs_agent.aws.sdk import SdkError, hand_over, new_bootstrap
 from iot_jobs_agent.aws.subscriptions import LOG_EVERY, Subscriptions
 from iot_jobs_agent.aws.tls import TlsContexts
+from iot_jobs_agent.chance import fraction
 from iot_jobs_agent.config.values import Aws
 from iot_jobs_agent.core.backoff import delay_s
 from iot_jobs_agent.core.events import Connected, Disconnected, Notified
@@ -86,7 +86,7 @@ class Connection:
             has_lasted = connection is not None and time.monotonic() - started > LASTING_S
             failures = 0 if has_lasted else failures + 1
             self._last_loss = {} if has_lasted else self._last_loss
-            wait_s = delay_s(max(failures, 1) + 1, random.random())  # noqa: S311 - jitter, no secret
+            wait_s = delay_s(max(failures, 1) + 1, fraction())
             await asyncio.sleep(wait_s)  # 1 s at least: AWS takes one CONNECT a second from a client id
 
     async def close(self) -> None:
@@ -133,7 +133,7 @@ class Connection:
             if not connection.lost.is_set():
                 self._connected_at = time.monotonic()
                 self._info("connected", endpoint=self._aws.endpoint, client_id=self._aws.client_id)
-                self._post(Connected(random.random()))  # noqa: S311 - jitter, no secret
+                self._post(Connected(fraction()))
             await lost
             self._blame(connection)
             for task in (tried, *holders):

@@ -7,7 +7,6 @@ agent exits, and the next one recovers.
 
 import contextlib
 import os
-import secrets
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
@@ -16,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from iot_jobs_agent.chance import below, random_hex
 from iot_jobs_agent.core.effects import Forget, JournalEffect, Save, Settle
 from iot_jobs_agent.core.job import ExecutionId, ExecutionStatus, Outcome
 from iot_jobs_agent.core.state import SETTLED_KEPT, Execution, Settled
@@ -102,7 +102,7 @@ class Journal:
 
     def set_aside(self) -> Path:
         """Rename a damaged journal, so that somebody can look at it, and return its new path. Raises JournalError."""
-        aside = self.path.with_name(f"{FILE_NAME}.damaged-{int(time.time())}-{secrets.token_hex(4)}")
+        aside = self.path.with_name(f"{FILE_NAME}.damaged-{int(time.time())}-{random_hex(4)}")
         with _as_journal_error(self.path):
             for path in (self.path, *self._companions):  # in this order, so that `open` notices an interruption
                 with contextlib.suppress(FileNotFoundError):
@@ -186,7 +186,7 @@ def _prepare(database: sqlite3.Connection, path: Path) -> None:
     with _transaction(database):  # to notice a disk that cannot be written now, not at the first job
         database.execute(f"PRAGMA user_version={schema.SCHEMA_VERSION}")
         if not _id(database):  # a new journal, or one of an earlier version
-            database.execute(f"PRAGMA application_id={1 + secrets.randbelow(_LAST_ID)}")
+            database.execute(f"PRAGMA application_id={1 + below(_LAST_ID)}")
 
 
 def _id(database: sqlite3.Connection) -> int:
