@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 from iot_jobs_agent import logs
 from iot_jobs_agent.aws import advice, messages
 from iot_jobs_agent.aws.mqtt import MqttConnection
-from iot_jobs_agent.aws.nodelay import set_tcp_nodelay
+from iot_jobs_agent.aws.nodelay import keep_tcp_nodelay, set_tcp_nodelay
 from iot_jobs_agent.aws.requests import Requests
 from iot_jobs_agent.aws.sdk import SdkError, hand_over, new_bootstrap
 from iot_jobs_agent.aws.subscriptions import LOG_EVERY, Subscriptions
@@ -97,6 +97,8 @@ class Connection:
 
     async def _connect(self, failures: int) -> MqttConnection | None:
         """Connect and return the connection; None if that failed."""
+        port = self._aws.proxy.port if self._aws.proxy else self._aws.port
+        hurrying = asyncio.create_task(keep_tcp_nodelay(port))
         try:
             connection = MqttConnection(self._aws, self._bootstrap, self._tls, self._hear)
             await connection.open(self._aws.connect_timeout_s)
@@ -111,7 +113,9 @@ class Connection:
                     hint=await self._connect_hint(error),
                 )
             return None
-        set_tcp_nodelay(self._aws.proxy.port if self._aws.proxy else self._aws.port)
+        finally:
+            hurrying.cancel()
+        set_tcp_nodelay(port)
         self.requests.connection = connection
         return connection
 
