@@ -52,7 +52,6 @@ that no phase waits for changes nothing, and neither does an event about an exec
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import assert_never
 
 from iot_jobs_agent.core import backoff, claiming, continuing, progress, queues, requests, running, settling, slots
@@ -93,6 +92,7 @@ from iot_jobs_agent.core.state import (
     State,
     Stopping,
 )
+from iot_jobs_agent.core.value import replace
 
 
 def decide(state: State, event: Event, now: float) -> tuple[State, tuple[Effect, ...]]:
@@ -151,9 +151,13 @@ def _pump(state: State, now: float) -> Turn:
 
 def _journal_effects(before: State, after: State, already: Sequence[Effect]) -> list[Effect]:
     """Return the journal effects that lead from `before` to `after`, except those that a rule has already returned."""
+    if before.executions is after.executions:
+        return []
     settled = {e.execution for e in already if isinstance(e, Settle)}
-    kept = {k: d for k, e in before.executions.items() if (d := e.durable) is not None}
-    wanted = {k: d for k, e in after.executions.items() if (d := e.durable) is not None}
+    old = {k: e for k, e in before.executions.items() if after.executions.get(k) is not e}
+    new = {k: e for k, e in after.executions.items() if before.executions.get(k) is not e}
+    kept = {k: d for k, e in old.items() if (d := e.durable) is not None}
+    wanted = {k: d for k, e in new.items() if (d := e.durable) is not None}
     saves: list[Effect] = [Save(d) for k, d in wanted.items() if kept.get(k) != d]
     return [*saves, *(Forget(k) for k in kept if k not in wanted and k not in settled)]
 

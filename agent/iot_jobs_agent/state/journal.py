@@ -11,7 +11,6 @@ import sqlite3
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from iot_jobs_agent.chance import below, random_hex
 from iot_jobs_agent.core.effects import Forget, JournalEffect, Save, Settle
 from iot_jobs_agent.core.job import ExecutionId, ExecutionStatus, Outcome
 from iot_jobs_agent.core.state import SETTLED_KEPT, Execution, Settled
+from iot_jobs_agent.core.value import dataclass, field
 from iot_jobs_agent.errors import JournalDamagedError, JournalError
 from iot_jobs_agent.state import schema
 from iot_jobs_agent.state.durable import sync_directory
