@@ -8,8 +8,8 @@ from pathlib import Path
 
 DEFINED_IN = (  # what the models are made of, and what turns them into plain values
     "built_ins.py", "catalog/manifest_check.py", "config/config.py", "config/encoding.py", "config/keys.py",
-    "config/spelling.py", "config/validation.py", "config/values.py", "core/job.py", "device.py", "errors.py",
-    "handler.py", "handler_name.py", "shim/protocol.py",
+    "config/spelling.py", "config/validation.py", "config/values.py", "core/job.py", "core/value.py", "device.py",
+    "errors.py", "handler.py", "handler_name.py", "shim/protocol.py",
 )  # fmt: skip
 
 
