@@ -86,10 +86,10 @@ def test_a_loop_of_links_and_a_missing_file_are_reasons_not_errors(tmp_path: Pat
 
 def test_the_way_to_what_is_not_there_is_told_as_far_as_it_goes(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("none")
-    passed = []
+    way = way_to(tmp_path / "link/file")
+    passed = [next(way)[0] for _ in (tmp_path / "link").parts]
     with pytest.raises(FileNotFoundError):
-        for entry, _ in way_to(tmp_path / "link/file"):
-            passed.append(entry)  # noqa: PERF401 - what was told before the error counts
+        next(way)
     assert passed[-2:] == [tmp_path, tmp_path / "link"]
 
 
