@@ -27,6 +27,9 @@ from iot_jobs_agent.state.encoding import decode_phase, encode_phase
 FILE_NAME = "journal.sqlite"
 COMPANIONS = ("-wal", "-shm")
 _LAST_ID = 2**31 - 1
+# Each transaction writes whole pages, and ours change a few hundred bytes; that of a file stays as it was made.
+_PAGE_BYTES = 1024
+_LOG_BYTES = 4 << 20  # of the write-ahead log, before it goes into the file: SQLite's default with its own page size
 # Primary result codes that are about the contents of the file, not about the disk below it (sqlite.org/rescode.html).
 _DAMAGED = {
     sqlite3.SQLITE_ERROR,  # a table or column is gone
@@ -164,9 +167,12 @@ def _prepare(database: sqlite3.Connection, path: Path) -> None:
     """Set the pragmas, check that they are in force, migrate the schema, and check that the disk can be written."""
     database.text_factory = _text
     path.chmod(0o600)
+    database.execute(f"PRAGMA page_size={_PAGE_BYTES}")  # counts only for a new file
     mode = database.execute("PRAGMA journal_mode=WAL").fetchone()[0]
     database.execute("PRAGMA synchronous=FULL")
     synchronous = database.execute("PRAGMA synchronous").fetchone()[0]
+    [(page_bytes,)] = database.execute("PRAGMA page_size")
+    database.execute(f"PRAGMA wal_autocheckpoint={_LOG_BYTES // page_bytes}")
     if (mode, synchronous) != ("wal", 2):
         raise JournalError(
             f"{path}: the disk takes no write-ahead log (journal_mode {mode}, synchronous {synchronous})"
