@@ -21,6 +21,7 @@ from iot_jobs_agent.chance import random_hex
 from iot_jobs_agent.core.events import AttemptProgressed
 from iot_jobs_agent.core.job import AttemptId, AttemptResult, Ending, StartReason, Step, StepKind
 from iot_jobs_agent.shim import files, protocol
+from iot_jobs_agent.shim.early import name_of
 from iot_jobs_agent.state.durable import open_regular, sync_directory
 
 EVENTS_BYTES = 1 << 20
@@ -168,13 +169,19 @@ def read_shim_pid(directory: Path) -> int:
 
 
 def open_shim(directory: Path, pid: int) -> int | None:
-    """Open a pidfd of the attempt's shim; None if the process `pid` is gone, or is not the shim of this directory."""
+    """Open a pidfd of the attempt's shim; None if the process `pid` is gone, or is not the shim of this directory.
+
+    A shim has its directory on its command line, or in its name if it was started early.
+    """
     try:
         pidfd = os.pidfd_open(pid)
     except (OSError, ValueError, OverflowError):
         return None
     with contextlib.suppress(OSError):
-        if os.fsencode(directory) in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
+        process = Path(f"/proc/{pid}")
+        if os.fsencode(directory) in (process / "cmdline").read_bytes().split(b"\0"):
+            return pidfd
+        if (process / "comm").read_text().rstrip("\n") == name_of(str(directory)):
             return pidfd
     os.close(pidfd)
     return None

@@ -71,7 +71,7 @@ def validate(table: dict[str, Any], environ: Mapping[str, str]) -> Validated:
     """Check the keys of the file's tables one by one, with pydantic, which the first call imports."""
     from iot_jobs_agent.config import validation  # noqa: PLC0415 - takes 0.1 s and 10 MB
 
-    config, found = validation.validate(table, environ)
+    config, found = validation.checked_values(table, environ)
     if config is None:
         return Validated(None, tuple(found))
     return Validated(config, (), tuple(validation.problems_of_handlers(config)))

@@ -36,7 +36,7 @@ _NAME_FORMS = {  # in words, what the patterns of config.keys ask for
 }
 
 
-def validate(table: dict[str, Any], environ: Mapping[str, str]) -> tuple[Config | None, list[str]]:
+def checked_values(table: dict[str, Any], environ: Mapping[str, str]) -> tuple[Config | None, list[str]]:
     """Return the plain values of the file's tables, or None and everything that is wrong with them."""
     try:
         return ConfigFile.model_validate(table, context=dict(environ)).values(), []

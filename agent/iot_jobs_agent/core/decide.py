@@ -128,6 +128,12 @@ def is_idle(state: State) -> bool:
     return state.is_connected and is_free and not is_tried_again and all(settled) and len(settled) > 0
 
 
+def may_start_soon(state: State, execution: ExecutionId) -> bool:
+    """Return whether an attempt will follow if the service's next answer about the execution is as we hope."""
+    known = state.executions.get(execution)
+    return known is not None and isinstance(known.phase, Judging | Preparing)
+
+
 def untaken(state: State) -> list[ExecutionId]:
     """Return the pending executions neither under way nor left alone. An idle agent has some if paused, or refused."""
     listed = [execution for queue in state.queues.values() for execution in queue.pending]

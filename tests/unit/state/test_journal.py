@@ -1,6 +1,5 @@
 """The journal on a real disk: what was written is there again, and what is damaged is set aside, never believed."""
 
-import contextlib
 import json
 import os
 import random
@@ -113,24 +112,6 @@ def test_a_journal_has_an_id_of_its_own_for_as_long_as_it_lives(open_journal: Op
     again.close()
     again.set_aside()
     assert open_journal().open().journal_id not in {made, "00000000"}
-
-
-def test_a_new_journal_has_small_pages_and_an_older_one_keeps_its_own(open_journal: Open, tmp_path: Path) -> None:
-    for page_bytes in (4096, 1024):
-        if page_bytes == 4096:
-            with contextlib.closing(sqlite3.connect(tmp_path / FILE_NAME)) as database:
-                database.execute("PRAGMA journal_mode=WAL")
-        journal = open_journal()
-        journal.open()
-        journal.write([settle(1)])
-        assert journal._database is not None
-        assert journal._database.execute("PRAGMA page_size").fetchone() == (page_bytes,)
-        assert journal._database.execute("PRAGMA wal_autocheckpoint").fetchone() == ((4 << 20) // page_bytes,)
-        journal.close()
-        again = open_journal()
-        assert [entry.execution.job_id for entry in again.open().history] == ["job-1"]
-        again.close()
-        again.set_aside()
 
 
 def test_what_is_saved_twice_is_there_once_and_what_is_forgotten_not_at_all(open_journal: Open) -> None:
