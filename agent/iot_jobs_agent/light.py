@@ -1,14 +1,14 @@
 """Keeps modules out of the running agent that libraries import whether they need them or not.
 
-asyncio imports `ssl`, hashlib imports `_hashlib`, and these load OpenSSL: 5 MB, although TLS is the SDK's, and Python
-has the hashes itself. shutil imports what it needs for archives. All of them do without, if there is no such module.
+asyncio imports `ssl` and hashlib imports `_hashlib`, which load OpenSSL: 5 MB, although TLS is the SDK's, and Python
+has the hashes itself. shutil imports what it needs for archives, and uuid another library. All of them do without.
 """
 
 import importlib
 import importlib.util
 import sys
 
-LEFT_OUT = ("ssl", "_hashlib", "bz2", "lzma")
+LEFT_OUT = ("ssl", "_hashlib", "_uuid", "bz2", "lzma")
 _OWN_HASHES = ("_md5", "_sha1", "_sha3", "_blake2")
 
 

@@ -5,7 +5,6 @@ what decides about it: the file's text, the directory of credentials, and the de
 is new, pydantic is asked again, in a child. What depends on other files is checked at each start (`config.config`).
 """
 
-import hashlib
 import json
 import os
 import tomllib
@@ -17,7 +16,7 @@ from typing import Any
 from iot_jobs_agent.config.config import Validated, validate
 from iot_jobs_agent.config.encoding import decoded, encoded
 from iot_jobs_agent.config.values import STATE_DIRECTORY, Config
-from iot_jobs_agent.definition import definition_hash
+from iot_jobs_agent.definition import definition_hash, hash_of
 from iot_jobs_agent.state.sealed import read_sealed, write_sealed
 from iot_jobs_agent.trust import owner_of
 
@@ -81,7 +80,7 @@ def state_directory_of_valid(path: Path) -> Path | None:
 
 
 def _hash(text: bytes) -> str:
-    return hashlib.sha256(definition_hash().encode() + text).hexdigest()
+    return hash_of(definition_hash().encode(), text)
 
 
 def _state_directory(table: Mapping[str, Any]) -> Path | None:
