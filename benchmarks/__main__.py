@@ -1,6 +1,6 @@
 """`uv run python -m benchmarks`: measure the agent as it is on a device, beside the floor. See benchmarks/README.md.
 
-`--gate` measures memory alone and fails if the agent's RSS is more than 1.15 times the floor's; for CI, under a minute.
+`--gate` measures memory alone and fails if the agent's RSS is more than 1.19 times the floor's; for CI, under a minute.
 `--against` compares this checkout with an older commit instead of the floor, and takes five to ten minutes.
 Times never fail anything: the machine is shared.
 """
@@ -17,7 +17,7 @@ from typing import Any
 from benchmarks import against, device, idle, latency, report
 from iot_jobs_simulator.server import running_simulator
 
-MEMORY_LIMIT = 1.15  # times the floor's RSS
+MEMORY_LIMIT = 1.19  # times the floor's RSS
 YARDSTICK = "7d226eb"  # the build of 2026-11-22
 GATE_WINDOW_S = 2.0
 GATE_TIMES = 3  # RSS varies by half a percent from start to start
@@ -26,7 +26,7 @@ GATE_TIMES = 3  # RSS varies by half a percent from start to start
 def main() -> int:
     """Measure, print a Markdown table, and with `--json` leave the figures in a file."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measures the agent beside the floor.")
-    parser.add_argument("--gate", action="store_true", help="memory only; exit 1 above 1.15 times the floor's RSS")
+    parser.add_argument("--gate", action="store_true", help="memory only; exit 1 above 1.19 times the floor's RSS")
     parser.add_argument("--window", type=float, default=30.0, metavar="S", help="idle seconds observed (default: 30)")
     parser.add_argument("--jobs", type=int, default=20, metavar="N", help="jobs of each kind (default: 20)")
     parser.add_argument("--starts", type=int, default=10, metavar="N", help="starts of the agent (default: 10)")
