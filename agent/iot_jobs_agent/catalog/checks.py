@@ -72,6 +72,7 @@ class Checks:
         finally:
             if process.returncode is None:
                 process.kill()
+                await process.wait()
         return found if isinstance(found, list) and len(found) == len(texts) else None
 
 
