@@ -4,6 +4,7 @@ pydantic takes 0.1 s and 10 MB, and most devices never see a new manifest betwee
 """
 
 import asyncio
+import contextlib
 import json
 import os
 import sys
@@ -71,7 +72,8 @@ class Checks:
             return None
         finally:
             if process.returncode is None:
-                process.kill()
+                with contextlib.suppress(ProcessLookupError):
+                    process.kill()
                 await process.wait()
         return found if isinstance(found, list) and len(found) == len(texts) else None
 
