@@ -6,11 +6,13 @@ structlog imports if it can) cost the agent megabytes that no device pays.
 
 import asyncio
 import contextlib
+import io
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+import tarfile
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,35 +43,61 @@ class Environment:
         """The agent's command."""
         return str(self.directory / "bin/iot-jobs-agent")
 
+    @property
+    def jobctl(self) -> str:
+        """The command with which scripts report."""
+        return str(self.directory / "bin/jobctl")
 
-def install(scratch: Path) -> Environment:
-    """Build the wheel and install it, byte code compiled as pip does, with the versions that pyproject.toml pins."""
+
+def install(scratch: Path, source: Path = ROOT, name: str = "device") -> Environment:
+    """Build the wheel of `source` and install it as `name`, byte code compiled as pip does.
+
+    The versions of everything else are those that this checkout's pyproject.toml pins, whatever `source` is.
+    """
     uv = os.environ.get("UV", "uv")
-    made = Environment(scratch / "device")
-    for command in (
-        [uv, "build", "--quiet", "--wheel", "--out-dir", str(scratch)],
-        [uv, "venv", "--quiet", "--python", sys.executable, str(made.directory)],
+    made = Environment(scratch / name)
+    wheels = scratch / f"{name}-wheel"
+    for command, cwd in (
+        ([uv, "build", "--quiet", "--wheel", "--out-dir", str(wheels)], source),
+        ([uv, "venv", "--quiet", "--python", sys.executable, str(made.directory)], ROOT),
     ):
-        subprocess.run(command, cwd=ROOT, check=True)
-    (wheel,) = scratch.glob("*.whl")
+        subprocess.run(command, cwd=cwd, check=True)
+    (wheel,) = wheels.glob("*.whl")
     install_wheel = [uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", made.python, str(wheel)]
     subprocess.run(install_wheel, cwd=ROOT, check=True)
     return made
 
 
-def configure(directory: Path, simulator: RunningSimulator, thing: str) -> Path:
-    """Write what the agent needs; the config's path. Each call makes a device of its own, below `directory`."""
+def export(revision: str, to: Path) -> Path:
+    """Write the files of a commit below `to`, and return the directory."""
+    to.mkdir()
+    archive = subprocess.run(["git", "archive", revision], cwd=ROOT, check=True, capture_output=True).stdout  # noqa: S607 - the one on PATH
+    with tarfile.open(fileobj=io.BytesIO(archive)) as files:
+        files.extractall(to, filter="data")
+    return to
+
+
+def configure(
+    directory: Path, simulator: RunningSimulator, thing: str, *, namespaces: Sequence[str] = (), max_concurrent: int = 1
+) -> Path:
+    """Write what the agent needs; the config's path. Each call makes a device of its own, below `directory`.
+
+    `namespaces` are served besides the default one. Only keys that the agent has had since 2026-11-22 are written, so
+    that older builds take the same file.
+    """
     home = directory / thing
     handlers, files = home / "handlers", home / "files"
     for each in (home, handlers, files):
         each.mkdir(mode=0o700)
     # A link: the executable handler is the system's `true` itself, with no shell around it.
     (handlers / TRUE_HANDLER).symlink_to("/bin/true")
-    sections: dict[str, dict[str, Any]] = {
+    agent = {"state_directory": str(home / "state"), "log_format": "json", "max_concurrent": max_concurrent}
+    sections: dict[str, Any] = {
         "aws": aws_of(simulator, thing),
-        "agent": {"state_directory": str(home / "state"), "log_format": "json"},
+        "agent": agent,
         "handlers": {"enabled": [TRUE_HANDLER, "write-file"], "directories": [str(handlers)]},
         "handler.write-file": {"roots": [str(files)]},
+        "namespaces": [{"id": each} for each in namespaces],
     }
     config = home / "config.toml"
     config.write_text(toml_of(sections))

@@ -60,9 +60,14 @@ async def _observe(pid: int, window_s: float) -> Idle:
     await asyncio.sleep(window_s)
     after = _switches(pid)
     new = sum(count - before.get(thread, 0) for thread, count in after.items())
-    memory = dict(_fields(Path(f"/proc/{pid}/smaps_rollup")))
-    rss_mb, pss_mb = (memory[key] * 1024 / 1e6 for key in ("Rss", "Pss"))
+    rss_mb, pss_mb = memory_mb(pid)
     return Idle(round(rss_mb, 2), round(pss_mb, 2), round(new / window_s, 2), len(after))
+
+
+def memory_mb(pid: int) -> tuple[float, float]:
+    """RSS and PSS of a process, in MB."""
+    memory = dict(_fields(Path(f"/proc/{pid}/smaps_rollup")))
+    return memory["Rss"] * 1024 / 1e6, memory["Pss"] * 1024 / 1e6
 
 
 def _switches(pid: int) -> dict[str, int]:

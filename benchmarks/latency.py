@@ -94,11 +94,11 @@ async def measure_turnaround(
             text = json.dumps(document)
 
             async def job(number: int, kind: str = kind, text: str = text) -> tuple[float, float]:
-                return await _turnaround(simulator, thing, arn, f"{kind}-{number}", text)
+                return await turnaround(simulator, thing, arn, f"{kind}-{number}", text)
 
             for number in range(WARM_UPS):
                 await job(-1 - number)
-            bytes_before = _written_bytes(agent.pid)
+            bytes_before = written_bytes_of(agent.pid)
             totals, claims, floors = [], [], []
             for number in range(times):
                 total, claim = await job(number)
@@ -111,15 +111,15 @@ async def measure_turnaround(
                 best_ms=_ms(min(totals)),
                 worst_ms=_ms(max(totals)),
                 claim_ms=_median_ms(claims),
-                written_bytes=(_written_bytes(agent.pid) - bytes_before) // times,
+                written_bytes=(written_bytes_of(agent.pid) - bytes_before) // times,
             )
     return measured
 
 
-async def _turnaround(
+async def turnaround(
     simulator: RunningSimulator, thing: str, arn: str, job_id: str, document: str
 ) -> tuple[float, float]:
-    """Seconds until SUCCEEDED, and until IN_PROGRESS."""
+    """Run one job after a pause; seconds until SUCCEEDED, and until IN_PROGRESS."""
     await asyncio.sleep(PAUSE_S)
 
     def has(*statuses: str) -> Callable[[], bool]:
@@ -146,7 +146,8 @@ async def _floor(device: Environment, kind: str) -> float:
     return time.perf_counter() - started
 
 
-def _written_bytes(pid: int) -> int:
+def written_bytes_of(pid: int) -> int:
+    """Return what the kernel took for the disk from a process and those that it has waited for."""
     lines = Path(f"/proc/{pid}/io").read_text().splitlines()
     return int(dict(line.split(": ") for line in lines)["write_bytes"])
 

@@ -11,6 +11,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
+from iot_jobs_agent import light
 from iot_jobs_agent.commands.table import COMMANDS, module_of
 from iot_jobs_agent.commands.terminal import printable
 from iot_jobs_agent.errors import AgentError, ConfigError, JournalError, StateDirectoryError, UsageError
@@ -42,6 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if words[0] not in COMMANDS:
         print(f"iot-jobs-agent: there is no command {words[0]!r}\n\n{_usage()}", file=sys.stderr)
         return EX_USAGE
+    if words[0] == "run":
+        light.leave_out()
     try:
         command = importlib.import_module(module_of(words[0]))
         status: int = command.main(words[1:])

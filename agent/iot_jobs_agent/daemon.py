@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any, assert_never
 from iot_jobs_agent import logs, reboot
 from iot_jobs_agent.attempts.attempts import Attempts
 from iot_jobs_agent.attempts.directory import Facts
-from iot_jobs_agent.attempts.launchers import plain
+from iot_jobs_agent.attempts.launchers import Early
 from iot_jobs_agent.attempts.units import Units
 from iot_jobs_agent.aws.connection import Connection
 from iot_jobs_agent.catalog.catalog import Catalog
 from iot_jobs_agent.certificate import expires_at
 from iot_jobs_agent.config.values import Config
 from iot_jobs_agent.core.claimant import Claimant
-from iot_jobs_agent.core.decide import decide, is_idle, next_deadline, untaken
+from iot_jobs_agent.core.decide import decide, is_idle, may_start_soon, next_deadline, untaken
 from iot_jobs_agent.core.effects import (
     JOURNAL,
     Describe,
@@ -91,11 +91,11 @@ class Daemon:
         self._connection = Connection(
             config.aws, config.namespaces_served, self._inbox.put_nowait, self._log.info, self._warn
         )
-        judge = Judge(config, Catalog(config))
+        judge = Judge(config, Catalog(config, keeps_checks=True))
         self._exchange = Exchange(self._connection.requests, judge, self._inbox.put_nowait, self._warn)
         units = Units(directory.resolve(), config.handlers.profile, config.profiles)
         own_units = units if config.handlers.launcher == "units" else None
-        self._attempts = Attempts(directory, plain, self._inbox.put_nowait, self._look_for_pause, own_units)
+        self._attempts = Attempts(directory, Early(), self._inbox.put_nowait, self._look_for_pause, own_units)
         self._state = State(
             Settings(
                 namespaces=config.namespaces_served,
@@ -260,6 +260,8 @@ class Daemon:
     def _perform(self, effect: Effect) -> None:
         match effect:
             case Fetch() | Describe() | Update():
+                if isinstance(effect, Describe) and may_start_soon(self._state, effect.execution):
+                    self._attempts.get_ready()
                 self._begin(self._exchange.perform(effect))
             case Reboot():
                 self._begin(self._reboot())

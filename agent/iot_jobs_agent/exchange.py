@@ -1,7 +1,6 @@
 """Performs the effects that are requests to the service: each is one exchange with it, and results in one event."""
 
 import contextlib
-import random
 import time
 from collections.abc import Callable
 from typing import Protocol, assert_never
@@ -9,6 +8,7 @@ from typing import Protocol, assert_never
 from iot_jobs_agent import logs
 from iot_jobs_agent.aws import messages
 from iot_jobs_agent.aws.requests import Requests
+from iot_jobs_agent.chance import fraction
 from iot_jobs_agent.core.effects import Describe, Fetch, Update
 from iot_jobs_agent.core.events import (
     Described,
@@ -112,7 +112,7 @@ class Exchange:
 
 def _jitter() -> float:
     """Return a random number in [0, 1), with which the core spreads its waits."""
-    return random.random()  # noqa: S311 - nobody gains from predicting it
+    return fraction()
 
 
 def _code(error: Exception) -> str:

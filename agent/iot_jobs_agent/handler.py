@@ -7,7 +7,6 @@ an error class, the numbers of the protocol), so that importing it costs hardly 
 import errno
 import json
 import os
-import re
 import signal
 import stat
 import subprocess
@@ -21,27 +20,12 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from iot_jobs_agent.core.job import OnInterrupt
 from iot_jobs_agent.errors import HandlerError
+from iot_jobs_agent.handler_name import HANDLER_NAME, handler_name_problem
 from iot_jobs_agent.shim.protocol import CHECKPOINT, LINE_BYTES, UNFINISHED
 
 __all__ = ["HANDLER_NAME", "Handler", "HandlerError", "Job", "Manifest", "Outcome"]
 
-HANDLER_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
-_SUFFIXES = {".sh": "NAME.sh is the file of the handler NAME", ".manifest.json": "such a file is a manifest"}
-
 P = TypeVar("P", bound=BaseModel)
-
-
-def handler_name_problem(name: str) -> str:
-    """Return why `name` cannot be the name of a handler, and what to do; "" if it can."""
-    for suffix, why in _SUFFIXES.items():
-        if name.endswith(suffix):
-            return f"cannot be the name of a handler, since {why}; leave {suffix} out"
-    if re.fullmatch(HANDLER_NAME, name):
-        return ""
-    return (
-        "cannot be the name of a handler; use such a name as deploy, ota_update or Foo.py: "
-        "at most 64 of A-Z a-z 0-9 _ . -, with a letter or digit first"
-    )
 
 
 def valid_handler_name(name: str) -> str:

@@ -1,17 +1,22 @@
-"""`jobctl`: lets a shell script report on its job in one line. Of our code, it imports only the protocol's numbers.
+"""`jobctl`: lets a shell script report on its job in one line. Of our code, it imports only what a shim also does.
 
 `reject`, `retry`, `reboot` and `fail` only count if the script then exits with 0: `jobctl fail "no space"; exit 0`.
+A script may call it often, so argparse is imported only to show the usage: it is more than half of such a start.
 """
 
-import argparse
-import json
+from __future__ import annotations
+
 import os
 import sys
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
+from iot_jobs_agent.shim.lean import dumps, loads
 from iot_jobs_agent.shim.protocol import LINE_BYTES
+
+TYPE_CHECKING = False  # `typing` is slow to import
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Mapping, Sequence
+    from typing import Any
 
 REASON_LENGTH = 2048  # twice what the service gets; as JSON it fits into a result file, whatever the characters
 OUTCOMES = {"reject": "rejected", "retry": "retry", "reboot": "reboot", "fail": "failed"}
@@ -19,10 +24,11 @@ OUTCOMES = {"reject": "rejected", "retry": "retry", "reboot": "reboot", "fail": 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program. Return exit code 0, or 1 if it could not report; wrong usage exits with 2."""
-    asked = parser().parse_args(arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    asked = plainly_asked(words) or vars(parser().parse_args(words))
     try:
-        if asked.command in OUTCOMES:
-            leave({"outcome": OUTCOMES[asked.command], "reason": asked.reason[:REASON_LENGTH]})
+        if asked["command"] in OUTCOMES:
+            leave({"outcome": OUTCOMES[asked["command"]], "reason": asked["reason"][:REASON_LENGTH]})
         else:
             tell(line_of(asked))
     except ValueError as error:
@@ -31,8 +37,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def plainly_asked(words: Sequence[str]) -> dict[str, Any] | None:
+    """Return what `parser` makes of words that are right; None if it must say what is wrong, or show the usage."""
+    match words:
+        case _ if "--" in words:
+            return None
+        case ["progress", percent, *message]:
+            try:
+                return {"command": "progress", "percent": float(percent), "message": message}
+            except ValueError:
+                return None
+        case ["detail", key, value]:
+            return {"command": "detail", "key": key, "value": value}
+        case ["checkpoint", text]:
+            return {"command": "checkpoint", "json": text}
+        case [outcome, reason] if outcome in OUTCOMES:
+            return {"command": outcome, "reason": reason}
+    return None
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line. Commands have no options: a word that begins with a dash is text."""
+    import argparse  # noqa: PLC0415 - see the module's docstring
+
     text: dict[str, Any] = {"prefix_chars": "\0", "add_help": False}
     made = argparse.ArgumentParser(prog="jobctl", description="Tell something about the running job.")
     commands = made.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -49,24 +76,24 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def line_of(asked: argparse.Namespace) -> dict[str, Any]:
+def line_of(asked: Mapping[str, Any]) -> dict[str, Any]:
     """Return the line for fd 3. Raises ValueError if the agent would not accept it."""
-    if asked.command == "progress":
-        if not 0 <= asked.percent <= 100:  # noqa: PLR2004 - per cent
+    if asked["command"] == "progress":
+        if not 0 <= asked["percent"] <= 100:  # noqa: PLR2004 - per cent
             raise ValueError("progress goes from 0 to 100")
-        message = " ".join(asked.message)
-        return {"progress": asked.percent} | ({"message": message} if message else {})
-    if asked.command == "detail":
-        return {"details": {asked.key: asked.value}}
+        message = " ".join(asked["message"])
+        return {"progress": asked["percent"]} | ({"message": message} if message else {})
+    if asked["command"] == "detail":
+        return {"details": {asked["key"]: asked["value"]}}
     try:
-        return {"checkpoint": json.loads(asked.json)}
+        return {"checkpoint": loads(asked["json"])}
     except (ValueError, RecursionError):
         raise ValueError("the checkpoint is not JSON; strings need their quotes, as in '\"half\"'") from None
 
 
 def tell(line: dict[str, Any]) -> None:
     """Write a line to fd 3. Raises ValueError if there is no fd 3 or the line is too long."""
-    data = json.dumps(line).encode() + b"\n"
+    data = dumps(line).encode() + b"\n"
     if len(data) > LINE_BYTES:
         raise ValueError(f"that is more than the {LINE_BYTES} bytes that a line may have")
     try:
@@ -78,7 +105,8 @@ def tell(line: dict[str, Any]) -> None:
 def leave(result: dict[str, Any]) -> None:
     """Write the result file. Raises ValueError if that is impossible."""
     try:
-        Path(from_environment("JOB_RESULT_FILE")).write_text(json.dumps(result))
+        with open(from_environment("JOB_RESULT_FILE"), "w", encoding="utf-8") as file:  # noqa: PTH123 - pathlib is slow to import
+            file.write(dumps(result))
     except OSError as error:
         raise ValueError(f"the result file cannot be written: {error.strerror}") from None
 

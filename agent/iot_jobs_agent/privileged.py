@@ -22,6 +22,7 @@ from iot_jobs_agent.built_ins import RUN_COMMAND
 from iot_jobs_agent.catalog.catalog import Catalog
 from iot_jobs_agent.catalog.sources import Source
 from iot_jobs_agent.config import config as configuration
+from iot_jobs_agent.config import validation  # noqa: F401 - with all the rest, before anything of a job is there
 from iot_jobs_agent.config.values import Config
 from iot_jobs_agent.device import AS_USER
 from iot_jobs_agent.errors import ConfigError

@@ -25,6 +25,7 @@ WAIT_S = 15
 
 
 _manifests: dict[str, Any] = {}  # of the built-ins, which are the same for all devices
+_checks: dict[str, bytes] = {}  # what an agent has kept of what pydantic says about them
 
 
 @dataclass
@@ -59,12 +60,17 @@ class Device:
         if _manifests:
             self.state.mkdir(mode=0o700, exist_ok=True)
             (self.state / "manifests.json").write_text(json.dumps(_manifests))
+        for name, sealed in _checks.items():
+            self.state.mkdir(mode=0o700, exist_ok=True)
+            (self.state / name).write_bytes(sealed)
+            (self.state / name).chmod(0o600)
 
     def learn_manifests(self) -> None:
         """Let later devices of this run know what the built-ins said."""
         with contextlib.suppress(OSError, ValueError):
             known = json.loads((self.state / "manifests.json").read_bytes())
             _manifests.update({name: known[name] for name in BUILT_INS if name in known})
+            _checks["checks.json"] = (self.state / "checks.json").read_bytes()
 
     def write_config(self) -> Path:
         self.config.write_text(toml_of({**self.sections, "namespaces": self.namespaces}))

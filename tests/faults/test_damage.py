@@ -14,7 +14,7 @@ from tests.support.clients import boto3_client
 
 JOURNAL, LOG = "journal.sqlite", "journal.sqlite-wal"
 SAMPLE = 7
-PAGE = 4096
+PAGE = 1024
 
 
 async def test_d4_a_damaged_journal_is_set_aside_and_what_it_held_never_runs_again(

@@ -26,6 +26,8 @@ NAMES = (
         "journal.sqlite-wal",
         "journal.sqlite-shm",
         "manifests.json",
+        "verdict.json",
+        "checks.json",
     ),
     *("status.json", "wake", "paused", "attempts", "jobs", "results", "trash"),
 )

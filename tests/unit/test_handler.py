@@ -78,8 +78,10 @@ def test_importing_the_contract_loads_neither_the_agent_nor_what_only_the_agent_
         "iot_jobs_agent",
         "iot_jobs_agent.core",
         "iot_jobs_agent.core.job",
+        "iot_jobs_agent.core.value",
         "iot_jobs_agent.errors",
         "iot_jobs_agent.handler",
+        "iot_jobs_agent.handler_name",
         "iot_jobs_agent.shim",
         "iot_jobs_agent.shim.protocol",
     }

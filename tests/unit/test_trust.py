@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from iot_jobs_agent.trust import trust_problem
+from iot_jobs_agent.trust import trust_problem, way_to
 
 
 @pytest.fixture
@@ -82,3 +82,18 @@ def test_a_loop_of_links_and_a_missing_file_are_reasons_not_errors(tmp_path: Pat
     (tmp_path / "loop").symlink_to("loop")
     assert "cannot be checked" in trust_problem(tmp_path / "loop")
     assert "cannot be checked (no such file or directory)" in trust_problem(tmp_path / "missing")
+
+
+def test_the_way_to_what_is_not_there_is_told_as_far_as_it_goes(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("none")
+    way = way_to(tmp_path / "link/file")
+    passed = [next(way)[0] for _ in (tmp_path / "link").parts]
+    with pytest.raises(FileNotFoundError):
+        next(way)
+    assert passed[-2:] == [tmp_path, tmp_path / "link"]
+
+
+def test_a_loop_of_links_is_not_followed_for_ever(tmp_path: Path) -> None:
+    (tmp_path / "one").symlink_to("two")
+    (tmp_path / "two").symlink_to("one")
+    assert trust_problem(tmp_path / "one") == f"{tmp_path / 'one'} cannot be checked (a loop of symbolic links)"

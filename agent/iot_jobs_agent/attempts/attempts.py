@@ -26,14 +26,14 @@ from iot_jobs_agent.attempts import orphans, trash, units
 from iot_jobs_agent.attempts.directory import Facts
 from iot_jobs_agent.attempts.launch import Launch
 from iot_jobs_agent.attempts.launchers import Launcher
+from iot_jobs_agent.attempts.ready import Ready
 from iot_jobs_agent.attempts.results import Results
 from iot_jobs_agent.attempts.units import Units
-from iot_jobs_agent.attempts.watch import DeviceFaultError, Watch, attempt_named, is_usable
+from iot_jobs_agent.attempts.watch import DeviceFaultError, Watch, attempt_named
 from iot_jobs_agent.core.events import AttemptEnded, AttemptEvent, AttemptNeverStarted, AttemptStarted
 from iot_jobs_agent.core.job import AttemptId, AttemptResult, Ending, ExecutionId, Step
 from iot_jobs_agent.shim import files
 from iot_jobs_agent.shim.lean import PR_SET_CHILD_SUBREAPER, prctl
-from iot_jobs_agent.state.durable import sync_directory
 
 __all__ = ["Attempts", "Facts"]
 
@@ -65,10 +65,9 @@ class Attempts:
         """
         self._state = state_directory.resolve()
         self._attempts = self._state / "attempts"
-        self._jobs = self._state / "jobs"
-        self._trash = self._state / "trash"
         self._results = Results(self._state / "results")
         self._launching = Launch(self._state, launcher, own_units)
+        self._jobs, self._trash = self._launching.jobs, self._launching.trash
         self._post = post
         self._on_wake = on_wake
         self._watches: dict[AttemptId, Watch] = {}
@@ -77,18 +76,11 @@ class Attempts:
         self._leaving: Counter[str] = Counter()  # executions whose attempts are being put away, by directory name
         self._one_ended = asyncio.Event()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="attempts")
+        self._ready = Ready(launcher, self._thread)
 
     def prepare(self) -> None:
         """Create the directories and the wake-up FIFO, durably. Blocks; may run on any thread. Raises OSError."""
-        for directory in (self._state, self._attempts, self._jobs, self._trash):
-            if os.path.lexists(directory) and not directory.is_dir():
-                raise NotADirectoryError(errno.ENOTDIR, "it is not a directory; move it away", str(directory))
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if not is_usable(directory):  # somebody did something to it
-                directory.chmod(0o700)
-            if not is_usable(directory):
-                raise PermissionError(errno.EACCES, "it is not for this user; move it away", str(directory))
-        sync_directory(self._state)  # an attempt's directory is only as durable as the names above it
+        self._launching.prepare()
         wake = self._state / files.WAKE
         trash.throw_away(wake, self._trash)  # the shims of an earlier agent open it by name each time
         os.mkfifo(wake, 0o600)
@@ -110,7 +102,12 @@ class Attempts:
             self._loop.remove_reader(self._wake)
             os.close(self._wake)
             self._wake = None
+            self._ready.dismiss()
         self._thread.shutdown(wait=False)
+
+    def get_ready(self) -> None:
+        """Have a shim started before the next attempt, since one may follow soon."""
+        self._ready.wish()
 
     def start(self, attempt: AttemptId, step: Step, facts: Facts) -> None:
         """Start an attempt, at most once: if its directory exists, find it again instead, as `reattach` does.
@@ -349,12 +346,15 @@ class Attempts:
         if result is None and (why := self._launching.take_back(watch)):
             return why
         if result is not None:  # what other attempts have left must not contradict it
-            orphans.sweep("", self._shims.__contains__, watch.since)
-        leftovers_killed, leftovers_alive = orphans.sweep(token, self._shims.__contains__, watch.since)
+            orphans.sweep("", self._is_shim, watch.since)
+        leftovers_killed, leftovers_alive = orphans.sweep(token, self._is_shim, watch.since)
         if result is not None and not (leftovers_killed or leftovers_alive):
             return result
         reason = "interrupted: its shim ended without a result"
         return attempt_directory.lost_result(watch.directory, reason, leftovers_killed, leftovers_alive)
+
+    def _is_shim(self, pid: int) -> bool:
+        return pid in self._shims or self._ready.has(pid)
 
     def _on_swept(self, watch: Watch, lock: int | None, future: "asyncio.Future[AttemptResult | str]") -> None:
         error = future.exception()

@@ -8,7 +8,6 @@ import fcntl
 import json
 import math
 import os
-import secrets
 import sys
 import time
 from collections.abc import Mapping
@@ -18,9 +17,11 @@ from typing import Any, Literal, NamedTuple
 
 from iot_jobs_agent.attempts.reading import SaidLine, parse_json_object, parse_result, parse_said_line
 from iot_jobs_agent.attempts.units import UNIT
+from iot_jobs_agent.chance import random_hex
 from iot_jobs_agent.core.events import AttemptProgressed
 from iot_jobs_agent.core.job import AttemptId, AttemptResult, Ending, StartReason, Step, StepKind
 from iot_jobs_agent.shim import files, protocol
+from iot_jobs_agent.shim.early import name_of
 from iot_jobs_agent.state.durable import open_regular, sync_directory
 
 EVENTS_BYTES = 1 << 20
@@ -53,7 +54,7 @@ def fill(directory: Path, job_directory: Path, attempt: AttemptId, step: Step, f
     Nothing is fsynced: a power cut ends the attempt anyway, and after it all that counts is that its directory exists,
     which the caller makes durable.
     """
-    token = secrets.token_hex(16)
+    token = random_hex(16)
     result = job_directory / f".result.{attempt.step}.{attempt.number}"
     scratch = job_directory / ".tmp"  # not /tmp: systemd empties the unit's private one while handlers still run
     scratch.mkdir(mode=0o700, exist_ok=True)
@@ -168,13 +169,19 @@ def read_shim_pid(directory: Path) -> int:
 
 
 def open_shim(directory: Path, pid: int) -> int | None:
-    """Open a pidfd of the attempt's shim; None if the process `pid` is gone, or is not the shim of this directory."""
+    """Open a pidfd of the attempt's shim; None if the process `pid` is gone, or is not the shim of this directory.
+
+    A shim has its directory on its command line, or in its name if it was started early.
+    """
     try:
         pidfd = os.pidfd_open(pid)
     except (OSError, ValueError, OverflowError):
         return None
     with contextlib.suppress(OSError):
-        if os.fsencode(directory) in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
+        process = Path(f"/proc/{pid}")
+        if os.fsencode(directory) in (process / "cmdline").read_bytes().split(b"\0"):
+            return pidfd
+        if (process / "comm").read_text().rstrip("\n") == name_of(str(directory)):
             return pidfd
     os.close(pidfd)
     return None

@@ -1,5 +1,7 @@
-"""Makes an attempt's files and starts its shim, or takes it all back. Everything runs in the thread."""
+"""Makes an attempt's files and starts its shim, or takes it all back. All but `prepare` runs in the thread."""
 
+import errno
+import os
 from pathlib import Path
 
 from iot_jobs_agent.attempts import directory as attempt_directory
@@ -7,7 +9,7 @@ from iot_jobs_agent.attempts import trash, unfinished
 from iot_jobs_agent.attempts.directory import Facts
 from iot_jobs_agent.attempts.launchers import Launcher
 from iot_jobs_agent.attempts.units import Units
-from iot_jobs_agent.attempts.watch import DeviceFaultError, Watch, is_its_own, what_failed
+from iot_jobs_agent.attempts.watch import DeviceFaultError, Watch, is_its_own, is_usable, what_failed
 from iot_jobs_agent.core.job import StartReason, Step
 from iot_jobs_agent.shim.processes import ticks_now
 from iot_jobs_agent.state.durable import sync_directory
@@ -23,6 +25,19 @@ class Launch:
         self._launcher = launcher
         self._units = own_units
         self.has_units = own_units is not None
+
+    def prepare(self) -> None:
+        """Create the directories, durably. Raises OSError."""
+        state = self.attempts.parent
+        for directory in (state, self.attempts, self.jobs, self.trash):
+            if os.path.lexists(directory) and not directory.is_dir():
+                raise NotADirectoryError(errno.ENOTDIR, "it is not a directory; move it away", str(directory))
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not is_usable(directory):  # somebody did something to it
+                directory.chmod(0o700)
+            if not is_usable(directory):
+                raise PermissionError(errno.EACCES, "it is not for this user; move it away", str(directory))
+        sync_directory(state)  # an attempt's directory is only as durable as the names above it
 
     def start(self, watch: Watch, step: Step, facts: Facts) -> int:
         """Make everything ready and durable, then start the shim and return its pid.

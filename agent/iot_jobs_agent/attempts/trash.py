@@ -2,11 +2,11 @@
 
 import contextlib
 import os
-import secrets
 import shutil
 from pathlib import Path
 
 from iot_jobs_agent.attempts import unfinished
+from iot_jobs_agent.chance import random_hex
 
 
 def throw_away(path: Path, trash: Path) -> None:
@@ -15,10 +15,10 @@ def throw_away(path: Path, trash: Path) -> None:
         trash.mkdir(mode=0o700)  # somebody may have removed it
     with contextlib.suppress(FileNotFoundError):
         try:
-            path.rename(trash / secrets.token_hex(8))
+            path.rename(trash / random_hex(8))
         except PermissionError:  # moving a directory to another parent needs write permission on it
             _open_up(path)
-            path.rename(trash / secrets.token_hex(8))
+            path.rename(trash / random_hex(8))
 
 
 def empty(trash: Path) -> None:

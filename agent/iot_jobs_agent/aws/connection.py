@@ -7,7 +7,6 @@ if that is refused (docs/decisions.md). All public methods belong to the loop's 
 """
 
 import asyncio
-import random
 import time
 from collections import deque
 from collections.abc import Callable
@@ -16,11 +15,12 @@ from typing import Any, TypeAlias
 from iot_jobs_agent import logs
 from iot_jobs_agent.aws import advice, messages
 from iot_jobs_agent.aws.mqtt import MqttConnection
-from iot_jobs_agent.aws.nodelay import set_tcp_nodelay
+from iot_jobs_agent.aws.nodelay import keep_tcp_nodelay, set_tcp_nodelay
 from iot_jobs_agent.aws.requests import Requests
 from iot_jobs_agent.aws.sdk import SdkError, hand_over, new_bootstrap
 from iot_jobs_agent.aws.subscriptions import LOG_EVERY, Subscriptions
 from iot_jobs_agent.aws.tls import TlsContexts
+from iot_jobs_agent.chance import fraction
 from iot_jobs_agent.config.values import Aws
 from iot_jobs_agent.core.backoff import delay_s
 from iot_jobs_agent.core.events import Connected, Disconnected, Notified
@@ -86,7 +86,7 @@ class Connection:
             has_lasted = connection is not None and time.monotonic() - started > LASTING_S
             failures = 0 if has_lasted else failures + 1
             self._last_loss = {} if has_lasted else self._last_loss
-            wait_s = delay_s(max(failures, 1) + 1, random.random())  # noqa: S311 - jitter, no secret
+            wait_s = delay_s(max(failures, 1) + 1, fraction())
             await asyncio.sleep(wait_s)  # 1 s at least: AWS takes one CONNECT a second from a client id
 
     async def close(self) -> None:
@@ -97,6 +97,8 @@ class Connection:
 
     async def _connect(self, failures: int) -> MqttConnection | None:
         """Connect and return the connection; None if that failed."""
+        port = self._aws.proxy.port if self._aws.proxy else self._aws.port
+        hurrying = asyncio.create_task(keep_tcp_nodelay(port))
         try:
             connection = MqttConnection(self._aws, self._bootstrap, self._tls, self._hear)
             await connection.open(self._aws.connect_timeout_s)
@@ -111,7 +113,9 @@ class Connection:
                     hint=await self._connect_hint(error),
                 )
             return None
-        set_tcp_nodelay(self._aws.proxy.port if self._aws.proxy else self._aws.port)
+        finally:
+            hurrying.cancel()
+        set_tcp_nodelay(port)
         self.requests.connection = connection
         return connection
 
@@ -133,7 +137,7 @@ class Connection:
             if not connection.lost.is_set():
                 self._connected_at = time.monotonic()
                 self._info("connected", endpoint=self._aws.endpoint, client_id=self._aws.client_id)
-                self._post(Connected(random.random()))  # noqa: S311 - jitter, no secret
+                self._post(Connected(fraction()))
             await lost
             self._blame(connection)
             for task in (tried, *holders):

@@ -21,6 +21,7 @@ from iot_jobs_agent.aws.tls import (
 )
 from iot_jobs_agent.config.values import Aws
 from iot_jobs_agent.errors import AgentError
+from iot_jobs_agent.light import give_ssl_to_asyncio
 
 HANDSHAKE_S = 5.0
 ALERT_S = (
@@ -60,6 +61,7 @@ async def handshake_problem(aws: Aws, server: Server, failed_with: SdkError | No
 
     The answer is one sentence without its full stop. `failed_with` is how the SDK's own connection failed, if it did.
     """
+    give_ssl_to_asyncio()
     if problem := credentials_problem(aws) or certificate_problem(aws):
         return problem
     if problem := await _problem(aws, server, with_certificate=True):

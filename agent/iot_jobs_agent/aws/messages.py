@@ -8,11 +8,11 @@ are ignored, and a member that we do not need may be missing.
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, NoReturn, TypeAlias
 
 from iot_jobs_agent.core.effects import Update
 from iot_jobs_agent.core.job import ExecutionId, ExecutionStatus
+from iot_jobs_agent.core.value import dataclass, field
 from iot_jobs_agent.errors import AgentError, RequestRefused
 
 Json: TypeAlias = Mapping[str, Any]

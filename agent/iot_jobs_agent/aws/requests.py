@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import uuid
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ from iot_jobs_agent.aws import advice, messages
 from iot_jobs_agent.aws.https import list_over_https
 from iot_jobs_agent.aws.sdk import SdkError
 from iot_jobs_agent.aws.tls import TlsContexts
+from iot_jobs_agent.chance import random_hex
 from iot_jobs_agent.config.values import Aws
 from iot_jobs_agent.core.effects import Update
 from iot_jobs_agent.core.job import ExecutionId
@@ -133,7 +133,7 @@ class Requests:
         connection = self.connection
         if connection is None:
             raise RequestUnanswered(f"{topic}: not connected")
-        token = uuid.uuid4().hex
+        token = random_hex()
         awaiting: asyncio.Future[tuple[str, messages.Json]] = asyncio.get_running_loop().create_future()
         self._awaiting[token] = topic, awaiting
         connection.unanswered[token] = topic

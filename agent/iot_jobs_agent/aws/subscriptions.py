@@ -6,13 +6,13 @@ a row while the same filter is unanswered, we suspend that filter, so that the r
 
 import asyncio
 import contextlib
-import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from iot_jobs_agent.aws import advice
 from iot_jobs_agent.aws.mqtt import MqttConnection, SubscriptionRefusedError
 from iot_jobs_agent.aws.sdk import SdkError
+from iot_jobs_agent.chance import fraction
 from iot_jobs_agent.core.backoff import delay_s
 
 LOG_EVERY = 5  # log one in this many failed attempts
@@ -72,7 +72,7 @@ class Subscriptions:
                 why, hint = refused
                 self._warn("subscription refused", topic=topic_filter, attempt=refusals, why=why, hint=hint)
             failures += 1
-            await asyncio.sleep(delay_s(failures, random.random()))  # noqa: S311 - jitter, no secret
+            await asyncio.sleep(delay_s(failures, fraction()))
         self._closings.pop(topic_filter, None)
         self._refusals.pop(topic_filter, None)
         self._note_tried(topic_filter)

@@ -7,12 +7,11 @@ again. Nothing here shows their contents. TLS 1.2 is the least, as AWS IoT's own
 
 import contextlib
 import os
-import ssl
 import stat
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from awscrt import io
 
@@ -20,6 +19,9 @@ from iot_jobs_agent.aws.sdk import SdkError, sdk_errors
 from iot_jobs_agent.certificate import validity_problem
 from iot_jobs_agent.config.values import Aws
 from iot_jobs_agent.errors import AgentError
+
+if TYPE_CHECKING:
+    import ssl
 
 ALPN_PORT = 443  # serves several protocols, which ALPN tells apart (AWS IoT developer guide, page protocols)
 ALPN_MQTT = "x-amzn-mqtt-ca"
@@ -109,13 +111,15 @@ def certificate_problem(aws: Aws) -> str:
     return f"aws.certificate: {aws.certificate} {problem}" if problem else ""
 
 
-def python_context(credentials: Credentials, *, with_certificate: bool = True) -> ssl.SSLContext:
+def python_context(credentials: Credentials, *, with_certificate: bool = True) -> "ssl.SSLContext":
     """Return the context of Python's `ssl` that does what the SDK's does. No disk is touched.
 
     Raises:
         ssl.SSLError: OpenSSL does not take the files; `reason` is its own word for why.
         OSError: the kernel gives no memory for them.
     """
+    import ssl  # noqa: PLC0415 - as in _sentence
+
     from iot_jobs_agent.aws.pem import rewrapped  # noqa: PLC0415 - as in _sentence
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -154,7 +158,9 @@ def _read(key: str, path: Path) -> bytes:
 
 def _sentence(aws: Aws, found: Credentials) -> str:
     """Return why the SDK does not take the files: first each file by itself, then key and certificate together."""
-    from iot_jobs_agent.aws.pem import (  # noqa: PLC0415 - takes memory, and only a fault needs it
+    import ssl  # noqa: PLC0415 - takes memory, and only a fault needs it
+
+    from iot_jobs_agent.aws.pem import (  # noqa: PLC0415 - the same
         AS_ISSUED,
         TAKEN,
         certificates_in,
@@ -184,6 +190,8 @@ def _sentence(aws: Aws, found: Credentials) -> str:
 
 
 def _is_pair(credentials: Credentials) -> bool:
+    import ssl  # noqa: PLC0415 - as in _sentence
+
     try:
         _load_pair(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), credentials)
     except OSError:
@@ -191,7 +199,7 @@ def _is_pair(credentials: Credentials) -> bool:
     return True
 
 
-def _load_pair(context: ssl.SSLContext, credentials: Credentials) -> None:
+def _load_pair(context: "ssl.SSLContext", credentials: Credentials) -> None:
     """Load certificate and key, which `ssl` takes from files only, so they are files in memory (memfd_create(2))."""
     with _memory_file(credentials.certificate) as certificate, _memory_file(credentials.private_key) as key:
         context.load_cert_chain(certificate, key, password="")  # or OpenSSL would ask on the terminal

@@ -14,9 +14,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from pydantic import ValidationError
-
 from iot_jobs_agent.built_ins import BUILT_INS, RUN_COMMAND
+from iot_jobs_agent.catalog.checks import CheckedManifest, Checks
 from iot_jobs_agent.catalog.manifests import EXECUTABLE_TIMEOUT_S, DeclaredManifest, ManifestQuery, Manifests
 from iot_jobs_agent.catalog.sources import (
     BUILT_IN,
@@ -33,7 +32,6 @@ from iot_jobs_agent.config.values import Config
 from iot_jobs_agent.device import device_facts
 from iot_jobs_agent.documents.enabled_handler import DocumentRule, EnabledHandler, Rules
 from iot_jobs_agent.documents.params import schema_problem
-from iot_jobs_agent.handler import Manifest
 from iot_jobs_agent.installation import installation
 from iot_jobs_agent.profiles import TimeLimit, time_limits
 from iot_jobs_agent.trust import trust_problem
@@ -43,14 +41,23 @@ class Catalog:
     """The handlers of this device. Empty until the first `refresh`. For one event loop only."""
 
     def __init__(
-        self, config: Config, *, worker: Sequence[str] = WORKER, describe_timeout_s: float = EXECUTABLE_TIMEOUT_S
+        self,
+        config: Config,
+        *,
+        worker: Sequence[str] = WORKER,
+        describe_timeout_s: float = EXECUTABLE_TIMEOUT_S,
+        keeps_checks: bool = False,
     ) -> None:
-        """`worker` runs and describes Python handlers; an executable gets `describe_timeout_s` seconds to answer."""
+        """`worker` runs and describes Python handlers; an executable gets `describe_timeout_s` seconds to answer.
+
+        With `keeps_checks`, whether a manifest is valid is found out in a child, and remembered in the state directory.
+        """
         self._config = config
         self._worker = tuple(worker)
         file = config.agent.state_directory / "manifests.json"
         in_unit = config.handlers.launcher == "units"
         self._manifests = Manifests(file, worker=worker, timeout_s=describe_timeout_s, in_unit=in_unit)
+        self._checks = Checks(config.agent.state_directory / "checks.json" if keeps_checks else None)
         self._trusted = installation()
         self._installed = InstalledHandlers()
         self._enabled: Mapping[str, EnabledHandler] = MappingProxyType({})
@@ -105,10 +112,10 @@ class Catalog:
         """Return sources as enabled handlers, with what they declare and the configuration's overrides."""
         asked = [_query(source) for source in sources if not source.unavailable]
         answers = await self._manifests.query(asked, again=again)
-        return {
-            source.name: self._enabled_handler(source, answers.get(source.name, DeclaredManifest()))
-            for source in sources
-        }
+        declared = [answers.get(source.name, DeclaredManifest()) for source in sources]
+        checked = await self._checks.check([self._manifest_of(*each) for each in zip(sources, declared, strict=True)])
+        found = zip(sources, declared, checked, strict=True)
+        return {source.name: self._enabled_handler(source, answer, valid) for source, answer, valid in found}
 
     def find(self, name: str) -> Source:
         """Find a handler. A file in a configured directory wins over a built-in, and that over an installed package."""
@@ -150,37 +157,35 @@ class Catalog:
             for file in found if isinstance(found, list) else [found]:
                 yield key, Path(str(file))
 
-    def _enabled_handler(self, source: Source, answer: DeclaredManifest) -> EnabledHandler:
+    def _manifest_of(self, source: Source, answer: DeclaredManifest) -> dict[str, Any]:
+        return _manifest(source.name, answer.members, self._config.manifest_overrides(source.name))
+
+    def _enabled_handler(self, source: Source, answer: DeclaredManifest, checked: CheckedManifest) -> EnabledHandler:
         name = source.name
-        unavailable = source.unavailable or answer.problem
-        try:
-            manifest = _manifest(name, answer.members, self._config.manifest_overrides(name))
-        except ValidationError as error:
-            detail = error.errors(include_url=False)[0]
-            member = ".".join(map(str, detail["loc"]))
-            unavailable = f"its manifest is wrong at {member}: {detail['msg'][0].lower()}{detail['msg'][1:]}"
-            manifest = Manifest(name=name)
+        unavailable = checked.problem or source.unavailable or answer.problem
+        params = checked.members["params"]
         if answer.members.get("name", name) != name:
             unavailable = "its manifest has another name than its file or entry point; make them equal"
-        if source.directory and manifest.params and (problem := schema_problem(manifest.params)):
+        if source.directory and params and (problem := schema_problem(params)):
             unavailable = (
                 unavailable or f"its manifest is wrong at params, which is not a usable JSON Schema: {problem}"
             )
-        unavailable = unavailable or self.settings_problem(name) or self._time_problem(manifest)
+        unavailable = unavailable or self.settings_problem(name) or self._time_problem(checked.members)
         return EnabledHandler(
             argv=source.argv,
             settings=json.dumps(dict(self._config.handler_settings(name))),
             directory=source.directory,
             unavailable=unavailable,
-            **dict(manifest),
+            **checked.members,
         )
 
     def _profile(self, name: str) -> str:
         return self._config.profiles.get(name, self._config.handlers.profile)
 
-    def _time_problem(self, manifest: Manifest) -> str:
-        limit = self._limits.get(self._profile(manifest.name))
-        return limit.problem(manifest.name, manifest.max_timeout_s + manifest.grace_s) if limit is not None else ""
+    def _time_problem(self, manifest: Mapping[str, Any]) -> str:
+        limit = self._limits.get(self._profile(manifest["name"]))
+        longest_s = manifest["max_timeout_s"] + manifest["grace_s"]
+        return limit.problem(manifest["name"], longest_s) if limit is not None else ""
 
 
 def _file_problem(key: str, file: Path) -> str:
@@ -198,7 +203,7 @@ def _names_beside(file: Path) -> list[str]:
         return []
 
 
-def _manifest(name: str, declared: Mapping[str, Any], overrides: Mapping[str, Any]) -> Manifest:
+def _manifest(name: str, declared: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
     """Return the declared manifest with the configuration's overrides. Only both together can allow a reboot."""
     values = {**declared, "name": name}
     if values.get("max_timeout_s") == values.get("timeout_s"):
@@ -206,7 +211,7 @@ def _manifest(name: str, declared: Mapping[str, Any], overrides: Mapping[str, An
     values |= overrides
     if not (declared.get("may_reboot") is True and overrides.get("may_reboot") is True):
         values["may_reboot"] = False
-    return Manifest.model_validate(values)
+    return values
 
 
 def _query(source: Source) -> ManifestQuery:

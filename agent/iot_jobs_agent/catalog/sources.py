@@ -12,7 +12,7 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from iot_jobs_agent.handler import handler_name_problem
+from iot_jobs_agent.handler_name import handler_name_problem
 from iot_jobs_agent.installation import handler_packages
 from iot_jobs_agent.shim.start import first_line_problem
 from iot_jobs_agent.trust import trust_problem

@@ -6,7 +6,6 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from iot_jobs_agent.attempts import results
 from iot_jobs_agent.commands import options
 from iot_jobs_agent.commands.terminal import printable, table, wait, width
 from iot_jobs_agent.core.job import AttemptResult
@@ -87,6 +86,8 @@ def _show(state_directory: Path, asked: str, *, as_json: bool) -> int:
             f"no execution of {asked} is among the last {SETTLED_KEPT} that were settled here;"
             " `iot-jobs-agent status` shows what is under way"
         )
+    from iot_jobs_agent.attempts import results  # noqa: PLC0415 - slow to import, and a list needs none
+
     kept = [(entry, results.read(state_directory, entry.execution)) for entry in found]
     if as_json:
         shown = [_facts(entry) | {"attempts": [_attempt(*each) for each in attempts]} for entry, attempts in kept]

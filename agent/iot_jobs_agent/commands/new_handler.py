@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 from iot_jobs_agent.built_ins import BUILT_INS
 from iot_jobs_agent.commands import options
 from iot_jobs_agent.errors import AgentError
-from iot_jobs_agent.handler import handler_name_problem
+from iot_jobs_agent.handler_name import handler_name_problem
 
 SKELETONS = Path(__file__).parents[1] / "skeletons"
 RECORD = "direct_url.json"  # where an installation came from, if not from an index (PEP 610)

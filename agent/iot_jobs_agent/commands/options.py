@@ -1,32 +1,48 @@
-"""The options that commands share."""
+"""The options that commands share. argparse is imported where it is needed, since the agent stays for months."""
 
-import argparse
 import math
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from iot_jobs_agent.commands.table import COMMANDS
+
+if TYPE_CHECKING:
+    import argparse
 
 DEFAULT_CONFIG = Path("/etc/iot-jobs-agent/config.toml")
 
 
-def parser(command: str) -> argparse.ArgumentParser:
+def parser(command: str) -> "argparse.ArgumentParser":
     """Return the parser of a command, without options."""
+    import argparse  # noqa: PLC0415 - see the module's docstring
+
     summary, more, _ = COMMANDS[command]
     description = f"{summary[0].upper()}{summary[1:]}. {more}".replace("`", "").rstrip()
     return argparse.ArgumentParser(prog=f"iot-jobs-agent {command}", description=description, allow_abbrev=False)
 
 
-def add_config(to: argparse.ArgumentParser) -> None:
+def add_config(to: "argparse.ArgumentParser") -> None:
     """Add `--config FILE`."""
     to.add_argument("--config", type=Path, default=DEFAULT_CONFIG, metavar="FILE", help="default: %(default)s")
 
 
-def add_json(to: argparse.ArgumentParser) -> None:
+def only_config(arguments: Sequence[str]) -> Path | None:
+    """Return the configuration if nothing but that, or nothing at all, is said on the command line; else None."""
+    match arguments:
+        case []:
+            return DEFAULT_CONFIG
+        case ["--config", file] if not file.startswith("-"):
+            return Path(file)
+    return None
+
+
+def add_json(to: "argparse.ArgumentParser") -> None:
     """Add `--json`."""
     to.add_argument("--json", action="store_true", help="print JSON instead of text")
 
 
-def add_timeout(to: argparse.ArgumentParser, what: str) -> None:
+def add_timeout(to: "argparse.ArgumentParser", what: str) -> None:
     """Add `--timeout SECONDS`."""
     to.add_argument("--timeout", type=_seconds, metavar="SECONDS", help=what)
 
@@ -40,8 +56,9 @@ def owned_state_directory(config: Path) -> Path:
     """
     from iot_jobs_agent.config.config import load_handlers  # noqa: PLC0415 - `--help` needs none of it
     from iot_jobs_agent.state.owner import become_owner  # noqa: PLC0415 - as above
+    from iot_jobs_agent.verdict import state_directory_of_valid  # noqa: PLC0415 - as above
 
-    directory = load_handlers(config).agent.state_directory
+    directory = state_directory_of_valid(config) or load_handlers(config).agent.state_directory
     become_owner(directory)
     return directory
 
@@ -50,6 +67,8 @@ def count(word: str) -> int:
     """Parse a number of things, at least one."""
     number = int(word)
     if number < 1:
+        import argparse  # noqa: PLC0415 - as above
+
         raise argparse.ArgumentTypeError(f"must be at least 1, not {word}")
     return number
 
@@ -57,5 +76,7 @@ def count(word: str) -> int:
 def _seconds(word: str) -> float:
     seconds = float(word)
     if not 0 < seconds < math.inf:
+        import argparse  # noqa: PLC0415 - as above
+
         raise argparse.ArgumentTypeError(f"must be more than 0 and not endless, not {word}")
     return seconds

@@ -1,19 +1,24 @@
 """`iot-jobs-agent run`: the daemon itself."""
 
-import argparse
 import asyncio
 import gc
+import importlib
 import os
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from iot_jobs_agent import logs
+from iot_jobs_agent import light, logs
 from iot_jobs_agent.commands import options
 from iot_jobs_agent.config.config import load
 from iot_jobs_agent.config.values import Config
-from iot_jobs_agent.daemon import Daemon
 from iot_jobs_agent.errors import ConfigError, JournalError, StateDirectoryError
 from iot_jobs_agent.state import directory as state_directory
 from iot_jobs_agent.systemd import Notifier
+from iot_jobs_agent.verdict import Verdict
+
+if TYPE_CHECKING:
+    import argparse
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -23,17 +28,17 @@ def main(arguments: Sequence[str]) -> int:
     SIGTERM, before the service was ever reached. Also 1 if the journal failed, and 70 on a defect of ours: from both,
     the next start recovers.
     """
-    chosen = parser().parse_args(arguments)
-    if chosen.timeout is not None and not chosen.once:
-        parser().error("--timeout says how long to handle what is pending: add --once")
-    settings = load(chosen.config)
+    config, once, limit_s = _chosen(arguments)
+    verdict = Verdict(meanwhile=lambda: importlib.import_module("iot_jobs_agent.daemon"))
+    settings = load(config, validated=verdict.validated)
     logs.configure(settings.agent.log_level, settings.agent.log_format)
     if os.geteuid() == 0:
         logs.get_logger().warning("running as root, and so does every handler", hint="see docs/install.md for a user")
     state_directory.prepare(settings.agent.state_directory)
     lock = state_directory.lock(settings.agent.state_directory)
+    verdict.keep()
     try:
-        return asyncio.run(_serve(settings, once=chosen.once, limit_s=chosen.timeout))
+        return asyncio.run(_serve(settings, once=once, limit_s=limit_s))
     except JournalError as error:
         logs.get_logger().error("the journal failed, ending so that the next start recovers", why=str(error))
         return 1
@@ -46,7 +51,7 @@ def main(arguments: Sequence[str]) -> int:
         state_directory.unlock(lock)
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> "argparse.ArgumentParser":
     """Return the parser of the command line."""
     made = options.parser("run")
     options.add_config(made)
@@ -55,7 +60,20 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
+def _chosen(arguments: Sequence[str]) -> tuple[Path, bool, float | None]:
+    """Return the configuration, whether to serve only what is pending, and for how many seconds at most."""
+    if (config := options.only_config(arguments)) is not None:
+        return config, False, None
+    chosen = parser().parse_args(arguments)
+    if chosen.timeout is not None and not chosen.once:
+        parser().error("--timeout says how long to handle what is pending: add --once")
+    return chosen.config, chosen.once, chosen.timeout
+
+
 async def _serve(settings: Config, *, once: bool, limit_s: float | None) -> int:
+    from iot_jobs_agent.daemon import Daemon  # noqa: PLC0415 - after the configuration, which may be checked beside it
+
+    light.let_in()
     daemon = Daemon(settings, Notifier.from_environ())
     gc.freeze()  # the imported modules stay alive anyway, so keep the collector from scanning them again and again
     await daemon.run(once=once, limit_s=limit_s)

@@ -4,7 +4,6 @@ What handlers, operators and the service write may contain anything. Where the o
 wrapped, so that programs find one fact on one line.
 """
 
-import shutil
 import sys
 import textwrap
 import threading
@@ -28,7 +27,11 @@ def one_line(text: str) -> str:
 
 def width() -> int | None:
     """Return how many characters fit on a line of the terminal, or None if stdout is not a terminal."""
-    return max(LEAST_WIDTH, shutil.get_terminal_size().columns) if sys.stdout.isatty() else None
+    if not sys.stdout.isatty():
+        return None
+    import shutil  # noqa: PLC0415 - brings what it needs for archives
+
+    return max(LEAST_WIDTH, shutil.get_terminal_size().columns)
 
 
 def wrapped(text: str, columns: int | None, indent: int) -> str:

@@ -1,53 +1,31 @@
 """The configuration: one TOML file, checked once and completely, and frozen from then on.
 
 Owns reading the file, the rules across keys, and the form of every problem: `KEY: what is wrong; what to do.`, one
-sentence each. The keys themselves are in `config.keys`, the rules about PEM files in `config.credentials`.
+sentence each. The keys themselves are in `config.keys`, the rules about PEM files in `config.credentials`. What
+needs pydantic is in `config.validation`, which is not imported before it is needed.
 """
 
 import json
-import math
 import os
 import pwd
-import re
 import tomllib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from pydantic import BaseModel, ValidationError
+from typing import Any, NamedTuple, TypeAlias
 
 from iot_jobs_agent.built_ins import BUILT_INS
 from iot_jobs_agent.config.credentials import file_problem, with_credentials_directory
-from iot_jobs_agent.config.keys import AgentTable, AwsTable, ConfigFile, DocumentTable, HandlersTable, NamespaceTable
-from iot_jobs_agent.config.spelling import advised, name_problems, nearest, with_question
+from iot_jobs_agent.config.spelling import name_problems
 from iot_jobs_agent.config.values import SUBSCRIPTIONS_PER_CONNECTION, Config
 from iot_jobs_agent.errors import ConfigError
-from iot_jobs_agent.handler import Manifest
 from iot_jobs_agent.installation import installation
 from iot_jobs_agent.trust import owner_of, trust_problem, way_to
 
-if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
+__all__ = ["Config", "Validate", "Validated", "load", "load_handlers", "load_without_files", "problems", "validate"]
 
-__all__ = ["Config", "load", "load_handlers", "load_without_files", "problems"]
-
-_SUBJECT = re.compile(r"^\w+ should")  # "Input should", "String should", "Tuple should"
 _LARGEST_BYTES = 1024 * 1024
-_TABLES: Mapping[str, type[BaseModel]] = {
-    "aws": AwsTable,
-    "agent": AgentTable,
-    "handlers": HandlersTable,
-    "namespaces": NamespaceTable,
-    "documents": DocumentTable,
-}
-_NAME_FORMS = {  # in words, what the patterns of config.keys ask for
-    "aws.thing_name": "1 to 128 of the characters a-z A-Z 0-9 : _ -",
-    "namespaces.id": "1 to 64 of the characters a-z A-Z 0-9 _ -",
-    "handlers.profile": "1 to 32 of the characters a-z 0-9 -, and a letter first",
-    "handlers.run_as_users": "1 to 32 of the characters a-z 0-9 _ -, and a letter or _ first",
-}
 _FOR_THE_AGENT = "it is for root and the agent's user, so run the command with sudo"
 _NOWHERE = {  # stands in for [aws] where nothing connects
     "endpoint": "localhost",
@@ -56,13 +34,29 @@ _NOWHERE = {  # stands in for [aws] where nothing connects
 }
 
 
-def load(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
+class Validated(NamedTuple):
+    """What the text of a file says: plain values, or None and every problem with the keys.
+
+    `handler_problems` are those with the tables of handlers, which only values without other problems have.
+    """
+
+    config: Config | None
+    problems: tuple[str, ...] = ()
+    handler_problems: tuple[str, ...] = ()
+
+
+Validate: TypeAlias = Callable[[bytes, dict[str, Any], Mapping[str, str]], Validated]
+
+
+def load(path: Path, environ: Mapping[str, str] = os.environ, validated: Validate | None = None) -> Config:
     """Read and check the file. Blocking.
+
+    `validated` does what `validate` would do, and gets the file's text besides.
 
     Raises:
         ConfigError: with the first problem, one sentence that names the key and the fix (`problems` returns them all).
     """
-    config, found = _read(path, environ)
+    config, found = _read(path, environ, validated or (lambda _, table, variables: validate(table, variables)))
     if config is None or found:
         raise ConfigError(found[0])
     return config
@@ -70,7 +64,17 @@ def load(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
 
 def problems(path: Path, environ: Mapping[str, str] = os.environ) -> list[str]:
     """Return everything that is wrong with the file, one sentence each; empty if nothing is. Blocks."""
-    return _read(path, environ)[1]
+    return _read(path, environ, lambda _, table, variables: validate(table, variables))[1]
+
+
+def validate(table: dict[str, Any], environ: Mapping[str, str]) -> Validated:
+    """Check the keys of the file's tables one by one, with pydantic, which the first call imports."""
+    from iot_jobs_agent.config import validation  # noqa: PLC0415 - takes 0.1 s and 10 MB
+
+    config, found = validation.checked_values(table, environ)
+    if config is None:
+        return Validated(None, tuple(found))
+    return Validated(config, (), tuple(validation.problems_of_handlers(config)))
 
 
 def load_handlers(path: Path | None) -> Config:
@@ -83,9 +87,10 @@ def load_handlers(path: Path | None) -> Config:
     if not found:
         aws = table.get("aws")
         proxy = {"proxy": aws["proxy"]} if isinstance(aws, dict) and "proxy" in aws else {}  # handlers use it too
-        config, found = _validate(table | {"aws": _NOWHERE | proxy}, {})
+        config, problems_of_keys, problems_of_handlers = validate(table | {"aws": _NOWHERE | proxy}, {})
+        found = list(problems_of_keys)
         if config is not None:
-            found = list(_handler_checks(config, path or Path("/nonexistent")))
+            found = [*problems_of_handlers, *_handler_checks(config, path or Path("/nonexistent"))]
             if not found:
                 return config
     raise ConfigError(found[0])
@@ -101,7 +106,8 @@ def load_without_files(path: Path) -> Config:
         aws = table.get("aws")
         if isinstance(aws, dict):
             table["aws"] = aws | dict.fromkeys(("certificate", "private_key", "root_ca"), "/nonexistent")
-        config, found = _validate(table, {})
+        config, problems_of_keys, _ = validate(table, {})
+        found = list(problems_of_keys)
         if config is not None:
             found = [*_connection_problems(config), *_namespace_problems(config)]
             if not found:
@@ -109,26 +115,40 @@ def load_without_files(path: Path) -> Config:
     raise ConfigError(found[0])
 
 
-def _read(path: Path, environ: Mapping[str, str]) -> tuple[Config | None, list[str]]:
-    table, found = _parse(path)
+def _read(path: Path, environ: Mapping[str, str], validated: Validate) -> tuple[Config | None, list[str]]:
+    text, found = _text_of(path)
     if found:
         return None, found
-    config, found = _validate(table, with_credentials_directory(environ, path))
-    return config, found if config is None else list(_cross_checks(config, path, environ))
+    table, found = _parsed(text, path)
+    if found:
+        return None, found
+    config, problems_of_keys, problems_of_handlers = validated(text, table, with_credentials_directory(environ, path))
+    if config is None:
+        return None, list(problems_of_keys)
+    return config, list(_cross_checks(config, path, environ, problems_of_handlers))
 
 
 def _parse(path: Path) -> tuple[dict[str, Any], list[str]]:
+    text, found = _text_of(path)
+    return ({}, found) if found else _parsed(text, path)
+
+
+def _text_of(path: Path) -> tuple[bytes, list[str]]:
     try:
         with path.open("rb") as file:
-            text = file.read(_LARGEST_BYTES).decode()
-        return tomllib.loads(text), []
+            return file.read(_LARGEST_BYTES), []
     except FileNotFoundError:
-        return {}, [f"--config: {path} does not exist; copy config.example.toml there and edit it."]
+        return b"", [f"--config: {path} does not exist; copy config.example.toml there and edit it."]
     except PermissionError:
-        return {}, [f"--config: {path} cannot be read by the user {_own_name()}; {_FOR_THE_AGENT}."]
+        return b"", [f"--config: {path} cannot be read by the user {_own_name()}; {_FOR_THE_AGENT}."]
     except OSError as error:
         reason = (error.strerror or "unreadable").lower()
-        return {}, [f"--config: {path} cannot be read ({reason}); let the agent's user read it."]
+        return b"", [f"--config: {path} cannot be read ({reason}); let the agent's user read it."]
+
+
+def _parsed(text: bytes, path: Path) -> tuple[dict[str, Any], list[str]]:
+    try:
+        return tomllib.loads(text.decode()), []
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         return {}, [f"--config: {path} is not valid TOML ({_place(error)}); correct the file there."]
 
@@ -140,62 +160,20 @@ def _own_name() -> str:
         return str(os.geteuid())
 
 
-def _validate(table: dict[str, Any], environ: Mapping[str, str]) -> tuple[Config | None, list[str]]:
-    try:
-        return ConfigFile.model_validate(table, context=dict(environ)).values(), []
-    except ValidationError as error:
-        return None, [_sentence(detail) for detail in error.errors(include_url=False)]
-
-
 def _place(error: Exception) -> str:
     if isinstance(error, UnicodeDecodeError):
         return f"byte {error.start} is not UTF-8"
     return "nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())
 
 
-def _sentence(error: "ErrorDetails") -> str:
-    """Return one of pydantic's errors in our form. It never repeats the value, which may be a secret."""
-    location = [part for part in error["loc"] if part != "[key]"]
-    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).removeprefix(".")
-    match error["type"]:
-        case "missing":
-            return f"{key}: is missing; add it (config.example.toml shows it)."
-        case "extra_forbidden":
-            return _unknown_key(key, location)
-        case "tuple_type":
-            return f'{key}: is not a list; write it in brackets, like {location[-1]} = ["…"].'
-        case "string_type":
-            return f'{key}: is not text; write it in quotation marks, like "…".'
-        case "value_error":
-            return f"{key}: {error['ctx']['error']}."
-        case "model_type" | "dict_type":
-            return f"{key}: is not a table; write it as [{key}]."
-        case "string_pattern_mismatch":
-            return _wrong_name(key, location, error)
-        case _:
-            return f"{key}: is not valid; {_SUBJECT.sub('it should', error['msg'], count=1)}."
-
-
-def _unknown_key(key: str, location: list[int | str]) -> str:
-    table = _TABLES.get(str(location[0]), ConfigFile) if len(location) > 1 else ConfigFile
-    otherwise = "remove it (config.example.toml has all keys)"
-    return advised(f"{key}: is not a known key", str(location[-1]), table.model_fields, otherwise)
-
-
-def _wrong_name(key: str, location: list[int | str], error: "ErrorDetails") -> str:
-    """Return what is wrong with a name, and never the name itself. A built-in that was probably meant is named."""
-    form = _NAME_FORMS.get(".".join(part for part in location if isinstance(part, str)))
-    is_handler = location[0] in {"handler", "handlers"} and location[1:2] not in (["run_as_users"], ["profile"])
-    close = nearest(str(error["input"]), BUILT_INS) if is_handler else ""
-    form = form or ("the characters of a handler's name" if is_handler else str(error["ctx"]["pattern"]))
-    return with_question(f"{key}: does not consist of {form}", close, "use such a name")
-
-
-def _cross_checks(config: Config, path: Path, environ: Mapping[str, str]) -> Iterator[str]:
+def _cross_checks(
+    config: Config, path: Path, environ: Mapping[str, str], problems_of_handlers: Iterable[str]
+) -> Iterator[str]:
     yield from _credential_problems(config, environ)
     yield from _trust_problems(config, path)
     yield from _connection_problems(config)
     yield from _namespace_problems(config)
+    yield from problems_of_handlers
     yield from _handler_checks(config, path)
 
 
@@ -209,8 +187,6 @@ def _trust_problems(config: Config, path: Path) -> Iterator[str]:
 
 
 def _handler_checks(config: Config, path: Path) -> Iterator[str]:
-    for name in config.handler:
-        yield from _handler_problems(config, name)
     yield from _operation_problems(config)
     yield from _document_problems(config)
     yield from name_problems(config)
@@ -271,27 +247,6 @@ def _document_problems(config: Config) -> Iterator[str]:
         elif entry.has in seen:
             yield f"{key}.has: {json.dumps(entry.has)} occurs before; keep one."
         seen.add(entry.has)
-
-
-def _handler_problems(config: Config, name: str) -> Iterator[str]:
-    if "name" in config.handler_settings(name):
-        yield f"handler.{name}.name: a handler cannot be renamed; remove this key."
-    try:
-        Manifest.model_validate({"name": name, **config.manifest_overrides(name)})
-    except ValidationError as error:
-        for detail in error.errors(include_url=False):
-            yield f"handler.{name}.{_sentence(detail)}"
-    for key, value in config.handler_settings(name).items():
-        if not _is_json(value):
-            yield f"handler.{name}.{key}: holds inf or nan, which JSON cannot carry; use an ordinary number."
-
-
-def _is_json(value: Any) -> bool:
-    if isinstance(value, dict):
-        return all(map(_is_json, value.values()))
-    if isinstance(value, list):
-        return all(map(_is_json, value))
-    return not isinstance(value, float) or math.isfinite(value)
 
 
 def _path_list_problems(config: Config) -> Iterator[str]:

@@ -26,6 +26,7 @@ from pydantic import (
 
 from iot_jobs_agent.built_ins import BUILT_INS
 from iot_jobs_agent.config.values import (
+    STATE_DIRECTORY,
     Agent,
     Aws,
     Config,
@@ -174,7 +175,7 @@ class NamespaceTable(_Table):
 class AgentTable(_Table):
     """`[agent]`: how this process works."""
 
-    state_directory: ConfigPath = Path("/var/lib/iot-jobs-agent")
+    state_directory: ConfigPath = STATE_DIRECTORY
     max_concurrent: int = Field(default=1, ge=1, le=16)
     poll_interval_s: float = Field(default=1800.0, ge=1, le=86400)
     progress_interval_s: float = Field(default=10.0, ge=0, le=3600)

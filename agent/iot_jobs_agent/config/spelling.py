@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator
 
 from iot_jobs_agent.built_ins import BUILT_INS
-from iot_jobs_agent.config.keys import MANIFEST_KEYS
 from iot_jobs_agent.config.values import Config
 
 _CLOSE = 0.75  # of difflib's ratio: two letters exchanged in a short name
@@ -45,6 +44,8 @@ def name_problems(config: Config) -> Iterator[str]:
         settings = built_in.known_settings
         for key in config.handler_settings(name):
             if key not in settings and key != "name":
+                from iot_jobs_agent.config.keys import MANIFEST_KEYS  # noqa: PLC0415 - imports pydantic
+
                 fault = f"handler.{name}.{key}: is not a setting of {name}"
                 yield advised(fault, key, settings | MANIFEST_KEYS, "remove it (config.example.toml has all keys)")
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+STATE_DIRECTORY = Path("/var/lib/iot-jobs-agent")  # if the file names no other
 SUBSCRIPTIONS_PER_CONNECTION = 50  # AWS IoT Core quotas, "Subscriptions per connection"
 _DEFAULT_SUBSCRIPTIONS = 5  # P/get/+ P/+/get/+ P/+/update/+ P/notify P/notify-next
 _NAMESPACED_SUBSCRIPTIONS = 2  # P/+/+/get/+ P/+/+/update/+, shared by all namespaces

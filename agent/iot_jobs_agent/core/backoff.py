@@ -7,11 +7,11 @@ seconds, and two a minute from then on.
 """
 
 from collections.abc import Collection
-from dataclasses import replace
 
 from iot_jobs_agent.core.effects import Effect, Note
 from iot_jobs_agent.core.job import ExecutionId
 from iot_jobs_agent.core.state import SETTLED_KEPT, BackOff, State
+from iot_jobs_agent.core.value import replace
 
 SHORTEST_S = 1.0
 LONGEST_S = 30.0

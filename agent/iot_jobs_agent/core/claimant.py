@@ -4,7 +4,7 @@ The service keeps a claimant's mark in the status detail `agent`. An installatio
 that was lost from another agent that works with a copy of the file `agent-id`, so the mark names the journal too.
 """
 
-from dataclasses import dataclass, field
+from iot_jobs_agent.core.value import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,6 @@
 """Rules from the first look at an execution to the start of a step: judging, claiming, preparing."""
 
 import math
-from dataclasses import replace
 from typing import assert_never
 
 from iot_jobs_agent.core import backoff
@@ -23,6 +22,7 @@ from iot_jobs_agent.core.state import (
     Updates,
     Work,
 )
+from iot_jobs_agent.core.value import replace
 
 STEP_TIMER_SLACK_MINUTES = 15
 STEP_TIMER_LONGEST_MINUTES = 10080

@@ -1,7 +1,5 @@
 """Rules for going on when another attempt follows: after a retry, a reboot or an interruption."""
 
-from dataclasses import replace
-
 from iot_jobs_agent.core import backoff
 from iot_jobs_agent.core.effects import Effect, Note, Reboot, Turn
 from iot_jobs_agent.core.events import RebootFailed
@@ -9,6 +7,7 @@ from iot_jobs_agent.core.job import AttemptResult, ExecutionStatus, OnInterrupt,
 from iot_jobs_agent.core.settling import begin_report
 from iot_jobs_agent.core.slots import has_slot, is_quiet, may_go_on, wants_reboot
 from iot_jobs_agent.core.state import Delayed, Execution, Preparing, Rebooting, Running, State, Updates, Work
+from iot_jobs_agent.core.value import replace
 
 INTERRUPTIONS = 3  # an execution that is interrupted this often has failed
 REBOOTS = 10  # the most that one execution may ask for, so that it cannot reboot the device for ever

@@ -52,7 +52,6 @@ that no phase waits for changes nothing, and neither does an event about an exec
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import assert_never
 
 from iot_jobs_agent.core import backoff, claiming, continuing, progress, queues, requests, running, settling, slots
@@ -93,6 +92,7 @@ from iot_jobs_agent.core.state import (
     State,
     Stopping,
 )
+from iot_jobs_agent.core.value import replace
 
 
 def decide(state: State, event: Event, now: float) -> tuple[State, tuple[Effect, ...]]:
@@ -128,6 +128,12 @@ def is_idle(state: State) -> bool:
     return state.is_connected and is_free and not is_tried_again and all(settled) and len(settled) > 0
 
 
+def may_start_soon(state: State, execution: ExecutionId) -> bool:
+    """Return whether an attempt will follow if the service's next answer about the execution is as we hope."""
+    known = state.executions.get(execution)
+    return known is not None and isinstance(known.phase, Judging | Preparing)
+
+
 def untaken(state: State) -> list[ExecutionId]:
     """Return the pending executions neither under way nor left alone. An idle agent has some if paused, or refused."""
     listed = [execution for queue in state.queues.values() for execution in queue.pending]
@@ -151,9 +157,13 @@ def _pump(state: State, now: float) -> Turn:
 
 def _journal_effects(before: State, after: State, already: Sequence[Effect]) -> list[Effect]:
     """Return the journal effects that lead from `before` to `after`, except those that a rule has already returned."""
+    if before.executions is after.executions:
+        return []
     settled = {e.execution for e in already if isinstance(e, Settle)}
-    kept = {k: d for k, e in before.executions.items() if (d := e.durable) is not None}
-    wanted = {k: d for k, e in after.executions.items() if (d := e.durable) is not None}
+    old = {k: e for k, e in before.executions.items() if after.executions.get(k) is not e}
+    new = {k: e for k, e in after.executions.items() if before.executions.get(k) is not e}
+    kept = {k: d for k, e in old.items() if (d := e.durable) is not None}
+    wanted = {k: d for k, e in new.items() if (d := e.durable) is not None}
     saves: list[Effect] = [Save(d) for k, d in wanted.items() if kept.get(k) != d]
     return [*saves, *(Forget(k) for k in kept if k not in wanted and k not in settled)]
 

@@ -7,7 +7,8 @@ out line breaks (AWS IoT Jobs data plane API, DetailsValue). New details replace
 import json
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from iot_jobs_agent.core.value import dataclass, field
 
 LIMIT = 1024
 ELLIPSIS = "…"

@@ -3,11 +3,11 @@
 Effects that act on the outside world wait until the journal effects before them (`JOURNAL`) are on disk.
 """
 
-from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from iot_jobs_agent.core.job import AttemptId, ExecutionId, ExecutionStatus, Outcome, StartReason, StatusDetails, Step
 from iot_jobs_agent.core.state import Execution, State
+from iot_jobs_agent.core.value import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,12 +5,12 @@ a random number in [0, 1), drawn where the event is created, so that `decide` ne
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from iot_jobs_agent.core.claimant import Claimant
 from iot_jobs_agent.core.job import AttemptId, AttemptResult, ExecutionId, ExecutionStatus, Plan, Refusal
 from iot_jobs_agent.core.state import Execution, Settled
+from iot_jobs_agent.core.value import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,10 @@ the service (`aws.messages` converts it) or of the journal (`state.encoding` con
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, TypeAlias
+
+from iot_jobs_agent.core.value import dataclass, field, replace
 
 StatusDetails: TypeAlias = Mapping[str, str]
 

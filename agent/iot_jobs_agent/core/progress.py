@@ -1,6 +1,5 @@
 """Rules for a claimed execution until it is closed: what to tell the service, and whether it still wants the work."""
 
-from dataclasses import replace
 from typing import assert_never
 
 from iot_jobs_agent.core import backoff
@@ -20,6 +19,7 @@ from iot_jobs_agent.core.state import (
     Underway,
     Updates,
 )
+from iot_jobs_agent.core.value import replace
 
 
 def status_facts(state: State, execution: Execution, phase: Running) -> StatusFacts:

@@ -1,6 +1,5 @@
 """Rules for the pending lists: when to fetch them, how far to trust a notification, which execution to take on next."""
 
-from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from iot_jobs_agent.core import backoff
@@ -20,6 +19,7 @@ from iot_jobs_agent.core.state import (
     State,
     Updates,
 )
+from iot_jobs_agent.core.value import replace
 
 DOUBTS = 5
 PENDING_KEPT = 100  # a bound on memory; the service lists 15 at most

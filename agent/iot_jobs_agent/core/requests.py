@@ -1,6 +1,5 @@
 """Rules for the requests of an execution: which one it waits for, which one is due, and what that one says."""
 
-from dataclasses import replace
 from typing import assert_never
 
 from iot_jobs_agent.core import backoff, progress
@@ -25,6 +24,7 @@ from iot_jobs_agent.core.state import (
     Stopping,
     Underway,
 )
+from iot_jobs_agent.core.value import replace
 
 # Requests go out in this order: outcomes first, so that a list that we fetch afterwards already reflects them.
 _ORDER = (Reporting, Running, Delayed, Rebooting, Preparing, Claiming, Judging)

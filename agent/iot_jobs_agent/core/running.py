@@ -1,6 +1,5 @@
 """Rules for the life of a step's process: its start, what the handler reports meanwhile, and its end."""
 
-from dataclasses import replace
 from typing import assert_never
 
 from iot_jobs_agent.core import continuing
@@ -12,6 +11,7 @@ from iot_jobs_agent.core.outcome import Followup, ending_in_words, followup_of, 
 from iot_jobs_agent.core.progress import status_facts
 from iot_jobs_agent.core.settling import begin_report, close
 from iot_jobs_agent.core.state import Claiming, Execution, Preparing, Running, State, Stopping, Work
+from iot_jobs_agent.core.value import replace
 
 DEVICE_FAULT_S = 30.0  # how long to wait before the next try to start a handler, if the device could not
 

@@ -1,7 +1,6 @@
 """Rules for the end: journal the outcome, report it until the service has it or closes the execution, then settle."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from iot_jobs_agent.core import backoff
 from iot_jobs_agent.core.effects import ForgetAttempts, Note, Settle, Turn
@@ -9,6 +8,7 @@ from iot_jobs_agent.core.events import Described, DescribeFailed, UpdateFailed
 from iot_jobs_agent.core.job import ExecutionId, ExecutionStatus, Outcome, StatusDetails
 from iot_jobs_agent.core.queues import drop
 from iot_jobs_agent.core.state import SETTLED_KEPT, Execution, Judging, Reporting, Settled, State, Underway
+from iot_jobs_agent.core.value import replace
 
 REFUSALS = 5  # after that many, an outcome that the service refuses gives its slot to others
 GONE = "the service does not have it any more"

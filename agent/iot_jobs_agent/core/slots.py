@@ -1,8 +1,7 @@
 """Rules for what may start now: slots, exclusive handlers, a reboot that a handler waits for, and the pause."""
 
-from dataclasses import replace
-
 from iot_jobs_agent.core.state import Claiming, Delayed, Execution, Preparing, Rebooting, Running, State, Stopping
+from iot_jobs_agent.core.value import replace
 
 
 def may_take_on(state: State, now: float) -> bool:

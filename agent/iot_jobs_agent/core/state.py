@@ -5,7 +5,6 @@ in flight, deadlines (monotonic), progress, and the secrets of a plan.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from typing import TypeAlias, assert_never
 
 from iot_jobs_agent.core.claimant import Claimant
@@ -19,6 +18,7 @@ from iot_jobs_agent.core.job import (
     StatusDetails,
     Step,
 )
+from iot_jobs_agent.core.value import dataclass, field, replace
 
 SETTLED_KEPT = 200  # outcomes that are remembered, in memory, in the journal's history and among the results
 

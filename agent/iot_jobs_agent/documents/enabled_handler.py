@@ -12,7 +12,7 @@ from iot_jobs_agent.built_ins import BUILT_INS
 from iot_jobs_agent.core.job import OnInterrupt, Step, StepKind
 from iot_jobs_agent.documents.params import params_problem
 from iot_jobs_agent.errors import DocumentError, UnavailableHandlerError, UnknownHandlerError
-from iot_jobs_agent.handler import handler_name_problem
+from iot_jobs_agent.handler_name import handler_name_problem
 
 _LONGEST_SHOWN = 64
 _SHELLS = frozenset({"ash", "bash", "busybox", "csh", "dash", "fish", "ksh", "sh", "tcsh", "zsh"})

@@ -35,7 +35,7 @@ from iot_jobs_agent.core.outcome import Followup, followup_of, outcome_of, reaso
 from iot_jobs_agent.documents.document import plan
 from iot_jobs_agent.documents.enabled_handler import EnabledHandler, Namespace, Rules
 from iot_jobs_agent.errors import DocumentError
-from iot_jobs_agent.handler import handler_name_problem
+from iot_jobs_agent.handler_name import handler_name_problem
 from iot_jobs_agent.installation import installation
 from iot_jobs_agent.trust import trust_problem
 

@@ -13,12 +13,13 @@ from iot_jobs_agent.shim.memory import events_file
 from iot_jobs_agent.shim.protocol import CONTROL_FD, LINE_BYTES
 from iot_jobs_agent.shim.said import Said, parse_line
 from iot_jobs_agent.shim.tree import Tree
-from iot_jobs_agent.shim.unit import Unit
 
 TYPE_CHECKING = False  # importing `typing` would take a quarter of the start-up time
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
+
+    from iot_jobs_agent.shim.unit import Unit
 
 TAIL_BYTES = CHUNK_BYTES = 65536
 TAILS_EVERY_S = 30.0
@@ -101,6 +102,8 @@ class Supervisor:
         self.only_signals.register(self.signals, select.POLLIN)
         self.handler: Tree | Unit
         if spec.get("unit"):
+            from iot_jobs_agent.shim.unit import Unit  # noqa: PLC0415 - a third of our imports, and others need none
+
             self.handler = Unit(spec, self.poller, self.pause)
         else:
             self.handler = Tree(spec, memory_events, writer, self.pause)
@@ -285,8 +288,15 @@ def supervise(memory_events: str) -> int:
 def main(directory: str, has_own_cgroup: bool = False) -> int:
     """Supervise the attempt in `directory`. Return the exit status: 0 with a result, 1 without; the log then says why.
 
+    Without a directory, it comes on stdin once there is one (`shim.early`); 0 if none comes.
     `has_own_cgroup` says that this process's cgroup (v2) contains nothing but the attempt.
     """
+    if not directory:
+        from iot_jobs_agent.shim.early import awaited_directory  # noqa: PLC0415 - others need none of it
+
+        directory = awaited_directory()
+        if not directory:
+            return 0
     os.chdir(directory)
     try:
         return supervise(events_file() if has_own_cgroup else "")

@@ -5,13 +5,13 @@ import fcntl
 import json
 import os
 import re
-import secrets
 import select
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from iot_jobs_agent.chance import random_hex
 from iot_jobs_agent.errors import StateDirectoryError
 from iot_jobs_agent.shim.files import WAKE
 from iot_jobs_agent.state.durable import open_regular, replace_at_once, replace_durably, sync_directory
@@ -109,7 +109,7 @@ def agent_id(directory: Path) -> str:
     known = "\n".join(_read_line_by_line(path)).strip()
     if AGENT_ID_FORM.fullmatch(known):
         return known
-    made = secrets.token_hex(8)
+    made = random_hex(8)
     _write_durably(path, [made])
     return made
 
@@ -266,7 +266,7 @@ def _open_repaired(path: Path, flags: int) -> int:
     if stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid():
         path.chmod(0o600)
     else:
-        path.rename(path.with_name(f"{LOCK}.damaged-{secrets.token_hex(4)}"))
+        path.rename(path.with_name(f"{LOCK}.damaged-{random_hex(4)}"))
     return os.open(path, flags, 0o600)
 
 

@@ -7,18 +7,18 @@ agent exits, and the next one recovers.
 
 import contextlib
 import os
-import secrets
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from iot_jobs_agent.chance import below, random_hex
 from iot_jobs_agent.core.effects import Forget, JournalEffect, Save, Settle
 from iot_jobs_agent.core.job import ExecutionId, ExecutionStatus, Outcome
 from iot_jobs_agent.core.state import SETTLED_KEPT, Execution, Settled
+from iot_jobs_agent.core.value import dataclass, field
 from iot_jobs_agent.errors import JournalDamagedError, JournalError
 from iot_jobs_agent.state import schema
 from iot_jobs_agent.state.durable import open_regular, sync_directory
@@ -27,6 +27,9 @@ from iot_jobs_agent.state.encoding import decode_phase, encode_phase
 FILE_NAME = "journal.sqlite"
 COMPANIONS = ("-wal", "-shm")
 _LAST_ID = 2**31 - 1
+# Each transaction writes whole pages, and ours change a few hundred bytes; that of a file stays as it was made.
+_PAGE_BYTES = 1024
+_LOG_BYTES = 4 << 20  # of the write-ahead log, before it goes into the file: SQLite's default with its own page size
 # Primary result codes that are about the contents of the file, not about the disk below it (sqlite.org/rescode.html).
 _DAMAGED = {
     sqlite3.SQLITE_ERROR,  # a table or column is gone
@@ -102,7 +105,7 @@ class Journal:
 
     def set_aside(self) -> Path:
         """Rename a damaged journal, so that somebody can look at it, and return its new path. Raises JournalError."""
-        aside = self.path.with_name(f"{FILE_NAME}.damaged-{int(time.time())}-{secrets.token_hex(4)}")
+        aside = self.path.with_name(f"{FILE_NAME}.damaged-{int(time.time())}-{random_hex(4)}")
         with _as_journal_error(self.path):
             for path in (self.path, *self._companions):  # in this order, so that `open` notices an interruption
                 with contextlib.suppress(FileNotFoundError):
@@ -164,9 +167,12 @@ def _prepare(database: sqlite3.Connection, path: Path) -> None:
     """Set the pragmas, check that they are in force, migrate the schema, and check that the disk can be written."""
     database.text_factory = _text
     path.chmod(0o600)
+    database.execute(f"PRAGMA page_size={_PAGE_BYTES}")  # counts only for a new file
     mode = database.execute("PRAGMA journal_mode=WAL").fetchone()[0]
     database.execute("PRAGMA synchronous=FULL")
     synchronous = database.execute("PRAGMA synchronous").fetchone()[0]
+    [(page_bytes,)] = database.execute("PRAGMA page_size")
+    database.execute(f"PRAGMA wal_autocheckpoint={_LOG_BYTES // page_bytes}")
     if (mode, synchronous) != ("wal", 2):
         raise JournalError(
             f"{path}: the disk takes no write-ahead log (journal_mode {mode}, synchronous {synchronous})"
@@ -186,7 +192,7 @@ def _prepare(database: sqlite3.Connection, path: Path) -> None:
     with _transaction(database):  # to notice a disk that cannot be written now, not at the first job
         database.execute(f"PRAGMA user_version={schema.SCHEMA_VERSION}")
         if not _id(database):  # a new journal, or one of an earlier version
-            database.execute(f"PRAGMA application_id={1 + secrets.randbelow(_LAST_ID)}")
+            database.execute(f"PRAGMA application_id={1 + below(_LAST_ID)}")
 
 
 def _id(database: sqlite3.Connection) -> int:

@@ -158,4 +158,5 @@ def recovered_store(root: Path) -> Found:
 
 def digest_of(journal_file: bytes) -> str:
     """Recognise a journal by all but its first page, which opening it changes."""
-    return hashlib.blake2b(journal_file[4096:], digest_size=12).hexdigest()
+    page_bytes = int.from_bytes(journal_file[16:18], "big")  # sqlite.org/fileformat.html, "The Database Header"
+    return hashlib.blake2b(journal_file[page_bytes:], digest_size=12).hexdigest()

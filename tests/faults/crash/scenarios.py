@@ -20,8 +20,7 @@ from tests.faults.crash.own_units import OwnUnits, own_units
 from tests.faults.crash.service import Job, Service
 from tests.faults.crash.trace import MARKS
 
-from iot_jobs_agent.attempts import attempts as attempts_module
-from iot_jobs_agent.attempts import trash
+from iot_jobs_agent.attempts import launch, trash
 from iot_jobs_agent.attempts.attempts import Attempts
 from iot_jobs_agent.attempts.launch import Launch
 from iot_jobs_agent.attempts.launchers import plain
@@ -150,7 +149,9 @@ def set_aside(root: Path, mark: Mark) -> None:
     with _agent(root, mark) as life:
         asyncio.run(life.run(Job("a", "well")))
     path = root / STATE / "journal.sqlite"
-    damaged = path.read_bytes()[:4096] + bytes(4096) + path.read_bytes()[8192:]
+    whole = path.read_bytes()
+    page_bytes = int.from_bytes(whole[16:18], "big")  # sqlite.org/fileformat.html, "The Database Header"
+    damaged = whole[:page_bytes] + bytes(page_bytes) + whole[2 * page_bytes :]
     path.write_bytes(damaged)
     mark(settled=True, damaged=damaged.hex())
     with _agent(root, mark) as life:
@@ -245,7 +246,7 @@ def _migrated_in_steps(root: Path, mark: Mark) -> None:
 
 def _attempt_without_sync(root: Path, mark: Mark) -> None:
     """Real attempts, but for the fsync of the directories that hold theirs."""
-    attempts_module.sync_directory = lambda *_: None
+    launch.sync_directory = lambda *_: None
     attempts(root, mark)
 
 

@@ -292,9 +292,11 @@ class World:
             try:
                 environ = Path(f"/proc/{each.pid}/environ").read_bytes().split(b"\0")
                 command = Path(f"/proc/{each.pid}/cmdline").read_bytes()
+                cwd = str(Path(f"/proc/{each.pid}/cwd").readlink())
             except OSError:
                 continue
-            is_shim = f"/attempts/.{job}.".encode() in command and not command.startswith(STRACE.encode())
+            own = f"/attempts/.{job}."  # of a shim that was started early, only its directory tells
+            is_shim = (own.encode() in command or own in cwd) and not command.startswith(STRACE.encode())
             if each.state not in "ZX" and (any(word in environ for word in words) or is_shim):
                 found.append(each.pid)
         return found

@@ -1,13 +1,20 @@
 import ast
+import contextlib
+import io
+import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from iot_jobs_agent import jobctl
 from iot_jobs_agent.core.job import StepKind
 from iot_jobs_agent.core.outcome import Followup, followup_of, outcome_of
+from iot_jobs_agent.installation import ROOT
 from iot_jobs_agent.shim import protocol
 
 if TYPE_CHECKING:
@@ -92,11 +99,49 @@ def test_what_cannot_be_told_is_one_clear_sentence(
     assert words in capsys.readouterr().err
 
 
-def test_it_imports_nothing_of_ours_but_the_numbers_of_the_protocol() -> None:
+WORD = st.sampled_from(["progress", "detail", "checkpoint", "fail", "50", "-1", "nan", "-h", "--help", "--", "", "{}"])
+
+
+@given(st.lists(WORD | st.text(max_size=4), max_size=4))
+def test_what_is_understood_without_argparse_is_what_argparse_understands(words: list[str]) -> None:
+    try:
+        with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
+            expected = vars(jobctl.parser().parse_args(words))
+    except SystemExit:
+        expected = None
+    found = jobctl.plainly_asked(words)
+    assert repr(found and dict(sorted(found.items()))) == repr(expected and dict(sorted(expected.items()))) or (
+        found is None and "--" in words
+    )
+
+
+def test_what_is_right_is_understood_without_argparse() -> None:
+    read, write = os.pipe()
+    code = (
+        "import sys; from iot_jobs_agent.jobctl import main; main(); print({'argparse', 'json', 're'} & {*sys.modules})"
+    )
+    for words in (["progress", "5", "a", "b"], ["detail", "a", "b"], ["checkpoint", "{}"], ["fail", "why"]):
+        command = [sys.executable, "-I", "-S", "-c", f"import sys; sys.path.append({str(ROOT)!r}); {code}", *words]
+        environment = {"JOB_CONTROL_FD": str(write), "JOB_RESULT_FILE": "/dev/null"}
+        ran = subprocess.run(command, pass_fds=[write], env=environment, check=True, capture_output=True, text=True)
+        assert (ran.stdout, ran.stderr) == ("set()\n", "")
+    os.close(write)
+    with os.fdopen(read) as told:
+        assert told.read().splitlines() == [
+            '{"progress": 5.0, "message": "a b"}',
+            '{"details": {"a": "b"}}',
+            '{"checkpoint": {}}',
+        ]
+
+
+def test_it_imports_nothing_of_ours_but_what_a_shim_imports_too() -> None:
     imports = [
         n for n in ast.walk(ast.parse(Path(jobctl.__file__).read_text())) if isinstance(n, ast.Import | ast.ImportFrom)
     ]
     names = [n.module if isinstance(n, ast.ImportFrom) else n.names[0].name for n in imports]
     assert {name.split(".")[0] for name in names if name} <= {*sys.stdlib_module_names, "iot_jobs_agent"}
-    assert {name for name in names if name and name.startswith("iot_jobs")} == {"iot_jobs_agent.shim.protocol"}
+    assert {name for name in names if name and name.startswith("iot_jobs")} == {
+        "iot_jobs_agent.shim.lean",
+        "iot_jobs_agent.shim.protocol",
+    }
     assert ast.unparse(ast.parse(Path(protocol.__file__).read_text())).count("import") == 0

@@ -1,3 +1,4 @@
+import asyncio
 import fcntl
 import os
 import socket
@@ -5,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from iot_jobs_agent.aws.nodelay import set_tcp_nodelay
+from iot_jobs_agent.aws.nodelay import keep_tcp_nodelay, set_tcp_nodelay
 
 
 def is_immediate(connection: socket.socket) -> bool:
@@ -47,3 +48,18 @@ def test_locks_on_files_are_kept(tmp_path: Path) -> None:
         code = "import fcntl, sys; fcntl.lockf(open(sys.argv[1], 'w'), fcntl.LOCK_EX | fcntl.LOCK_NB)"
         other = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False)
     assert "BlockingIOError" in other.stderr
+
+
+async def test_a_connection_that_is_made_meanwhile_sets_it_before_anything_is_sent() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_server(("127.0.0.1", 0)) as other:
+        keeping = asyncio.create_task(keep_tcp_nodelay(server.getsockname()[1]))
+        for _ in range(2):
+            with (
+                socket.create_connection(other.getsockname()) as another,
+                socket.create_connection(server.getsockname()) as ours,
+            ):
+                async with asyncio.timeout(10):
+                    while not is_immediate(ours):  # noqa: ASYNC110 - the kernel tells nobody
+                        await asyncio.sleep(0)
+                assert not is_immediate(another)
+        keeping.cancel()

@@ -18,11 +18,13 @@ from tests.support.playbook import (
     described,
     judge,
     report,
+    run,
     two_steps,
 )
 
 from iot_jobs_agent.core.claimant import Claimant
 from iot_jobs_agent.core.claiming import step_timeout_minutes
+from iot_jobs_agent.core.decide import may_start_soon
 from iot_jobs_agent.core.effects import (
     Describe,
     Fetch,
@@ -39,6 +41,7 @@ from iot_jobs_agent.core.events import (
     JournalOpened,
     Listed,
     Notified,
+    Paused,
     Tick,
     UpdateAccepted,
     UpdateFailed,
@@ -268,3 +271,25 @@ def test_a_claim_in_a_namespace_that_is_no_longer_served_is_let_go_when_it_is_ov
     agent.hears(Connected())
     agent.hears(UpdateFailed(gone, agent.phase(gone).ticket, "ResourceNotFound"))
     assert agent.state.executions == {}
+
+
+def test_an_attempt_may_start_soon_while_the_service_is_asked_what_to_run(agent: Any, plan: Plan) -> None:
+    assert not may_start_soon(agent.state, JOB)
+    judge(agent)
+    assert may_start_soon(agent.state, JOB)
+    agent.hears(described(agent, QUEUED, plan))
+    assert not may_start_soon(agent.state, JOB), "the answer to a claim tells nothing that could be run"
+    agent.hears(UpdateAccepted(JOB, agent.ticket))
+    assert may_start_soon(agent.state, JOB)
+    agent.hears(described(agent, IN_PROGRESS, plan, "me"))
+    assert not may_start_soon(agent.state, JOB)
+
+
+def test_an_execution_that_did_not_change_is_not_journalled_again(agent: Any, plan: Plan) -> None:
+    run(agent, plan)
+    assert agent.saved == []
+    before = agent.state.executions[JOB]
+    agent.hears(Tick())
+    agent.hears(Paused(is_paused=True))
+    assert agent.state.executions[JOB] is before
+    assert agent.all_effects == ()

@@ -17,7 +17,7 @@ from iot_jobs_agent.core.job import Plan, StepKind
 from iot_jobs_agent.documents.document import LARGEST_BYTES, plan
 from iot_jobs_agent.documents.enabled_handler import DocumentRule, Namespace, Rules
 from iot_jobs_agent.errors import ConfigError, DocumentError, ForeignDocumentError
-from iot_jobs_agent.handler import handler_name_problem
+from iot_jobs_agent.handler_name import handler_name_problem
 from iot_jobs_agent.kit.trial import find_tried_handler
 
 SCRIPTS = "/opt/scripts"

@@ -376,7 +376,7 @@ def damaged(good: bytes, number: int, chance: random.Random) -> bytes:
         bad[chance.randrange(100, len(bad))] ^= 1 << chance.randrange(8)
         return bytes(bad)
     at = (number - 100) * len(good) // 20
-    return good[:at] if number % 2 else good[: at & ~4095] + bytes(4096) + good[(at & ~4095) + 4096 :]
+    return good[:at] if number % 2 else good[: at & ~1023] + bytes(1024) + good[(at & ~1023) + 1024 :]
 
 
 def test_no_member_of_a_plan_that_may_be_secret_is_written() -> None:
