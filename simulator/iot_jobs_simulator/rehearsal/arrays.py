@@ -10,15 +10,16 @@ from iot_jobs_simulator.rehearsal.fates import (
     JITTER,
     Cause,
     Fates,
+    GroupSeed,
     Quantity,
     bounds,
     causes_of,
-    first_causes,
+    group_seeds,
     is_build_bad,
     key,
     of_attempt,
 )
-from iot_jobs_simulator.rehearsal.fleet import Fleet, Group
+from iot_jobs_simulator.rehearsal.fleet import Fleet
 from iot_jobs_simulator.rehearsal.spread import Spread
 
 Floats = NDArray[np.float64]
@@ -56,14 +57,14 @@ def as_arrays(fates: Fates) -> FateArrays:
 def draw_arrays(fleet: Fleet, seed: int, attempts: int) -> FateArrays:
     """Draw the fates of a seed, for so many attempts of each device."""
     is_bad = is_build_bad(fleet, seed)
-    causes, firsts = causes_of(fleet), first_causes(fleet)
+    causes = causes_of(fleet)
     online: list[Floats] = []
     parts: list[list[AttemptArrays]] = [[] for _ in range(attempts)]
-    for number, group in enumerate(fleet.groups.values()):
-        online.append(_online(group, seed, number))
-        fixed = _persistent(fleet, group, seed, number, firsts[number], bad=len(causes) - 1 if is_bad else 0)
+    for each in group_seeds(fleet, seed):
+        online.append(_online(each))
+        fixed = _persistent(fleet, each, bad=len(causes) - 1 if is_bad else 0)
         for attempt, part in enumerate(parts):
-            part.append(_attempt(group, seed, number, attempt, firsts[number], fixed))
+            part.append(_attempt(each, attempt, fixed))
     return FateArrays(np.concatenate(online), [_joined(part) for part in parts], causes, is_bad)
 
 
@@ -86,47 +87,53 @@ def _at(spread: Spread, chances: Floats) -> Floats:
     return result
 
 
-def _online(group: Group, seed: int, number: int) -> Floats:
-    never = group.never_online_share
-    online = np.zeros(group.size)
-    chances = _stream(seed, number, Quantity.OFFLINE, group.size)
-    if group.offline:
-        moments = _stream(seed, number, Quantity.BACK, group.size)
-        is_away = (never <= chances) & (chances < never + group.offline.share)
-        online = np.where(is_away, _at(group.offline.back_after_h.times(3600), moments), online)
+def _online(each: GroupSeed) -> Floats:
+    never = each.group.never_online_share
+    online = np.zeros(each.group.size)
+    chances = _stream(each.seed, each.number, Quantity.OFFLINE, each.group.size)
+    if each.group.offline:
+        moments = _stream(each.seed, each.number, Quantity.BACK, each.group.size)
+        is_away = (never <= chances) & (chances < never + each.group.offline.share)
+        online = np.where(is_away, _at(each.group.offline.back_after_h.times(3600), moments), online)
     online[chances < never] = np.inf
-    if (sites := group.sites) is None:
+    if (sites := each.group.sites) is None:
         return online
-    count = -(-group.size // sites.size)
-    is_dark = _stream(seed, number, Quantity.SITE, count) < sites.offline_share
-    back = _at(sites.back_after_h.times(3600), _stream(seed, number, Quantity.SITE_BACK, count))
+    count = -(-each.group.size // sites.size)
+    is_dark = _stream(each.seed, each.number, Quantity.SITE, count) < sites.offline_share
+    back = _at(sites.back_after_h.times(3600), _stream(each.seed, each.number, Quantity.SITE_BACK, count))
     dark = np.where(is_dark, back, 0.0)
-    result: Floats = np.maximum(online, np.repeat(dark, sites.size)[: group.size])
+    result: Floats = np.maximum(online, np.repeat(dark, sites.size)[: each.group.size])
     return result
 
 
-def _persistent(fleet: Fleet, group: Group, seed: int, number: int, first: int, *, bad: int) -> Numbers:
-    ends, numbers = bounds(group.failures, first, persist=True)
-    found = _chosen(ends, numbers, _stream(seed, number, Quantity.PERSISTENT, group.size) if ends else group.size)
+def _persistent(fleet: Fleet, each: GroupSeed, *, bad: int) -> Numbers:
+    ends, numbers = bounds(each.group.failures, each.first, persist=True)
+    found = _chosen(
+        ends,
+        numbers,
+        _stream(each.seed, each.number, Quantity.PERSISTENT, each.group.size) if ends else each.group.size,
+    )
     if bad and fleet.bad_build is not None:
-        hits = _stream(seed, number, Quantity.BAD_BUILD, group.size)
+        hits = _stream(each.seed, each.number, Quantity.BAD_BUILD, each.group.size)
         found = np.where(hits < fleet.bad_build.share, bad, found)
     return found
 
 
-def _attempt(group: Group, seed: int, number: int, attempt: int, first: int, fixed: Numbers) -> AttemptArrays:
-    ends, numbers = bounds(group.failures, first, persist=False)
-    reactions = _stream(seed, number, of_attempt(Quantity.REACTION, attempt), group.size)
+def _attempt(each: GroupSeed, attempt: int, fixed: Numbers) -> AttemptArrays:
+    ends, numbers = bounds(each.group.failures, each.first, persist=False)
+    reactions = _stream(each.seed, each.number, of_attempt(Quantity.REACTION, attempt), each.group.size)
     causes = _chosen(
         ends,
         numbers,
-        _stream(seed, number, of_attempt(Quantity.CAUSE, attempt), group.size) if ends else group.size,
+        _stream(each.seed, each.number, of_attempt(Quantity.CAUSE, attempt), each.group.size)
+        if ends
+        else each.group.size,
     )
-    durations = _stream(seed, number, of_attempt(Quantity.DURATION, attempt), group.size)
+    durations = _stream(each.seed, each.number, of_attempt(Quantity.DURATION, attempt), each.group.size)
     return AttemptArrays(
-        _at(group.reaction_s, reactions) + reactions * JITTER,
+        _at(each.group.reaction_s, reactions) + reactions * JITTER,
         np.where(fixed > 0, fixed, causes),
-        _at(group.duration_min.times(60), durations),
+        _at(each.group.duration_min.times(60), durations),
     )
 
 

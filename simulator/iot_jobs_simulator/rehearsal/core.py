@@ -75,9 +75,7 @@ def _pass_on(devices: Devices, publication: Publication, now: float) -> None:
 
 def _row(execution: JobExecution, thing: int) -> ExecutionRow:
     ended_at = None if execution.status.is_pending else execution.last_updated_at
-    return ExecutionRow(
-        thing, execution.number, execution.status, execution.queued_at, execution.started_at, ended_at
-    )
+    return ExecutionRow(thing, execution.number, execution.status, execution.queued_at, execution.started_at, ended_at)
 
 
 def _aborted_at(job: Job) -> float | None:

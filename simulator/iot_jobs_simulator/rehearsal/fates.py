@@ -7,14 +7,15 @@ numpy's RandomState has too: `arrays` draws the very same numbers.
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Final
+from typing import Final, NamedTuple
 
-from iot_jobs_simulator.rehearsal.fleet import SILENT, Failure, Fleet, Group
+from iot_jobs_simulator.rehearsal.fleet import Failure, Fleet, Group
 
 MAX_SEED: Final = 2**32 - 1
+# Up to a millisecond more, so that devices whose quantities are all the same never act at the same time.
 JITTER: Final = 1 / 1024
 _PER_GROUP: Final = 64
 _PER_ATTEMPT: Final = 3
@@ -49,9 +50,9 @@ WELL: Final = Cause("", "SUCCEEDED")
 class Attempts:
     """The attempts of one number, one of each device: seconds, and numbers of causes."""
 
-    reaction_s: Sequence[float]
-    causes: Sequence[int]
-    duration_s: Sequence[float]
+    reaction_s: list[float]
+    causes: list[int]
+    duration_s: list[float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,19 +78,28 @@ def of_attempt(quantity: Quantity, attempt: int) -> int:
     return quantity + _PER_ATTEMPT * attempt
 
 
+class GroupSeed(NamedTuple):
+    """A group in one seed. `number` is its place in the file, from 0 on, and `first` its first failure's number."""
+
+    group: Group
+    number: int
+    first: int
+    seed: int
+
+
+def group_seeds(fleet: Fleet, seed: int) -> Iterator[GroupSeed]:
+    """Each group in the seed, in the order of the file."""
+    first = 1
+    for number, group in enumerate(fleet.groups.values()):
+        yield GroupSeed(group, number, first, seed)
+        first += len(group.failures)
+
+
 def causes_of(fleet: Fleet) -> tuple[Cause, ...]:
     """All causes that the fleet knows; a failure's number is its place in the file, from 1 on."""
     failures = [Cause(each.cause, each.status) for group in fleet.groups.values() for each in group.failures]
     bad = fleet.bad_build
     return (WELL, *failures, Cause(bad.cause, bad.status) if bad else Cause("bad build", "FAILED"))
-
-
-def first_causes(fleet: Fleet) -> list[int]:
-    """The number of each group's first failure."""
-    first = [1]
-    for group in fleet.groups.values():
-        first.append(first[-1] + len(group.failures))
-    return first[:-1]
 
 
 def bounds(failures: Sequence[Failure], first: int, *, persist: bool) -> tuple[tuple[float, ...], tuple[int, ...]]:
@@ -111,16 +121,15 @@ def is_build_bad(fleet: Fleet, seed: int) -> bool:
 def draw(fleet: Fleet, seed: int, attempts: int) -> Fates:
     """Draw the fates of a seed, for so many attempts of each device."""
     is_bad = is_build_bad(fleet, seed)
-    causes, firsts = causes_of(fleet), first_causes(fleet)
+    causes = causes_of(fleet)
     online: list[float] = []
-    columns: list[tuple[list[float], list[int], list[float]]] = [([], [], []) for _ in range(attempts)]
-    for number, group in enumerate(fleet.groups.values()):
-        online += _online(group, seed, number)
-        fixed = _persistent(fleet, group, seed, number, firsts[number], bad=len(causes) - 1 if is_bad else 0)
+    columns = [Attempts([], [], []) for _ in range(attempts)]
+    for each in group_seeds(fleet, seed):
+        online += _online(each)
+        fixed = _persistent(fleet, each, bad=len(causes) - 1 if is_bad else 0)
         for attempt, column in enumerate(columns):
-            for whole, part in zip(column, _attempt(group, seed, number, attempt, firsts[number], fixed), strict=True):
-                whole.extend(part)  # type: ignore[arg-type]  # each of the three columns gets its own kind
-    return Fates(online, [Attempts(*column) for column in columns], causes, is_bad)
+            _add_attempt(column, each, attempt, fixed)
+    return Fates(online, columns, causes, is_bad)
 
 
 def _stream(seed: int, group: int, quantity: int, count: int) -> list[float]:
@@ -129,55 +138,57 @@ def _stream(seed: int, group: int, quantity: int, count: int) -> list[float]:
     return [numbers.random() for _ in range(count)]
 
 
-def _online(group: Group, seed: int, number: int) -> list[float]:
-    never = group.never_online_share
-    away = never + (group.offline.share if group.offline else 0)
-    back = group.offline.back_after_h.times(3600) if group.offline else None
-    chances = _stream(seed, number, Quantity.OFFLINE, group.size)
-    moments = _stream(seed, number, Quantity.BACK, group.size) if back else []
+def _online(each: GroupSeed) -> list[float]:
+    never = each.group.never_online_share
+    away = never + (each.group.offline.share if each.group.offline else 0)
+    back = each.group.offline.back_after_h.times(3600) if each.group.offline else None
+    chances = _stream(each.seed, each.number, Quantity.OFFLINE, each.group.size)
+    moments = _stream(each.seed, each.number, Quantity.BACK, each.group.size) if back else []
     online = [math.inf if chance < never else 0.0 for chance in chances]
     if back:
         online = [
             back.at(moment) if never <= chance < away else at
             for at, chance, moment in zip(online, chances, moments, strict=True)
         ]
-    if (sites := group.sites) is None:
+    if (sites := each.group.sites) is None:
         return online
-    count, back = -(-group.size // sites.size), sites.back_after_h.times(3600)
+    count, back = -(-each.group.size // sites.size), sites.back_after_h.times(3600)
     dark = [
         back.at(moment) if chance < sites.offline_share else 0.0
         for chance, moment in zip(
-            _stream(seed, number, Quantity.SITE, count), _stream(seed, number, Quantity.SITE_BACK, count), strict=True
+            _stream(each.seed, each.number, Quantity.SITE, count),
+            _stream(each.seed, each.number, Quantity.SITE_BACK, count),
+            strict=True,
         )
     ]
     return [max(at, dark[place // sites.size]) for place, at in enumerate(online)]
 
 
-def _persistent(fleet: Fleet, group: Group, seed: int, number: int, first: int, *, bad: int) -> list[int]:
+def _persistent(fleet: Fleet, each: GroupSeed, *, bad: int) -> list[int]:
     """The cause that each device meets at every attempt; 0 for none."""
-    ends, numbers = bounds(group.failures, first, persist=True)
-    found = [_chosen(ends, numbers, chance) for chance in _stream(seed, number, Quantity.PERSISTENT, group.size)]
+    ends, numbers = bounds(each.group.failures, each.first, persist=True)
+    found = [
+        _chosen(ends, numbers, chance)
+        for chance in _stream(each.seed, each.number, Quantity.PERSISTENT, each.group.size)
+    ]
     if bad and fleet.bad_build is not None:
         share = fleet.bad_build.share
-        hits = _stream(seed, number, Quantity.BAD_BUILD, group.size)
+        hits = _stream(each.seed, each.number, Quantity.BAD_BUILD, each.group.size)
         found = [bad if hit < share else cause for cause, hit in zip(found, hits, strict=True)]
     return found
 
 
-def _attempt(
-    group: Group, seed: int, number: int, attempt: int, first: int, fixed: list[int]
-) -> tuple[list[float], list[int], list[float]]:
-    ends, numbers = bounds(group.failures, first, persist=False)
-    reactions = _stream(seed, number, of_attempt(Quantity.REACTION, attempt), group.size)
-    chances = _stream(seed, number, of_attempt(Quantity.CAUSE, attempt), group.size)
-    durations = _stream(seed, number, of_attempt(Quantity.DURATION, attempt), group.size)
-    minutes = group.duration_min.times(60)
-    return (
-        # A millisecond more or less, so that devices whose quantities are all the same never act at the same time.
-        [group.reaction_s.at(chance) + chance * JITTER for chance in reactions],
-        [always or _chosen(ends, numbers, chance) for always, chance in zip(fixed, chances, strict=True)],
-        [minutes.at(chance) for chance in durations],
+def _add_attempt(column: Attempts, each: GroupSeed, attempt: int, fixed: list[int]) -> None:
+    ends, numbers = bounds(each.group.failures, each.first, persist=False)
+    reactions = _stream(each.seed, each.number, of_attempt(Quantity.REACTION, attempt), each.group.size)
+    chances = _stream(each.seed, each.number, of_attempt(Quantity.CAUSE, attempt), each.group.size)
+    durations = _stream(each.seed, each.number, of_attempt(Quantity.DURATION, attempt), each.group.size)
+    minutes = each.group.duration_min.times(60)
+    column.reaction_s.extend(each.group.reaction_s.at(chance) + chance * JITTER for chance in reactions)
+    column.causes.extend(
+        always or _chosen(ends, numbers, chance) for always, chance in zip(fixed, chances, strict=True)
     )
+    column.duration_s.extend(minutes.at(chance) for chance in durations)
 
 
 def _chosen(ends: tuple[float, ...], numbers: tuple[int, ...], chance: float) -> int:

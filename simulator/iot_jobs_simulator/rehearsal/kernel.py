@@ -30,6 +30,7 @@ _TIMED_OUT: Final = CODES[ExecutionStatus.TIMED_OUT]
 _REJECTED: Final = CODES[ExecutionStatus.REJECTED]
 _CANCELED: Final = CODES[ExecutionStatus.CANCELED]
 _SUCCEEDED: Final = CODES[ExecutionStatus.SUCCEEDED]
+_REPORTED: Final = {str(status): code for status, code in CODES.items()}  # SILENT is not among them
 _MINUTE_S: Final = 60.0
 _EXACT_DECIMALS: Final = 6  # as in `jobs.abort`
 
@@ -144,7 +145,7 @@ def _ticks(plan: Plan, calendar: Calendar) -> Floats:
 
 def _courses(plan: Plan, fates: FateArrays, calendar: Calendar, things: Numbers, queued_at: Floats) -> Executions:
     """The executions of things that get their first one then, retries and all."""
-    statuses = np.array([CODES.get(_status_of(cause.status), _IN_PROGRESS) for cause in fates.causes])
+    statuses = np.array([_REPORTED.get(cause.status, _IN_PROGRESS) for cause in fates.causes])
     minutes = plan.request.timeout_config.get("inProgressTimeoutInMinutes", np.inf)
     online_at = plan.created_at + fates.online_after_s
     past = {_FAILED: np.zeros(len(things), np.int64), _TIMED_OUT: np.zeros(len(things), np.int64)}
@@ -168,10 +169,6 @@ def _courses(plan: Plan, fates: FateArrays, calendar: Calendar, things: Numbers,
         past = {kind: (count + (status == kind))[is_again] for kind, count in past.items()}
         things, queued_at = things[is_again], again_at[is_again]
     return _joined(parts)
-
-
-def _status_of(reported: str) -> ExecutionStatus | None:
-    return ExecutionStatus(reported) if reported in ExecutionStatus.__members__ else None
 
 
 def _starts(periods: Sequence[Period], there_at: Floats, reaction_s: Floats) -> Floats:

@@ -5,6 +5,7 @@ The service's own checks judge the job. Its targets may name any region and acco
 
 import json
 import re
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,7 +59,8 @@ class Plan:
     def attempts(self) -> int:
         """How many attempts a device may have at most."""
         criteria = self.request.retry_config.get("criteriaList", ())
-        return 1 + sum(criterion["numberOfRetries"] for criterion in criteria)
+        retries: int = sum(criterion["numberOfRetries"] for criterion in criteria)
+        return 1 + retries
 
 
 def load_job(path: Path) -> Json:
@@ -143,4 +145,4 @@ def _things(targets: Sequence[str], fleet: Fleet) -> Sequence[int]:
         if name not in names:
             raise PlanError(f"targets: the fleet has no {name}; its things are {names[0]} to {names[-1]}")
         found[place[names.index(name)]] = None
-    return tuple(found)
+    return array("q", found)

@@ -4,6 +4,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Final
 
 _KEY: Final = re.compile(r"p([0-9]{1,2}(?:\.[0-9]+)?|100)")
@@ -33,7 +34,7 @@ class Spread:
 def spread_of(values: Mapping[float, float]) -> Spread:
     """The spread with these values at shares from 0 to 1, both of which are among them."""
     points = sorted(values.items())
-    slopes = [(after[1] - before[1]) / (after[0] - before[0]) for before, after in zip(points, points[1:], strict=False)]
+    slopes = [(after[1] - before[1]) / (after[0] - before[0]) for before, after in pairwise(points)]
     return Spread(tuple(share for share, _ in points), tuple(value for _, value in points), (*slopes, 0.0))
 
 
@@ -54,7 +55,7 @@ def read_spread(written: Any) -> Spread:
     if not {0.0, 1.0} <= values.keys():
         raise ValueError("p0 or p100 is missing; give the least as p0 and the most as p100")
     points = sorted(values.items())
-    for before, after in zip(points, points[1:], strict=False):
+    for before, after in pairwise(points):
         if after[1] < before[1]:
             raise ValueError(f"p{100 * after[0]:g} is smaller than p{100 * before[0]:g}; quantiles rise")
     return spread_of(values)
