@@ -10,7 +10,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from iot_jobs_simulator.arguments import parser, switches
+from iot_jobs_simulator import arguments as command_line
 from iot_jobs_simulator.policy import PolicyName
 
 _TLS_BUFFER_BYTES = 16 * 1024
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words[:1] == ["rehearse"]:
         return _rehearse(words[1:])
-    options = parser().parse_args(words)
+    options = command_line.parser().parse_args(words)
     if missing := _missing_package():
         print(f"iot-jobs-simulator: needs {missing}, which is not installed here: {_ADVICE}", file=sys.stderr)  # noqa: T201 - a person reads it
         return 1
@@ -111,7 +111,7 @@ async def _serve(options: argparse.Namespace) -> None:
         https_port=options.https_port,
         certificates=options.certificates,
         bind=options.bind,
-        **switches(options),
+        **command_line.switches(options),
         policy=PolicyName(options.policy),
     ) as simulator:
         ready = {

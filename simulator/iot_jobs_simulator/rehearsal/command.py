@@ -48,6 +48,13 @@ def parser() -> argparse.ArgumentParser:
         metavar=("RATES", "THRESHOLDS"),
         help="vary maximumPerMinute and thresholdPercentage, such as 50,200,1000 5,10,20: speed against harm",
     )
+    _add_fates(made)
+    made.add_argument("--json", action="store_true", help="print JSON")
+    made.add_argument("--plot", type=Path, metavar="FILE", help="also draw the rollout over time, as .svg or .png")
+    return made
+
+
+def _add_fates(made: argparse.ArgumentParser) -> None:
     made.add_argument(
         "--build", choices=["good", "bad"], help="have every seed a good or a bad build, not as [bad_build] draws it"
     )
@@ -65,9 +72,6 @@ def parser() -> argparse.ArgumentParser:
         choices=[engine.value for engine in Engine],
         help="core: the service's own rules, the default for one seed; arrays: the same for many, with numpy",
     )
-    made.add_argument("--json", action="store_true", help="print JSON")
-    made.add_argument("--plot", type=Path, metavar="FILE", help="also draw the rollout over time, as .svg or .png")
-    return made
 
 
 @dataclass(frozen=True, slots=True)

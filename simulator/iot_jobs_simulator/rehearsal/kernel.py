@@ -36,7 +36,7 @@ _EXACT_DECIMALS: Final = 6  # as in `jobs.abort`
 
 
 @dataclass(frozen=True, slots=True)
-class Executions:
+class ExecutionColumns:
     """Executions in columns. Times are epoch seconds, infinite for never; `acts_at` is when the device takes it up.
 
     `statuses` are numbers in `STATUSES`: how the execution ends, or what it stays.
@@ -50,11 +50,11 @@ class Executions:
     ended_at: Floats
     statuses: Numbers
 
-    def of(self, which: Flags) -> "Executions":
+    def of(self, which: Flags) -> "ExecutionColumns":
         """Some of them."""
-        return Executions(*(getattr(self, name)[which] for name in self.__slots__))
+        return ExecutionColumns(*(getattr(self, name)[which] for name in self.__slots__))
 
-    def canceled(self, which: Flags, at: float) -> "Executions":
+    def canceled(self, which: Flags, at: float) -> "ExecutionColumns":
         """The same, but these were canceled at this time; what of them would have started later has not."""
         is_unstarted = which & (self.acts_at >= at)
         return replace(
@@ -70,7 +70,7 @@ class Executions:
 class ArrayJob:
     """What `core.rehearse` answers, in columns; `aborted_at` is infinite unless abortConfig ended the job."""
 
-    executions: Executions
+    executions: ExecutionColumns
     aborted_at: float
 
     def rehearsed(self) -> RehearsedJob:
@@ -105,7 +105,7 @@ def _moment(at: float) -> float | None:
     return float(at) if at < np.inf else None
 
 
-def _undisturbed(plan: Plan, fates: FateArrays, calendar: Calendar) -> Executions:
+def _undisturbed(plan: Plan, fates: FateArrays, calendar: Calendar) -> ExecutionColumns:
     """All executions, each to its own end, as if the job never ended."""
     things, ticks = np.array(plan.things, np.int64), _ticks(plan, calendar)
     config = plan.request.rollout_config
@@ -114,7 +114,7 @@ def _undisturbed(plan: Plan, fates: FateArrays, calendar: Calendar) -> Execution
     usual = ServiceSettings().rollout_per_minute
     counts = np.zeros(len(ticks), np.int64)
     succeeded = np.zeros(len(ticks) + 1, np.int64)  # of those before each tick
-    parts: list[Executions] = []
+    parts: list[ExecutionColumns] = []
     given = 0
     for place in range(len(ticks)):
         if given == len(things):
@@ -143,13 +143,13 @@ def _ticks(plan: Plan, calendar: Calendar) -> Floats:
     return np.concatenate(ticks)
 
 
-def _courses(plan: Plan, fates: FateArrays, calendar: Calendar, things: Numbers, queued_at: Floats) -> Executions:
+def _courses(plan: Plan, fates: FateArrays, calendar: Calendar, things: Numbers, queued_at: Floats) -> ExecutionColumns:
     """The executions of things that get their first one then, retries and all."""
     statuses = np.array([_REPORTED.get(cause.status, _IN_PROGRESS) for cause in fates.causes])
     minutes = plan.request.timeout_config.get("inProgressTimeoutInMinutes", np.inf)
     online_at = plan.created_at + fates.online_after_s
     past = {_FAILED: np.zeros(len(things), np.int64), _TIMED_OUT: np.zeros(len(things), np.int64)}
-    parts: list[Executions] = []
+    parts: list[ExecutionColumns] = []
     for number, attempt in enumerate(fates.attempts, 1):
         acts_at = _starts(calendar.starting, np.maximum(queued_at, online_at[things]), attempt.reaction_s[things])
         status = statuses[attempt.causes[things]]
@@ -161,7 +161,7 @@ def _courses(plan: Plan, fates: FateArrays, calendar: Calendar, things: Numbers,
         status = np.where(acts_at < np.inf, status, _QUEUED)
         started_at = np.where(is_rejected, np.inf, acts_at)
         numbers = np.full(len(things), number)
-        parts.append(Executions(things, numbers, queued_at, acts_at, started_at, ended_at, status))
+        parts.append(ExecutionColumns(things, numbers, queued_at, acts_at, started_at, ended_at, status))
         again_at = _regiven(calendar.giving, ended_at)
         is_again = _has_retry(plan.request.retry_config, past, status) & (again_at < np.inf)
         if not is_again.any():
@@ -209,7 +209,7 @@ def _has_retry(config: Mapping[str, Any], past: Mapping[int, Numbers], status: N
     return is_left
 
 
-def _abort_time(plan: Plan, executions: Executions) -> float:
+def _abort_time(plan: Plan, executions: ExecutionColumns) -> float:
     """When abortConfig is met, as `jobs.abort` has it, infinite if never: the first end after which it is."""
     criteria = plan.request.abort_config.get("criteriaList", ())
     ended = executions.of(executions.ended_at <= plan.ends_at) if criteria else executions
@@ -226,7 +226,7 @@ def _abort_time(plan: Plan, executions: Executions) -> float:
     return float(ended.ended_at[order[first]]) if criteria and first < len(order) else np.inf
 
 
-def _cut_by_end(plan: Plan, executions: Executions, calendar: Calendar) -> Executions:
+def _cut_by_end(plan: Plan, executions: ExecutionColumns, calendar: Calendar) -> ExecutionColumns:
     """What endBehavior leaves of them."""
     if calendar.behavior == "STOP_ROLLOUT" or calendar.job_ends_at > plan.ends_at:
         return executions
@@ -236,7 +236,7 @@ def _cut_by_end(plan: Plan, executions: Executions, calendar: Calendar) -> Execu
     return executions.canceled(is_reached, calendar.job_ends_at)
 
 
-def _cut_by_plan(plan: Plan, executions: Executions) -> Executions:
+def _cut_by_plan(plan: Plan, executions: ExecutionColumns) -> ExecutionColumns:
     """What has happened by the end of the plan."""
     left = executions.of(executions.queued_at <= plan.ends_at)
     is_started, has_ended = left.acts_at <= plan.ends_at, left.ended_at <= plan.ends_at
@@ -248,14 +248,14 @@ def _cut_by_plan(plan: Plan, executions: Executions) -> Executions:
     )
 
 
-def _joined(parts: Sequence[Executions]) -> Executions:
+def _joined(parts: Sequence[ExecutionColumns]) -> ExecutionColumns:
     if len(parts) == 1:
         return parts[0]
-    names = Executions.__slots__
+    names = ExecutionColumns.__slots__
     if not parts:
         empty, none = np.zeros(0), np.zeros(0, np.int64)
-        return Executions(none, none, empty, empty, empty, empty, none)
-    return Executions(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+        return ExecutionColumns(none, none, empty, empty, empty, empty, none)
+    return ExecutionColumns(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
 _FAILURES: Final = [_FAILED, _REJECTED, _TIMED_OUT]
