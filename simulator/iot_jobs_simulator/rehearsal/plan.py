@@ -86,6 +86,8 @@ def creation_time(members: Json, now: float) -> float:
 
 def plan_of(members: Json, fleet: Fleet, created_at: float, lasts_s: float, api: ServiceApi) -> Plan:
     """The job for this fleet; PlanError if a target is not in it, or if the service refuses the job."""
+    if unknown := api.unknown_members("CreateJob", {n: v for n, v in members.items() if n not in _NOT_SENT}):
+        raise PlanError(f"{unknown[0]} is not a member of CreateJob; correct its name, or leave it out")
     known = {name: value for name, value in members.items() if name not in _NO_DOCUMENT | _NOT_SENT}
     wanted = known | {"document": "{}", "targets": _own_targets(members.get("targets"))}
     things = _things(wanted["targets"], fleet)

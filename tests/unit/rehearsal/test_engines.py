@@ -71,7 +71,7 @@ NIGHTS = {
 
 
 @settings(max_examples=300)
-@given(made=fleets(), job=jobs(), hours=st.sampled_from([2, 7, 30]))
+@given(made=fleets(), job=jobs(), hours=st.sampled_from([2, 5, 30]))
 def test_the_kernel_says_what_the_core_says_execution_by_execution(
     api: ServiceApi, made: tuple[Fleet, Fates], job: dict[str, Any], hours: int
 ) -> None:

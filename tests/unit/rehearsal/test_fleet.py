@@ -100,9 +100,14 @@ def test_quantiles_are_joined_by_straight_lines() -> None:
                     "maintenanceWindows": [{"startTime": "cron(0 25 * * ? *)", "durationInMinutes": 60}],
                 },
             },
-            "the service would refuse the job: startTime of a maintenance window, cron(0 25 * * ? *): 25 is not in 0 to",
+            "the service would refuse the job: startTime of a maintenance window, cron(0 25 * * ? *): 25 is not in",
         ),
-        ({"targets": [ARN + "a"], "numberOfRetries": 3, "jobId": "a b"}, "at 'jobId' failed to satisfy constraint"),
+        ({"targets": [ARN + "a"], "abortconfig": {}}, "abortconfig is not a member of CreateJob; correct its name"),
+        (
+            {"targets": [ARN + "a"], "abortConfig": {"criteriaList": [{"minNumberOfThings": 3}]}},
+            "abortConfig.criteriaList.0.minNumberOfThings is not a member",
+        ),
+        ({"targets": [ARN + "a"], "jobId": "a b"}, "at 'jobId' failed to satisfy constraint"),
     ],
 )
 def test_a_job_that_cannot_be_is_refused_by_its_member(api: ServiceApi, job: dict[str, Any], sentence: str) -> None:
