@@ -105,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         return _fail(f"needs {error.name}, which is not installed here: {_ADVICE}; --engine core does without numpy", 1)
     except OSError as error:
-        return _fail(f"{error.filename}: {error.strerror or error}", 1)
+        return _fail((f"{error.filename}: " if error.filename else "") + (error.strerror or str(error)), 1)
 
 
 def _rehearse(rehearsal: _Rehearsal, fleet: Fleet) -> int:
@@ -122,7 +122,10 @@ def _rehearse(rehearsal: _Rehearsal, fleet: Fleet) -> int:
     if options.plot:
         from iot_jobs_simulator.rehearsal.plot import draw_plot  # noqa: PLC0415 - needs the extra
 
-        draw_plot(summaries, options.plot)
+        try:
+            draw_plot(summaries, options.plot)
+        except ValueError as error:  # of matplotlib's, about the kind of picture
+            raise PlanError(f"--plot {options.plot}: {error}") from None
     print(json.dumps([as_json(each) for each in summaries], indent=2) if options.json else table(summaries))
     return 0
 
