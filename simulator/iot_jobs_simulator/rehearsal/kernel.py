@@ -213,7 +213,7 @@ def _abort_time(plan: Plan, executions: ExecutionColumns) -> float:
     """When abortConfig is met, as `jobs.abort` has it, infinite if never: the first end after which it is."""
     criteria = plan.request.abort_config.get("criteriaList", ())
     ended = executions.of(executions.ended_at <= plan.ends_at) if criteria else executions
-    order = np.argsort(ended.ended_at, kind="stable")
+    order = np.argsort(ended.ended_at)  # those of the same time are those that the job's end canceled
     statuses = ended.statuses[order]
     executed, is_looked_at = np.arange(1, len(order) + 1), statuses != _CANCELED
     first = len(order)
