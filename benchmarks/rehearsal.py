@@ -1,7 +1,7 @@
 """How fast rehearsals are: `uv run benchmarks/rehearsal.py`. Prints seconds; never a test.
 
-One seed of 10,000 devices through the rules themselves, and 200 seeds of 100,000 devices with arrays on all processors, without
-and with maintenance windows. `--seeds N` takes fewer.
+One seed of 10,000 devices through the rules themselves, and 200 seeds of 100,000 devices with arrays on all
+processors, without and with maintenance windows. `--seeds N` takes fewer.
 """
 
 import argparse
