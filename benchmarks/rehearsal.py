@@ -62,9 +62,9 @@ def measure(name: str, engine: Engine, size: int, seeds: int, **more: Any) -> No
     answers = answers_of(plan, range(1, seeds + 1), engine, lambda: None)
     took_s = time.perf_counter() - started
     cpu_s = _cpu_s() - cpu_s
-    print(
-        f"{name:20} {seeds:4} x {size:7,} devices {took_s:7.2f} s, CPU {cpu_s:7.2f} s  {answers[0].endings['updated']:,} updated"
-    )
+    times = f"{took_s:7.2f} s, CPU {cpu_s:7.2f} s"
+    updated = answers[0].endings["updated"]
+    print(f"{name:20} {seeds:4} x {size:7,} devices {times}  {updated:,} updated")
 
 
 def _cpu_s() -> float:

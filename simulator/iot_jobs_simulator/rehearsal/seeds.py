@@ -1,5 +1,6 @@
 """A plan over many seeds, with either engine, on as many processors as there are."""
 
+import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -14,7 +15,7 @@ from iot_jobs_simulator.rehearsal.answers import Answer, answer
 from iot_jobs_simulator.rehearsal.fates import draw
 from iot_jobs_simulator.rehearsal.plan import Plan
 
-_WORTH_A_PROCESS: Final = 2_000_000  # devices in all seeds together; a process takes half a second to start
+WORTH_A_PROCESS: Final = 2_000_000  # devices in all seeds together; a process takes half a second to start
 
 
 class Engine(StrEnum):
@@ -36,10 +37,11 @@ def answers_of(plan: Plan, seeds: Sequence[int], engine: Engine, on_done: Callab
 
 def _over(run: Callable[[int], Answer], plan: Plan, seeds: Sequence[int], engine: Engine) -> Iterator[Answer]:
     processes = min(os.cpu_count() or 1, len(seeds))
-    if engine is Engine.CORE or processes == 1 or plan.fleet.size * len(seeds) < _WORTH_A_PROCESS:
+    if engine is Engine.CORE or processes == 1 or plan.fleet.size * len(seeds) < WORTH_A_PROCESS:
         yield from map(run, seeds)
         return
-    with ProcessPoolExecutor(processes) as pool:
+    # Not forked: whoever calls this may have threads, and numpy has some.
+    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
         yield from pool.map(_with_arrays, repeat(plan), seeds, chunksize=1)
 
 

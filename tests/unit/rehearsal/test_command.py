@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from iot_jobs_simulator import __main__ as simulator
+from iot_jobs_simulator.rehearsal import seeds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,6 +65,13 @@ def test_both_engines_print_the_same(rehearse: Any) -> None:
     by_core, by_arrays = (rehearse("--seeds", "4", "--engine", engine)[1] for engine in ("core", "arrays"))
     assert by_core == by_arrays
     assert "aborted                            in 4 of 4 seeds, after" in by_core
+
+
+def test_several_processes_print_the_same_as_one(rehearse: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    by_one = rehearse("--seeds", "4")[1]
+    monkeypatch.setattr(seeds, "WORTH_A_PROCESS", 0)
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    assert rehearse("--seeds", "4")[1] == by_one
 
 
 def test_one_seed_is_the_cores_and_another_first_seed_has_other_fates(rehearse: Any) -> None:
