@@ -10,11 +10,12 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from iot_jobs_simulator.arguments import parser, switches
+from iot_jobs_simulator import arguments as command_line
 from iot_jobs_simulator.policy import PolicyName
 
 _TLS_BUFFER_BYTES = 16 * 1024
 _ALLOCATIONS_BETWEEN_COLLECTIONS = 50_000
+_ADVICE = "pip install 'iot-jobs-agent[simulator]'"
 # What the extra `simulator` adds, by the names that are imported. A device does without it.
 _OF_THE_EXTRA = frozenset({"aiohttp", "amqtt", "botocore", "trustme"})
 
@@ -24,10 +25,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     It cannot if an address or a port cannot be used, or if the extra `simulator` is not installed.
     """
-    options = parser().parse_args(arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words[:1] == ["rehearse"]:
+        return _rehearse(words[1:])
+    options = command_line.parser().parse_args(words)
     if missing := _missing_package():
-        advice = "pip install 'iot-jobs-agent[simulator]'"
-        print(f"iot-jobs-simulator: needs {missing}, which is not installed here: {advice}", file=sys.stderr)  # noqa: T201 - a person reads it
+        print(f"iot-jobs-simulator: needs {missing}, which is not installed here: {_ADVICE}", file=sys.stderr)  # noqa: T201 - a person reads it
         return 1
     _configure_logs(is_verbose=options.verbose)
     # asyncio gives each TLS connection a buffer of 256 KiB, which stays until cycles are collected: too much when
@@ -41,6 +44,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"iot-jobs-simulator: {where}{error.strerror or error}", file=sys.stderr)  # noqa: T201 - a person reads it
         return 1
     return 0
+
+
+def _rehearse(words: Sequence[str]) -> int:
+    """Run the one command that serves nobody; it checks jobs with the service's models, which are of the extra too."""
+    if missing := _missing_package():
+        print(f"iot-jobs-simulator: needs {missing}, which is not installed here: {_ADVICE}", file=sys.stderr)  # noqa: T201 - a person reads it
+        return 1
+    from iot_jobs_simulator.rehearsal import command  # noqa: PLC0415 - needs the packages of the extra
+
+    return command.main(words)
 
 
 def collect_seldom() -> None:
@@ -98,7 +111,7 @@ async def _serve(options: argparse.Namespace) -> None:
         https_port=options.https_port,
         certificates=options.certificates,
         bind=options.bind,
-        **switches(options),
+        **command_line.switches(options),
         policy=PolicyName(options.policy),
     ) as simulator:
         ready = {

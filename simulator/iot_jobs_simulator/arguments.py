@@ -22,7 +22,10 @@ PORTS = (
 def parser() -> argparse.ArgumentParser:
     """Return the parser; a value that cannot be used ends the program with status 2 and a sentence."""
     made = argparse.ArgumentParser(
-        prog="iot-jobs-simulator", description="AWS IoT Jobs on this machine.", allow_abbrev=False
+        prog="iot-jobs-simulator",
+        description="AWS IoT Jobs on this machine.",
+        allow_abbrev=False,
+        epilog="`iot-jobs-simulator rehearse --help` is about rollouts in virtual time.",
     )
     made.add_argument("--version", action="version", version=version("iot-jobs-agent"))
     for name, what in PORTS:

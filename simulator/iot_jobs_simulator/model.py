@@ -76,6 +76,10 @@ class ServiceApi:
             raise invalid(f"{len(problems)} validation {errors} detected: {'; '.join(problems)}")
         return known
 
+    def unknown_members(self, operation: str, members: Mapping[str, Any]) -> list[str]:
+        """The members, and those in them, that the model does not have, by their paths. AWS's CLI refuses them."""
+        return list(_unknown(self._model.operation_model(operation).input_shape, members, ""))
+
     def check_shape(self, shape_name: str, value: Any, path: str) -> None:
         """Check one value that the model has a shape for, but no member of the operation."""
         for problem in _problems(self._model.shape_for(shape_name), value, path):
@@ -113,6 +117,18 @@ def _given(shape: Any, value: Any) -> Any:
     if shape.type_name == "list" and isinstance(value, list):
         return [_given(shape.member, entry) for entry in value]
     return value
+
+
+def _unknown(shape: Any, value: Any, path: str) -> Iterator[str]:
+    if shape.type_name == "structure" and isinstance(value, Mapping):
+        for name, member in value.items():
+            if name in shape.members:
+                yield from _unknown(shape.members[name], member, f"{path}{name}.")
+            else:
+                yield path + name
+    elif shape.type_name == "list" and isinstance(value, list):
+        for index, entry in enumerate(value):
+            yield from _unknown(shape.member, entry, f"{path}{index}.")
 
 
 def _match(template: list[str], segments: list[str]) -> dict[str, str] | None:

@@ -154,6 +154,17 @@ class RunningSimulator:
         """
         return await self._service.advance_clock(seconds)
 
+    def freeze_clock(self) -> None:
+        """Have the service's time stand still: nothing becomes due but by `advance_clock`. Idempotent.
+
+        Keep-alives, the delays of faults and AWS's rates are about real connections, and go by the machine's clock.
+        """
+        self._service.freeze_clock(is_frozen=True)
+
+    def unfreeze_clock(self) -> None:
+        """Let the service's time go on from where it stands. Idempotent."""
+        self._service.freeze_clock(is_frozen=False)
+
     async def stop_broker(self, *, keep_sessions: bool = True) -> None:
         """Close both MQTT ports and cut their connections. HTTP goes on.
 

@@ -86,6 +86,19 @@ class Service:
         """The service's time, in seconds since the epoch."""
         return self._clock.now()
 
+    @property
+    def is_frozen(self) -> bool:
+        """Whether the service's time stands still."""
+        return self._clock.is_frozen
+
+    def freeze_clock(self, *, is_frozen: bool) -> None:
+        """Have the service's time stand still, or go on from where it stands."""
+        if is_frozen:
+            self._clock.freeze()
+        else:
+            self._clock.unfreeze()
+        self._follow_up()
+
     async def advance_clock(self, seconds: float) -> float:
         """Put the clock forward; what becomes due happens before this returns, each at its own time. The new time.
 
@@ -128,7 +141,7 @@ class Service:
         self._changes.announce()
         self.stop()
         due_at = rollout.next_due(self.store)
-        if due_at is not None:
+        if due_at is not None and not (self._clock.is_frozen and due_at > self.now()):
             delay_s = max(0.0, due_at - self.now())
             self._timer = asyncio.get_running_loop().call_later(delay_s, self._advance)
 

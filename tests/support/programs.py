@@ -52,6 +52,8 @@ def known_commands(program: str) -> set[str]:
     """Return the names of a program's commands, with "" if it does something without one."""
     if program == "iot-jobs-agent":
         return {*COMMANDS, ""}
+    if program == "iot-jobs-simulator":
+        return {"rehearse", ""}
     listed = re.search(r"^  COMMAND$(.*)^options:", help_of(program), re.MULTILINE | re.DOTALL)
     return {*re.findall(r"^    (\S+)", listed[1], re.MULTILINE), ""} if listed else {""}
 
@@ -95,5 +97,6 @@ def _shown(line: str) -> Shown | None:
     program = words[0].rpartition("/bin/")[2] if words else ""
     if program not in _MAINS or len(words) == 1:
         return None
-    command = words[1] if words[1][0].isalpha() and program != "iot-jobs-simulator" else ""
+    is_command = words[1][0].isalpha() and (program != "iot-jobs-simulator" or words[1] == "rehearse")
+    command = words[1] if is_command else ""
     return Shown(program, command, frozenset(_OPTION.findall(line)))

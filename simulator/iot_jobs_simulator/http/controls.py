@@ -18,6 +18,7 @@ from iot_jobs_simulator.refusals import Refused, invalid
 
 PREFIX: Final = "/_simulator/"
 MAX_ADVANCE_S: Final = 10 * 366 * 86400
+_CLOCK_MEMBERS: Final = ("advance_s", "freeze")
 _ACTIONS: Final = ("stop", "start", "restart")
 
 
@@ -33,6 +34,13 @@ class Ports(Protocol):
 
 class TimeControl(Protocol):
     """The service's time."""
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether it stands still."""
+
+    def freeze_clock(self, *, is_frozen: bool) -> None:
+        """Have it stand still, or go on."""
 
     def now(self) -> float:
         """Seconds since the epoch."""
@@ -54,7 +62,7 @@ class Controls:
         self._objects = objects
         self._endpoints: Mapping[tuple[str, str], Callable[[Json], Awaitable[Json]]] = {
             ("GET", "clock"): self._tell_time,
-            ("POST", "clock"): self._advance_clock,
+            ("POST", "clock"): self._set_clock,
             ("POST", "faults"): self._add_fault,
             ("GET", "faults"): self._list_faults,
             ("DELETE", "faults"): self._clear_faults,
@@ -96,13 +104,20 @@ class Controls:
                 return _answer(404, {"message": f"The simulator has no object {bucket}/{key}"})
 
     async def _tell_time(self, _members: Json) -> Json:
-        return {"now": self._clock.now()}
+        return {"now": self._clock.now(), "is_frozen": self._clock.is_frozen}
 
-    async def _advance_clock(self, members: Json) -> Json:
-        seconds = members.get("advance_s", 0)
+    async def _set_clock(self, members: Json) -> Json:
+        """Freeze it or let it go first, then put it forward. A request of a wrong form changes nothing."""
+        if unknown := sorted(members.keys() - _CLOCK_MEMBERS):
+            raise invalid(f"{unknown[0]} is not a member of this request, which has {' and '.join(_CLOCK_MEMBERS)}")
+        seconds, is_frozen = members.get("advance_s", 0), members.get("freeze", self._clock.is_frozen)
         if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds <= MAX_ADVANCE_S:
             raise invalid(f"advance_s must be a number from 0 to {MAX_ADVANCE_S}")
-        return {"now": await self._clock.advance_clock(seconds)}
+        if not isinstance(is_frozen, bool):
+            raise invalid("freeze must be true, to have the clock stand still, or false, to let it go on")
+        self._clock.freeze_clock(is_frozen=is_frozen)
+        await self._clock.advance_clock(seconds)
+        return await self._tell_time({})
 
     async def _add_fault(self, members: Json) -> Json:
         return {"number": self._faults.add(members)}

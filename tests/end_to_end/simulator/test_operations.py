@@ -98,6 +98,42 @@ def test_the_clock_goes_forward_only(simulator: SimulatorProcess, body: Any) -> 
     assert turn_clock(simulator.http_url, body)[0] == 400
 
 
+async def test_a_frozen_clock_goes_on_only_when_it_is_put_forward_or_let_go(sim: RunningSimulator) -> None:
+    status, frozen = await asyncio.to_thread(turn_clock, sim.http_url, {"freeze": True})
+    assert (status, frozen["is_frozen"]) == (200, True)
+    arn = sim.operate("CreateThing", thingName="lamp")["thingArn"]
+    sim.operate("CreateJob", jobId="J1", targets=[arn], document="{}")
+    await sim.wait_for_status("lamp", "J1", "QUEUED")
+    _, later = await asyncio.to_thread(turn_clock, sim.http_url, {"advance_s": 60})
+    assert later == {"now": frozen["now"] + 60, "is_frozen": True}
+    assert (await asyncio.to_thread(turn_clock, sim.http_url, None, "GET"))[1] == later
+    assert sim.store.find_execution("lamp", "J1").queued_at == frozen["now"]
+    _, gone_on = await asyncio.to_thread(turn_clock, sim.http_url, {"freeze": False})
+    assert (await asyncio.to_thread(turn_clock, sim.http_url, None, "GET"))[1]["now"] > gone_on["now"] >= later["now"]
+
+
+async def test_what_becomes_due_once_the_clock_goes_on_happens_by_itself(sim: RunningSimulator) -> None:
+    sim.freeze_clock()
+    arn = sim.operate("CreateThing", thingName="lamp")["thingArn"]
+    sim.operate("CreateJob", jobId="J1", targets=[arn], document="{}", timeoutConfig={"inProgressTimeoutInMinutes": 1})
+    await sim.wait_for_status("lamp", "J1", "QUEUED")
+    client = boto3_client("iot-jobs-data", sim.http_url)
+    await asyncio.to_thread(client.start_next_pending_job_execution, thingName="lamp")
+    client.close()
+    await sim.advance_clock(59.5)
+    sim.unfreeze_clock()
+    await sim.wait_for_status("lamp", "J1", "TIMED_OUT", within_s=5)
+
+
+@pytest.mark.parametrize(
+    ("body", "word"), [({"freeze": 1}, "freeze must be true"), ({"frezee": True}, "frezee is not a member")]
+)
+def test_a_clock_is_frozen_by_a_boolean_of_that_name(simulator: SimulatorProcess, body: Any, word: str) -> None:
+    status, answer = turn_clock(simulator.http_url, body)
+    assert (status, word in answer["message"]) == (400, True)
+    assert turn_clock(simulator.http_url, None, "GET")[1]["is_frozen"] is False
+
+
 async def test_the_clock_stops_before_a_year_that_no_calendar_of_aws_knows(sim: RunningSimulator, iot: Any) -> None:
     decade = {"advance_s": 10 * 365 * 86400}
     answers = [await asyncio.to_thread(turn_clock, sim.http_url, decade) for _ in range(20)]

@@ -33,7 +33,7 @@ def test_mistakes_in_commands_and_options_are_noticed() -> None:
     assert {"run", "try", ""} < known_commands("iot-jobs-agent")
     assert {"progress", "reject"} < known_commands("jobctl")
     assert "Run" not in known_commands("iot-jobs-agent")
-    assert known_commands("iot-jobs-simulator") == {""}
+    assert known_commands("iot-jobs-simulator") == {"", "rehearse"}
     assert "--once" in options_of("iot-jobs-agent", "run")
     assert "--once" not in options_of("iot-jobs-agent", "check")
     assert "--policy" in options_of("iot-jobs-simulator")
