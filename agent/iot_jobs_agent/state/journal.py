@@ -91,7 +91,9 @@ class Journal:
                 raise JournalError(f"{self.path} is not a file: move it away")
             if not self.path.exists() and any(path.exists() for path in self._companions):
                 raise JournalDamagedError(f"{self.path} is gone, but its write-ahead log is there")
-            database = sqlite3.connect(self.path, self._busy_timeout_s, isolation_level=None, check_same_thread=False)
+            database = sqlite3.connect(
+                self.path, timeout=self._busy_timeout_s, isolation_level=None, check_same_thread=False
+            )
             try:
                 _prepare(database, self.path)
                 recovered = _recover(database)
