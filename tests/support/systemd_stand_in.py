@@ -85,10 +85,15 @@ class Unit:
         if self.keeper and os.waitpid(self.keeper, os.WNOHANG) == (0, 0):
             now = time.monotonic()
             is_late = now > self.launched_at + behaviour.get("longest_us", FOREVER_US) / 1e6
-            if now > self.stop_at or (is_late and self.stop_at == float("inf")):
-                (self.place / "tmp" / f"{self.instance}.timeout").touch()
-                self.kill(signal.SIGKILL if now > self.stop_at else signal.SIGTERM)
-                self.stop_at = min(self.stop_at, now + behaviour.get("stop_s", 30.0))
+            timeout = self.place / "tmp" / f"{self.instance}.timeout"
+            if now > self.stop_at:  # once: what comes afterwards is what notes the end
+                timeout.touch()
+                self.kill(signal.SIGKILL)
+                self.launched_at = self.stop_at = float("inf")
+            elif is_late and self.stop_at == float("inf"):
+                timeout.touch()
+                self.kill(signal.SIGTERM)
+                self.stop_at = now + behaviour.get("stop_s", 30.0)
             return False
         return bool(self.keeper)
 
