@@ -185,6 +185,15 @@ def test_it_ends_with_its_agent_and_has_done_nothing(early: Early, told: bytes, 
     assert os.waitstatus_to_exitcode(status) == 0
 
 
+def test_one_that_is_stopped_keeps_nobody_waiting(early: Early) -> None:
+    early.get_ready()
+    pid = early.pid
+    os.kill(pid, signal.SIGSTOP)
+    os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOWAIT)
+    early.dismiss()
+    assert is_gone(pid)
+
+
 def test_what_it_holds_while_it_waits(early: Early) -> None:
     early.get_ready()
     process = Path(f"/proc/{early.pid}")
