@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from iot_jobs_agent.config.config import Validated, validate
+from iot_jobs_agent.config.config import LARGEST_BYTES, Validated, validate
 from iot_jobs_agent.config.encoding import decoded, encoded
 from iot_jobs_agent.config.values import STATE_DIRECTORY, Config
 from iot_jobs_agent.definition import definition_hash, hash_of
@@ -68,7 +68,8 @@ def state_directory_of_valid(path: Path) -> Path | None:
     because root asks here about what another user wrote. Blocks.
     """
     try:
-        text = path.read_bytes()
+        with path.open("rb") as file:
+            text = file.read(LARGEST_BYTES)
         directory = _state_directory(tomllib.loads(text.decode()))
     except (OSError, ValueError, RecursionError):
         return None

@@ -12,7 +12,7 @@ import pytest
 from tests.support.configs import write
 
 from iot_jobs_agent import verdict
-from iot_jobs_agent.config.config import load
+from iot_jobs_agent.config.config import LARGEST_BYTES, load
 from iot_jobs_agent.config.encoding import decoded, encoded
 from iot_jobs_agent.config.values import Config
 from iot_jobs_agent.definition import DEFINED_IN
@@ -244,6 +244,12 @@ def test_a_command_learns_from_a_verdict_that_the_file_is_valid_and_reads_the_di
     assert state_directory_of_valid(path) is None
     path.write_text(good.replace("/state", "/elsewhere"))
     assert state_directory_of_valid(path) is None
+
+
+def test_a_command_reads_no_more_of_a_file_than_the_agent(path: Path, start: Starts) -> None:
+    path.write_text(path.read_text() + "#" * 2 * LARGEST_BYTES)
+    start(path)
+    assert state_directory_of_valid(path) == path.parent / "state"
 
 
 def test_all_of_our_modules_that_decide_about_validity_are_part_of_the_definition() -> None:
