@@ -119,7 +119,7 @@ def _validated_in_child(
             answer = pipe.read()
     finally:
         os.waitpid(child, 0)
-    with suppress(TypeError, LookupError, ValueError):
+    with suppress(TypeError, LookupError, ValueError, RecursionError):
         config, problems, handler_problems = json.loads(answer)
         return Validated(None if config is None else decoded(config), tuple(problems), tuple(handler_problems))
     return None

@@ -14,7 +14,7 @@ from tests.support.configs import write
 from iot_jobs_agent import verdict
 from iot_jobs_agent.config.config import LARGEST_BYTES, load
 from iot_jobs_agent.config.encoding import decoded, encoded
-from iot_jobs_agent.config.values import Config
+from iot_jobs_agent.config.values import Config, HandlerTable
 from iot_jobs_agent.definition import DEFINED_IN
 from iot_jobs_agent.errors import ConfigError
 from iot_jobs_agent.verdict import FILE, Verdict, state_directory_of_valid
@@ -207,6 +207,15 @@ def test_what_json_cannot_carry_is_asked_each_time(directory: Path, start: Start
     for _ in range(2):
         assert start(path).handler["mine"].overrides["params"] == {"since": dt.date(2026, 12, 1)}
     assert start.asked == 2
+
+
+def test_what_is_nested_too_deeply_is_nothing_that_json_can_carry(path: Path) -> None:
+    deep: dict[str, Any] = {}
+    for _ in range(sys.getrecursionlimit()):
+        deep = {"a": deep}
+    config = load(path, {})._replace(handler={"mine": HandlerTable(settings=deep)})
+    with pytest.raises(ValueError, match="recursion"):
+        encoded(config)
 
 
 def test_a_state_directory_that_cannot_be_written_costs_only_time(path: Path, start: Starts) -> None:
