@@ -48,9 +48,12 @@ class Verdict:
     def keep(self) -> None:
         """Write down a verdict that is new. Blocks. Without the file, the next start only has to ask again."""
         if self._new is not None and definition_hash():
-            with suppress(ValueError):  # it holds something that JSON does not have
-                verdict = {"hashes": self._hashes, "config": encoded(self._new)}
-                write_sealed(self._new.agent.state_directory / FILE, verdict)
+            file = self._new.agent.state_directory / FILE
+            try:
+                write_sealed(file, {"hashes": self._hashes, "config": encoded(self._new)})
+            except ValueError:  # it holds something that JSON does not have
+                with suppress(OSError):
+                    file.unlink(missing_ok=True)  # what the file said before may have been a password
 
     def _kept(self, directory: Path | None) -> Config | None:
         kept = read_sealed(directory / FILE, os.geteuid()) if directory and definition_hash() else {}

@@ -209,6 +209,15 @@ def test_what_json_cannot_carry_is_asked_each_time(directory: Path, start: Start
     assert start.asked == 2
 
 
+def test_what_json_cannot_carry_leaves_no_earlier_values_behind(path: Path, start: Starts) -> None:
+    start(path)
+    file = path.parent / "state" / FILE
+    assert "http://user:word@" in file.read_text()
+    path.write_text(path.read_text().replace("user:word@", "").replace('type = "object"', "since = 2026-12-01"))
+    start(path)
+    assert not file.exists()
+
+
 def test_what_is_nested_too_deeply_is_nothing_that_json_can_carry(path: Path) -> None:
     deep: dict[str, Any] = {}
     for _ in range(sys.getrecursionlimit()):
