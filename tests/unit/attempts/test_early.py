@@ -198,9 +198,11 @@ def test_what_it_holds_while_it_waits(early: Early) -> None:
     early.get_ready()
     process = Path(f"/proc/{early.pid}")
     poller = select.poll()
-    poller.register(os.pidfd_open(early.pid), select.POLLIN)
+    pidfd = os.pidfd_open(early.pid)
+    poller.register(pidfd, select.POLLIN)
     while (process / "comm").read_text() != "shim\n":
         assert not poller.poll(5), "it has ended"
+    os.close(pidfd)  # a test that counts those of its process may follow
     assert {fd.name: fd.readlink().name.partition(":")[0] for fd in (process / "fd").iterdir()} == {
         "0": "pipe",
         "1": "null",
