@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from iot_jobs_agent.config.config import Validated, validate
+from iot_jobs_agent.config.config import LARGEST_BYTES, Validated, validate
 from iot_jobs_agent.config.encoding import decoded, encoded
 from iot_jobs_agent.config.values import STATE_DIRECTORY, Config
 from iot_jobs_agent.definition import definition_hash, hash_of
@@ -48,9 +48,12 @@ class Verdict:
     def keep(self) -> None:
         """Write down a verdict that is new. Blocks. Without the file, the next start only has to ask again."""
         if self._new is not None and definition_hash():
-            with suppress(ValueError):  # it holds something that JSON does not have
-                verdict = {"hashes": self._hashes, "config": encoded(self._new)}
-                write_sealed(self._new.agent.state_directory / FILE, verdict)
+            file = self._new.agent.state_directory / FILE
+            try:
+                write_sealed(file, {"hashes": self._hashes, "config": encoded(self._new)})
+            except ValueError:  # it holds something that JSON does not have
+                with suppress(OSError):
+                    file.unlink(missing_ok=True)  # what the file said before may have been a password
 
     def _kept(self, directory: Path | None) -> Config | None:
         kept = read_sealed(directory / FILE, os.geteuid()) if directory and definition_hash() else {}
@@ -68,7 +71,8 @@ def state_directory_of_valid(path: Path) -> Path | None:
     because root asks here about what another user wrote. Blocks.
     """
     try:
-        text = path.read_bytes()
+        with path.open("rb") as file:
+            text = file.read(LARGEST_BYTES)
         directory = _state_directory(tomllib.loads(text.decode()))
     except (OSError, ValueError, RecursionError):
         return None
@@ -118,7 +122,7 @@ def _validated_in_child(
             answer = pipe.read()
     finally:
         os.waitpid(child, 0)
-    with suppress(TypeError, LookupError, ValueError):
+    with suppress(TypeError, LookupError, ValueError, RecursionError):
         config, problems, handler_problems = json.loads(answer)
         return Validated(None if config is None else decoded(config), tuple(problems), tuple(handler_problems))
     return None

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -60,7 +61,7 @@ class Early:
                     os.close(writer)
 
     def dismiss(self) -> None:
-        """End the shim that waits. Blocks until it has ended, since it may still be importing. Idempotent."""
+        """End the shim that waits. Blocks briefly, until it has ended. Idempotent."""
         if self.pid:
             os.close(self._pipe)
             self._reap()
@@ -81,7 +82,9 @@ class Early:
         return pid
 
     def _reap(self) -> None:
-        with contextlib.suppress(ChildProcessError):
+        """End a shim that was told nothing. It is killed, since it may be stopped, or still be importing."""
+        with contextlib.suppress(ProcessLookupError, ChildProcessError):
+            os.kill(self.pid, signal.SIGKILL)  # the pid is its own until we have reaped it
             os.waitpid(self.pid, 0)
         self.pid = 0
 

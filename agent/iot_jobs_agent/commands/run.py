@@ -4,6 +4,7 @@ import asyncio
 import gc
 import importlib
 import os
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,6 +30,7 @@ def main(arguments: Sequence[str]) -> int:
     the next start recovers.
     """
     config, once, limit_s = _chosen(arguments)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # whoever ignores it leaves that to us, and we wait for our children
     verdict = Verdict(meanwhile=lambda: importlib.import_module("iot_jobs_agent.daemon"))
     settings = load(config, validated=verdict.validated)
     logs.configure(settings.agent.log_level, settings.agent.log_format)

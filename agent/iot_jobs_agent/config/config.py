@@ -25,7 +25,7 @@ from iot_jobs_agent.trust import owner_of, trust_problem, way_to
 
 __all__ = ["Config", "Validate", "Validated", "load", "load_handlers", "load_without_files", "problems", "validate"]
 
-_LARGEST_BYTES = 1024 * 1024
+LARGEST_BYTES = 1024 * 1024  # of the file
 _FOR_THE_AGENT = "it is for root and the agent's user, so run the command with sudo"
 _NOWHERE = {  # stands in for [aws] where nothing connects
     "endpoint": "localhost",
@@ -136,7 +136,7 @@ def _parse(path: Path) -> tuple[dict[str, Any], list[str]]:
 def _text_of(path: Path) -> tuple[bytes, list[str]]:
     try:
         with path.open("rb") as file:
-            return file.read(_LARGEST_BYTES), []
+            return file.read(LARGEST_BYTES), []
     except FileNotFoundError:
         return b"", [f"--config: {path} does not exist; copy config.example.toml there and edit it."]
     except PermissionError:

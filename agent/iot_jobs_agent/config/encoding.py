@@ -24,8 +24,8 @@ def encoded(config: Config) -> Any:
     Raises:
         ValueError: `decoded` could not make the same of it, as of a date or of nan in a handler's table.
     """
-    value = _encoded(config)
     try:
+        value = _encoded(config)
         if decoded(json.loads(json.dumps(value))) == config:
             return value
     except (TypeError, RecursionError) as error:

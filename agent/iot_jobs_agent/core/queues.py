@@ -46,8 +46,9 @@ def on_notified(state: State, event: Notified, now: float) -> State:
         missing = [e for e in queue.pending if e not in pending and _is_unknown(state, e)]
         if missing:  # they ended, or this hint is stale: ask, but not before one of them could be asked about
             soonest = max(now, min(backoff.of(state, e).until for e in missing))
-            fetch_at = soonest if queue.fetch_at is None else min(soonest, queue.fetch_at)
-            queue = replace(queue, fetch_at=fetch_at, is_complete=True)
+            if queue.fetch_at is not None:  # the wait after a refused request for the list is not cut short
+                soonest = queue.fetch_at if queue.failures else min(soonest, queue.fetch_at)
+            queue = replace(queue, fetch_at=soonest, is_complete=True)
     else:
         pending = (*event.pending, *(known for known in queue.pending if known not in event.pending))
     pending = pending[:PENDING_KEPT]
@@ -70,15 +71,19 @@ def on_listed(state: State, event: Listed, now: float) -> State:
     is_served = any(_is_news(state, e, now) for e in event.pending)
     is_blocked = not (event.is_complete or queue.is_complete) and bool(event.pending) and not is_served
     doubts = 0 if is_served or not queue.doubts else queue.doubts - 1
+    # A hint that came meanwhile may have asked for the whole list, which this answer is not.
+    wanted_at = queue.fetch_at if queue.is_complete and not event.is_complete else None
     if is_blocked:
         next_at = now
     elif doubts:
         next_at = now + backoff.delay_s(DOUBTS - doubts, event.jitter)
+    if wanted_at is not None:
+        next_at = min(next_at, wanted_at)
     behind = () if event.is_complete or not event.pending else queue.pending
     listed_queue = Queue(
         pending=(*event.pending, *(e for e in behind if e not in event.pending)),
         fetch_at=next_at,
-        is_complete=is_blocked or not doubts,
+        is_complete=is_blocked or not doubts or wanted_at is not None,
         is_known=True,
         doubts=doubts,
     )

@@ -34,6 +34,8 @@ def _replace(value: Any, /, **changes: Any) -> Any:
 def _defined(raw: type) -> Any:
     cls: Any = dataclasses.dataclass(init=False, repr=False, eq=False, slots=True)(raw)
     members = dataclasses.fields(cls)
+    if hasattr(cls, "__post_init__") or not all(map(_is_plain, members)):
+        raise ValueError(f"{raw.__name__} has what is not done here: use the library's dataclass for it")
     names = [each.name for each in members]
     cls.__put__ = tuple((name, getattr(cls, name).__set__) for name in names)
     cls.__init__ = _init(cls, members)
@@ -58,6 +60,10 @@ def _defined(raw: type) -> Any:
     cls.__setattr__ = cls.__delattr__ = _refuse
     cls.__getstate__, cls.__setstate__ = get_state, set_state
     return cls
+
+
+def _is_plain(member: dataclasses.Field[Any]) -> bool:
+    return member.init and member.compare and member.hash is None and not member.kw_only
 
 
 def _ordered(raw: type) -> Any:

@@ -1,7 +1,7 @@
 """A shim that is started before it is needed: it has imported all that it needs, and waits for its attempt.
 
 Until then it has done nothing, holds nothing of any attempt, and has the pipe from its agent on stdin and nothing else.
-It ends when that is closed: when the agent no longer needs it, or is gone.
+It ends when that is closed because the agent is gone. An agent that no longer needs it kills it.
 """
 
 from __future__ import annotations

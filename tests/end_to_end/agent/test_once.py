@@ -1,12 +1,16 @@
 """`run --once` in trouble: it ends, in time if it is given one, and its exit status says what is left."""
 
 import os
+import sys
 from typing import Any
+
+from tests.end_to_end.agents import AGENT
 
 from iot_jobs_agent.state import directory as state_directory
 
 ECHO = {"operation": "run-command", "params": {"command": "echo hi"}}
 UNAVAILABLE = 69
+IGNORING = "import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])"
 
 
 async def test_without_a_service_it_gives_up_in_time(start_agent: Any, sim: Any) -> None:
@@ -54,3 +58,10 @@ async def test_what_other_agents_work_on_keeps_it_from_nothing(
     agent = await start_agent("--once")
     assert await agent.ended() == 0
     assert (await operator.record("theirs"))["status"] == "IN_PROGRESS"
+
+
+async def test_it_starts_also_where_the_ends_of_children_are_ignored(start_agent: Any, operator: Any) -> None:
+    await operator.create("job-1", ECHO)
+    agent = await start_agent("--once", command=(sys.executable, "-c", IGNORING, *AGENT))
+    assert await agent.ended() == 0
+    assert (await operator.record("job-1"))["status"] == "SUCCEEDED"

@@ -185,13 +185,24 @@ def test_it_ends_with_its_agent_and_has_done_nothing(early: Early, told: bytes, 
     assert os.waitstatus_to_exitcode(status) == 0
 
 
+def test_one_that_is_stopped_keeps_nobody_waiting(early: Early) -> None:
+    early.get_ready()
+    pid = early.pid
+    os.kill(pid, signal.SIGSTOP)
+    os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOWAIT)
+    early.dismiss()
+    assert is_gone(pid)
+
+
 def test_what_it_holds_while_it_waits(early: Early) -> None:
     early.get_ready()
     process = Path(f"/proc/{early.pid}")
     poller = select.poll()
-    poller.register(os.pidfd_open(early.pid), select.POLLIN)
+    pidfd = os.pidfd_open(early.pid)
+    poller.register(pidfd, select.POLLIN)
     while (process / "comm").read_text() != "shim\n":
         assert not poller.poll(5), "it has ended"
+    os.close(pidfd)  # a test that counts those of its process may follow
     assert {fd.name: fd.readlink().name.partition(":")[0] for fd in (process / "fd").iterdir()} == {
         "0": "pipe",
         "1": "null",

@@ -12,9 +12,9 @@ import pytest
 from tests.support.configs import write
 
 from iot_jobs_agent import verdict
-from iot_jobs_agent.config.config import load
+from iot_jobs_agent.config.config import LARGEST_BYTES, load
 from iot_jobs_agent.config.encoding import decoded, encoded
-from iot_jobs_agent.config.values import Config
+from iot_jobs_agent.config.values import Config, HandlerTable
 from iot_jobs_agent.definition import DEFINED_IN
 from iot_jobs_agent.errors import ConfigError
 from iot_jobs_agent.verdict import FILE, Verdict, state_directory_of_valid
@@ -209,6 +209,24 @@ def test_what_json_cannot_carry_is_asked_each_time(directory: Path, start: Start
     assert start.asked == 2
 
 
+def test_what_json_cannot_carry_leaves_no_earlier_values_behind(path: Path, start: Starts) -> None:
+    start(path)
+    file = path.parent / "state" / FILE
+    assert "http://user:word@" in file.read_text()
+    path.write_text(path.read_text().replace("user:word@", "").replace('type = "object"', "since = 2026-12-01"))
+    start(path)
+    assert not file.exists()
+
+
+def test_what_is_nested_too_deeply_is_nothing_that_json_can_carry(path: Path) -> None:
+    deep: dict[str, Any] = {}
+    for _ in range(sys.getrecursionlimit()):
+        deep = {"a": deep}
+    config = load(path, {})._replace(handler={"mine": HandlerTable(settings=deep)})
+    with pytest.raises(ValueError, match="recursion"):
+        encoded(config)
+
+
 def test_a_state_directory_that_cannot_be_written_costs_only_time(path: Path, start: Starts) -> None:
     (path.parent / "state").rmdir()
     assert start(path) == start(path)
@@ -244,6 +262,12 @@ def test_a_command_learns_from_a_verdict_that_the_file_is_valid_and_reads_the_di
     assert state_directory_of_valid(path) is None
     path.write_text(good.replace("/state", "/elsewhere"))
     assert state_directory_of_valid(path) is None
+
+
+def test_a_command_reads_no_more_of_a_file_than_the_agent(path: Path, start: Starts) -> None:
+    path.write_text(path.read_text() + "#" * 2 * LARGEST_BYTES)
+    start(path)
+    assert state_directory_of_valid(path) == path.parent / "state"
 
 
 def test_all_of_our_modules_that_decide_about_validity_are_part_of_the_definition() -> None:

@@ -19,6 +19,7 @@ from tests.support.playbook import (
     run_recovered,
 )
 
+from iot_jobs_agent.core.backoff import BURST
 from iot_jobs_agent.core.decide import is_idle
 from iot_jobs_agent.core.effects import (
     Describe,
@@ -108,6 +109,33 @@ class TestLists:
         assert agent.deadline < 60
         assert agent.hears(Tick(), at=agent.deadline) == [Fetch("", agent.ticket, is_complete=True)]
         assert agent.hears(Listed("", agent.ticket, (JOB,), is_complete=True)) == [Describe(JOB, agent.ticket)]
+
+    def test_hints_do_not_cut_short_the_wait_after_a_refused_list(self, agent: Any, plan: Plan) -> None:
+        run_recovered(agent, plan)
+        agent.hears(Listed("", agent.ticket, (JOB,), is_complete=True))
+        other = ExecutionId("", "job-2", 1)
+        fetches = 0
+        for tenth in range(100):
+            named = (JOB, other) if tenth % 2 else (JOB,)
+            for fetch in agent.hears(Notified("", named, is_complete=True), at=tenth / 10):
+                fetches += 1
+                agent.hears(FetchFailed("", fetch.ticket, "RequestThrottled", 1.0))
+        assert fetches <= BURST
+
+    def test_a_head_does_not_hide_what_a_late_hint_made_us_ask_for(self, agent: Any, plan: Plan) -> None:
+        connect(agent)
+        waiting = ExecutionId("", "job-2", 1)
+        agent.hears(Notified("", (JOB, waiting), is_complete=True))
+        agent.hears(ours(agent, IN_PROGRESS, plan, "somebody"))
+        [head] = agent.hears(DescribeFailed(waiting, agent.ticket, "ResourceNotFound"))
+        assert head == Fetch("", agent.ticket, is_complete=False)
+        agent.hears(Notified("", (JOB,), is_complete=True))
+        assert agent.hears(Listed("", head.ticket, (JOB,), is_complete=False)) == []
+        assert agent.deadline < 60
+        assert agent.hears(Tick(), at=agent.deadline) == [Fetch("", agent.ticket, is_complete=True)]
+        assert agent.hears(Listed("", agent.ticket, (JOB, waiting), is_complete=True)) == [
+            Describe(waiting, agent.ticket)
+        ]
 
 
 class TestHeads:

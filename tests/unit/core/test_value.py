@@ -157,3 +157,20 @@ def test_every_value_of_the_core_can_be_matched_and_hides_its_secrets() -> None:
     step = job.Step("a", "a", job.StepKind.HANDLER, argv=("token",), input="token", settings="token")
     update = Update(job.ExecutionId("", "j", 1), 1, job.ExecutionStatus.FAILED, {"a": "token"})
     assert "token" not in repr(step) + repr(update)
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"first": field(default=1, init=False)},
+        {"first": field(default=1, compare=False)},
+        {"first": field(default=1, hash=False)},
+        {"first": field(default=1, kw_only=True)},
+        {"first": 1, "__post_init__": lambda _: None},
+    ],
+    ids=["init", "compare", "hash", "kw_only", "post_init"],
+)
+def test_what_would_silently_be_ignored_is_refused(members: dict[str, Any]) -> None:
+    raw = type("Odd", (), {"__annotations__": {"first": int}, **members})
+    with pytest.raises(ValueError, match="Odd has what is not done here"):
+        value.dataclass(frozen=True, slots=True)(raw)
