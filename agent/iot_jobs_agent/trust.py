@@ -36,7 +36,10 @@ def trust_problem(path: Path, *, owners: frozenset[int] | None = None, exempt: S
 
 
 def way_to(path: Path) -> Iterator[tuple[Path, os.stat_result]]:
-    """Give what the kernel passes on its way to an absolute path: directories, links, the file. Raises OSError."""
+    """Give what the kernel passes on its way to a path: directories, links, the file. Raises OSError.
+
+    The way to a relative one leads through the working directory and all that is above it.
+    """
     for entry, status in _way_to(path):
         yield Path(entry), status
 
@@ -45,7 +48,7 @@ def _way_to(path: Path) -> Iterator[tuple[str, os.stat_result]]:
     """Do the same with strings: this happens for every execution, and pathlib takes three times as long."""
     here = ""
     yield "/", os.lstat("/")
-    rest = str(path).split("/")[::-1]
+    rest = os.path.join(os.getcwd(), path).split("/")[::-1]  # noqa: PTH109, PTH118 - see above
     links = 0
     while rest:
         part = rest.pop()

@@ -97,3 +97,16 @@ def test_a_loop_of_links_is_not_followed_for_ever(tmp_path: Path) -> None:
     (tmp_path / "one").symlink_to("two")
     (tmp_path / "two").symlink_to("one")
     assert trust_problem(tmp_path / "one") == f"{tmp_path / 'one'} cannot be checked (a loop of symbolic links)"
+
+
+def test_the_way_to_a_relative_path_begins_at_the_root(handler: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or a file here would be judged as the one of that name below `/`."""
+    monkeypatch.chdir(handler.parent)
+    assert trust_problem(Path("handler")) == ""
+    (handler.parent / "etc").mkdir()
+    ours = handler.parent / "etc" / "passwd"
+    ours.write_text("")
+    ours.chmod(0o666)
+    for path in (Path("etc/passwd"), Path("../inner/etc/passwd")):
+        assert trust_problem(path) == f"{ours} is writable by others (mode 0666); run `chmod go-w {ours}`"
+    assert [entry for entry, _ in way_to(Path("handler"))] == [entry for entry, _ in way_to(handler)]

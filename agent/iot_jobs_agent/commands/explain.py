@@ -7,6 +7,7 @@ as whether a file is there, shows when it runs.
 import argparse
 import asyncio
 import json
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -59,7 +60,7 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     made = options.parser("explain")
     made.add_argument(
-        "document", metavar="DOCUMENT", help="a file with the job document, as AWS would deliver it; - for stdin"
+        "document", metavar="DOCUMENT", help="the job document, a JSON object; or a file that has it; - for stdin"
     )
     options.add_config(made)
     made.add_argument("--namespace", default="", metavar="NAMESPACE_ID", help="default: the default namespace")
@@ -69,9 +70,14 @@ def parser() -> argparse.ArgumentParser:
 
 def _document(name: str) -> object:
     try:
-        return json.loads(sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes())
+        if name.lstrip().startswith("{") and not os.path.lexists(name):
+            name, text = "DOCUMENT", name.encode(errors="surrogateescape")
+        else:
+            text = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+        return json.loads(text)
     except OSError as error:
-        raise UsageError(f"{name} cannot be read: {error.strerror}; give a file, or - for stdin") from None
+        ways = "give a file, the document itself as a JSON object, or - for stdin"
+        raise UsageError(f"{name} cannot be read: {error.strerror}; {ways}") from None
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{name} is not JSON: {error}") from None
 

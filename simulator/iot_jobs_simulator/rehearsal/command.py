@@ -46,7 +46,8 @@ def parser() -> argparse.ArgumentParser:
         "--grid",
         nargs=2,
         metavar=("RATES", "THRESHOLDS"),
-        help="vary maximumPerMinute and thresholdPercentage, such as 50,200,1000 5,10,20: speed against harm",
+        help="vary maximumPerMinute and thresholdPercentage, such as 50,200,1000 5,10,20: speed against harm; "
+        "not with --compare, --plot or --build",
     )
     _add_fates(made)
     made.add_argument("--json", action="store_true", help="print JSON")
@@ -95,6 +96,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     if options.first_seed + options.seeds > MAX_SEED:
         parser().error(f"the last seed is beyond {MAX_SEED}; give a smaller --first-seed")
+    if options.grid and (options.compare or options.plot or options.build):
+        parser().error("--grid varies one job, with a good and a bad build: leave out --compare, --plot and --build")
     engine = Engine(options.engine or (Engine.CORE if options.seeds == 1 else Engine.ARRAYS))
     try:
         return _rehearse(_Rehearsal(options, ServiceApi("iot"), engine), load_fleet(options.fleet))

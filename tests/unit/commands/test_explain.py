@@ -105,6 +105,16 @@ def test_params_that_a_python_handler_does_not_know_are_doubted_unless_aws_repla
     assert explain({"operation": "write-file", "params": params})[0] == 0
 
 
+def test_the_document_may_stand_on_the_command_line(
+    explain: Explain, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    explain({})
+    assert main(['{"operation": "deploy"}', "--config", str(tmp_path / "config.toml")]) == 0
+    assert capsys.readouterr().out.startswith("It would run: 1 step.")
+    with pytest.raises(UsageError, match="DOCUMENT is not JSON"):
+        main(['{"operation"'])
+
+
 def test_a_namespace_has_its_handler_or_is_not_served(explain: Explain) -> None:
     status, said = explain({"any": "thing"}, "--namespace", "fw", "--json")
     assert (status, json.loads(said)["steps"][0]["handler"]) == (0, "deploy")
@@ -119,7 +129,7 @@ def test_what_is_not_json_is_wrong_usage(explain: Explain, text: str, words: str
 
 
 def test_a_file_that_is_not_there_is_wrong_usage(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="cannot be read: No such file or directory; give a file, or - for stdin"):
+    with pytest.raises(UsageError, match="cannot be read: No such file or directory; give a file, the document itself"):
         main([str(tmp_path / "absent")])
 
 

@@ -118,7 +118,15 @@ def test_what_cannot_be_done_is_said_in_a_sentence(
     assert (found, sentence in said, said == "") == (status, True, sentence == "")
 
 
-@pytest.mark.parametrize("words", [["--seeds", "0"], ["--at", "noon"], ["--first-seed", "4294967296"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--seeds", "0"],
+        ["--at", "noon"],
+        ["--first-seed", "4294967296"],
+        *(["--grid", "1", "5", *more] for more in (["--compare", "job.json"], ["--plot", "x.svg"], ["--build", "bad"])),
+    ],
+)
 def test_an_argument_that_cannot_be_ends_the_program(rehearse: Any, words: list[str]) -> None:
     with pytest.raises(SystemExit) as raised:
         rehearse(*words)
