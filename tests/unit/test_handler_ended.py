@@ -37,14 +37,14 @@ def in_cgroup(place: Path, **files: str) -> None:
 def test_the_note_says_how_it_ended_and_what_memory_it_took(place: Path) -> None:
     in_cgroup(place, memory_peak="314572800\n", memory_events="low 0\nmax 7\noom 1\noom_kill 2\noom_group_kill 1\n")
     assert noted(place, SERVICE_RESULT="oom-kill", EXIT_CODE="killed", EXIT_STATUS="KILL") == (
-        f"invocation={INVOCATION} result=oom-kill code=killed status=KILL peak=314572800 limit_hits=1\n"
+        f"invocation={INVOCATION} result=oom-kill code=killed status=KILL peak=314572800 limit_hits=1 oom_kills=2\n"
     )
 
 
 def test_a_unit_without_figures_or_a_first_process_is_noted_all_the_same(place: Path) -> None:
     (place / "own").write_text("2:memory:/x\n")
     assert noted(place, SERVICE_RESULT="resources") == (
-        f"invocation={INVOCATION} result=resources code= status= peak= limit_hits=\n"
+        f"invocation={INVOCATION} result=resources code= status= peak= limit_hits= oom_kills=\n"
     )
 
 
@@ -52,7 +52,7 @@ def test_the_next_end_takes_the_place_of_the_last(place: Path) -> None:
     in_cgroup(place)
     noted(place, SERVICE_RESULT="a-very-long-word-of-systemd")
     assert noted(place, EXIT_CODE="exited", EXIT_STATUS="0") == (
-        f"invocation={INVOCATION} result=success code=exited status=0 peak= limit_hits=\n"
+        f"invocation={INVOCATION} result=success code=exited status=0 peak= limit_hits= oom_kills=\n"
     )
 
 

@@ -286,7 +286,7 @@ class Unit:
             return {"ending": "cannot-start", "reason": str(self.said["cannot_start"])}
         ended = self.ended()
         is_known = ended.get("invocation", "") not in {"", self.before.get("invocation")}
-        if is_known and ended.get("result") == "oom-kill":
+        if is_known and (ended.get("result") == "oom-kill" or ended.get("oom_kills", "0") not in {"", "0"}):
             return {"ending": "oom", "signal": int(signal.SIGKILL)}
         if self.said.get("is_stopped") and not self.is_asked:
             return self.stopped(ended.get("result", "") if is_known else "")

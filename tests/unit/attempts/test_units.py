@@ -58,6 +58,17 @@ async def test_that_memory_ran_out_is_systemds_word_with_the_most_that_there_was
     assert (result.ending, result.signal, result.notes) == (Ending.OOM, signal.SIGKILL, notes)
 
 
+@pytest.mark.parametrize("script", ["exit 0", "exit 3", "kill -KILL $$", "kill -KILL $PPID; exec sleep 1000"])
+async def test_whoever_of_the_unit_was_killed_for_its_memory_that_is_how_it_ended(
+    unit_story: "Story", systemd: "Systemd", script: str
+) -> None:
+    """systemd leaves that to the kernel, so the rest of the handler may have gone on, and even have ended well."""
+    note = "invocation={invocation} result=success code=exited status=0 peak= limit_hits=1 oom_kills=1\n"
+    systemd.behave(killed=note)
+    result = await unit_story.run(script)
+    assert (result.ending, result.signal) == (Ending.OOM, signal.SIGKILL)
+
+
 async def test_a_handler_that_is_too_slow_is_ended_at_its_deadline(unit_story: "Story") -> None:
     result = await unit_story.run(
         f"trap 'echo asked; exit 0' TERM; {UP}while :; do sleep 0.1; done", timeout_s=1.5, max_timeout_s=1.5
