@@ -127,7 +127,7 @@ async def said_by_run(bench: Bench, row: Row, start_agent: Any) -> None:
     agent: AgentProcess = await start_agent(is_connected=False)
     await agent.explains(said, within_s=BUSY_MACHINE_S)
     assert await agent.stop() == 0
-    assert "Traceback" not in agent.told
+    assert "Traceback" not in agent.told, agent.told
 
 
 async def _command(*arguments: str) -> "subprocess.CompletedProcess[str]":

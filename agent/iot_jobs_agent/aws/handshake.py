@@ -4,7 +4,6 @@ It opens connections of its own and sends no MQTT on them, so it disturbs nobody
 """
 
 import asyncio
-import contextlib
 import ssl
 from typing import NamedTuple
 
@@ -80,9 +79,11 @@ async def speaks_http(aws: Aws, server: Server) -> bool:
     try:
         async with asyncio.timeout(min(HANDSHAKE_S, aws.connect_timeout_s)):
             reader, writer = await _open(aws, server, with_certificate=True)
-            with contextlib.closing(writer):
+            try:
                 writer.write(b"GET / HTTP/1.0\r\n\r\n")
                 return (await reader.read(5)).startswith(b"HTTP/")
+            finally:
+                writer.transport.abort()  # as below
     except (OSError, TimeoutError, AgentError):
         return False
 
@@ -98,15 +99,16 @@ async def _problem(aws: Aws, server: Server, *, with_certificate: bool) -> str:
         )
     except (OSError, AgentError) as error:
         return _sentence(aws, server, error)
-    with contextlib.closing(writer):
-        try:
-            async with asyncio.timeout(ALERT_S):
-                if not await reader.read(1):
-                    return _hung_up(server, "right after the TLS handshake")
-        except TimeoutError:
-            pass  # the server waits for us to begin, as it should
-        except OSError as error:
-            return _sentence(aws, server, error)
+    try:
+        async with asyncio.timeout(ALERT_S):
+            if not await reader.read(1):
+                return _hung_up(server, "right after the TLS handshake")
+    except TimeoutError:
+        pass  # the server waits for us to begin, as it should
+    except OSError as error:
+        return _sentence(aws, server, error)
+    finally:
+        writer.transport.abort()  # to close in order takes the peer's answer, for which a stop does not wait
     return ""
 
 

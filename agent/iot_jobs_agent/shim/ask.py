@@ -8,12 +8,12 @@ from __future__ import annotations
 import fcntl
 import os
 import sys
-import termios
 import time
 
 from iot_jobs_agent.shim.lean import PR_SET_CHILD_SUBREAPER, prctl, signal
 from iot_jobs_agent.shim.processes import descendants, freeze, reap_children, send
 
+TIOCNOTTY = 0x5422  # tty_ioctl(4); the module with it is a file of its own, which another user may be unable to read
 SWEEP_S = 5.0
 TIMED_OUT = b"timeout"
 
@@ -51,7 +51,7 @@ def _leave_terminal() -> None:
         terminal = os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC)
     except OSError:
         return
-    fcntl.ioctl(terminal, termios.TIOCNOTTY)
+    fcntl.ioctl(terminal, TIOCNOTTY)
     os.close(terminal)
 
 

@@ -162,6 +162,8 @@ def read_history(state_directory: Path, limit: int = SETTLED_KEPT) -> list[Histo
         raise JournalError(f"{path} cannot be read ({error.strerror}): {fix}") from None
     with _as_journal_error(path), contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as database:
         database.text_factory = _text
+        if database.execute("PRAGMA user_version").fetchone() == (0,):  # it is being made
+            return []
         return _history(database)[::-1][:limit]
 
 

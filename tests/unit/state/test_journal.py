@@ -1,5 +1,6 @@
 """The journal on a real disk: what was written is there again, and what is damaged is set aside, never believed."""
 
+import contextlib
 import json
 import os
 import random
@@ -157,6 +158,12 @@ def test_the_history_is_read_beside_an_open_journal_newest_first(open_journal: O
     assert [e.execution.job_id for e in read_history(tmp_path, 1)] == ["job-2"]
     journal.write([settle(3)])
     assert len(read_history(tmp_path)) == 3
+
+
+def test_a_journal_that_is_being_made_has_no_history_yet(tmp_path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(tmp_path / FILE_NAME)) as database:
+        database.execute("PRAGMA journal_mode=WAL")
+        assert read_history(tmp_path) == []
 
 
 def test_without_a_journal_there_is_no_history(tmp_path: Path) -> None:
