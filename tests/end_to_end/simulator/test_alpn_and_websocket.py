@@ -16,6 +16,7 @@ import wire5
 from awscrt import auth, mqtt5, mqtt_request_response
 from awsiot import iotjobs, mqtt5_client_builder
 from tests.support.clients import boto3_client
+from tests.support.turns import at_each_turn
 
 from iot_jobs_simulator.server import running_simulator
 from iot_jobs_simulator.sockets import listen
@@ -243,12 +244,15 @@ async def test_a_websocket_whose_client_does_not_read_ends_with_its_connection(
     await sim.wait_for_subscription("a")
     [gate] = sim._mqtt._connections.values()
     deaf._conn.transport.pause_reading()
+    other, _ = await wire5.connected(sim, "other")
     async with asyncio.timeout(WAIT_S):
         while gate._writer.transport.get_write_buffer_size() < 100_000:  # until nothing goes anywhere any more
             sim.publish("a", b"x" * 100_000)
-            await asyncio.sleep(0)
+            assert await other.is_served()
         newer = await wire.connected(sim, client_id="deaf")
-        while sim._rest._signed.connections:  # noqa: ASYNC110 - aiohttp announces nothing
-            await asyncio.sleep(0)
-    newer.close()
+    gone = asyncio.Event()
+    async with asyncio.timeout(WAIT_S):  # aiohttp announces nothing
+        await at_each_turn(gone.wait(), lambda: sim._rest._signed.connections or gone.set())
+    for each in (newer, other):
+        each.close()
     deaf._conn.transport.abort()

@@ -230,13 +230,12 @@ async def test_a_will_at_its_largest_arrives_whole(sim: RunningSimulator) -> Non
 async def test_a_client_that_does_not_read_is_taken_over_all_the_same(sim: RunningSimulator) -> None:
     deaf, _ = await subscribed(sim, SessionExpiryInterval=60)
     [gate] = sim._mqtt._connections.values()
-    for _ in range(1000):
-        sim.publish("a", b"x" * 100_000)
-        await asyncio.sleep(0)
-        if gate._writer.transport.get_write_buffer_size():
-            break
+    other, _ = await wire5.connected(sim, "other")
     async with asyncio.timeout(WAIT_S):
+        while not gate._writer.transport.get_write_buffer_size():
+            sim.publish("a", b"x" * 100_000)
+            assert await other.is_served()
         newer, answer = await wire5.connected(sim, is_clean=False)
     assert answer.flags == 1
-    for each in (deaf, newer):
+    for each in (deaf, newer, other):
         each.close()

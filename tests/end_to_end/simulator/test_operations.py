@@ -12,6 +12,7 @@ from urllib.error import HTTPError
 
 import pytest
 from tests.support.clients import boto3_client
+from tests.support.turns import at_each_turn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -81,13 +82,18 @@ async def test_a_timer_of_a_week_ends_at_a_turn_of_the_clock_and_the_device_hear
     assert 0 <= told["now"] - answer["now"] < 60
 
 
-async def test_timers_fire_by_themselves(sim: RunningSimulator) -> None:
+async def start_with_a_minute(sim: RunningSimulator) -> None:
+    """Let a thing work on a job that times out after a minute."""
     arn = sim.operate("CreateThing", thingName="lamp")["thingArn"]
     sim.operate("CreateJob", jobId="J1", targets=[arn], document="{}", timeoutConfig={"inProgressTimeoutInMinutes": 1})
     await sim.wait_for_status("lamp", "J1", "QUEUED")
     client = boto3_client("iot-jobs-data", sim.http_url)
     await asyncio.to_thread(client.start_next_pending_job_execution, thingName="lamp")
     client.close()
+
+
+async def test_timers_fire_by_themselves(sim: RunningSimulator) -> None:
+    await start_with_a_minute(sim)
     await sim.advance_clock(59)
     assert sim.status("lamp", "J1") == "IN_PROGRESS"
     await sim.wait_for_status("lamp", "J1", "TIMED_OUT", within_s=5)
@@ -114,12 +120,7 @@ async def test_a_frozen_clock_goes_on_only_when_it_is_put_forward_or_let_go(sim:
 
 async def test_what_becomes_due_once_the_clock_goes_on_happens_by_itself(sim: RunningSimulator) -> None:
     sim.freeze_clock()
-    arn = sim.operate("CreateThing", thingName="lamp")["thingArn"]
-    sim.operate("CreateJob", jobId="J1", targets=[arn], document="{}", timeoutConfig={"inProgressTimeoutInMinutes": 1})
-    await sim.wait_for_status("lamp", "J1", "QUEUED")
-    client = boto3_client("iot-jobs-data", sim.http_url)
-    await asyncio.to_thread(client.start_next_pending_job_execution, thingName="lamp")
-    client.close()
+    await start_with_a_minute(sim)
     await sim.advance_clock(59.5)
     sim.unfreeze_clock()
     await sim.wait_for_status("lamp", "J1", "TIMED_OUT", within_s=5)
@@ -158,13 +159,10 @@ async def test_others_have_their_turn_while_the_clock_leaps(sim: RunningSimulato
     start = datetime.fromtimestamp(time.time() + 3600, UTC)
     schedule = {"startTime": f"{start:%Y-%m-%dT%H:%M}"}
     sim.operate("CreateJob", jobId="J1", targets=[group], document="{}", schedulingConfig=schedule)
-    leap = asyncio.create_task(sim.advance_clock(3600))
-    seen = set()
-    while not leap.done():
-        await asyncio.sleep(0)
-        seen.add(sim.store.jobs["J1"].executions.total())
-    assert max(seen) == 1000
+    seen: set[int] = set()
+    await at_each_turn(sim.advance_clock(3600), lambda: seen.add(sim.store.jobs["J1"].executions.total()))
     assert len(seen - {0, 1000}) > 1
+    assert sim.store.jobs["J1"].executions.total() == 1000
 
 
 def test_conflicts_and_limits_are_the_typed_exceptions_of_the_service(

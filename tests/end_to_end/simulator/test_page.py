@@ -16,6 +16,7 @@ from urllib.error import HTTPError
 
 import pytest
 from aiohttp import ClientSession, web
+from tests.support.turns import at_each_turn
 
 from iot_jobs_simulator.changes import Changes
 from iot_jobs_simulator.http.page import MAX_STREAMS, LiveStream
@@ -283,10 +284,12 @@ async def test_however_often_something_changes_a_reader_is_told_at_intervals() -
     async with serving(stream) as port, ClientSession() as session:
         response = await session.get(f"http://127.0.0.1:{port}/")
         events = _events(response.content)
-        while (await anext(events))["number"] < 5:
-            for _ in range(50):
-                changes.announce()
-                await asyncio.sleep(0)
+
+        async def five() -> None:
+            while (await anext(events))["number"] < 5:
+                pass
+
+        await at_each_turn(five(), changes.announce)
         response.close()
     assert min(later - earlier for earlier, later in itertools.pairwise(told)) >= 0.049
 

@@ -6,6 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from iot_jobs_agent.aws import nodelay
 from iot_jobs_agent.aws.nodelay import keep_tcp_nodelay, set_tcp_nodelay
 
 
@@ -50,7 +53,11 @@ def test_locks_on_files_are_kept(tmp_path: Path) -> None:
     assert "BlockingIOError" in other.stderr
 
 
-async def test_a_connection_that_is_made_meanwhile_sets_it_before_anything_is_sent() -> None:
+async def test_a_connection_that_is_made_meanwhile_sets_it_before_anything_is_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = asyncio.Event()
+    monkeypatch.setattr(nodelay, "set_tcp_nodelay", lambda port: set_tcp_nodelay(port) and found.set())
     with socket.create_server(("127.0.0.1", 0)) as server, socket.create_server(("127.0.0.1", 0)) as other:
         keeping = asyncio.create_task(keep_tcp_nodelay(server.getsockname()[1]))
         for _ in range(2):
@@ -58,8 +65,8 @@ async def test_a_connection_that_is_made_meanwhile_sets_it_before_anything_is_se
                 socket.create_connection(other.getsockname()) as another,
                 socket.create_connection(server.getsockname()) as ours,
             ):
-                async with asyncio.timeout(10):
-                    while not is_immediate(ours):  # noqa: ASYNC110 - the kernel tells nobody
-                        await asyncio.sleep(0)
+                found.clear()
+                await asyncio.wait_for(found.wait(), 10)
+                assert is_immediate(ours)
                 assert not is_immediate(another)
         keeping.cancel()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.support.turns import at_each_turn
 
 from iot_jobs_simulator.changes import Changes
 from iot_jobs_simulator.clock import Clock
@@ -149,11 +149,8 @@ async def test_a_leap_of_the_clock_leaves_the_same_record_whether_somebody_asks_
     schedule = {"startTime": written(hours=1), "endTime": written(hours=2)}
     job = {"jobId": "J1", "targets": [f"{GROUP}one"], "document": "{}", "schedulingConfig": schedule}
     service.answer_operator("CreateJob", job)
-    leap = asyncio.create_task(service.advance_clock(3 * 3600))
-    while is_asked and not leap.done():
-        await asyncio.sleep(0)
-        service.answer_operator("ListJobs", {})
-    await leap
+    leap = service.advance_clock(3 * 3600)
+    await (at_each_turn(leap, lambda: service.answer_operator("ListJobs", {})) if is_asked else leap)
     service.stop()
     assert service.store.jobs["J1"].executions.total() == 900
 
