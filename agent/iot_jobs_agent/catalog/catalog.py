@@ -170,22 +170,20 @@ class Catalog:
             unavailable = (
                 unavailable or f"its manifest is wrong at params, which is not a usable JSON Schema: {problem}"
             )
-        unavailable = unavailable or self.settings_problem(name) or self._time_problem(checked.members)
-        return EnabledHandler(
+        found = EnabledHandler(
             argv=source.argv,
             settings=json.dumps(dict(self._config.handler_settings(name))),
             directory=source.directory,
-            unavailable=unavailable,
             **checked.members,
         )
+        return found._replace(unavailable=unavailable or self.settings_problem(name) or self._time_problem(found))
 
     def _profile(self, name: str) -> str:
         return self._config.profiles.get(name, self._config.handlers.profile)
 
-    def _time_problem(self, manifest: Mapping[str, Any]) -> str:
-        limit = self._limits.get(self._profile(manifest["name"]))
-        longest_s = manifest["max_timeout_s"] + manifest["grace_s"]
-        return limit.problem(manifest["name"], longest_s) if limit is not None else ""
+    def _time_problem(self, handler: EnabledHandler) -> str:
+        limit = self._limits.get(self._profile(handler.name))
+        return limit.problem(handler.name, handler.longest_s) if limit is not None else ""
 
 
 def _file_problem(key: str, file: Path) -> str:

@@ -157,10 +157,7 @@ async def _handlers(settings: Config, config: Path) -> list[CheckResult]:
 
 async def _profiles(settings: Config, catalog: "Catalog") -> list[CheckResult]:
     """Find what is wrong with the profiles of enabled handlers, and of users as whom steps may run; each once."""
-    longest_s = {
-        name: max(handler.timeout_s, handler.max_timeout_s) + handler.grace_s
-        for name, handler in catalog.enabled().items()
-    }
+    longest_s = {name: handler.longest_s for name, handler in catalog.enabled().items()}
     users: dict[str, dict[str, float]] = {}
     for name, seconds in longest_s.items():
         users.setdefault(settings.profiles.get(name, settings.handlers.profile), {})[name] = seconds

@@ -7,10 +7,7 @@ as whether a file is there, shows when it runs.
 import argparse
 import asyncio
 import json
-import os
-import sys
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from iot_jobs_agent.aws.messages import ServiceExecution
@@ -43,7 +40,7 @@ def main(arguments: Sequence[str]) -> int:
         ConfigError: the configuration cannot be used.
     """
     chosen = parser().parse_args(arguments)
-    document = _document(chosen.document)
+    document = options.json_argument(chosen.document, "DOCUMENT", "the document itself")
     config = load_handlers(chosen.config)
     if chosen.namespace and chosen.namespace not in config.namespaces_served:
         raise UsageError(f"this device does not serve namespace {chosen.namespace!r}; add it as [[namespaces]]")
@@ -66,20 +63,6 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--namespace", default="", metavar="NAMESPACE_ID", help="default: the default namespace")
     options.add_json(made)
     return made
-
-
-def _document(name: str) -> object:
-    try:
-        if name.lstrip().startswith("{") and not os.path.lexists(name):
-            name, text = "DOCUMENT", name.encode(errors="surrogateescape")
-        else:
-            text = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
-        return json.loads(text)
-    except OSError as error:
-        ways = "give a file, the document itself as a JSON object, or - for stdin"
-        raise UsageError(f"{name} cannot be read: {error.strerror}; {ways}") from None
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{name} is not JSON: {error}") from None
 
 
 async def _explain(config: Config, document: object, namespace: str) -> dict[str, Any]:

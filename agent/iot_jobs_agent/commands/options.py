@@ -1,11 +1,15 @@
 """The options that commands share. argparse is imported where it is needed, since the agent stays for months."""
 
+import json
 import math
+import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from iot_jobs_agent.commands.table import COMMANDS
+from iot_jobs_agent.errors import UsageError
 
 if TYPE_CHECKING:
     import argparse
@@ -61,6 +65,31 @@ def owned_state_directory(config: Path) -> Path:
     directory = state_directory_of_valid(config) or load_handlers(config).agent.state_directory
     become_owner(directory)
     return directory
+
+
+def json_argument(word: str, metavar: str, itself: str) -> Any:
+    """Return the JSON value that an argument gives: as its text, in a file of that name, or on stdin for "-". Blocks.
+
+    `itself` is what the text may be, such as "the params themselves".
+
+    Raises:
+        UsageError: it cannot be read, with where and why.
+    """
+    shown = shown_argument(word, metavar)
+    try:
+        if shown is metavar:
+            return json.loads(word.encode(errors="surrogateescape"))
+        return json.loads(sys.stdin.buffer.read() if word == "-" else Path(word).read_bytes())
+    except OSError as error:
+        ways = f"give a file, {itself} as a JSON object, or - for stdin"
+        raise UsageError(f"{shown} cannot be read: {error.strerror}; {ways}") from None
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{shown} is not JSON: {error}") from None
+
+
+def shown_argument(word: str, metavar: str) -> str:
+    """Return what to call such an argument: the name of the file, or the argument's own name if it is the text."""
+    return metavar if word.lstrip().startswith(("{", "[")) and not os.path.lexists(word) else word
 
 
 def count(word: str) -> int:

@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 import json
-import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -77,21 +76,11 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def _params(name: str) -> dict[str, Any]:
-    """Read the params from the argument, from a file, or from stdin if `name` is "-". Raises UsageError."""
-    try:
-        if name.lstrip().startswith(("{", "[")) and not os.path.lexists(name):
-            name, data = "PARAMS", name.encode(errors="surrogateescape")
-        else:
-            data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
-        params = json.loads(data)
-    except OSError as error:
-        ways = "give a file, the params themselves as a JSON object, or - for stdin"
-        raise UsageError(f"{name} cannot be read: {error.strerror}; {ways}") from None
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{name} is not JSON: {error}") from None
+def _params(word: str) -> dict[str, Any]:
+    """Read the params from the argument, from a file, or from stdin if it is "-". Raises UsageError."""
+    params = options.json_argument(word, "PARAMS", "the params themselves")
     if not isinstance(params, dict):
-        raise UsageError(f"{name} is not a JSON object; params are one, as {{}}")
+        raise UsageError(f"{options.shown_argument(word, 'PARAMS')} is not a JSON object; params are one, as {{}}")
     return params
 
 

@@ -45,6 +45,11 @@ class EnabledHandler(NamedTuple):
     directory: str = ""
     unavailable: str = ""
 
+    @property
+    def longest_s(self) -> float:
+        """For how many seconds an attempt may last: to its last deadline, and until it has ended."""
+        return self.max_timeout_s + self.grace_s
+
 
 class Namespace(NamedTuple):
     """The namespace of a document (`""` is the default one) and the handler that it is bound to, or ""."""
