@@ -104,7 +104,7 @@ class Catalog:
         """
         async with self._lock:
             if self._config.handlers.launcher == "units" and (again or not self._limits):
-                self._limits = await time_limits(map(self._profile, self._config.handlers.enabled))
+                self._limits = await time_limits(map(self._config.profile_of, self._config.handlers.enabled))
             sources = [self.find(name) for name in self._config.handlers.enabled]
             self._enabled = MappingProxyType(await self.describe(sources, again=again))
 
@@ -178,11 +178,8 @@ class Catalog:
         )
         return found._replace(unavailable=unavailable or self.settings_problem(name) or self._time_problem(found))
 
-    def _profile(self, name: str) -> str:
-        return self._config.profiles.get(name, self._config.handlers.profile)
-
     def _time_problem(self, handler: EnabledHandler) -> str:
-        limit = self._limits.get(self._profile(handler.name))
+        limit = self._limits.get(self._config.profile_of(handler.name))
         return limit.problem(handler.name, handler.longest_s) if limit is not None else ""
 
 

@@ -160,7 +160,7 @@ async def _profiles(settings: Config, catalog: "Catalog") -> list[CheckResult]:
     longest_s = {name: handler.longest_s for name, handler in catalog.enabled().items()}
     users: dict[str, dict[str, float]] = {}
     for name, seconds in longest_s.items():
-        users.setdefault(settings.profiles.get(name, settings.handlers.profile), {})[name] = seconds
+        users.setdefault(settings.profile_of(name), {})[name] = seconds
     believed = {name: catalog.believed(name) for name in longest_s}
     wrong = {profile: await profile_problems(profile, longest, believed) for profile, longest in sorted(users.items())}
     free = {name: seconds for name, seconds in longest_s.items() if name not in settings.profiles}

@@ -91,8 +91,7 @@ async def _explain(config: Config, document: object, namespace: str) -> dict[str
 def _facts(config: Config, catalog: Catalog, step: Step) -> dict[str, Any]:
     profile = ""
     if config.handlers.launcher == "units":
-        usual = config.profiles.get(step.handler, config.handlers.profile)
-        profile = f"{AS_USER}{step.user}" if step.user else usual
+        profile = f"{AS_USER}{step.user}" if step.user else config.profile_of(step.handler)
     return {
         "name": step.name,
         "handler": step.handler,

@@ -140,6 +140,10 @@ class Config(NamedTuple):
         """The profiles of the handlers that have one of their own."""
         return {name: table.profile for name, table in self.handler.items() if table.profile}
 
+    def profile_of(self, handler: str) -> str:
+        """Return the profile in which a handler runs, unless its document names a user."""
+        return self.handler.get(handler, HandlerTable()).profile or self.handlers.profile
+
     def bound_handler(self, namespace: str) -> str:
         """Return the name of the handler that gets every document of the namespace, or ""."""
         return next((entry.handler or "" for entry in self.namespaces if entry.id == namespace), "")
